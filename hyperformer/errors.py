@@ -1,0 +1,35 @@
+"""The errors that users meet. Each message says what, where, why, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HyperformerError(Exception):
+    """Base of every error that is the user's to mend; shown without a traceback."""
+
+
+class ConfigError(HyperformerError):
+    """A setting is unknown, impossible, or contradicts another."""
+
+
+class DataError(HyperformerError):
+    """A data set is missing, or its rows are not what the task needs."""
+
+
+class CheckpointError(HyperformerError):
+    """A checkpoint or a model folder cannot be used."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: '; did you mean ...?' or the list of what there is.
+
+    >>> nearest("taks", ["tasks", "seed"])
+    "; did you mean 'tasks'?"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are: {', '.join(sorted(known))}"

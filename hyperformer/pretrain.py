@@ -1,0 +1,200 @@
+"""Pre-train a small T5 by span corruption, for machines that cannot reach a model hub.
+
+Two models come from here: the very small T5 that the toy tasks use (shipped in
+``hyperformer/data/assets/toy-t5``, made by ``make toy-t5``), and any other
+small T5 that you want to make from text of your own::
+
+    python -m hyperformer.pretrain --text corpus.txt.gz --tokenizer t5-base --output my-t5
+
+The objective is T5's: 15% of the tokens, in spans of mean length 3, are each
+replaced by one sentinel; the target lists the spans after their sentinels
+(Raffel et al. 2020, section 3.1.4).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+NOISE_DENSITY = 0.15
+MEAN_SPAN_LENGTH = 3.0
+
+
+def read_lines(path: Path) -> list[str]:
+    """The non-empty lines of a text file, plain or gzip."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        return [line.strip() for line in lines if line.strip()]
+
+
+def train_tokenizer(lines: list[str], vocab_size: int, folder: Path) -> None:
+    """Train a sentencepiece unigram vocabulary with T5's special pieces and save it in `folder`.
+
+    Args:
+        vocab_size: pieces in all, T5's 100 sentinels not counted.
+    """
+    import sentencepiece
+    from transformers import T5Tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = folder / "spiece"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_prefix=str(prefix),
+        vocab_size=vocab_size,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    prefix.with_suffix(".vocab").unlink()
+    T5Tokenizer.from_pretrained(str(folder)).save_pretrained(str(folder))
+
+
+def pack(lines: list[str], tokenizer, length: int) -> np.ndarray:
+    """Tokenise, join with end-of-sequence tokens and cut.
+
+    Returns:
+        int32 array, shape (chunks, length).
+    """
+    pieces: list[np.ndarray] = []
+    for start in range(0, len(lines), 10_000):
+        encoded = tokenizer(lines[start : start + 10_000], return_attention_mask=False)
+        pieces.extend(np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])
+    stream = np.concatenate(pieces)
+    chunks = len(stream) // length
+    return stream[: chunks * length].reshape(chunks, length)
+
+
+def noise_mask(length: int, rng: np.random.Generator) -> np.ndarray:
+    """Which tokens are dropped: bool array, shape (length,); starts with a kept span."""
+    noise = min(max(round(length * NOISE_DENSITY), 1), length - 1)
+    spans = max(round(noise / MEAN_SPAN_LENGTH), 1)
+
+    def composition(total: int) -> np.ndarray:
+        """`spans` random positive lengths that add up to `total`."""
+        cuts = np.sort(rng.choice(total - 1, spans - 1, replace=False)) + 1
+        return np.diff(np.concatenate([[0], cuts, [total]]))
+
+    kept, dropped = composition(length - noise), composition(noise)
+    lengths = np.stack([kept, dropped], axis=1).reshape(-1)
+    return np.repeat(np.tile([False, True], spans), lengths)
+
+
+def sentinel_form(tokens: np.ndarray, mask: np.ndarray, sentinels: np.ndarray, eos: int) -> np.ndarray:
+    """`tokens` with each masked span replaced by its own sentinel, ended by `eos`."""
+    starts = mask & ~np.concatenate([[False], mask[:-1]])
+    out = np.where(starts, sentinels[np.cumsum(starts) - 1], tokens)
+    return np.append(out[starts | ~mask], eos)
+
+
+def batches(
+    chunks: np.ndarray, batch_size: int, tokenizer, rng: np.random.Generator
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches: input_ids and labels, int64, shape (batch, length); every row is full."""
+    sentinels = np.array(tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(100)]))
+    while True:
+        order = rng.permutation(len(chunks))
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            inputs, labels = [], []
+            for tokens in chunks[order[start : start + batch_size]]:
+                mask = noise_mask(len(tokens), rng)
+                inputs.append(sentinel_form(tokens, mask, sentinels, tokenizer.eos_token_id))
+                labels.append(sentinel_form(tokens, ~mask, sentinels, tokenizer.eos_token_id))
+            yield {"input_ids": np.stack(inputs), "labels": np.stack(labels)}
+
+
+def pretrain(args: argparse.Namespace) -> None:
+    import torch
+    from transformers import Adafactor, AutoTokenizer, T5Config, T5ForConditionalGeneration
+    from transformers.optimization import get_cosine_schedule_with_warmup
+
+    torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    if args.text == "toy":
+        from hyperformer.data.toy import pretraining_text
+
+        lines = pretraining_text(args.toy_lines, args.seed)
+    else:
+        lines = read_lines(Path(args.text))
+    args.output.mkdir(parents=True, exist_ok=True)
+    if args.tokenizer:
+        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+        tokenizer.save_pretrained(args.output)
+    else:
+        train_tokenizer(lines, args.vocab_size, args.output)
+        tokenizer = AutoTokenizer.from_pretrained(args.output)
+    chunks = pack(lines, tokenizer, args.length)
+    print(f"{len(lines):,} lines, {chunks.size:,} tokens, vocabulary {len(tokenizer):,}", flush=True)
+
+    config = T5Config(
+        # A multiple of 64 keeps the output product fast.
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        d_model=args.d_model,
+        d_kv=args.d_model // args.num_heads,
+        d_ff=args.d_ff,
+        num_layers=args.num_layers,
+        num_heads=args.num_heads,
+        dropout_rate=0.0,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    model = T5ForConditionalGeneration(config)
+    print(f"{model.num_parameters():,} parameters", flush=True)
+    optimizer = Adafactor(
+        model.parameters(), lr=args.learning_rate, scale_parameter=True, relative_step=False, warmup_init=False
+    )
+    schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
+    started, window = time.monotonic(), []
+    for step, batch in zip(range(1, args.steps + 1), batches(chunks, args.batch_size, tokenizer, rng)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            loss = model(**{name: torch.from_numpy(rows) for name, rows in batch.items()}).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        window.append(loss.item())
+        if step % args.log_every == 0 or step == args.steps:
+            rate = step * args.batch_size * args.length / (time.monotonic() - started)
+            print(f"step {step}/{args.steps} loss {np.mean(window):.3f} {rate:,.0f} tokens/s", flush=True)
+            window = []
+        if step % args.save_every == 0 or step == args.steps:
+            # Dropout is what fine-tuning wants; the short pre-training goes without.
+            model.config.dropout_rate = 0.1
+            model.save_pretrained(args.output)
+            model.config.dropout_rate = 0.0
+    (args.output / "pretraining.json").write_text(json.dumps(vars(args), indent=2, default=str) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", required=True, help="a text file, a paragraph a line (.gz too), or 'toy'")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the model and its tokenizer")
+    parser.add_argument("--tokenizer", help="an existing T5 tokenizer (name or folder); default: train one")
+    parser.add_argument("--vocab-size", type=int, default=900, help="pieces of a newly trained tokenizer")
+    parser.add_argument("--toy-lines", type=int, default=200_000, help="lines of toy text")
+    parser.add_argument("--d-model", type=int, default=64)
+    parser.add_argument("--d-ff", type=int, default=128)
+    parser.add_argument("--num-layers", type=int, default=2, help="of the encoder, and of the decoder")
+    parser.add_argument("--num-heads", type=int, default=4)
+    parser.add_argument("--length", type=int, default=128, help="tokens a row before corruption")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows a step")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--learning-rate", type=float, default=1e-2, help="peak; Adafactor, relative to weight size")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")
+    parser.add_argument("--log-every", type=int, default=100)
+    parser.add_argument("--save-every", type=int, default=2_000)
+    pretrain(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
