@@ -1,0 +1,103 @@
+"""Config files and ``key=value`` overrides -> :class:`~hyperformer.config.RunConfig`. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hyperformer import authors_config
+from hyperformer.config import RunConfig, make_config, settings
+from hyperformer.errors import ConfigError, nearest
+
+SHIPPED = Path(__file__).parent / "configs"
+
+
+class ConfigWarning(UserWarning):
+    """A setting is accepted, but not to the letter."""
+
+
+def find_config(name: str | Path) -> Path:
+    """The file for `name`: a path, or a shipped config by name ('hyperformer++', 'configs/adapters.json').
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{path.name.removesuffix('.json')}.json"
+    if shipped.is_file() and path.parent in (Path("."), Path("configs"), Path("hyperformer/configs")):
+        return shipped
+    names = [entry.stem for entry in SHIPPED.glob("*.json")]
+    raise ConfigError(f"{name}: no such config file; shipped configs{nearest(path.stem, names)}")
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Flat settings of a JSON config file, ours or the authors'.
+
+    A key given twice keeps its last value, as every JSON reader has it, and
+    warns; the authors' keys are translated by :mod:`hyperformer.authors_config`.
+
+    Raises:
+        ConfigError: the file cannot be read, is no JSON object, or has an unknown key.
+    """
+    path = Path(path)
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in items:
+            if key in seen and seen[key] != value:
+                _warn(f"{path}: {key} is given twice ({seen[key]!r}, then {value!r}); the last one holds: {value!r}")
+            seen[key] = value
+        return seen
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be one JSON object of settings, not a {type(values).__name__}")
+    if authors_config.is_theirs(values):
+        values, notes = authors_config.translate(values, str(path))
+        for note in notes:
+            _warn(f"{path}: {note}")
+    return values
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``key=value`` -> (key, value); lists as ``rte,cola`` or ``[rte, cola]``, null as ``null``.
+
+    Raises:
+        ConfigError: no '=' or an unknown key.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip().removeprefix("--")
+    if not equals:
+        raise ConfigError(f"argument {text!r}: write settings as key=value, for example seed=2")
+    if key not in settings():
+        raise ConfigError(f"argument {text!r}: unknown setting {key!r}{nearest(key, settings())}")
+    if settings()[key][1] is str:
+        return key, value
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"argument {text!r}: the value cannot be read: {error}") from error
+
+
+def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config file `name` (path, or name of a shipped one) with ``key=value`` overrides on top."""
+    path = find_config(name)
+    values = read_config_file(path)
+    values.update(parse_override(text) for text in overrides)
+    return make_config(values, where=str(path))
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ConfigWarning, stacklevel=3)
