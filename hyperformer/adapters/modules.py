@@ -1,0 +1,276 @@
+"""What holds or generates the adapters' weights: a bank of adapters a task, or a hypernetwork.
+
+Both answer the same call: given the tasks, the weights of all sites of a stack
+at once (:class:`~hyperformer.adapters.weights.StackWeights`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from hyperformer.adapters.weights import SITES_PER_LAYER, StackWeights
+from hyperformer.config import AdapterConfig
+from hyperformer.errors import ConfigError
+
+# Standard deviation of every weight at the start (Houlsby et al. 2019, section 3.6); biases start at zero.
+INIT_STD = 1e-2
+# The norm on projected embeddings; the adapters' own norms have torch's default.
+EMBEDDING_NORM_EPSILON = 1e-6
+
+
+def distinct(names: tuple[str, ...]) -> list[str]:
+    """The different names, in order of first appearance."""
+    return list(dict.fromkeys(names))
+
+
+def field_shapes(config: AdapterConfig, width: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each adapter tensor at one site, the layer norms apart.
+
+    Raises:
+        ConfigError: the reduction factor leaves no bottleneck.
+    """
+    bottleneck = width // config.reduction_factor
+    if bottleneck < 1:
+        raise ConfigError(
+            f"reduction_factor is {config.reduction_factor}, but T5 is only {width} wide: "
+            f"write at most {width}"
+        )
+    return {
+        "down_weight": (bottleneck, width),
+        "down_bias": (bottleneck,),
+        "up_weight": (width, bottleneck),
+        "up_bias": (width,),
+    }
+
+
+def norm_names(config: AdapterConfig) -> list[str]:
+    """Which layer norms the adapters have: 'pre_norm' and/or 'post_norm'."""
+    wanted = {"pre_norm": config.add_layer_norm_before_adapter, "post_norm": config.add_layer_norm_after_adapter}
+    return [name for name, there in wanted.items() if there]
+
+
+class AdapterModule(nn.Module):
+    """Base of our modules; T5's own initialisation leaves them alone and calls this instead."""
+
+    def reset_parameters(self) -> None:
+        raise NotImplementedError
+
+
+class SmallLinear(nn.Linear, AdapterModule):
+    """A linear layer that starts small, as every one in and around the adapters does."""
+
+    def reset_parameters(self) -> None:
+        init.normal_(self.weight, std=INIT_STD)
+        init.zeros_(self.bias)
+
+
+class SiteNorms(AdapterModule):
+    """Plain layer norms, one a site, shared by the tasks: parameters (N, D)."""
+
+    def __init__(self, names: list[str], sites: int, width: int) -> None:
+        super().__init__()
+        self.names = names
+        for name in names:
+            self.register_parameter(f"{name}_weight", nn.Parameter(torch.empty(sites, width)))
+            self.register_parameter(f"{name}_bias", nn.Parameter(torch.empty(sites, width)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for name, parameter in self.named_parameters(recurse=False):
+            (init.ones_ if name.endswith("_weight") else init.zeros_)(parameter)
+
+    def forward(self, tasks: int | None) -> dict[str, Tensor]:
+        """All norms; with `tasks`, repeated for so many tasks."""
+        found = dict(self.named_parameters(recurse=False))
+        if tasks is None:
+            return dict(found)
+        return {name: tensor.expand(tasks, *tensor.shape) for name, tensor in found.items()}
+
+
+class TaskAdapters(AdapterModule):
+    """An adapter a task at every site: parameters (A, N, ...) for A adapters (Houlsby et al. 2019).
+
+    All tasks' adapters lie in one tensor, so that the tasks not drawn in a step
+    get a gradient of zero and not none: AdamW's momentum then moves them, as in
+    the authors' torch 1.7 and in every ZeRO stage.
+    """
+
+    def __init__(self, config: AdapterConfig, adapters: int, layers: int, width: int) -> None:
+        super().__init__()
+        sites = layers * SITES_PER_LAYER
+        for name, shape in field_shapes(config, width).items():
+            self.register_parameter(name, nn.Parameter(torch.empty(adapters, sites, *shape)))
+        self.norms = SiteNorms(norm_names(config), sites, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.endswith("_weight"):
+                init.normal_(parameter, std=INIT_STD)
+            else:
+                init.zeros_(parameter)
+
+    def forward(self, adapter: int | None) -> StackWeights:
+        """Weights of adapter number `adapter`, or of all of them (None)."""
+        bank = dict(self.named_parameters(recurse=False))
+        if adapter is not None:
+            picked = {name: tensor[adapter] for name, tensor in bank.items()}
+            return StackWeights({**picked, **self.norms(None)}, mixed=False)
+        count = next(iter(bank.values())).shape[0]
+        return StackWeights({**bank, **self.norms(count)}, mixed=True)
+
+
+class Projector(nn.Module):
+    """Embedding -> ReLU network -> projected embedding (paper, section 2.3)."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.hidden = SmallLinear(inputs, hidden)
+        self.output = SmallLinear(hidden, outputs)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.output(torch.relu(self.hidden(embedding)))
+
+
+class TaskEmbeddings(AdapterModule):
+    """Trained task embeddings, (E, task_embedding_dim), projected by a network if the setting says so."""
+
+    def __init__(self, config: AdapterConfig, embeddings: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(embeddings, config.task_embedding_dim))
+        self.projector: Projector | None = None
+        if config.train_task_embeddings:
+            self.projector = Projector(
+                config.task_embedding_dim, config.task_hidden_dim, config.projected_task_embedding_dim
+            )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        init.normal_(self.weight)
+
+    def forward(self, index: int | None) -> Tensor:
+        """(dim,) for one embedding, (E, dim) for all (None)."""
+        embedding = self.weight if index is None else self.weight[index]
+        return embedding if self.projector is None else self.projector(embedding)
+
+
+class Hypernetwork(AdapterModule):
+    """Generates the adapters of all sites of a stack from task embeddings.
+
+    The three kinds differ in what one generator is shared by. Each head is one
+    linear map from an embedding to one tensor of `heads` sites:
+
+    ==========================  ======================================  ==========
+    kind                        embedding read by the heads             heads
+    ==========================  ======================================  ==========
+    hypernetwork_per_layer      task                                    N
+    hypernetwork_per_block_type projected (task, layer)                 2 a layer
+    hypernetwork_shared         projected (task, layer, block type)     1
+    ==========================  ======================================  ==========
+
+    The first is the paper's HyperFormer (section 2.3), the last HyperFormer++
+    (section 2.4); the middle one is `unique_hyper_net` of the authors' code.
+    """
+
+    def __init__(self, config: AdapterConfig, layers: int, width: int) -> None:
+        super().__init__()
+        self.layers, self.sites = layers, layers * SITES_PER_LAYER
+        self.kind = config.adapter
+        self.layer_embeddings: nn.Parameter | None = None
+        self.block_embeddings: nn.Parameter | None = None
+        self.projector: Projector | None = None
+        self.embedding_norm: nn.LayerNorm | None = None
+        dim = config.task_embedding_dim
+        if self.kind == "hypernetwork_per_layer":
+            heads = self.sites
+            read = config.projected_task_embedding_dim if config.train_task_embeddings else dim
+        else:
+            parts = 2
+            self.layer_embeddings = nn.Parameter(torch.empty(layers, dim))
+            if self.kind == "hypernetwork_shared":
+                parts = 3
+                self.block_embeddings = nn.Parameter(torch.empty(SITES_PER_LAYER, dim))
+            heads = 1 if parts == 3 else SITES_PER_LAYER
+            read = config.projected_task_embedding_dim
+            self.projector = Projector(parts * dim, config.task_hidden_dim, read)
+            if config.unique_hyper_net_layer_norm:
+                self.embedding_norm = nn.LayerNorm(read, eps=EMBEDDING_NORM_EPSILON)
+        self.shapes = field_shapes(config, width)
+        names = norm_names(config)
+        self.norms: SiteNorms | None = None
+        if self.kind == "hypernetwork_per_layer" and not config.conditional_layer_norm:
+            self.norms = SiteNorms(names, self.sites, width)
+        else:
+            self.shapes |= {f"{name}_{part}": (width,) for name in names for part in ("weight", "bias")}
+        self.heads = nn.ModuleDict(
+            {name: SmallLinear(read, heads * torch.Size(shape).numel()) for name, shape in self.shapes.items()}
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for embeddings in (self.layer_embeddings, self.block_embeddings):
+            if embeddings is not None:
+                init.normal_(embeddings)
+
+    def site_embeddings(self, task: Tensor) -> Tensor:
+        """Task embeddings (..., dim) -> what the heads read, (..., groups, read)."""
+        if self.projector is None or self.layer_embeddings is None:
+            return task.unsqueeze(-2)
+        parts = [task.unsqueeze(-2).unsqueeze(-2), self.layer_embeddings.unsqueeze(1)]
+        if self.block_embeddings is not None:
+            parts.append(self.block_embeddings)
+        blocks = 1 if self.block_embeddings is None else SITES_PER_LAYER
+        shape = (*task.shape[:-1], self.layers, blocks)
+        joined = torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], dim=-1)
+        projected = self.projector(joined.flatten(-3, -2))
+        return projected if self.embedding_norm is None else self.embedding_norm(projected)
+
+    def forward(self, task: Tensor) -> StackWeights:
+        """Weights for one task embedding (dim,), or for several (T, dim)."""
+        read = self.site_embeddings(task)
+        leading = task.shape[:-1]
+        tensors = {
+            name: self.heads[name](read).view(*leading, self.sites, *shape) for name, shape in self.shapes.items()
+        }
+        if self.norms is not None:
+            tensors |= self.norms(leading[0] if leading else None)
+        return StackWeights(tensors, mixed=bool(leading))
+
+
+class Adapters(nn.Module):
+    """All adapters of a T5: encoder and decoder, and the task embeddings that they share.
+
+    Args:
+        config: kind and sizes.
+        tasks: names, in the order of `task_ids`.
+        layers: number of layers of the 'encoder' and of the 'decoder'.
+        width: T5's d_model.
+    """
+
+    def __init__(self, config: AdapterConfig, tasks: tuple[str, ...], layers: dict[str, int], width: int) -> None:
+        super().__init__()
+        self.task_embeddings: TaskEmbeddings | None = None
+        mapped = config.task_embeddings or config.adapters or tasks
+        self.names = distinct(mapped)
+        self.index = [self.names.index(name) for name in mapped]
+        if config.adapter == "task":
+            stacks: dict[str, AdapterModule] = {
+                stack: TaskAdapters(config, len(self.names), count, width) for stack, count in layers.items()
+            }
+        else:
+            self.task_embeddings = TaskEmbeddings(config, len(self.names))
+            stacks = {stack: Hypernetwork(config, count, width) for stack, count in layers.items()}
+        self.stacks = nn.ModuleDict(stacks)
+
+    def forward(self, stack: str, task: int | None) -> StackWeights:
+        """The adapters of 'encoder' or 'decoder' for one task (its number), or for all (None)."""
+        index = None if task is None else self.index[task]
+        if self.task_embeddings is None:
+            return self.stacks[stack](index)
+        return self.stacks[stack](self.task_embeddings(index))
+
+    def rows(self, task_ids: Tensor) -> Tensor:
+        """Row of the bank or of the embeddings for each task id, (B,)."""
+        return torch.tensor(self.index, device=task_ids.device)[task_ids]

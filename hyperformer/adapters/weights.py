@@ -1,0 +1,101 @@
+"""What an adapter computes, given its weights.
+
+Shape letters: T tasks in use, N sites of a stack (layers x 2, the feed-forward
+site of a layer before its self-attention site), B rows, S tokens, D T5's
+width, K the bottleneck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FEED_FORWARD, SELF_ATTENTION = 0, 1
+SITES_PER_LAYER = 2
+# torch's default, which the authors' layer norms have too.
+LAYER_NORM_EPSILON = 1e-5
+
+
+class SiteWeights(NamedTuple):
+    """The adapter at one site. Every tensor may have a leading B: then each row has its own adapter.
+
+    Shapes: down_weight (K, D), down_bias (K), up_weight (D, K), up_bias and the
+    layer norms (D); a layer norm that the setting leaves out is None.
+    """
+
+    down_weight: Tensor
+    down_bias: Tensor
+    up_weight: Tensor
+    up_bias: Tensor
+    pre_norm_weight: Tensor | None = None
+    pre_norm_bias: Tensor | None = None
+    post_norm_weight: Tensor | None = None
+    post_norm_bias: Tensor | None = None
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if weight.dim() == 2:
+        return F.linear(inputs, weight, bias)
+    return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))
+
+
+def _layer_norm(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    width = inputs.shape[-1:]
+    if weight.dim() == 1:
+        return F.layer_norm(inputs, width, weight, bias, LAYER_NORM_EPSILON)
+    normed = F.layer_norm(inputs, width, eps=LAYER_NORM_EPSILON)
+    return torch.addcmul(bias.unsqueeze(1), normed, weight.unsqueeze(1))
+
+
+def apply_adapter(hidden: Tensor, weights: SiteWeights, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """hidden + norm(up(activation(down(norm(hidden))))) (paper, equation 1).
+
+    Args:
+        hidden: (B, S, D), output of self-attention or feed-forward before dropout and residual.
+        weights: the adapter of this site.
+
+    Returns:
+        (B, S, D) in the type of `hidden`.
+    """
+    # T5 keeps its last feed-forward product in float32 when the rest is in half precision.
+    inner = hidden.to(weights.down_weight.dtype)
+    if weights.pre_norm_weight is not None and weights.pre_norm_bias is not None:
+        inner = _layer_norm(inner, weights.pre_norm_weight, weights.pre_norm_bias)
+    inner = activation(_linear(inner, weights.down_weight, weights.down_bias))
+    inner = _linear(inner, weights.up_weight, weights.up_bias)
+    if weights.post_norm_weight is not None and weights.post_norm_bias is not None:
+        inner = _layer_norm(inner, weights.post_norm_weight, weights.post_norm_bias)
+    return hidden + inner.to(hidden.dtype)
+
+
+class StackWeights:
+    """The adapters of all sites of one stack (encoder or decoder), made in one go.
+
+    Args:
+        tensors: field of :class:`SiteWeights` -> tensor whose dimension before
+            the field's own is N, with a T before that if `mixed`.
+        mixed: whether the tensors hold several tasks, to be picked a row.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], *, mixed: bool) -> None:
+        self.mixed = mixed
+        # One unbind a tensor: its backward is one stack, where an index a site
+        # would add up N gradients of the size of all N.
+        dimension = 1 if mixed else 0
+        self._sites = {name: tensor.unbind(dimension) for name, tensor in tensors.items()}
+
+    def site(self, layer: int, block: int, rows: Tensor | None) -> SiteWeights:
+        """The adapter of a layer's FEED_FORWARD or SELF_ATTENTION.
+
+        Args:
+            rows: (B,) index of each row's task, where the weights are mixed.
+        """
+        index = layer * SITES_PER_LAYER + block
+        picked = {name: sites[index] for name, sites in self._sites.items()}
+        if self.mixed:
+            picked = {name: tensor[rows] for name, tensor in picked.items()}
+        return SiteWeights(**picked)
