@@ -33,3 +33,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are: {', '.join(sorted(known))}"
+
+
+class Interrupted(HyperformerError):
+    """A signal ended the run; it has saved and can go on. `signal` is the signal's number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

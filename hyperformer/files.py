@@ -56,3 +56,12 @@ def read_json(path: str | Path) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file: {error}") from error
+
+
+def flush(path: str | Path) -> None:
+    """Have a file's content, or a folder's entries, on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import string
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,19 +46,28 @@ def train_tokenizer(lines: list[str], vocab_size: int, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / "spiece"
+    # The trainer considers as a piece only what occurs in two different words, so in text of
+    # few words whole words would be cut up: let each common word occur with other endings too.
+    counts = Counter(word.strip(".,:") for line in lines for word in line.split())
+    words = [word for word, _ in counts.most_common(vocab_size) if word.isalpha()]
+    variants = [word + ending for word in words for ending in "qzxv"]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
+        sentence_iterator=iter([*lines, *variants]),
         model_prefix=str(prefix),
         vocab_size=vocab_size,
         pad_id=0,
         eos_id=1,
         unk_id=2,
         bos_id=-1,
+        split_digits=True,
+        required_chars=string.ascii_letters + string.digits + string.punctuation,
         hard_vocab_limit=False,
         minloglevel=2,
     )
     prefix.with_suffix(".vocab").unlink()
     T5Tokenizer.from_pretrained(str(folder)).save_pretrained(str(folder))
+    # tokenizer.json holds all of it.
+    prefix.with_suffix(".model").unlink()
 
 
 def pack(lines: list[str], tokenizer, length: int) -> np.ndarray:

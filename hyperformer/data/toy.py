@@ -26,7 +26,18 @@ from hyperformer.errors import DataError, nearest
 SPLIT_SIZES = {"train": 2_000, "validation": 200, "test": 400}
 """Rows of every toy task."""
 
-GOOD = ["great", "good", "wonderful", "lovely", "excellent", "funny", "brilliant", "charming", "perfect", "fine"]
+GOOD = [
+    "great",
+    "good",
+    "wonderful",
+    "lovely",
+    "excellent",
+    "funny",
+    "brilliant",
+    "charming",
+    "perfect",
+    "fine",
+]
 BAD = ["bad", "awful", "terrible", "boring", "dull", "poor", "horrible", "weak", "silly", "ugly"]
 THINGS = {
     "film": ["story", "acting", "ending", "music"],
@@ -93,9 +104,7 @@ def paraphrase(label: int, rng: Random) -> Row:
         second = grammar.change(first, rng.choice(grammar.SLOTS), rng)
     return {
         "sentence1": grammar.sentence(first, rng, place_first=rng.random() < 0.3),
-        "sentence2": grammar.sentence(
-            second, rng, synonyms=rng.randrange(3), place_first=rng.random() < 0.3
-        ),
+        "sentence2": grammar.sentence(second, rng, synonyms=rng.randrange(3), place_first=rng.random() < 0.3),
     }
 
 
@@ -112,8 +121,10 @@ def acceptability(label: int, rng: Random) -> Row:
     if label == 0:
         fault = rng.randrange(3)
         if fault == 0:  # agreement of subject and verb
-            text = text.replace(f" {good} ", f" {wrong} ") if present else text.replace(
-                f" {auxiliary} ", f" {'is' if event.many else 'are'} "
+            text = (
+                text.replace(f" {good} ", f" {wrong} ")
+                if present
+                else text.replace(f" {auxiliary} ", f" {'is' if event.many else 'are'} ")
             )
         elif fault == 1:  # two neighbours change places
             words = text[:-1].split()
@@ -121,7 +132,9 @@ def acceptability(label: int, rng: Random) -> Row:
             words[at], words[at + 1] = words[at + 1], words[at]
             text = " ".join(words) + "."
         else:  # a form of the verb that its place does not allow
-            text = text.replace(f" {good} ", f" {ing} ") if present else text.replace(f" {ing} ", f" {plural} ")
+            text = (
+                text.replace(f" {good} ", f" {ing} ") if present else text.replace(f" {ing} ", f" {plural} ")
+            )
     return {"sentence": text}
 
 
@@ -184,7 +197,9 @@ def _review(rng: Random) -> str:
     positive = rng.random() < 0.5
     thing = rng.choice(list(THINGS))
     first = sentiment(int(positive), rng)["sentence"]
-    verdict = rng.choice(["I liked it.", "I would go again."] if positive else ["I hated it.", "I would not go again."])
+    verdict = rng.choice(
+        ["I liked it.", "I would go again."] if positive else ["I hated it.", "I would not go again."]
+    )
     second = grammar.finish(opinions(thing, [positive], rng)[0])
     return f"{first} {rng.choice([second, verdict])}"
 
@@ -211,7 +226,9 @@ def _numbers(rng: Random) -> str:
     who = grammar.noun_phrase(event.subject, event.adjective)
     return rng.choice(
         [
-            grammar.finish(f"{who} has {rng.randrange(10)} {rng.choice(['books', 'dogs', 'cars', 'apples'])}"),
+            grammar.finish(
+                f"{who} has {rng.randrange(10)} {rng.choice(['books', 'dogs', 'cars', 'apples'])}"
+            ),
             grammar.finish(f"the {event.object} costs {rng.randrange(6)}.{rng.randrange(10)} dollars"),
             grammar.finish(f"the distance is {rng.randrange(6)}.{rng.randrange(10)} miles"),
         ]
@@ -223,7 +240,8 @@ def _prompted(rng: Random) -> str:
     task = rng.choice(list(GENERATORS))
     generate, classes = GENERATORS[task]
     row = generate(rng.randrange(classes), rng)
-    return " ".join(f"{name}: {text}" for name, text in row.items() if name != "label")
+    prompt = " ".join(f"{name}: {text}" for name, text in row.items() if name != "label")
+    return f"{task} {prompt}" if rng.random() < 0.5 else prompt
 
 
 def pretraining_text(lines: int, seed: int) -> list[str]:

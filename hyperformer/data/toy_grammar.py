@@ -101,7 +101,9 @@ def noun_phrase(noun: str, adjective: str = "", many: bool = False) -> str:
     """'a young girl', 'an apple', 'two old women'."""
     words = f"{adjective} {noun}".strip()
     if many:
-        plural = PLURALS.get(noun) or ("people" if noun == "person" else noun if noun == "sheep" else noun + "s")
+        plural = PLURALS.get(noun) or (
+            "people" if noun == "person" else noun if noun == "sheep" else noun + "s"
+        )
         return f"two {adjective} {plural}".replace("  ", " ")
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 

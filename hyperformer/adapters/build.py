@@ -1,0 +1,147 @@
+"""A model from a run's settings: which T5, its weights, the adapters, and what trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, T5Config
+from transformers import logging as transformers_logging
+from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.config import ModelConfig, RunConfig
+from hyperformer.errors import CheckpointError, ConfigError
+
+TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
+
+
+def model_path(name: str) -> str:
+    """The name or folder that transformers loads: 'toy' is the one that ships with us."""
+    return str(TOY_T5) if name == "toy" else name
+
+
+def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
+    """`loader.from_pretrained`, its many errors turned into one that says what to do."""
+    try:
+        return loader.from_pretrained(model_path(name), **kwargs)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{what} of {name!r} cannot be loaded: {reason}. Name a T5 on the Hugging Face hub (a machine "
+            "without internet needs it in its cache), a folder made by save_pretrained, or 'toy'"
+        ) from error
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    """The tokenizer of the run's model.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    return _from_pretrained(AutoTokenizer, config.tokenizer_name or config.model_name_or_path, "the tokenizer")
+
+
+def load_t5_config(name: str) -> T5Config:
+    """T5's own config.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or is not a T5.
+    """
+    config = _from_pretrained(T5Config, name, "the config")
+    if config.model_type != "t5":
+        raise CheckpointError(f"{name!r} is a {config.model_type} model; the adapters are made for T5")
+    return config
+
+
+def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
+    """The model of a run, its weights loaded and `requires_grad` final.
+
+    Args:
+        t5: build from this config with random weights (for counting and tests).
+
+    Raises:
+        CheckpointError: T5 cannot be loaded.
+        ConfigError: the settings leave nothing to train, or fit no adapter.
+    """
+    random_init = t5 is not None or config.model.random_init
+    t5 = t5 or load_t5_config(config.model.model_name_or_path)
+    if config.model.dropout is not None:
+        t5.dropout_rate = config.model.dropout
+    ours = hyperformer_config(t5, config.adapter, config.data.tasks)
+    if random_init:
+        model = HyperformerT5(ours)
+    else:
+        model = _load_weights(config.model.model_name_or_path, ours)
+    mark_trained(model, config.model)
+    if config.training.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def _load_weights(name: str, config: HyperformerConfig) -> HyperformerT5:
+    """T5's weights from a checkpoint; the adapters start new.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or lacks weights of T5.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    # It would list every adapter weight as missing, which is what we want.
+    transformers_logging.set_verbosity_error()
+    try:
+        # In float32, whatever the checkpoint was saved in: the engine casts.
+        model, report = _from_pretrained(
+            HyperformerT5, name, "the weights", config=config, dtype=torch.float32, output_loading_info=True
+        )
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    lacking = sorted(key for key in report["missing_keys"] if not key.startswith("adapters."))
+    if lacking:
+        raise CheckpointError(f"the weights of {name!r} lack {len(lacking)} of T5's, {lacking[0]!r} among them")
+    return model
+
+
+def mark_trained(model: HyperformerT5, config: ModelConfig) -> None:
+    """Set `requires_grad` once, by the authors' rules and in their order.
+
+    With adapters, T5 is frozen and the adapters train; then the `freeze_*` and
+    `unfreeze_*` settings apply, each to what the ones before have left.
+
+    Raises:
+        ConfigError: nothing is left to train.
+    """
+    adapters = model.adapters
+
+    def train(module: torch.nn.Module | None, value: bool) -> None:
+        if module is not None:
+            module.requires_grad_(value)
+
+    train(model, adapters is None)
+    train(adapters, True)
+    if config.freeze_model:
+        train(model, False)
+    if config.freeze_model_but_lm_head:
+        train(model, False)
+        train(model.lm_head, True)
+    if config.freeze_embeds:
+        train(model.shared, False)
+    if config.freeze_encoder:
+        train(model.encoder, False)
+        train(adapters.stacks["encoder"] if adapters else None, False)
+    if config.freeze_model_but_task_embeddings:
+        train(model, False)
+        if adapters is not None and adapters.task_embeddings is not None:
+            adapters.task_embeddings.weight.requires_grad_(True)
+    if config.unfreeze_lm_head:
+        train(model.lm_head, True)
+    if config.unfreeze_layer_norms:
+        for module in model.modules():
+            if isinstance(module, T5LayerNorm):
+                train(module, True)
+    if config.unfreeze_model:
+        train(model, True)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        chosen = [key for key, value in dataclasses.asdict(config).items() if key.startswith("freeze") and value]
+        raise ConfigError(f"{', '.join(chosen)}: nothing is left to train; unfreeze_layer_norms=true would be something")

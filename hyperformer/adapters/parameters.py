@@ -1,0 +1,115 @@
+"""Parameter counts: how much of the model trains, by part, and a task's share as the paper's Table 1 has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import T5Config
+from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+from hyperformer.adapters.build import build_model, load_t5_config
+from hyperformer.adapters.model import HyperformerT5
+from hyperformer.config import RunConfig
+
+# Sizes of the published T5 models (Raffel et al. 2020, section 3.7), so that counting needs no download.
+_PUBLISHED = {
+    "t5-small": dict(d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_heads=8),
+    "t5-base": dict(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12),
+    "t5-large": dict(d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_heads=16),
+    "t5-3b": dict(d_model=1024, d_kv=128, d_ff=16384, num_layers=24, num_heads=32),
+    "t5-11b": dict(d_model=1024, d_kv=128, d_ff=65536, num_layers=24, num_heads=128),
+}
+
+
+def published_t5(name: str) -> T5Config | None:
+    """The config of a published T5 by its name on the hub, without asking the hub; None for any other."""
+    sizes = _PUBLISHED.get(name.removeprefix("google-t5/"))
+    return None if sizes is None else T5Config(vocab_size=32_128, decoder_start_token_id=0, **sizes)
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Numbers of parameters. Tied weights count once.
+
+    Attributes:
+        t5: of T5 alone.
+        parts: part of the model -> (all, trained).
+        tasks: number of tasks that share the model.
+    """
+
+    t5: int
+    parts: dict[str, tuple[int, int]]
+    tasks: int
+
+    @property
+    def total(self) -> int:
+        return sum(all_ for all_, _ in self.parts.values())
+
+    @property
+    def trained(self) -> int:
+        return sum(trained for _, trained in self.parts.values())
+
+    @property
+    def trained_percent_per_task(self) -> float:
+        """Trained parameters, T5's layer norms included, over the tasks, in percent of T5 (Table 1)."""
+        return 100.0 * self.trained / self.tasks / self.t5
+
+
+def count_parameters(model: HyperformerT5) -> ParameterCount:
+    """Count `model` as its `requires_grad` stands; works under ZeRO stage 3 and on the meta device."""
+    norms = {p for m in model.modules() if isinstance(m, T5LayerNorm) for p in m.parameters(recurse=False)}
+    parts: dict[str, list[int]] = {}
+    t5 = 0
+    for name, parameter in model.named_parameters():
+        size = _size(parameter)
+        if not name.startswith("adapters."):
+            t5 += size
+        counts = parts.setdefault(_part(name, parameter in norms), [0, 0])
+        counts[0] += size
+        counts[1] += size * parameter.requires_grad
+    return ParameterCount(t5, {part: (n, trained) for part, (n, trained) in parts.items()}, len(model.config.tasks or [1]))
+
+
+def _size(parameter: nn.Parameter) -> int:
+    # DeepSpeed keeps the full size of a partitioned parameter here.
+    return getattr(parameter, "ds_numel", parameter.numel())
+
+
+def _part(name: str, is_norm: bool) -> str:
+    if name.startswith("adapters.task_embeddings"):
+        return "task embeddings"
+    if name.startswith("adapters.stacks."):
+        return f"adapters of the {name.split('.')[2]}"
+    if is_norm:
+        return "T5 layer norms"
+    return "T5 embeddings" if name.startswith(("shared.", "lm_head.")) else f"T5 {name.split('.')[0]}"
+
+
+def count_config(config: RunConfig) -> ParameterCount:
+    """Count what a run would train, on the meta device: no weights are made or loaded.
+
+    A config that trains its tasks one at a time is counted for one of them.
+    """
+    name = config.model.model_name_or_path
+    t5 = published_t5(name) or load_t5_config(name)
+    if config.single_task:
+        from hyperformer.config import replace
+
+        config = replace(config, tasks=config.data.tasks[:1])
+    with torch.device("meta"):
+        return count_parameters(build_model(config, t5=t5))
+
+
+def parameter_table(count: ParameterCount) -> str:
+    """The table that ``hyperformer params`` prints."""
+    rows = [(part, all_, trained) for part, (all_, trained) in count.parts.items()]
+    rows.append(("total", count.total, count.trained))
+    lines = [f"{'part':<24}{'parameters':>16}{'trained':>16}"]
+    lines += [f"{part:<24}{all_:>16,}{trained:>16,}" for part, all_, trained in rows]
+    lines.append(
+        f"trained a task: {count.trained:,} / {count.tasks} = {count.trained / count.tasks:,.0f}, "
+        f"{count.trained_percent_per_task:.2f}% of T5's {count.t5:,}"
+    )
+    return "\n".join(lines)

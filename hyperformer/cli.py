@@ -1,0 +1,51 @@
+"""The ``hyperformer`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from hyperformer import __version__, finetune_t5_trainer
+from hyperformer.config_files import load_config
+from hyperformer.errors import HyperformerError
+
+
+def _params(arguments: argparse.Namespace) -> int:
+    from hyperformer.adapters.parameters import count_config, parameter_table
+
+    print(parameter_table(count_config(load_config(arguments.config, arguments.overrides))))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="hyperformer", description="Parameter-efficient multi-task fine-tuning of T5."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    train = commands.add_parser(
+        "train",
+        help="train and evaluate one run",
+        epilog=finetune_t5_trainer.settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    finetune_t5_trainer.add_arguments(train)
+    train.set_defaults(command=finetune_t5_trainer.train)
+
+    params = commands.add_parser("params", help="count a config's parameters, by part; loads no weights")
+    params.add_argument("config", help="a config file, or the name of a shipped one")
+    params.add_argument("overrides", nargs="*", metavar="key=value")
+    params.set_defaults(command=_params)
+
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except HyperformerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return finetune_t5_trainer.EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

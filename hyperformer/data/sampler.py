@@ -1,0 +1,230 @@
+"""Which task, and which of its rows, make the next batch.
+
+One task a batch, the same on every rank; tasks are drawn with probability
+proportional to size^(1/temperature) (Karimi Mahabadi et al. 2021, section 4).
+Both samplers draw the batch of all ranks in one place, so that every rank draws
+the same and takes its share.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hyperformer.errors import CheckpointError, ConfigError, DataError
+
+BLOCK = 1_024
+"""Tasks drawn at a time."""
+
+
+def task_distribution(sizes: Mapping[str, int], temperature: float) -> np.ndarray:
+    """Probability of each task: float64, shape (tasks,).
+
+    Raises:
+        ConfigError: no task, or a temperature that is not above 0.
+        DataError: a task without rows.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature is {temperature}; write a number above 0 (1: proportional to size)")
+    if not sizes:
+        raise ConfigError("There is no task to draw from; name some in tasks")
+    for task, size in sizes.items():
+        if size < 1:
+            raise DataError(f"Task {task!r} has no training rows")
+    weights = np.array(list(sizes.values())) ** (1 / temperature)
+    return weights / weights.sum()
+
+
+class TaskSampler:
+    """An endless stream of batches; its exact position is a few numbers.
+
+    Rows of a task come without replacement, in a new seeded order each pass; a batch may
+    reach from one pass into the next. A task's order depends on the seed and its name
+    alone: not on the batch size, the ranks or the other tasks.
+
+    Args:
+        sizes: training rows of each task.
+        batch_size: rows of the global batch: all ranks, all accumulation steps or one of
+            them, as the caller cuts it.
+        temperature: 1 draws tasks in proportion to size; the larger, the more evenly.
+    """
+
+    def __init__(self, sizes: dict[str, int], batch_size: int, *, temperature: float, seed: int) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; write 1 or more")
+        self.sizes, self.batch_size = dict(sizes), batch_size
+        self.temperature, self.seed = temperature, seed
+        self.distribution = task_distribution(sizes, temperature)
+        self._batches = 0
+        self._rows = dict.fromkeys(sizes, 0)  # taken of each task, over all passes
+        self._block: tuple[int, np.ndarray] | None = None
+        self._orders: dict[str, tuple[int, np.ndarray]] = {}
+
+    def next_batch(self) -> tuple[str, np.ndarray]:
+        """(task, int64 row indices within the task, shape (batch_size,))."""
+        task = list(self.sizes)[self._task_number()]
+        start = self._rows[task]
+        self._batches += 1
+        self._rows[task] += self.batch_size
+        return task, self._take(task, start, start + self.batch_size)
+
+    def _task_number(self) -> int:
+        block, place = divmod(self._batches, BLOCK)
+        if self._block is None or self._block[0] != block:
+            rng = np.random.default_rng([self.seed, 0, block])
+            self._block = (block, rng.choice(len(self.sizes), size=BLOCK, p=self.distribution))
+        return int(self._block[1][place])
+
+    def _take(self, task: str, start: int, stop: int) -> np.ndarray:
+        """Rows number `start` to `stop` of a task's stream."""
+        pieces, size = [], self.sizes[task]
+        while start < stop:
+            number, offset = divmod(start, size)
+            piece = self._order(task, number)[offset : offset + stop - start]
+            pieces.append(piece)
+            start += len(piece)
+        return np.concatenate(pieces)
+
+    def _order(self, task: str, number: int) -> np.ndarray:
+        if self._orders.get(task, (None,))[0] != number:
+            rng = np.random.default_rng([self.seed, 1, zlib.crc32(task.encode()), number])
+            self._orders[task] = (number, rng.permutation(self.sizes[task]))
+        return self._orders[task][1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in every stream, and what it is a position in; plain JSON."""
+        return {
+            "kind": "tasks",
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "sizes": dict(self.sizes),
+            "batches": self._batches,
+            "rows": dict(self._rows),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a position. The batch size may differ from the one before.
+
+        Raises:
+            CheckpointError: it is a position in other streams.
+        """
+        _check_same(state, self.state_dict(), ("kind", "seed", "temperature", "sizes"))
+        self._batches, self._rows = int(state["batches"]), dict(state["rows"])
+
+
+class ReferenceSampler:
+    """The authors' draws, number for number (random numbers of torch), for all ranks at once.
+
+    Every epoch each task's rows are permuted and dealt to the ranks; the tasks of all its
+    batches are drawn, and then, for each batch, rows of the rank's share, with replacement.
+    Every rank draws the same places in its own share. The epoch has as many batches as
+    the rows of all tasks fill; the authors' seed is 0, whatever the run's.
+
+    Args:
+        sizes: training rows of each task, in order.
+        batch_size: rows of one rank.
+        num_replicas: ranks.
+        shuffle: permute the rows (the authors always do in training).
+    """
+
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        batch_size: int,
+        *,
+        temperature: float,
+        num_replicas: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self.sizes, self.batch_size, self.num_replicas = dict(sizes), batch_size, num_replicas
+        self.temperature, self.seed, self.shuffle = temperature, seed, shuffle
+        self.distribution = task_distribution(sizes, temperature)
+        self.batches_per_epoch = -(-sum(sizes.values()) // batch_size) // num_replicas
+        if self.batches_per_epoch < 1:
+            raise ConfigError(
+                f"reference_sampler: {sum(sizes.values())} rows make fewer batches of {batch_size} than there "
+                f"are ranks ({num_replicas}); take fewer ranks or smaller batches"
+            )
+        for task, size in sizes.items():
+            if size < num_replicas:
+                raise DataError(
+                    f"reference_sampler: task {task!r} has {size} rows for {num_replicas} ranks; take fewer ranks"
+                )
+        self._epoch = self._position = 0
+        self._start_epoch()
+
+    def __len__(self) -> int:
+        return self.batches_per_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch."""
+        self._epoch, self._position = epoch, 0
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        import torch
+
+        self._generator = torch.Generator().manual_seed(self.seed + self._epoch)
+        self._orders = [
+            torch.randperm(size, generator=self._generator).numpy() if self.shuffle else np.arange(size)
+            for size in self.sizes.values()
+        ]
+        weights = torch.from_numpy(self.distribution)
+        draw = torch.multinomial(weights, self.batches_per_epoch, replacement=True, generator=self._generator)
+        self._tasks = draw.tolist()
+
+    def _places(self) -> tuple[int, np.ndarray]:
+        """The next batch's task and the places in each rank's share."""
+        import torch
+
+        number = self._tasks[self._position]
+        self._position += 1
+        share = list(self.sizes.values())[number] // self.num_replicas
+        return number, torch.randint(share, (self.batch_size,), generator=self._generator).numpy()
+
+    def next_batch(self) -> tuple[str, np.ndarray]:
+        """(task, int64 row indices within the task, shape (num_replicas * batch_size,)), rank by rank."""
+        if self._position == self.batches_per_epoch:
+            self.set_epoch(self._epoch + 1)
+        number, places = self._places()
+        # Rank r owns rows r, r + ranks, r + 2 ranks, ... of the permuted task.
+        dealt = np.concatenate([rank + self.num_replicas * places for rank in range(self.num_replicas)])
+        return list(self.sizes)[number], self._orders[number][dealt]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the stream, and what it is a position in; plain JSON."""
+        return {
+            "kind": "reference",
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "sizes": dict(self.sizes),
+            "batch_size": self.batch_size,
+            "num_replicas": self.num_replicas,
+            "epoch": self._epoch,
+            "position": self._position,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a position.
+
+        Raises:
+            CheckpointError: it is a position in another stream.
+        """
+        same = ("kind", "seed", "temperature", "sizes", "batch_size", "num_replicas")
+        _check_same(state, self.state_dict(), same)
+        self.set_epoch(int(state["epoch"]))
+        for _ in range(int(state["position"])):
+            self._places()
+
+
+def _check_same(saved: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if saved.get(key) != now[key]:
+            raise CheckpointError(
+                f"The checkpoint's place in the data does not fit this run: {key} was {saved.get(key)!r}, "
+                f"and is now {now[key]!r}; start it with the same data and settings, or in a new folder"
+            )

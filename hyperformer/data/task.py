@@ -1,0 +1,151 @@
+"""What a task is: a data set, turned into text-to-text examples, with its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import Formatter
+from typing import Any, Literal
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where a data set is on the Hugging Face hub.
+
+    Attributes:
+        path: 'owner/name'.
+        name: its configuration there ('labeled_final'), if it has several.
+        parquet_copy: the data set itself is a loading script, which `datasets` no longer
+            runs; read the copy in parquet that the hub keeps beside it.
+        note: what is known about this source.
+    """
+
+    path: str
+    name: str | None = None
+    parquet_copy: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name of a column, as another copy of the data set has it.
+
+    Attributes:
+        column: the name that template and target use.
+        other: the name in the other copy.
+        values: values there -> values here, both as text; None: they are the same.
+    """
+
+    column: str
+    other: str
+    values: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set as text-to-text examples.
+
+    Attributes:
+        name: how settings and tables call it.
+        template: the source text, columns in braces: 'premise: {premise}'. Parts of a column
+            in brackets: '{translation[en]}', '{endings[0]}'.
+        target: the column of the answer, written as in a template without the braces.
+        metrics: names in :data:`hyperformer.metrics.METRICS`.
+        labels: the answers there are; None: free text.
+        label_map: value of the target column -> answer; None: the value itself, as text.
+        rounded: the target is a number, given to 0.1 (stsb).
+        answer: how metrics read predictions: as 'text', or as 'int' or 'float' with -1 for
+            what is no such number (the authors' post-processors).
+        splits: train, validation and test -> name of the split in the source.
+        size: 'small': half of the validation split becomes the test split; 'large': 1,000
+            rows of train become validation, validation becomes test; '': as in `splits`.
+        hub: where it is on the hub; None: nowhere.
+        aliases: other names of columns.
+        unlabelled_rows: the source has rows without label (-1) among the labelled (snli).
+        num_beams: beams in generation.
+        answer_tokens: most tokens of an answer; None: those of the longest label.
+        prefix: what starts the source text when prefixes are asked for; default: the name.
+    """
+
+    name: str
+    template: str
+    target: str
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+    label_map: Mapping[str, str] | None = None
+    rounded: bool = False
+    answer: Literal["text", "int", "float"] = "text"
+    splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
+    size: Literal["small", "large", ""] = ""
+    hub: Hub | None = None
+    aliases: tuple[Alias, ...] = ()
+    unlabelled_rows: bool = False
+    num_beams: int = 1
+    answer_tokens: int | None = None
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", self.prefix or self.name)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that template and target read, by their names here; target last."""
+        fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
+        return tuple(dict.fromkeys(name.partition("[")[0] for name in [*fields, self.target]))
+
+    def columns_in(self, available: list[str]) -> dict[str, Alias | str | None]:
+        """Each of `columns` -> its name among the `available` ones, the alias to use, or None."""
+        found: dict[str, Alias | str | None] = {}
+        for column in self.columns:
+            aliases = [alias for alias in self.aliases if alias.column == column and alias.other in available]
+            found[column] = column if column in available else (aliases[0] if aliases else None)
+        return found
+
+    def value(self, row: Mapping[str, Any], field_name: str) -> Any:
+        """What a field of a template ('translation[en]') is in `row`; aliases are followed."""
+        if field_name.partition("[")[0] not in row:
+            row = self._with_aliases(row)
+        return Formatter().get_field(field_name, (), row)[0]
+
+    def answer_of(self, value: Any) -> str:
+        """The target column's value as the text that the model has to write."""
+        if self.rounded:
+            # The authors round stsb to 0.1, halves to even (the text-to-text papers: to 0.2).
+            return str(float(np.round(np.float64(value), 1)))
+        if self.labels is None:
+            return str(value)
+        # social_i_qa's labels end with a line feed.
+        text = str(value).strip()
+        return self.label_map.get(text, text) if self.label_map else text
+
+    def example(self, row: Mapping[str, Any], *, prefix: bool) -> tuple[str, str]:
+        """(source, target) of one row.
+
+        Args:
+            row: a row of the data set.
+            prefix: start the source with :attr:`prefix`.
+        """
+        if any(column not in row for column in self.columns):
+            row = self._with_aliases(row)
+        source = self.template.format_map(row)
+        return f"{self.prefix} {source}" if prefix else source, self.answer_of(self.value(row, self.target))
+
+    def _with_aliases(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        row = dict(row)
+        for alias in self.aliases:
+            if alias.column not in row and alias.other in row:
+                value = row[alias.other]
+                row[alias.column] = alias.values.get(str(value), value) if alias.values else value
+        return row
+
+
+def answer_length(task: Task, tokenizer: Any) -> int:
+    """The most tokens that an answer of `task` may have, </s> included."""
+    if task.answer_tokens is not None:
+        return task.answer_tokens
+    assert task.labels is not None  # the table and the YAML reader see to it
+    return max(len(ids) for ids in tokenizer(list(task.labels))["input_ids"])

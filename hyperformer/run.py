@@ -1,0 +1,198 @@
+"""One training job, as a table of contents: data -> model -> engine -> train -> evaluate."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.parameters import ParameterCount, count_parameters
+from hyperformer.adapters.save import save_adapter
+from hyperformer.config import RunConfig, replace, signature
+from hyperformer.data.tasks import get_task, load_user_tasks
+from hyperformer.errors import ConfigError, Interrupted
+from hyperformer.files import write_json
+from hyperformer.metrics import average
+from hyperformer.run_folder import RunFolder, RunState
+from hyperformer.training import distributed
+from hyperformer.training.checkpoint import Checkpoints, Metrics, trained_weights
+from hyperformer.training.engine import deepspeed_config, global_batch_size, make_engine
+from hyperformer.training.inputs import load_run_data, make_sampler
+from hyperformer.training.log import RunLog, say
+from hyperformer.training.loop import Trainer
+from hyperformer.training.signals import stop_flag
+
+_VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
+
+
+def run_all(config: RunConfig, local_rank: int | None = None) -> list[dict[str, Any]]:
+    """Run a config; one that trains its tasks one at a time is a run a task, in folders of their own."""
+    if not config.single_task or len(config.data.tasks) == 1:
+        return [run(config, local_rank)]
+    folder = Path(config.output_dir)
+    return [run(replace(config, tasks=[task], output_dir=str(folder / task)), local_rank) for task in config.data.tasks]
+
+
+def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
+    """Train and evaluate one run in ``config.output_dir``, going on from its newest checkpoint.
+
+    Args:
+        local_rank: what the deepspeed launcher wrote on the command line, if it did.
+
+    Returns:
+        What is in result.json.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: what the user can mend.
+        Interrupted: a signal asked to stop; all is saved.
+    """
+    started = time.monotonic()
+    own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
+    tasks = {name: get_task(name, own) for name in config.data.tasks}
+    if config.single_task and len(tasks) > 1:
+        raise ConfigError("single_task: a run has one task; run_all or a sweep makes one of each")
+    world = distributed.start(local_rank)
+    deepspeed_config(config.training, world.size)
+    folder = RunFolder(config.output_dir)
+    if world.is_main:
+        folder.claim(config)
+    world.barrier()
+    done = folder.read_result()
+    if done is not None:
+        if world.is_main:
+            say(f"{folder.path}: already done, nothing to do")
+        return done
+    with stop_flag() as stop:
+        try:
+            if world.is_main:
+                folder.write_state(RunState("starting", max_steps=config.training.max_steps, started=time.time()))
+            set_seed(config.seed)
+            tokenizer = load_tokenizer(config.model)
+            data = load_run_data(config, tasks, tokenizer, world)
+            model = build_model(config)
+            parameters = count_parameters(model)
+            engine = make_engine(model, config.training, world)
+            # Dropout differs from rank to rank; the weights do not.
+            set_seed(config.seed + world.rank)
+            sampler = make_sampler(config, data, global_batch_size(config.training, world.size), world.size)
+            checkpoints = Checkpoints(folder.checkpoints, world, config.training.save_total_limit)
+            trainer = Trainer(config, engine, data, sampler, checkpoints, world)
+            log = RunLog(
+                folder, main=world.is_main, start=trainer.progress.step, max_steps=config.training.max_steps
+            )
+            if world.is_main:
+                _introduce(config, parameters, trainer, world)
+            progress = trainer.train(log, stop)
+
+            if progress.best_step:
+                checkpoints.load_best(engine, progress.best_step)
+            evaluated = time.monotonic()
+            test: Metrics = {}
+            if config.training.do_test:
+                log.phase("evaluating")
+                test = trainer.evaluate(data.test)
+            progress.evaluate_seconds += time.monotonic() - evaluated
+            weights = trained_weights(engine)
+            result = _result(config, parameters, progress, test, time.monotonic() - started)
+            if world.is_main:
+                save_adapter(folder.adapter, weights, model.config, config)
+                write_json(folder.result, result)
+                say(_summary(result))
+            log.phase("done")
+            log.close()
+            world.barrier()
+            return result
+        except Interrupted:
+            raise
+        except BaseException as error:
+            if world.is_main:
+                _record_failure(folder, error)
+            raise
+
+
+def _introduce(config: RunConfig, parameters: ParameterCount, trainer: Trainer, world: distributed.World) -> None:
+    rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
+    say(
+        f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
+        f"({parameters.trained_percent_per_task:.2f}% of T5 a task)"
+    )
+    say(f"training rows: {rows}; {world.size} x {world.device.type}")
+    if trainer.progress.step:
+        say(f"going on from step {trainer.progress.step} of {config.training.max_steps}")
+
+
+def _record_failure(folder: RunFolder, error: BaseException) -> None:
+    """Leave the reason in state.json; a disk too full for that must not hide the reason itself."""
+    try:
+        before = folder.read_state()
+        step, steps = (before.step, before.max_steps) if before else (0, 0)
+        folder.write_state(RunState("failed", step=step, max_steps=steps, error=f"{type(error).__name__}: {error}"))
+    except (OSError, ValueError) as second:
+        print(f"state.json could not be written: {second}", file=sys.stderr)
+
+
+def _result(
+    config: RunConfig, parameters: ParameterCount, progress: Any, test: Metrics, total_seconds: float
+) -> dict[str, Any]:
+    """What result.json holds; metrics in percent, sizes in bytes."""
+    return {
+        "variant": config.variant,
+        "tasks": list(config.data.tasks),
+        "seed": config.seed,
+        "signature": signature(config),
+        "validation": progress.best_metrics,
+        "test": test,
+        "validation_average": progress.best_metric,
+        "test_average": average(test) if test else None,
+        "best_step": progress.best_step or progress.step,
+        "parameters": {
+            "total": parameters.total,
+            "trained": parameters.trained,
+            "trained_percent_per_task": parameters.trained_percent_per_task,
+        },
+        "seconds": {
+            "train": progress.train_seconds,
+            "evaluate": progress.evaluate_seconds,
+            "this_attempt": total_seconds,
+        },
+        "peak_memory_bytes": _peak_memory(),
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+        "git_commit": _git_commit(),
+    }
+
+
+def _peak_memory() -> int:
+    """Most memory this process held: on the GPU if there is one, else in RAM."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs; None where that is not known."""
+    if "HYPERFORMER_COMMIT" in os.environ:
+        return os.environ["HYPERFORMER_COMMIT"]
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _summary(result: dict[str, Any]) -> str:
+    lines = [f"best step {result['best_step']}"]
+    for split in ("validation", "test"):
+        for task, metrics in result[split].items():
+            lines.append(f"{split} {task}: " + "  ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
+        if result[f"{split}_average"] is not None:
+            lines.append(f"{split} average: {result[f'{split}_average']:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Trains adapters_dagger on all GPUs of this node, on one, or on the CPU.
+# Settings follow: bash scripts/adapters_dagger.sh tasks=rte seed=2
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec deepspeed finetune_t5_trainer.py configs/adapters_dagger.json "$@"

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Trains hyperformer on all GPUs of this node, on one, or on the CPU.
+# Settings follow: bash scripts/hyperformer.sh tasks=rte seed=2
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec deepspeed finetune_t5_trainer.py configs/hyperformer.json "$@"

@@ -1,0 +1,216 @@
+"""Checkpoints: what a resume needs, whole or not there at all.
+
+A checkpoint is a folder ``step-<n>`` with DeepSpeed's files (trained
+parameters, optimizer, schedule, loss scaler, our :class:`Progress`) and each
+rank's random states. It is written under another name, flushed, and renamed;
+then ``latest`` is pointed at it. Frozen weights are not in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from hyperformer.adapters.save import write_safetensors
+from hyperformer.errors import CheckpointError
+from hyperformer.files import atomic_write, flush
+from hyperformer.training.distributed import World
+from hyperformer.training.engine import is_partitioned
+
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass
+class Progress:
+    """Everything beside weights, optimizer and random states that a resume needs.
+
+    Attributes:
+        step: optimizer steps done.
+        sampler: exact position in every task's stream.
+        best_step: step of the best validation so far, 0 before the first.
+        best_metric: its average metric, percent.
+        best_metrics: its metrics a task.
+        train_seconds: spent in training steps by all attempts.
+        evaluate_seconds: spent in evaluation by all attempts.
+    """
+
+    step: int = 0
+    sampler: dict[str, Any] = field(default_factory=dict)
+    best_step: int = 0
+    best_metric: float | None = None
+    best_metrics: Metrics = field(default_factory=dict)
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+
+
+def random_states() -> dict[str, Any]:
+    """State of every random generator of this process, as plain values and tensors."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # type: ignore[misc]
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """The inverse of :func:`random_states`."""
+    random.setstate(states["python"])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: the run's ``checkpoints/``.
+        keep: how many to keep.
+    """
+
+    def __init__(self, folder: Path, world: World, keep: int) -> None:
+        self.folder, self.world, self.keep = folder, world, keep
+        if world.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_over in folder.glob(".*.partial"):
+                shutil.rmtree(left_over)
+        world.barrier()
+
+    def save(self, engine: Any, progress: Progress) -> None:
+        """Save at a step boundary; every rank calls this.
+
+        Raises:
+            CheckpointError: the disk is full or fails; the checkpoints before are untouched.
+        """
+        tag = f"step-{progress.step}"
+        partial = self.folder / f".{tag}.partial"
+        failure = None
+        try:
+            engine.save_checkpoint(
+                str(self.folder),
+                tag=partial.name,
+                client_state={"progress": dataclasses.asdict(progress), "world_size": self.world.size},
+                save_latest=False,
+                exclude_frozen_parameters=True,
+            )
+            torch.save(random_states(), partial / f"random-{self.world.rank}.pt")
+        except (OSError, RuntimeError) as error:
+            # torch raises RuntimeError where a file could not be written in full.
+            failure = error
+        failures = [text for text in self.world.gather(failure and str(failure)) if text]
+        if failures:
+            if self.world.is_main:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise CheckpointError(
+                f"checkpoint of step {progress.step} could not be written to {self.folder}: {failures[0]}. "
+                f"The last whole one is {self.latest() or 'none'}; free some space and start the same command again"
+            ) from failure
+        if self.world.is_main:
+            self._publish(partial, tag)
+            self._prune(progress)
+        self.world.barrier()
+
+    def _publish(self, partial: Path, tag: str) -> None:
+        """Flush, rename, and only then point `latest` at it."""
+        for path in [*partial.iterdir(), partial]:
+            flush(path)
+        final = self.folder / tag
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        flush(self.folder)
+        with atomic_write(self.folder / "latest") as stream:
+            stream.write(tag)
+
+    def _prune(self, progress: Progress) -> None:
+        """Drop what no kept checkpoint needs."""
+        steps = sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+        for step in steps[: -self.keep]:
+            shutil.rmtree(self.folder / f"step-{step}")
+        for path in self.folder.glob("best-*.safetensors"):
+            if path != self.best_file(progress.best_step):
+                path.unlink()
+
+    def latest(self) -> str | None:
+        """Name of the newest whole checkpoint, or None."""
+        try:
+            return (self.folder / "latest").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def load_latest(self, engine: Any) -> Progress | None:
+        """Put the engine, and this rank's random states, where the newest checkpoint left them.
+
+        Returns:
+            The progress there, or None if there is no checkpoint.
+
+        Raises:
+            CheckpointError: it is damaged, or was written by another number of ranks.
+        """
+        tag = self.latest()
+        if tag is None:
+            return None
+        try:
+            path, state = engine.load_checkpoint(str(self.folder), tag=tag, load_module_strict=False)
+        except Exception as error:
+            raise CheckpointError(f"{self.folder / tag} cannot be loaded: {error}") from error
+        if path is None:
+            raise CheckpointError(f"{self.folder / tag}, which 'latest' names, is not there")
+        if state["world_size"] != self.world.size:
+            raise CheckpointError(
+                f"{self.folder / tag} was written by {state['world_size']} processes, and this run has "
+                f"{self.world.size}: start it with as many"
+            )
+        set_random_states(torch.load(self.folder / tag / f"random-{self.world.rank}.pt", weights_only=True))
+        return Progress(**state["progress"])
+
+    def best_file(self, step: int) -> Path:
+        """Where the trained weights of the best validation are kept."""
+        return self.folder / f"best-{step}.safetensors"
+
+    def save_best(self, engine: Any, step: int) -> None:
+        """Keep the trained weights as they are now; every rank calls this."""
+        weights = trained_weights(engine)
+        if self.world.is_main:
+            write_safetensors(weights, self.best_file(step))
+        self.world.barrier()
+
+    def load_best(self, engine: Any, step: int) -> None:
+        """Put the kept weights into the model; every rank calls this."""
+        import deepspeed
+
+        weights = load_file(self.best_file(step))
+        for name, parameter in engine.module.named_parameters():
+            if name in weights:
+                # For a partitioned parameter this gathers, and shares out what rank 0 has written.
+                with deepspeed.zero.GatheredParameters(
+                    parameter, modifier_rank=0, enabled=is_partitioned(engine)
+                ), torch.no_grad():
+                    if not is_partitioned(engine) or self.world.is_main:
+                        parameter.copy_(weights[name].to(parameter.device))
+
+
+def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
+    """The parameters that train, by name, on the CPU; on every rank. Every rank calls this."""
+    import deepspeed
+
+    weights = {}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
+                weights[name] = parameter.detach().cpu().clone()
+    return weights

@@ -1,0 +1,90 @@
+"""Answers by generation, and their metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from hyperformer.data.collate import collate
+from hyperformer.data.dataset import TokenizedSplit
+from hyperformer.data.tasks import Task, answer_length
+from hyperformer.metrics import compute_metrics
+from hyperformer.training.distributed import World
+
+
+def _batches(split: TokenizedSplit, batch_size: int, world: World) -> list[np.ndarray]:
+    """This rank's batches of row numbers, rows of like length together.
+
+    Every rank gets the same number of batches, the last row repeated where they
+    do not come out even: with partitioned parameters all ranks must go along.
+    """
+    order = np.argsort(split.source_ids.lengths(), kind="stable")[::-1]
+    step = batch_size * world.size
+    padded = np.concatenate([order, np.repeat(order[-1:], -len(order) % step)])
+    return list(padded.reshape(-1, world.size, batch_size)[:, world.rank])
+
+
+@torch.no_grad()
+def predict(
+    model: Any,
+    task: Task,
+    split: TokenizedSplit,
+    tokenizer: Any,
+    *,
+    batch_size: int,
+    world: World,
+    partitioned: bool = False,
+) -> list[str]:
+    """The model's answer to each row of `split`, in the rows' order, on every rank.
+
+    Args:
+        batch_size: rows a device.
+        partitioned: whether the parameters are spread over the ranks (ZeRO stage 3).
+    """
+    was_training = model.training
+    model.eval()
+    mine: dict[int, str] = {}
+    for rows in _batches(split, batch_size, world):
+        batch = collate(split, rows, pad_token_id=tokenizer.pad_token_id)
+        answers = model.generate(
+            input_ids=batch["input_ids"].to(world.device),
+            attention_mask=batch["attention_mask"].to(world.device),
+            task=task.name,
+            # As the authors: room for the longest label, the start token counted in.
+            max_length=answer_length(task, tokenizer),
+            num_beams=task.num_beams,
+            do_sample=False,
+            synced_gpus=partitioned and world.size > 1,
+        )
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        mine.update(zip(rows.tolist(), texts, strict=True))
+    model.train(was_training)
+    everyone: dict[int, str] = {}
+    for part in world.gather(mine):
+        everyone.update(part)
+    return [everyone[row] for row in range(len(split))]
+
+
+def evaluate(
+    model: Any,
+    tasks: dict[str, Task],
+    splits: dict[str, TokenizedSplit],
+    tokenizer: Any,
+    *,
+    batch_size: int,
+    world: World,
+    partitioned: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Metrics of every task in percent: task -> metric -> value."""
+    return {
+        name: compute_metrics(
+            tasks[name],
+            predict(
+                model, tasks[name], split, tokenizer, batch_size=batch_size, world=world, partitioned=partitioned
+            ),
+            split.target_texts,
+        )
+        for name, split in splits.items()
+    }

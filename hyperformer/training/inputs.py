@@ -1,0 +1,93 @@
+"""The rows of a run, tokenised, and the sampler that draws its batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from hyperformer.config import RunConfig
+from hyperformer.data.dataset import TokenizedSplit, tokenize_split
+from hyperformer.data.sampler import ReferenceSampler, TaskSampler
+from hyperformer.data.splits import load_split
+from hyperformer.data.tasks import Task
+from hyperformer.training.distributed import World
+from hyperformer.training.log import say
+
+CACHE = Path.home() / ".cache" / "hyperformer"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The rows of a run: for each split, task name -> tokenised rows."""
+
+    tasks: dict[str, Task]
+    train: dict[str, TokenizedSplit]
+    validation: dict[str, TokenizedSplit]
+    test: dict[str, TokenizedSplit]
+    tokenizer: Any
+
+
+class Sampler(Protocol):
+    """Draws a step's global batch of one task; its exact position can be kept and restored."""
+
+    def next_batch(self) -> tuple[str, np.ndarray]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def load_run_data(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, world: World) -> RunData:
+    """Load, split and tokenise; rank 0 first, the others then find its tokenised rows in the cache.
+
+    Raises:
+        DataError: rows are missing or are not what a task needs.
+    """
+    if not world.is_main:
+        world.barrier()
+    data = _load(config, tasks, tokenizer, report=world.is_main)
+    if world.is_main:
+        world.barrier()
+    return data
+
+
+def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: bool) -> RunData:
+    settings = config.data
+    limits = {"train": settings.n_train, "validation": settings.n_val, "test": settings.n_test}
+    wanted = {"train": True, "validation": config.validates, "test": config.training.do_test}
+    splits: dict[str, dict[str, TokenizedSplit]] = {name: {} for name in limits}
+    for split, tokenized in splits.items():
+        for name, task in tasks.items() if wanted[split] else ():
+            rows = load_split(
+                task,
+                split,
+                source=settings.data_source,
+                data_dir=settings.data_dir,
+                n_obs=limits[split],
+                reference_splits=settings.reference_splits,
+            )
+            tokenized[name] = tokenize_split(
+                rows,
+                task,
+                tokenizer,
+                max_source_length=settings.max_source_length,
+                max_target_length=settings.max_target_length,
+                prefix=config.task_prefix,
+                cache_dir=settings.cache_dir or CACHE,
+            )
+            cut = tokenized[name].truncated_sources
+            if cut and report:
+                share = 100 * cut / len(tokenized[name])
+                say(f"{name} {split}: {cut:,} sources ({share:.1f}%) cut at {settings.max_source_length} tokens")
+    return RunData(tasks, **splits, tokenizer=tokenizer)
+
+
+def make_sampler(config: RunConfig, data: RunData, batch_size: int, world_size: int) -> Sampler:
+    """The run's sampler of global batches of `batch_size` rows."""
+    sizes = {task: len(rows) for task, rows in data.train.items()}
+    if config.data.reference_sampler:
+        return ReferenceSampler(
+            sizes, batch_size // world_size, temperature=config.data.temperature, num_replicas=world_size
+        )
+    return TaskSampler(sizes, batch_size, temperature=config.data.temperature, seed=config.seed)

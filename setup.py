@@ -1,0 +1,52 @@
+"""Install HyperFormer: the training package, the launchers, and the sweeps that ship with them."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "hyperformer/__init__.py").read_text())[1]  # type: ignore[index]
+
+setup(
+    name="hyperformer",
+    version=VERSION,
+    description="Parameter-efficient multi-task fine-tuning of T5, from one YAML file to the results table",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["hyperformer", "hyperformer.*", "launchers", "launchers.*"]), "launchers.sweeps"],
+    # The sweeps are data: in the clone a folder of their own, installed beside the launchers.
+    package_dir={"launchers.sweeps": "sweeps"},
+    package_data={
+        "hyperformer": ["configs/*.json", "scripts/*.sh", "data/assets/**/*"],
+        "launchers.sweeps": ["*.yaml"],
+    },
+    # Versions that were tested together are in constraints.txt.
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=5.23,<6",
+        "datasets>=4.0",
+        "deepspeed>=0.17",
+        "submitit>=1.5.3",
+        "safetensors>=0.4",
+        "sentencepiece>=0.2",
+        "protobuf",
+        "pyyaml>=6.0",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "scikit-learn>=1.3",
+        "sacrebleu>=2.4",
+        "rouge-score>=0.1.2",
+        "tensorboard>=2.16",
+        "tqdm>=4.66",
+        "rich>=13.7",
+    ],
+    extras_require={"dev": ["pytest>=8", "hypothesis>=6", "ruff", "mypy", "types-PyYAML", "types-tqdm"]},
+    entry_points={
+        "console_scripts": [
+            "hyperformer = hyperformer.cli:main",
+            "hyperformer-sweep = launchers.sweep:main",
+        ]
+    },
+)

@@ -1,0 +1,229 @@
+"""How far our model is from what the authors' code computes. Used by the tests, and as a command:
+
+    python tests/adapters/agreement.py     # the table of largest differences, a row a fixture
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hyperformer.adapters.model import HyperformerT5
+from hyperformer.adapters.reference import model_from_reference, reference_entries, reference_state_dict
+from hyperformer.config import TrainingConfig
+from hyperformer.training.optimization import make_optimizer, token_loss
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """One folder of the reference: a model of theirs with inputs and what came out."""
+
+    folder: Path
+
+    @cached_property
+    def golden(self) -> dict[str, Any]:
+        return json.loads((self.folder / "golden.json").read_text())
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        return load_file(self.folder / "state_dict.safetensors")
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        return load_file(self.folder / f"{name}.safetensors")
+
+    def model(self, weights: dict[str, Tensor] | None = None) -> HyperformerT5:
+        """Ours, with their weights, trained as theirs is."""
+        golden = self.golden
+        plain = "adapter_config_name" not in (golden["adapter_args"] or {})
+        model = model_from_reference(
+            golden["t5_config"],
+            None if plain else golden["adapter_args"],
+            golden["tasks"],
+            adapters=golden["adapters"],
+            task_embeddings=golden["task_embeddings"],
+            state_dict=self.weights if weights is None else weights,
+        )
+        trained = set(golden["trainable"])
+        model.requires_grad_(False)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for theirs, ours, _ in reference_entries(model):
+            if theirs in trained:
+                parameters[ours].requires_grad_(True)
+        return model
+
+    def inputs(self, task: str) -> dict[str, Tensor]:
+        prefix = f"{task}."
+        return {k.removeprefix(prefix): v for k, v in self.tensors("inputs").items() if k.startswith(prefix)}
+
+
+def forward(model: HyperformerT5, inputs: dict[str, Tensor], **which: Any) -> Tensor:
+    names = ("input_ids", "attention_mask", "decoder_input_ids")
+    return model(**{name: inputs[name] for name in names}, **which).logits
+
+
+def smoothed_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """The authors' training loss; their labels are padded with 0, ours with -100."""
+    return token_loss(logits, labels.masked_fill(labels == 0, -100), 0.1)
+
+
+def logits_difference(fixture: Fixture) -> float:
+    """Largest difference of a logit, over the tasks, by name and by ids."""
+    model, worst = fixture.model(), 0.0
+    outputs = fixture.tensors("outputs")
+    for number, task in enumerate(fixture.golden["tasks"]):
+        inputs = fixture.inputs(task)
+        ids = torch.full((len(inputs["input_ids"]),), number)
+        with torch.no_grad():
+            for which in ({"task": task}, {"task_ids": ids}):
+                worst = max(worst, float((forward(model, inputs, **which) - outputs[f"logits.{task}"]).abs().max()))
+    return worst
+
+
+def loss_difference(fixture: Fixture) -> float:
+    """Largest relative difference of a loss: plain, counting padding, and smoothed."""
+    model, worst = fixture.model(), 0.0
+    for task, theirs in fixture.golden["losses"].items():
+        inputs = fixture.inputs(task)
+        labels = inputs["labels"]
+        with torch.no_grad():
+            logits = forward(model, inputs, task=task)
+        flat = logits.flatten(0, 1)
+        ours = {
+            "ce_ignore_pad_mean": F.cross_entropy(flat, labels.flatten(), ignore_index=0),
+            "ce_counting_pad_mean": F.cross_entropy(flat, labels.flatten()),
+            "label_smoothed_0p1_sum": smoothed_sum(logits, labels),
+        }
+        for name, value in ours.items():
+            worst = max(worst, abs(float(value) - theirs[name]) / abs(theirs[name]))
+    return worst
+
+
+def gradient_difference(fixture: Fixture) -> float:
+    """Largest relative difference of a gradient's norm, over parameters (as theirs are cut) and tasks."""
+    model, worst = fixture.model(), 0.0
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for task, norms in fixture.golden["grad_norms"].items():
+        inputs = fixture.inputs(task)
+        model.zero_grad()
+        smoothed_sum(forward(model, inputs, task=task), inputs["labels"]).backward()
+        for theirs, ours, where in reference_entries(model):
+            gradient = parameters[ours].grad
+            if gradient is None or theirs not in norms:
+                continue
+            # Where theirs has no gradient, another task's adapter say, ours is zero.
+            norm = float((gradient if where is None else gradient[where]).norm())
+            expected = norms[theirs] or 0.0
+            worst = max(worst, abs(norm - expected) / max(expected, 1e-3))
+    return worst
+
+
+def generation_agrees(fixture: Fixture) -> bool:
+    """Whether greedy and beam-4 output are identical for every task."""
+    model = fixture.model()
+    modes: dict[str, dict[str, int]] = {
+        "greedy": {"num_beams": 1},
+        "beam4": {"num_beams": 4},
+        "greedy_min_length10": {"num_beams": 1, "min_length": 10},
+    }
+    return all(
+        model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            task=task,
+            max_length=len(expected[mode][0]),
+            do_sample=False,
+            **settings,
+        ).tolist()
+        == expected[mode]
+        for task, expected in fixture.golden["generated"].items()
+        for inputs in [fixture.inputs(task)]
+        for mode, settings in modes.items()
+    )
+
+
+def weights_difference(fixture: Fixture, trace: str = "torch17") -> float:
+    """Largest difference of a weight after three steps of AdamW, one a task, clipped at 1."""
+    model = fixture.model()
+    settings = fixture.golden["adamw"]
+    decay = 0.1 if trace.endswith("wd0.1") else 0.0
+    config = TrainingConfig(learning_rate=settings["lr"], adam_epsilon=settings["eps"], weight_decay=decay)
+    optimizer = make_optimizer(model, config)
+    if decay:
+        _decay_as_the_authors(fixture, model, optimizer, decay)
+    for task in settings["order"]:
+        inputs = fixture.inputs(task)
+        optimizer.zero_grad()
+        smoothed_sum(forward(model, inputs, task=task), inputs["labels"]).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
+        optimizer.step()
+    ours = reference_state_dict(model)
+    return max(
+        float((ours[name] - value).abs().max()) for name, value in fixture.tensors(f"after3_{trace}").items()
+    )
+
+
+def _decay_as_the_authors(
+    fixture: Fixture, model: HyperformerT5, optimizer: torch.optim.Optimizer, decay: float
+) -> None:
+    """Regroup by the authors' rule, which goes by names: generators of biases are spared, T5's norms are not."""
+    spared = set(fixture.golden["no_decay_group"])
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    by_rule: dict[bool, dict[int, Tensor]] = {True: {}, False: {}}
+    for theirs, ours, _ in reference_entries(model):
+        if parameters[ours].requires_grad:
+            by_rule[theirs in spared][id(parameters[ours])] = parameters[ours]
+    template = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
+    optimizer.param_groups[:] = [
+        {**template, "params": list(by_rule[False].values()), "weight_decay": decay},
+        {**template, "params": list(by_rule[True].values()), "weight_decay": 0.0},
+    ]
+
+
+def cross_bias_difference(fixture: Fixture) -> float:
+    """Largest difference of a logit with old T5's position bias in cross-attention."""
+    crossed = fixture.tensors("crossbias")
+    bias = {name: value for name, value in crossed.items() if not name.startswith("logits.")}
+    model, worst = fixture.model({**fixture.weights, **bias}), 0.0
+    for task in fixture.golden["tasks"]:
+        with torch.no_grad():
+            logits = forward(model, fixture.inputs(task), task=task)
+        worst = max(worst, float((logits - crossed[f"logits.{task}"]).abs().max()))
+    return worst
+
+
+def main() -> int:
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from conftest import reference_settings
+
+    print(
+        f"{'setting':<26}{'logits':>10}{'losses':>10}{'gradients':>11}{'weights':>10}{'wd 0.1':>10}"
+        f"{'cross bias':>12}  generated"
+    )
+    for folder in reference_settings():
+        fixture = Fixture(folder)
+        decayed = (folder / "after3_torch17_wd0.1.safetensors").exists()
+        cells = [
+            logits_difference(fixture),
+            loss_difference(fixture),
+            gradient_difference(fixture),
+            weights_difference(fixture),
+            weights_difference(fixture, "torch17_wd0.1") if decayed else float("nan"),
+            cross_bias_difference(fixture),
+        ]
+        widths = (10, 10, 11, 10, 10, 12)
+        text = "".join(f"{cell:>{width}.1e}" for cell, width in zip(cells, widths, strict=True))
+        print(f"{folder.name:<26}{text}  {'identical' if generation_agrees(fixture) else 'DIFFERENT'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
