@@ -77,7 +77,7 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
         model = _load_weights(config.model.model_name_or_path, ours)
     mark_trained(model, config.model)
     if config.training.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 

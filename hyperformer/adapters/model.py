@@ -8,6 +8,7 @@ gradient checkpointing recomputes a block with the weights it was run with.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, T5Config, T5ForCondi
 from transformers.activations import ACT2FN
 
 from hyperformer.adapters.modules import AdapterModule, Adapters
-from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SiteWeights, StackWeights, apply_adapter
+from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SiteWeights, apply_adapter, site_index
 from hyperformer.config import AdapterConfig
 from hyperformer.errors import ConfigError, nearest
 
@@ -32,6 +33,16 @@ class HyperformerConfig(T5Config):
     adapter_settings: dict[str, Any] | None = None
     tasks: list[str] | None = None
     cross_attention_bias: bool = False
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> T5Config:
+        # transformers sizes the decoder's cache by `num_layers`, which is the
+        # encoder's; stock T5 fails to generate where the decoder has more.
+        found = super().get_text_config(decoder=decoder, encoder=encoder)
+        if not decoder or self.num_decoder_layers == self.num_layers:
+            return found
+        sized = copy.deepcopy(found)
+        sized.num_layers = self.num_decoder_layers
+        return sized
 
     @property
     def adapter_config(self) -> AdapterConfig:
@@ -104,7 +115,7 @@ class HyperformerT5(T5ForConditionalGeneration):
         *args: Any,
         task: str | None = None,
         task_ids: Tensor | int | None = None,
-        adapter_weights: dict[str, StackWeights] | None = None,
+        adapter_weights: dict[str, list[SiteWeights]] | None = None,
         **kwargs: Any,
     ) -> Any:
         """T5's forward for one task, or a task a row.
@@ -145,20 +156,18 @@ class HyperformerT5(T5ForConditionalGeneration):
             kept = kwargs.pop("adapter_weights", None)
             if ids is None:
                 raise ConfigError("this model has adapters: say for which task, by task='...' or task_ids=...")
-            mixed = isinstance(ids, Tensor)
-            if kept is not None and stack in kept:
-                weights = kept[stack]
-            else:
-                weights = self.adapters(stack, None if mixed else ids)
+            weights = kept.get(stack) if kept is not None else None
+            if weights is None:
+                weights = self.adapters(stack, ids)
                 if kept is not None:
                     kept[stack] = weights
-            kwargs["adapter_weights"] = (weights, self.adapters.rows(ids) if mixed else None)
+            kwargs["adapter_weights"] = weights
             return args, kwargs
 
         return make_weights
 
 
-class _OncePerStack(dict[str, StackWeights]):
+class _OncePerStack(dict[str, list[SiteWeights]]):
     """Weights kept over the steps of one call of generate."""
 
 
@@ -174,9 +183,9 @@ def _attach(block: torch.nn.Module, layer: int, activation: Callable[[Tensor], T
     feed_forward: list[SiteWeights] = []
 
     def after_attention(_module: Any, _args: tuple, kwargs: dict[str, Any], output: tuple) -> tuple:
-        weights, rows = kwargs["adapter_weights"]
-        feed_forward[:] = [weights.site(layer, FEED_FORWARD, rows)]
-        adapted = apply_adapter(output[0], weights.site(layer, SELF_ATTENTION, rows), activation)
+        weights = kwargs["adapter_weights"]
+        feed_forward[:] = [weights[site_index(layer, FEED_FORWARD)]]
+        adapted = apply_adapter(output[0], weights[site_index(layer, SELF_ATTENTION)], activation)
         return (adapted, *output[1:])
 
     def after_feed_forward(_module: Any, _args: tuple, output: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What holds or generates the adapters' weights: a bank of adapters a task, or a hypernetwork.
 
-Both answer the same call: given the tasks, the weights of all sites of a stack
-at once (:class:`~hyperformer.adapters.weights.StackWeights`).
+Both answer the same call: given the task, or a task a row, the adapters of all
+sites of a stack at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from hyperformer.adapters.weights import SITES_PER_LAYER, StackWeights
+from hyperformer.adapters.weights import SITES_PER_LAYER, SiteWeights, split_sites
 from hyperformer.config import AdapterConfig
 from hyperformer.errors import ConfigError
 
@@ -112,14 +112,14 @@ class TaskAdapters(AdapterModule):
             else:
                 init.zeros_(parameter)
 
-    def forward(self, adapter: int | None) -> StackWeights:
-        """Weights of adapter number `adapter`, or of all of them (None)."""
+    def forward(self, adapter: int | Tensor) -> list[SiteWeights]:
+        """Adapter number `adapter` at every site; or one a row, (B,)."""
         bank = dict(self.named_parameters(recurse=False))
-        if adapter is not None:
+        if isinstance(adapter, int):
             picked = {name: tensor[adapter] for name, tensor in bank.items()}
-            return StackWeights({**picked, **self.norms(None)}, mixed=False)
+            return split_sites({**picked, **self.norms(None)}, None)
         count = next(iter(bank.values())).shape[0]
-        return StackWeights({**bank, **self.norms(count)}, mixed=True)
+        return split_sites({**bank, **self.norms(count)}, adapter)
 
 
 class Projector(nn.Module):
@@ -227,8 +227,8 @@ class Hypernetwork(AdapterModule):
         projected = self.projector(joined.flatten(-3, -2))
         return projected if self.embedding_norm is None else self.embedding_norm(projected)
 
-    def forward(self, task: Tensor) -> StackWeights:
-        """Weights for one task embedding (dim,), or for several (T, dim)."""
+    def forward(self, task: Tensor, rows: Tensor | None) -> list[SiteWeights]:
+        """Adapters at every site for one task embedding (dim,); or for several (E, dim), of which `rows` picks."""
         read = self.site_embeddings(task)
         leading = task.shape[:-1]
         tensors = {
@@ -236,7 +236,7 @@ class Hypernetwork(AdapterModule):
         }
         if self.norms is not None:
             tensors |= self.norms(leading[0] if leading else None)
-        return StackWeights(tensors, mixed=bool(leading))
+        return split_sites(tensors, rows)
 
 
 class Adapters(nn.Module):
@@ -264,13 +264,14 @@ class Adapters(nn.Module):
             stacks = {stack: Hypernetwork(config, count, width) for stack, count in layers.items()}
         self.stacks = nn.ModuleDict(stacks)
 
-    def forward(self, stack: str, task: int | None) -> StackWeights:
-        """The adapters of 'encoder' or 'decoder' for one task (its number), or for all (None)."""
-        index = None if task is None else self.index[task]
+    def forward(self, stack: str, task: int | Tensor) -> list[SiteWeights]:
+        """The adapters of 'encoder' or 'decoder' for task number `task`; or a task a row, (B,)."""
+        if isinstance(task, int):
+            index: int | Tensor = self.index[task]
+        else:
+            index = torch.tensor(self.index, device=task.device)[task]
         if self.task_embeddings is None:
             return self.stacks[stack](index)
-        return self.stacks[stack](self.task_embeddings(index))
-
-    def rows(self, task_ids: Tensor) -> Tensor:
-        """Row of the bank or of the embeddings for each task id, (B,)."""
-        return torch.tensor(self.index, device=task_ids.device)[task_ids]
+        if isinstance(index, int):
+            return self.stacks[stack](self.task_embeddings(index), None)
+        return self.stacks[stack](self.task_embeddings(None), index)

@@ -72,30 +72,24 @@ def apply_adapter(hidden: Tensor, weights: SiteWeights, activation: Callable[[Te
     return hidden + inner.to(hidden.dtype)
 
 
-class StackWeights:
-    """The adapters of all sites of one stack (encoder or decoder), made in one go.
+def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWeights]:
+    """The adapters of all sites of a stack, from tensors that hold them together.
 
     Args:
-        tensors: field of :class:`SiteWeights` -> tensor whose dimension before
-            the field's own is N, with a T before that if `mixed`.
-        mixed: whether the tensors hold several tasks, to be picked a row.
+        tensors: field of :class:`SiteWeights` -> (N, ...); with `rows` (T, N, ...).
+        rows: (B,) which of the T each row of the batch takes.
+
+    Returns:
+        N adapters: the feed-forward and the self-attention of each layer in turn.
     """
+    # One unbind a tensor: its backward is one stack, where an index a site
+    # would add up N gradients of the size of all N.
+    sites = {name: tensor.unbind(0 if rows is None else 1) for name, tensor in tensors.items()}
+    if rows is not None:
+        sites = {name: tuple(tensor[rows] for tensor in tensors_) for name, tensors_ in sites.items()}
+    return [SiteWeights(**dict(zip(sites, values, strict=True))) for values in zip(*sites.values(), strict=True)]
 
-    def __init__(self, tensors: dict[str, Tensor], *, mixed: bool) -> None:
-        self.mixed = mixed
-        # One unbind a tensor: its backward is one stack, where an index a site
-        # would add up N gradients of the size of all N.
-        dimension = 1 if mixed else 0
-        self._sites = {name: tensor.unbind(dimension) for name, tensor in tensors.items()}
 
-    def site(self, layer: int, block: int, rows: Tensor | None) -> SiteWeights:
-        """The adapter of a layer's FEED_FORWARD or SELF_ATTENTION.
-
-        Args:
-            rows: (B,) index of each row's task, where the weights are mixed.
-        """
-        index = layer * SITES_PER_LAYER + block
-        picked = {name: sites[index] for name, sites in self._sites.items()}
-        if self.mixed:
-            picked = {name: tensor[rows] for name, tensor in picked.items()}
-        return SiteWeights(**picked)
+def site_index(layer: int, block: int) -> int:
+    """Where :func:`split_sites` puts the adapter of a layer's FEED_FORWARD or SELF_ATTENTION."""
+    return layer * SITES_PER_LAYER + block
