@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,13 +102,14 @@ class Checkpoints:
         partial = self.folder / f".{tag}.partial"
         failure = None
         try:
-            engine.save_checkpoint(
-                str(self.folder),
-                tag=partial.name,
-                client_state={"progress": dataclasses.asdict(progress), "world_size": self.world.size},
-                save_latest=False,
-                exclude_frozen_parameters=True,
-            )
+            with _tied_weights_once(engine.module):
+                engine.save_checkpoint(
+                    str(self.folder),
+                    tag=partial.name,
+                    client_state={"progress": dataclasses.asdict(progress), "world_size": self.world.size},
+                    save_latest=False,
+                    exclude_frozen_parameters=True,
+                )
             torch.save(random_states(), partial / f"random-{self.world.rank}.pt")
         except (OSError, RuntimeError) as error:
             # torch raises RuntimeError where a file could not be written in full.
@@ -202,6 +205,27 @@ class Checkpoints:
                 ), torch.no_grad():
                     if not is_partitioned(engine) or self.world.is_main:
                         parameter.copy_(weights[name].to(parameter.device))
+
+
+@contextmanager
+def _tied_weights_once(module: torch.nn.Module) -> Iterator[None]:
+    """Within this block `module.state_dict()` has tied weights under their first name only.
+
+    DeepSpeed leaves frozen weights out by name, and would keep T5's frozen
+    embeddings under the names that are tied to them.
+    """
+    once = {name for name, _ in module.named_parameters()}
+    copies = [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in once]
+
+    def drop(_module: torch.nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+        for name in copies:
+            state.pop(prefix + name, None)
+
+    handle = module.register_state_dict_post_hook(drop)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
