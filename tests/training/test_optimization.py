@@ -1,0 +1,55 @@
+"""Schedules, loss and parameter groups."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import FIXTURES
+from test_model import make_model
+
+from hyperformer.config import TrainingConfig
+from hyperformer.training.optimization import learning_rate_factor, make_optimizer, make_schedule, token_loss
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "polynomial"])
+def test_schedules_are_the_authors(kind: str) -> None:
+    expected = json.loads((FIXTURES / "reference" / "lr_schedules_warmup5_steps20_lr3e-4.json").read_text())[kind]
+    config = TrainingConfig(max_steps=20, warmup_steps=5, learning_rate=3e-4, lr_scheduler=kind)  # type: ignore[arg-type]
+    factor = learning_rate_factor(config)
+    assert [3e-4 * factor(step) for step in range(len(expected))] == pytest.approx(expected, abs=1e-18, rel=1e-9)
+
+
+def test_a_schedule_ends_at_the_last_step() -> None:
+    model = torch.nn.Linear(2, 2)
+    config = TrainingConfig(max_steps=4, warmup_steps=2, learning_rate=1.0)
+    optimizer = make_optimizer(model, config)
+    schedule = make_schedule(optimizer, config)
+    rates = []
+    for _ in range(4):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == [0.0, 0.5, 1.0, 0.5]
+
+
+def test_padding_does_not_count_in_the_loss() -> None:
+    logits = torch.randn(2, 3, 7)
+    labels = torch.tensor([[1, 2, -100], [3, -100, -100]])
+    alone = sum(token_loss(logits[r : r + 1, c : c + 1], labels[r : r + 1, c : c + 1], 0.1) for r, c in [(0, 0), (0, 1), (1, 0)])
+    assert token_loss(logits, labels, 0.1) == pytest.approx(float(alone), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["task", "hypernetwork_per_layer", "hypernetwork_shared"])
+def test_decay_spares_biases_and_layer_norms_only(kind: str) -> None:
+    model = make_model(kind)
+    decayed, spared = make_optimizer(model, TrainingConfig(weight_decay=0.1)).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decayed["weight_decay"] == 0.1 and spared["weight_decay"] == 0.0
+    for parameter in spared["params"]:
+        name = names[id(parameter)]
+        assert name.endswith("bias") or "norm" in name, name
+    # A generator of biases is a weight.
+    assert not any("heads" in names[id(p)] and names[id(p)].endswith(".weight") for p in spared["params"])
+    assert len(decayed["params"]) + len(spared["params"]) == sum(p.requires_grad for p in model.parameters())
