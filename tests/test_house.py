@@ -62,10 +62,12 @@ def test_no_module_shadows_another() -> None:
         for path in (ROOT / folder).glob("*.py"):
             assert path.stem not in sys.stdlib_module_names, path
             found = subprocess.run(
-                [sys.executable, "-c", f"import importlib.util as u; print(u.find_spec({path.stem!r}))"],
-                capture_output=True, text=True, cwd="/",
-            )  # fmt: skip
-            assert found.stdout.strip() == "None" or path.stem == "__init__", path
+                # Isolated: neither this folder nor PYTHONPATH is looked into.
+                [sys.executable, "-I", "-c", f"import importlib.util as u; print(u.find_spec({path.stem!r}))"],
+                capture_output=True,
+                text=True,
+            )
+            assert path.stem == "__init__" or found.stdout.strip() == "None", path
 
 
 def test_commands_that_read_files_import_no_torch() -> None:

@@ -1,0 +1,132 @@
+"""Token ids: right, cut and counted, kept on disk; and batches as the authors' collator makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from reference_files import reference, reference_path
+from transformers import T5Tokenizer
+
+from hyperformer.data.collate import IGNORED, collate
+from hyperformer.data.dataset import TokenizedSplit, tokenize_split
+from hyperformer.data.task import Task
+from hyperformer.errors import DataError
+
+COLLATOR = reference("e2e/collator.json")
+TASK = Task("copy", "{source}", "target", ("accuracy",), answer_tokens=9)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return T5Tokenizer.from_pretrained(str(reference_path("e2e/spiece.model").parent))
+
+
+def rows(count: int = 5) -> Dataset:
+    return Dataset.from_list(
+        [{"source": "the cat " * (row + 1), "target": str(row % 2)} for row in range(count)]
+    )
+
+
+def tokenize(
+    data: Dataset, tokenizer, cache: Path, *, source: int = 12, target: int = 5, prefix: bool = False
+) -> TokenizedSplit:
+    return tokenize_split(
+        data,
+        TASK,
+        tokenizer,
+        max_source_length=source,
+        max_target_length=target,
+        prefix=prefix,
+        cache_dir=cache,
+    )
+
+
+@pytest.mark.parametrize("theirs", COLLATOR, ids=lambda theirs: theirs["task"])
+def test_batches_are_the_authors(theirs: dict, tokenizer, tmp_path: Path) -> None:
+    data = Dataset.from_list(
+        [{"source": example["src_texts"], "target": example["tgt_texts"]} for example in theirs["examples"]]
+    )
+    split = tokenize(
+        data, tokenizer, tmp_path, source=theirs["max_source_length"], target=theirs["max_target_length"]
+    )
+    batch = collate(split, range(len(split)), pad_token_id=tokenizer.pad_token_id)
+    labels = batch["labels"].masked_fill(batch["labels"] == IGNORED, tokenizer.pad_token_id)
+    assert batch["input_ids"].tolist() == theirs["batch"]["input_ids"]
+    assert batch["attention_mask"].tolist() == theirs["batch"]["attention_mask"]
+    assert labels.tolist() == theirs["batch"]["labels"]
+    shifted = torch.cat([torch.zeros(len(labels), 1, dtype=torch.long), labels[:, :-1]], dim=1)
+    assert shifted.tolist() == theirs["batch"]["decoder_input_ids"]
+    assert all(value.dtype == torch.int64 for value in batch.values())
+
+
+def test_rows_are_what_the_tokenizer_gives(tokenizer, tmp_path: Path) -> None:
+    split = tokenize(rows(), tokenizer, tmp_path, source=6, prefix=True)
+    texts = [f"copy {row['source']}" for row in rows()]
+    expected = tokenizer(texts, truncation=True, max_length=6)["input_ids"]
+    assert [ids.tolist() for ids in split.sources(range(5))] == expected
+    assert split.truncated_sources == sum(len(ids) > 6 for ids in tokenizer(texts)["input_ids"]) > 0
+    assert split.truncated_targets == 0
+    assert split.target_texts == ["0", "1", "0", "1", "0"] and len(split) == 5
+    assert split.targets([1])[0].tolist() == tokenizer("1")["input_ids"]
+
+
+def test_lengths_can_be_rounded_up(tokenizer, tmp_path: Path) -> None:
+    split = tokenize(rows(), tokenizer, tmp_path)
+    batch = collate(split, np.array([0, 1]), pad_token_id=0, pad_to_multiple_of=8)
+    assert batch["input_ids"].shape == (2, 8) and batch["labels"].shape == (2, 8)
+
+
+def test_rows_are_tokenised_once(tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tokenize(rows(), tokenizer, tmp_path)
+    (path,) = (tmp_path / "tokenized").iterdir()
+    tokenizer(
+        ["something"], truncation=True, max_length=4, padding=True
+    )  # changes the fast tokenizer's state
+    monkeypatch.setattr("hyperformer.data.dataset._tokenize", lambda *_: pytest.fail("tokenised again"))
+    second = tokenize(rows(), tokenizer, tmp_path)
+    for a, b in zip(first.sources(range(5)), second.sources(range(5)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert isinstance(second.source_ids.ids, np.memmap)
+    assert list((tmp_path / "tokenized").iterdir()) == [path]
+
+
+def test_what_changes_the_ids_changes_the_file(tokenizer, tmp_path: Path) -> None:
+    tokenize(rows(), tokenizer, tmp_path)
+    tokenize(rows(4), tokenizer, tmp_path)
+    tokenize(rows(), tokenizer, tmp_path, source=11)
+    tokenize(rows(), tokenizer, tmp_path, target=4)
+    tokenize(rows(), tokenizer, tmp_path, prefix=True)
+    assert len(list((tmp_path / "tokenized").iterdir())) == 5
+
+
+@pytest.mark.parametrize("damage", ["shorter", "empty", "changed"])
+def test_a_damaged_file_is_made_anew(tokenizer, tmp_path: Path, damage: str) -> None:
+    whole = tokenize(rows(), tokenizer, tmp_path).sources([4])[0].tolist()
+    (path,) = (tmp_path / "tokenized").iterdir()
+    content = bytearray(path.read_bytes())
+    if damage == "changed":
+        content[-3] ^= 1
+    path.write_bytes({"shorter": content[:-8], "empty": b"", "changed": bytes(content)}[damage])
+    with pytest.warns(UserWarning, match="tokenising again"):
+        assert tokenize(rows(), tokenizer, tmp_path).sources([4])[0].tolist() == whole
+    assert tokenize(rows(), tokenizer, tmp_path).sources([4])[0].tolist() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_only_a_warning(tokenizer, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.warns(UserWarning, match="not kept"):
+        assert len(tokenize(rows(), tokenizer, blocked)) == 5
+
+
+def test_a_row_that_lacks_what_the_template_reads(tokenizer, tmp_path: Path) -> None:
+    task = Task("pick", "{options[1]}", "target", ("accuracy",), answer_tokens=3)
+    data = Dataset.from_list([{"options": ["a", "b"], "target": "x"}, {"options": ["a"], "target": "y"}])
+    with pytest.raises(DataError, match="'pick', row 1"):
+        tokenize_split(
+            data, task, tokenizer, max_source_length=8, max_target_length=8, prefix=False, cache_dir=tmp_path
+        )

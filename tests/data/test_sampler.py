@@ -1,0 +1,160 @@
+"""The stream of batches: its distribution, its order, its position; and the authors' draws."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from reference_files import reference
+
+from hyperformer.data.sampler import ReferenceSampler, TaskSampler, task_distribution
+from hyperformer.errors import CheckpointError, ConfigError, DataError
+
+SIZES = {"small": 10, "middle": 37, "large": 300}
+
+
+def sampler(
+    batch_size: int = 8, *, sizes: dict[str, int] = SIZES, temperature: float = 2.0, seed: int = 1
+) -> TaskSampler:
+    return TaskSampler(sizes, batch_size, temperature=temperature, seed=seed)
+
+
+def stream(source: TaskSampler | ReferenceSampler, batches: int) -> list[tuple[str, list[int]]]:
+    return [(task, rows.tolist()) for task, rows in (source.next_batch() for _ in range(batches))]
+
+
+def rows_of(task: str, batches: list[tuple[str, list[int]]]) -> list[int]:
+    return [row for name, rows in batches if name == task for row in rows]
+
+
+def test_distribution_is_the_authors_at_glues_sizes() -> None:
+    for theirs in reference("data/sampler_glue.json").values():
+        sizes = dict(zip(theirs["order"], theirs["sizes"], strict=True))
+        for temperature in (1, 2, 5, 10):
+            expected = [theirs[str(temperature)]["distribution"][task] for task in sizes]
+            np.testing.assert_allclose(task_distribution(sizes, temperature), expected, rtol=1e-12)
+
+
+def test_tasks_come_as_often_as_they_should() -> None:
+    source = sampler(1)
+    counts = Counter(task for task, _ in stream(source, 20_000))
+    shares = [counts[task] / 20_000 for task in SIZES]
+    np.testing.assert_allclose(shares, source.distribution, atol=0.01)
+
+
+def test_every_pass_has_every_row_once_and_another_order() -> None:
+    rows = rows_of("middle", stream(sampler(), 200))
+    passes = [rows[start : start + 37] for start in range(0, len(rows) - 36, 37)]
+    assert len(passes) > 3
+    assert all(sorted(part) == list(range(37)) for part in passes)
+    assert len({tuple(part) for part in passes}) == len(passes)
+
+
+def test_a_tasks_order_does_not_depend_on_batch_size_or_other_tasks() -> None:
+    rows = rows_of("middle", stream(sampler(8), 300))
+    others = (sampler(3), sampler(50), sampler(8, sizes={"middle": 37}), sampler(8, temperature=10.0))
+    for other in others:
+        also = rows_of("middle", stream(other, 300))
+        shared = min(len(rows), len(also))
+        assert shared > 100 and rows[:shared] == also[:shared]
+    assert rows[:37] != rows_of("middle", stream(sampler(seed=2), 300))[:37]
+
+
+@pytest.mark.parametrize("stopped_at", [0, 1, 7, 1_023, 1_024, 1_500])
+def test_going_on_from_a_position_gives_the_same_stream(stopped_at: int) -> None:
+    source = sampler()
+    stream(source, stopped_at)
+    state = json.loads(json.dumps(source.state_dict()))
+    assert len(json.dumps(state)) < 400
+    resumed = sampler()
+    resumed.load_state_dict(state)
+    assert stream(resumed, 100) == stream(source, 100)
+
+
+def test_going_on_with_another_batch_size_goes_on_in_every_task() -> None:
+    source = sampler(8)
+    taken = stream(source, 50)
+    resumed = sampler(16)
+    resumed.load_state_dict(source.state_dict())
+    rows = rows_of("large", taken) + rows_of("large", stream(resumed, 50))
+    expected = rows_of("large", stream(sampler(8), 150))[: len(rows)]
+    assert rows[: len(expected)] == expected
+
+
+def test_a_position_in_another_stream_is_refused() -> None:
+    state = sampler().state_dict()
+    for other in (sampler(seed=2), sampler(temperature=1.0), sampler(sizes={"small": 11})):
+        with pytest.raises(CheckpointError, match="start it with the same data"):
+            other.load_state_dict(state)
+    with pytest.raises(CheckpointError, match="kind"):
+        ReferenceSampler(SIZES, 8, temperature=2.0).load_state_dict(state)
+
+
+def test_settings_that_cannot_be() -> None:
+    for temperature in (0, -1, float("nan")):
+        with pytest.raises(ConfigError, match="temperature"):
+            sampler(temperature=temperature)
+    with pytest.raises(ConfigError, match="batch_size"):
+        sampler(0)
+    with pytest.raises(ConfigError, match="no task"):
+        sampler(sizes={})
+    with pytest.raises(DataError, match="'empty' has no training rows"):
+        sampler(sizes={"empty": 0})
+
+
+@pytest.mark.parametrize(
+    "trace", reference("data/sampler.json"), ids=lambda trace: f"{trace['sizes']}-{trace['rank']}"
+)
+def test_the_reference_sampler_draws_as_the_authors(trace: dict) -> None:
+    sizes = {str(number): size for number, size in enumerate(trace["sizes"])}
+    starts = dict(zip(sizes, np.cumsum([0, *trace["sizes"]]).tolist(), strict=False))
+    source = ReferenceSampler(
+        sizes,
+        trace["batch_size"],
+        temperature=trace["temperature"],
+        num_replicas=trace["num_replicas"],
+        seed=trace["seed"],
+        shuffle=trace["shuffle"],
+    )
+    source.set_epoch(trace["epoch"])
+    np.testing.assert_allclose(source.distribution, trace["distribution"], rtol=1e-12)
+    assert len(source) == trace["len"]
+    share = slice(trace["rank"] * trace["batch_size"], (trace["rank"] + 1) * trace["batch_size"])
+    batches = stream(source, len(source))
+    assert [[starts[task] + row for row in rows[share]] for task, rows in batches] == trace["batches"]
+
+
+def test_the_reference_sampler_at_glues_sizes() -> None:
+    for theirs in reference("data/sampler_glue.json").values():
+        sizes = dict(zip(theirs["order"], theirs["sizes"], strict=True))
+        starts = dict(zip(sizes, np.cumsum([0, *theirs["sizes"]]), strict=False))
+        one = ReferenceSampler(sizes, 32, temperature=10)
+        batches = [(starts[task] + rows).tolist() for task, rows in (one.next_batch() for _ in range(3))]
+        assert batches == theirs["T10_first_3_batches"] and len(one) == 29_660
+        four = ReferenceSampler(sizes, 32, temperature=10, num_replicas=4)
+        task, rows = four.next_batch()
+        assert (starts[task] + rows).reshape(4, 32).tolist() == theirs["T10_4ranks_first_batch"]
+        assert len(four) == theirs["T10_4ranks_len"]
+
+
+def test_the_reference_sampler_goes_on_over_epochs() -> None:
+    source = ReferenceSampler(SIZES, 8, temperature=2.0, num_replicas=2)
+    epochs = [stream(source, len(source)) for _ in range(3)]
+    again = ReferenceSampler(SIZES, 8, temperature=2.0, num_replicas=2)
+    again.set_epoch(2)
+    assert stream(again, len(again)) == epochs[2] != epochs[1]
+    stream(source, 5)
+    resumed = ReferenceSampler(SIZES, 8, temperature=2.0, num_replicas=2)
+    resumed.load_state_dict(json.loads(json.dumps(source.state_dict())))
+    assert stream(resumed, 40) == stream(source, 40)
+
+
+def test_the_reference_sampler_where_theirs_fails() -> None:
+    with pytest.raises(DataError, match="'small' has 10 rows for 16 ranks"):
+        ReferenceSampler(SIZES, 1, temperature=1.0, num_replicas=16)
+    with pytest.raises(ConfigError, match="fewer batches"):
+        ReferenceSampler({"a": 7}, 4, temperature=1.0, num_replicas=4)
+    with pytest.raises(ConfigError, match="temperature"):
+        ReferenceSampler({"a": 7}, 4, temperature=0)

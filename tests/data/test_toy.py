@@ -1,0 +1,92 @@
+"""The toy tasks: the same everywhere, balanced, no row in two splits; the toy model's tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import hyperformer.data
+from hyperformer.data.sources import load_rows
+from hyperformer.data.splits import load_split
+from hyperformer.data.tasks import TASKS, answer_length
+from hyperformer.data.toy import GENERATORS, REMARKS, SPLIT_SIZES, pretraining_text, toy_rows
+from hyperformer.errors import DataError
+
+TOY_T5 = Path(hyperformer.data.__file__).parent / "assets" / "toy-t5"
+
+
+def texts(row: dict) -> tuple[str, ...]:
+    return tuple(value for name, value in row.items() if name != "label")
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_splits_are_whole_balanced_and_apart(name: str) -> None:
+    splits = {split: toy_rows(name, split) for split in SPLIT_SIZES}
+    assert {split: len(rows) for split, rows in splits.items()} == SPLIT_SIZES
+    everything = [texts(row) for rows in splits.values() for row in rows]
+    assert len(set(everything)) == len(everything)
+    if name != "toy-similarity":
+        for rows in splits.values():
+            counts = Counter(row["label"] for row in rows)
+            assert set(counts) == {0, 1} and counts[0] == counts[1]
+    assert all(text[0].isupper() and text.endswith(".") for row in everything for text in row)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_rows_suit_their_task(name: str) -> None:
+    rows = load_rows(TASKS[name], "test", source="toy")
+    assert {TASKS[name].example(row, prefix=False)[1] for row in rows} == {
+        TASKS[name].answer_of(label) for label in rows["label"]
+    }
+    assert len(load_split(TASKS[name], "train", source="toy", n_obs=5)) == 5
+
+
+def test_rows_are_the_same_on_every_machine() -> None:
+    rows = [toy_rows(name, split) for name in GENERATORS for split in SPLIT_SIZES]
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    assert digest[:16] == "e905526654b12714", (
+        "toy rows changed: make the toy T5 anew (make toy-t5) and put the new hash here"
+    )
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(DataError, match="did you mean 'toy-sentiment'"):
+        toy_rows("toy-sentimnt", "train")
+    with pytest.raises(DataError, match="no split 'dev'"):
+        toy_rows("toy-sentiment", "dev")
+
+
+def test_pretraining_text_is_seeded_and_holds_no_held_out_row() -> None:
+    lines = pretraining_text(5_000, 0)
+    assert len(lines) == 5_000 and lines == pretraining_text(5_000, 0) != pretraining_text(5_000, 1)
+    held_out = {
+        " ".join(texts(row))
+        for name in REMARKS
+        for split in ("validation", "test")
+        for row in toy_rows(name, split)
+    }
+    remarks = {remark for task in REMARKS.values() for label in task for remark in label}
+    with_remark = [line for line in lines if any(line.endswith(remark) for remark in remarks)]
+    assert len(with_remark) > 1_000
+    assert not [line for line in with_remark if any(line.startswith(text) for text in held_out)]
+
+
+def test_the_toy_model_reads_and_writes_the_answers() -> None:
+    from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(TOY_T5)
+    model = T5ForConditionalGeneration.from_pretrained(TOY_T5)
+    assert (TOY_T5 / "model.safetensors").stat().st_size < 1.5e6
+    assert len(tokenizer) <= model.config.vocab_size
+    for name in GENERATORS:
+        task = TASKS[name]
+        assert answer_length(task, tokenizer) <= 5
+        for label in task.labels or ():
+            assert tokenizer.decode(tokenizer(label)["input_ids"], skip_special_tokens=True) == label
+        for row in toy_rows(name, "test")[:20]:
+            source, _ = task.example(row, prefix=True)
+            assert tokenizer.unk_token_id not in tokenizer(source)["input_ids"]

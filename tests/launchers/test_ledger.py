@@ -1,0 +1,255 @@
+"""The sweep's folder, its lock, and the standing of runs as the files tell it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperformer.errors import ConfigError
+from hyperformer.files import write_json
+from launchers import slurm
+from launchers.cluster import ClusterError
+from launchers.ledger import Ledger, LedgerError, last_attempt
+from launchers.lock import LockError, holder, sweep_lock
+from launchers.plan import Plan, load_plan
+from launchers.processes import describe, is_alive, this_process
+from launchers.status import counts, read_statuses
+
+ONE = "{variants: [hyperformer], tasks: [rte, cola]}"
+
+
+@pytest.fixture
+def ledger(plan_of: Callable[[str], Plan], tmp_path: Path) -> Ledger:
+    return Ledger(plan_of(ONE), tmp_path / "runs")
+
+
+def state_of(ledger: Ledger) -> tuple[str, str]:
+    (status,), _ = read_statuses(ledger, ledger.plan.runs)
+    return status.state, status.detail
+
+
+def dead_process() -> dict[str, Any]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record = describe(process.pid)
+    assert is_alive(record)
+    process.communicate()
+    return record
+
+
+def test_processes() -> None:
+    assert is_alive(this_process())
+    assert is_alive({**this_process(), "born": "1"}) is False  # the id was used again
+    assert is_alive({**this_process(), "host": "elsewhere"}) is None
+    assert is_alive(dead_process()) is False
+
+
+def test_commit_keeps_earlier_runs(write_sweep: Callable[[str], Path], tmp_path: Path) -> None:
+    Ledger(load_plan(str(write_sweep(ONE))), tmp_path / "runs").commit()
+    more = load_plan(str(write_sweep("{variants: [finetune], tasks: [rte, cola]}")))
+    ledger = Ledger(more, tmp_path / "runs")
+    ledger.commit()
+    assert {run["variant"] for run in ledger.known_runs().values()} == {"hyperformer", "finetune"}
+    assert (ledger.path / "sweep.yaml").read_text() == more.text
+
+
+def test_folder_of_another_sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
+    Ledger(load_plan(str(write_sweep("name: a\nvariants: [finetune]"))), tmp_path / "runs").commit()
+    other = load_plan(str(write_sweep("name: a\nvariants: [hyperformer]", "t.yaml")))
+    with pytest.raises(ConfigError, match=r"holds the runs of .*s.yaml; give .*t.yaml a `name:` of its own"):
+        Ledger(other, tmp_path / "runs").commit()
+    same = load_plan(str(write_sweep("name: a\nvariants: [finetune]", "u.yaml")))
+    Ledger(same, tmp_path / "runs").commit()  # a copy of the same file
+
+
+def test_other_schema(ledger: Ledger) -> None:
+    ledger.commit()
+    write_json(ledger.path / "plan.json", {"schema": 99})
+    with pytest.raises(LedgerError, match="schema 99"):
+        ledger.check_owner()
+
+
+def test_a_run_keeps_its_folder_when_its_name_changes(
+    write_sweep: Callable[[str], Path], tmp_path: Path
+) -> None:
+    first = Ledger(load_plan(str(write_sweep("{variants: [finetune], base: {seed: 1}}"))), tmp_path / "runs")
+    run = first.plan.runs[0]
+    first.new_attempt(run)
+    second = Ledger(
+        load_plan(str(write_sweep("{variants: [finetune], grid: {seed: [1, 2]}}"))), tmp_path / "runs"
+    )
+    renamed = second.plan.runs[0]
+    assert renamed.name != run.name
+    assert second.folder(renamed) == first.folder(run)
+
+
+def test_attempts_are_numbered(ledger: Ledger) -> None:
+    run = ledger.plan.runs[0]
+    assert last_attempt(ledger.folder(run)) is None
+    numbers = [ledger.new_attempt(run).number for _ in range(11)]
+    assert numbers == list(range(1, 12))
+    last = last_attempt(ledger.folder(run))
+    assert last is not None and last.number == 11
+    config = json.loads((ledger.folder(run) / "config.json").read_text())
+    assert config["signature"] == run.signature
+    assert config["settings"]["output_dir"] == str(ledger.folder(run))
+
+
+def test_local_states(ledger: Ledger) -> None:
+    run = ledger.plan.runs[0]
+    assert state_of(ledger) == ("missing", "")
+    attempt = ledger.new_attempt(run)
+    assert state_of(ledger)[0] == "missing"  # no job yet
+    write_json(attempt.job, {"cluster": "local", "job_id": "1", **this_process()})
+    assert state_of(ledger)[0] == "running"
+    write_json(attempt.job, {"cluster": "local", "job_id": "1", **dead_process()})
+    attempt.logs[1].write_text("...\nKilled by something\n")
+    assert state_of(ledger) == ("lost", "its process is gone; last line of its log: Killed by something")
+    attempt.write_outcome("failed", error_type="DataError", message="bad row")
+    assert state_of(ledger) == ("failed", "DataError: bad row")
+    attempt.write_outcome("stopped")
+    assert state_of(ledger)[0] == "stopped"
+    ledger.mark_cancelled(run)
+    assert state_of(ledger)[0] == "cancelled"
+    ledger.forget_cancelled([run])
+    attempt.write_outcome("done")
+    assert state_of(ledger) == ("lost", "it says that it is done, but result.json is not there")
+    write_json(ledger.folder(run) / "result.json", {})
+    assert state_of(ledger)[0] == "done"
+
+
+def test_state_between_popen_and_its_record(ledger: Ledger) -> None:
+    """The launcher died before it wrote job.json, but the job has told where it is."""
+    attempt = ledger.new_attempt(ledger.plan.runs[0])
+    write_json(attempt.started, {"cluster": "local", "job_id": "1", **this_process()})
+    assert state_of(ledger)[0] == "running"
+
+
+@pytest.mark.parametrize(
+    ("job", "outcome", "expected"),
+    [
+        (slurm.SlurmJob("PENDING", "Resources"), None, ("pending", "Resources")),
+        (slurm.SlurmJob("PENDING", "BeginTime"), "stopped", ("pending", "BeginTime")),  # requeued
+        (slurm.SlurmJob("RUNNING"), None, ("running", "")),
+        (slurm.SlurmJob("SUSPENDED"), None, ("running", "SUSPENDED")),
+        (slurm.SlurmJob("COMPLETING"), "failed", ("failed", "E: m")),
+        (slurm.SlurmJob("FAILED"), "failed", ("failed", "E: m")),
+        (slurm.SlurmJob("TIMEOUT"), None, ("failed", "SLURM says TIMEOUT")),
+        (slurm.SlurmJob("OUT_OF_MEMORY"), None, ("failed", "SLURM says OUT_OF_MEMORY")),
+        (slurm.SlurmJob("CANCELLED"), None, ("cancelled", "scancel")),
+        (slurm.SlurmJob("COMPLETED"), None, ("lost", "SLURM says COMPLETED, but result.json is not there")),
+        (None, None, ("lost", "SLURM does not know job 7_1")),
+        (None, "stopped", ("stopped", "m")),
+    ],
+)
+def test_slurm_states(
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    job: slurm.SlurmJob | None,
+    outcome: str | None,
+    expected: tuple[str, str],
+) -> None:
+    attempt = ledger.new_attempt(ledger.plan.runs[0])
+    write_json(attempt.job, {"cluster": "slurm", "job_id": "7_1"})
+    if outcome:
+        attempt.write_outcome(outcome, error_type="E", message="m")
+    monkeypatch.setattr(slurm, "query", lambda ids: {"7_1": job} if list(ids) == ["7_1"] and job else {})
+    assert state_of(ledger) == expected
+
+
+def test_slurm_does_not_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = ledger.new_attempt(ledger.plan.runs[0])
+    write_json(attempt.job, {"cluster": "slurm", "job_id": "7_1"})
+
+    def down(ids: object) -> None:
+        raise ClusterError("SLURM does not answer: down")
+
+    monkeypatch.setattr(slurm, "query", down)
+    statuses, notes = read_statuses(ledger, ledger.plan.runs)
+    assert (statuses[0].state, counts(statuses)) == ("unknown", {"unknown": 1})
+    assert notes == ["SLURM does not answer: down; states of jobs are the last ones known"]
+
+
+def test_squeue_and_sacct_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def call(command: list[str]) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        squeue = "23_0|RUNNING|None|node1\n23_1|PENDING|JobArrayTaskLimit|\n24|TIMEOUT|TimeLimit|node2\n"
+        sacct = "23_2|CANCELLED by 0|node1\n23_[3-9%2]|PENDING|None\n23_2.batch|CANCELLED|node1\n"
+        return subprocess.CompletedProcess(command, 0, squeue if command[0] == "squeue" else sacct, "")
+
+    monkeypatch.setattr(slurm, "_call", call)
+    found = slurm.query(["23_0", "23_1", "23_2", "24", "25"])
+    assert {job_id: job.state for job_id, job in found.items()} == {
+        "23_0": "RUNNING", "23_1": "PENDING", "23_2": "CANCELLED", "24": "TIMEOUT",
+    }  # fmt: skip
+    assert [command[0] for command in calls] == ["squeue", "sacct"]
+    assert "--jobs=23,24,25" in calls[0] and "--jobs=23,25" in calls[1]
+
+
+def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ClusterError, match="squeue is not here"):
+        slurm.query(["1"])
+    assert slurm.query([]) == {}
+
+
+def test_lock(tmp_path: Path) -> None:
+    with sweep_lock(tmp_path):
+        record = holder(tmp_path)
+        assert record is not None and record["pid"] == os.getpid()
+        with pytest.raises(LockError, match=f"submitted by process {os.getpid()} on .*remove .*.lock"), \
+                sweep_lock(tmp_path):  # fmt: skip
+            pass
+    assert holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stale_lock_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text(json.dumps({**dead_process(), "since": 0}))
+    with sweep_lock(tmp_path):
+        assert holder(tmp_path) is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [json.dumps({"host": "elsewhere", "pid": 1, "since": 0}), "", "no json"])
+def test_lock_that_cannot_be_judged_stays(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".lock").write_text(text)
+    with pytest.raises(LockError, match="remove"), sweep_lock(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == text
+
+
+def _contend(folder: Path, count: Any) -> None:
+    for _ in range(20):
+        try:
+            with sweep_lock(folder):
+                with count.get_lock():
+                    count.value += 1
+                    assert count.value == 1, "two hold the lock"
+                time.sleep(0.002)
+                with count.get_lock():
+                    count.value -= 1
+        except LockError:
+            time.sleep(0.001)
+
+
+def test_lock_under_contention(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    count = context.Value("i", 0)
+    (tmp_path / ".lock").write_text(json.dumps({**dead_process(), "since": 0}))
+    workers = [context.Process(target=_contend, args=(tmp_path, count)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4

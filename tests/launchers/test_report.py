@@ -1,0 +1,143 @@
+"""The numbers of the table, and its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperformer.files import write_json
+from launchers import report, report_files
+from launchers.ledger import Ledger
+from launchers.plan import Plan, Run
+from launchers.screen import console
+from launchers.status import read_statuses
+
+SWEEP = """
+    variants: [hyperformer++, adapters]
+    tasks: [cola, mrpc]
+    grid: {seed: [1, 2, 3], reduction_factor: [16]}
+    """
+
+
+def give_result(ledger: Ledger, run: Run, test: dict[str, dict[str, float]], **more: Any) -> None:
+    folder = ledger.folder(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = {"total": 2_000_000, "trained": 30_000, "trained_percent_per_task": 0.75}
+    write_json(folder / "result.json", {"test": test, "validation": test, "parameters": parameters, **more})
+
+
+@pytest.fixture
+def ledger(plan_of: Callable[[str], Plan], tmp_path: Path) -> Ledger:
+    """Seeds 1 and 2 of hyperformer++ are done, and of adapters all but mrpc with seed 3."""
+    plan = plan_of(SWEEP)
+    ledger = Ledger(plan, tmp_path / "runs")
+    for run in plan.runs:
+        seed = run.config.seed
+        metrics = {"cola": {"mcc": 40.0 + seed}, "mrpc": {"f1": 80.0 + seed, "acc": 70.0 + seed}}
+        if run.config.variant == "hyperformer++" and seed < 3:
+            give_result(ledger, run, metrics)
+        elif run.task is not None and (run.task, seed) != ("mrpc", 3):
+            give_result(ledger, run, {run.task: metrics[run.task]})
+    return ledger
+
+
+def entries_of(ledger: Ledger) -> list[report.RunResult]:
+    return report.collect(ledger, read_statuses(ledger, ledger.plan.runs)[0])
+
+
+def test_numbers(ledger: Ledger) -> None:
+    table = report.make_table(entries_of(ledger), "test")
+    assert table.columns == (("cola", "mcc"), ("mrpc", "f1"), ("mrpc", "acc"), report.AVERAGE)
+    together, single = table.rows
+    assert (together.label, together.done, together.planned) == ("hyperformer++", 2, 3)
+    cell = together.cells["cola", "mcc"]
+    assert (cell.mean, cell.n, cell.planned) == (41.5, 2, 3)
+    assert cell.std == pytest.approx(0.5**0.5)
+    average = together.cells[report.AVERAGE]
+    assert average.mean == pytest.approx((41 + 81 + 71 + 42 + 82 + 72) / 6)  # over metric columns
+    assert average.std == pytest.approx(0.5**0.5) and average.n == 2
+
+    assert (single.label, single.done, single.planned) == ("adapters", 5, 6)
+    assert (single.cells["cola", "mcc"].n, single.cells["mrpc", "f1"].n) == (3, 2)
+    assert single.cells["cola", "mcc"].mean == 42.0
+    assert single.cells[report.AVERAGE].n == 2  # seed 3 lacks a task: no average over the others
+    assert single.unfinished == (("adapters-mrpc-seed3", "missing", ""),)
+    assert together.parameters == report.Parameters(2_000_000, 30_000, 0.75)
+
+
+def test_nothing_done(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    entries = entries_of(Ledger(plan_of(SWEEP), tmp_path / "runs"))
+    table = report.make_table(entries, "test")
+    assert table.columns == (("cola", ""), ("mrpc", ""), report.AVERAGE)
+    assert {report_files.cell_text(cell) for row in table.rows for cell in row.cells.values()} == {"–"}
+    assert table.rows[0].parameters is None
+    assert report.splits(entries) == ["test"]
+    report_files.write_report(tmp_path / "report", "s", entries)
+
+
+def test_no_test_split(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    ledger = Ledger(plan_of("{variants: [finetune], tasks: [cola, mrpc]}"), tmp_path / "runs")
+    give_result(ledger, ledger.plan.runs[0], {}, validation={"cola": {"mcc": 1.0}, "mrpc": {"f1": 2.0}})
+    entries = entries_of(ledger)
+    assert report.splits(entries) == ["validation"]
+    assert report.make_table(entries, "validation").rows[0].cells[report.AVERAGE].mean == 1.5
+
+
+def test_files(ledger: Ledger, tmp_path: Path) -> None:
+    entries = entries_of(ledger)
+    path = report_files.write_report(tmp_path / "report", "s", entries)
+    text = path.read_text(encoding="utf-8")
+    head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg | n | parameters | trained | % a task |"
+    row = "| hyperformer++ | 41.5 ±0.7* | 81.5 ±0.7* | 71.5 ±0.7* | 64.8 ±0.7* | 2 | 2,000,000 | 30,000 |"
+    assert head in text and row in text
+    assert "| adapters | 42.0 ±1.0 | 81.5 ±0.7* |" in text
+    assert "1 of 6 runs have no result; missing: adapters-mrpc-seed3" in text
+    assert "## Validation" in text
+    with (tmp_path / "report" / "results.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["variant"] for row in rows] == ["hyperformer++", "adapters"] * 2
+    assert (rows[0]["cola mcc"], rows[0]["cola mcc n"], rows[0]["runs_planned"]) == ("41.5", "2", "3")
+    with (tmp_path / "report" / "runs.csv").open(newline="") as stream:
+        runs = list(csv.DictReader(stream))
+    assert len(runs) == 9
+    assert (
+        runs[0]["test mrpc f1"] == "81.0" and runs[2]["test mrpc f1"] == "" and runs[2]["state"] == "missing"
+    )
+
+
+def test_row_settings(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    plan = plan_of(
+        "{variants: [hyperformer, finetune], tasks: [cola, mrpc], grid: {reduction_factor: [16, 32]}}"
+    )
+    table = report.make_table(entries_of(Ledger(plan, tmp_path / "runs")), "test")
+    assert [row.label for row in table.rows] == [
+        "hyperformer reduction_factor=16", "hyperformer reduction_factor=32", "finetune",
+    ]  # fmt: skip
+
+
+def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    plan = plan_of("{variants: [finetune_single_task, hyperformer++], grid: {seed: [1, 2]}}")
+    ledger = Ledger(plan, tmp_path / "runs")
+    metrics = {task: {"acc": 88.88, "spearman_corrcoef": 77.7} for task in plan.runs[-1].config.data.tasks}
+    for run in plan.runs:
+        give_result(ledger, run, {task: metrics[task] for task in run.config.data.tasks})
+    out = console()
+    with out.capture() as captured:
+        for piece in report_files.screen_tables(report.make_table(entries_of(ledger), "test")):
+            out.print(piece)
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 100
+    told = captured.get()
+    assert "…" not in told and told.count("spearman") == 8 and "% a task" in told and "Avg" in told
+
+
+def test_damaged_result_is_named(ledger: Ledger) -> None:
+    run = ledger.plan.runs[0]
+    (ledger.folder(run) / "result.json").write_text(json.dumps([1]))
+    with pytest.raises(Exception, match="result.json holds no JSON object"):
+        entries_of(ledger)
