@@ -9,8 +9,10 @@ people write them: ``{"tasks": ["rte"], "learning_rate": 3e-4}``, ``seed=2``.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -169,11 +171,13 @@ class RunConfig:
         return self.training.do_eval and self.training.eval_steps > 0
 
 
+@functools.cache
 def _sections() -> dict[str, type]:
     hints = typing.get_type_hints(RunConfig)
     return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
 
 
+@functools.cache
 def settings() -> dict[str, tuple[str, Any, Any]]:
     """Every setting's flat name -> (section or '', type, dataclass field), in the order of the files."""
     table: dict[str, tuple[str, Any, Any]] = {}
@@ -225,7 +229,7 @@ def _coerce(value: Any, annotation: Any) -> Any:
         # YAML reads 3e-4 as text.
         if isinstance(value, str):
             value = float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     elif annotation is str and isinstance(value, str):
         return value
@@ -275,17 +279,22 @@ def replace(config: RunConfig, **values: Any) -> RunConfig:
     return make_config({**flatten(config), **values})
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return flatten(RunConfig())
+
+
 def signature(config: RunConfig) -> str:
     """Hash of everything that can change the run's result, and of nothing else: 10 hex digits.
 
     A setting that keeps its default is left out, so that a later version that
     adds a setting does not rename the runs of an earlier one.
     """
-    defaults = flatten(RunConfig())
+    defaults, known = _defaults(), settings()
     told = {
         key: value
         for key, value in flatten(config).items()
-        if settings()[key][2].metadata["result"] and value != defaults[key]
+        if known[key][2].metadata["result"] and value != defaults[key]
     }
     text = json.dumps(told, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -74,6 +74,7 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("seed=true", "a whole number"),
         ("learning_rate=fast", "a number"),
         ("learning_rate=nan", "a number"),
+        ("learning_rate=inf", "a number"),
         ("do_test=1", "true or false"),
         ("adapter=houlsby", "one of none, task"),
         ("zero_stage=4", "one of 0, 1, 2, 3"),

@@ -1,0 +1,108 @@
+"""One submitter of a sweep at a time, on any machine that shares the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import HyperformerError
+from launchers.processes import is_alive, this_process
+
+
+class LockError(HyperformerError):
+    """Someone else is submitting this sweep."""
+
+
+@contextmanager
+def sweep_lock(folder: Path) -> Iterator[None]:
+    """Hold the sweep's lock: a file that only one can create.
+
+    A lock whose process is gone (same machine) is taken over. One from another
+    machine cannot be judged, so the error names the file to remove.
+
+    Raises:
+        LockError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    mine = json.dumps({**this_process(), "since": time.time()})
+    if not _create(path, mine):
+        _remove_stale(path)
+        if not _create(path, mine):
+            raise _held(path)
+    try:
+        yield
+    finally:
+        if _read(path) == mine:
+            path.unlink(missing_ok=True)
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """The living process of this machine that holds the sweep's lock, or None."""
+    record = _parse(_read(folder / ".lock"))
+    return record if record and is_alive(record) else None
+
+
+def _create(path: Path, text: str) -> bool:
+    # Written beside and linked: nobody ever reads an empty lock, and link() is atomic over NFS too.
+    beside = path.with_name(f".lock.{os.getpid()}.{time.time_ns()}")
+    beside.write_text(text, encoding="utf-8")
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink()
+    return True
+
+
+def _remove_stale(path: Path) -> None:
+    """Take away a lock whose process is gone; raises LockError if it lives or cannot be judged."""
+    text = _read(path)
+    if text is None:
+        return
+    record = _parse(text)
+    if record is None or is_alive(record) is not False:
+        raise _held(path)
+    taken = path.with_name(f".lock.stale.{os.getpid()}")
+    try:
+        path.rename(taken)
+    except FileNotFoundError:
+        return
+    if _read(taken) != text:
+        # Another one was quicker, and this is its living lock: put it back.
+        os.link(taken, path)
+        taken.unlink()
+        raise _held(path)
+    taken.unlink()
+
+
+def _held(path: Path) -> LockError:
+    record = _parse(_read(path))
+    if record is None:
+        return LockError(f"another process is submitting this sweep; if none is, remove {path}")
+    since = time.strftime("%H:%M:%S", time.localtime(record.get("since", 0)))
+    return LockError(
+        f"this sweep is being submitted by process {record.get('pid')} on {record.get('host')} "
+        f"since {since}; if that process is gone, remove {path}"
+    )
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _parse(text: str | None) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text or "")
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,52 @@
+"""Which process on which machine: written into files, and recognised later."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def this_process() -> dict[str, Any]:
+    """{"host", "pid", "born"} of the calling process."""
+    return describe(os.getpid())
+
+
+def describe(pid: int) -> dict[str, Any]:
+    """{"host", "pid", "born"} of a process of this machine."""
+    return {"host": socket.gethostname(), "pid": pid, "born": _born(pid)}
+
+
+def is_alive(record: Mapping[str, Any]) -> bool | None:
+    """Whether the process that :func:`describe` recorded still runs; None if it is on another machine."""
+    if record.get("host") != socket.gethostname():
+        return None
+    pid = record.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    born = _born(pid)
+    # A process id is used again some day; the time of birth tells the two apart.
+    return born is not None and born == record.get("born", born)
+
+
+def _born(pid: int) -> str | None:
+    """When a process was born, in the kernel's words; None if there is none (a zombie counts as none)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    except OSError:
+        return None
+    else:
+        state, *fields = text.rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    try:  # no /proc here, as on macOS
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"

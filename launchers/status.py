@@ -1,0 +1,188 @@
+"""How the runs of a sweep stand: their own files first, then what the cluster says. Prints nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from launchers import slurm
+from launchers.cluster import ClusterError
+from launchers.ledger import Attempt, Ledger, last_attempt, read_record
+from launchers.plan import Run
+from launchers.processes import is_alive
+
+State = Literal["missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "unknown"]
+STATES: tuple[State, ...] = (
+    "done", "running", "pending", "missing", "stopped", "cancelled", "failed", "lost", "unknown",
+)  # fmt: skip
+# Nobody has to start these: they are done, or going, or nobody can tell.
+LEFT_ALONE = frozenset({"done", "running", "pending", "unknown"})
+GOING = frozenset({"running", "pending", "unknown"})
+BAD = frozenset({"failed", "lost"})
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run's standing.
+
+    Attributes:
+        detail: why, in a line: the error, SLURM's word for the end, the reason for waiting.
+        best_metric: best average on validation so far, percent.
+        seconds_left: the run's own estimate.
+    """
+
+    name: str
+    signature: str
+    folder: str
+    state: State
+    detail: str = ""
+    attempt: int | None = None
+    cluster: str | None = None
+    job_id: str | None = None
+    host: str | None = None
+    step: int | None = None
+    max_steps: int | None = None
+    loss: float | None = None
+    best_metric: float | None = None
+    seconds_left: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus], list[str]]:
+    """The standing of each run, and notes for the user (such as a cluster that does not answer).
+
+    Calls squeue at most once and sacct at most once, however many runs.
+    """
+    found = [read_own_files(ledger.folder(run), run.name, run.signature) for run in runs]
+    ids = [status.job_id for status in found if status.cluster == "slurm" and status.state != "done"]
+    notes: list[str] = []
+    jobs: dict[str, slurm.SlurmJob] | None = {}
+    try:
+        jobs = slurm.query(job_id for job_id in ids if job_id)
+    except ClusterError as error:
+        jobs = None
+        notes.append(f"{error}; states of jobs are the last ones known")
+    return [_with_slurm(status, jobs) for status in found], notes
+
+
+def read_own_files(folder: Path, name: str, signature: str) -> RunStatus:
+    """What the run's own files say, and for a local run whether its process lives."""
+    base = RunStatus(name, signature, str(folder), "missing")
+    if (folder / "cancelled.json").exists():
+        base = replace(base, state="cancelled")
+    attempt = last_attempt(folder)
+    job = read_record(attempt.job) if attempt else None
+    started = read_record(attempt.started) if attempt else None
+    known = {**(started or {}), **(job or {})}
+    # Without either, the submit was interrupted before the cluster had the job.
+    if attempt and known:
+        base = replace(
+            base,
+            attempt=attempt.number,
+            cluster=known.get("cluster"),
+            job_id=known.get("job_id"),
+            host=(started or {}).get("host"),
+        )
+    # Once a run's end is written, its start no longer matters.
+    if (folder / "result.json").exists():
+        return replace(_with_progress(base, folder), state="done", seconds_left=None)
+    if attempt is None or not known:
+        return base
+    outcome = read_record(attempt.outcome)
+    if started:
+        base = _with_progress(base, folder)
+    if outcome is not None:
+        return _ended(base, outcome)
+    if base.cluster == "local":
+        return _local(base, known, attempt)
+    return base if base.state == "cancelled" else replace(base, state="unknown")
+
+
+def counts(statuses: Iterable[RunStatus]) -> dict[str, int]:
+    """Number of runs in each state that occurs, in the order of STATES."""
+    found = Counter(status.state for status in statuses)
+    return {state: found[state] for state in STATES if found[state]}
+
+
+def _with_progress(status: RunStatus, folder: Path) -> RunStatus:
+    state = read_record(folder / "state.json") or {}
+    return replace(
+        status,
+        step=state.get("step"),
+        max_steps=state.get("max_steps"),
+        loss=state.get("loss"),
+        best_metric=state.get("best_metric"),
+        seconds_left=state.get("seconds_left"),
+    )
+
+
+def _ended(status: RunStatus, outcome: dict[str, Any]) -> RunStatus:
+    status = replace(status, seconds_left=None)
+    if status.state == "cancelled":
+        return status
+    how = outcome.get("status")
+    if how == "failed":
+        kind, message = outcome.get("error_type", "error"), str(outcome.get("message", ""))
+        return replace(status, state="failed", detail=f"{kind}: {message}")
+    if how == "stopped":
+        return replace(status, state="stopped", detail=str(outcome.get("message", "")))
+    return replace(status, state="lost", detail="it says that it is done, but result.json is not there")
+
+
+def _local(status: RunStatus, record: dict[str, Any], attempt: Attempt) -> RunStatus:
+    """A local run that has not told its end."""
+    alive = is_alive(record)
+    if alive:
+        return replace(status, state="running")
+    if alive is None:
+        return replace(status, state="running", detail=f"says {record.get('host')}; ask there")
+    if status.state == "cancelled":
+        return status
+    return replace(status, state="lost", detail=last_line(attempt), seconds_left=None)
+
+
+def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> RunStatus:
+    """The standing with SLURM's word on it. Our files overrule where they tell the end."""
+    if status.cluster != "slurm" or status.state == "done" or status.job_id is None:
+        return status
+    if jobs is None:
+        return replace(status, detail=status.detail or "SLURM does not answer")
+    job = jobs.get(status.job_id)
+    if job is not None and job.state in slurm.PENDING:
+        # Even with an end on file: SLURM has put the job back into the queue.
+        return replace(status, state="pending", detail="" if job.reason == "None" else job.reason)
+    if status.state not in ("unknown", "cancelled"):
+        return status
+    if job is not None and job.state in slurm.RUNNING:
+        detail = "" if job.state == "RUNNING" else job.state
+        return replace(status, state="running", detail=detail, host=status.host or job.node)
+    if status.state == "cancelled":
+        return status
+    if job is None:
+        return replace(
+            status, state="lost", detail=f"SLURM does not know job {status.job_id}", seconds_left=None
+        )
+    if job.state == "CANCELLED":
+        return replace(status, state="cancelled", detail="scancel", seconds_left=None)
+    if job.state == "COMPLETED":
+        return replace(status, state="lost", detail="SLURM says COMPLETED, but result.json is not there")
+    return replace(status, state="failed", detail=f"SLURM says {job.state}", seconds_left=None)
+
+
+def last_line(attempt: Attempt) -> str:
+    """The last line of a run's standard error, for a run that died without a word."""
+    try:
+        with attempt.logs[1].open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 4096))
+            lines = stream.read().decode(errors="replace").split("\n")
+    except OSError:
+        return "its process is gone"
+    told = [line.strip() for line in lines if line.strip()]
+    return f"its process is gone; last line of its log: {told[-1]}" if told else "its process is gone"
