@@ -45,7 +45,9 @@ def configs(arguments: argparse.Namespace) -> dict[str, RunConfig]:
     return {BASELINE: baseline, **found}
 
 
-def make_batch(arguments: argparse.Namespace, vocabulary: int, device: torch.device) -> dict[str, torch.Tensor]:
+def make_batch(
+    arguments: argparse.Namespace, vocabulary: int, device: torch.device
+) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def draw(length: int) -> torch.Tensor:
@@ -94,7 +96,9 @@ def seconds(work: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def ratios(works: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> tuple[dict[str, float], float]:
+def ratios(
+    works: dict[str, Callable[[], None]], rounds: int, device: torch.device
+) -> tuple[dict[str, float], float]:
     """Median ratio to the baseline of each, and the baseline's median seconds."""
     for work in works.values():
         work()
@@ -115,7 +119,9 @@ def optimizer_bytes(engine: Any) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="t5-small")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--source-length", type=int, default=64)

@@ -66,7 +66,9 @@ def _special(key: str, value: Any, theirs: dict[str, Any], where: str) -> tuple[
         return {key: None if value == -1 else value}, []
     if key == "eval_tasks":
         same = list(value) == list(theirs.get("tasks", []))
-        return {}, [] if same else [f"eval_tasks is not honoured: a run evaluates its tasks, {theirs.get('tasks')}"]
+        return {}, [] if same else [
+            f"eval_tasks is not honoured: a run evaluates its tasks, {theirs.get('tasks')}"
+        ]
     if key in ("val_max_target_length", "test_max_target_length"):
         same = value == theirs.get("max_target_length", 128)
         return {}, [] if same else [f"{key} is not honoured: max_target_length holds for every split"]
@@ -74,13 +76,17 @@ def _special(key: str, value: Any, theirs: dict[str, Any], where: str) -> tuple[
         return {}, ["overwrite_output_dir is not honoured: a run never overwrites another"] if value else []
     if key == "num_train_epochs":
         if theirs.get("max_steps", -1) <= 0:
-            raise ConfigError(f"{where}: num_train_epochs alone does not say how long to train; write max_steps")
+            raise ConfigError(
+                f"{where}: num_train_epochs alone does not say how long to train; write max_steps"
+            )
         return {}, []
     if key == "fp16":
         return {"precision": "fp16" if value else "fp32"}, []
     if key == "lr_scheduler":
         if value not in _SCHEDULES:
-            raise ConfigError(f"{where}: lr_scheduler {value!r} is not supported; write one of {sorted(_SCHEDULES)}")
+            raise ConfigError(
+                f"{where}: lr_scheduler {value!r} is not supported; write one of {sorted(_SCHEDULES)}"
+            )
         return {key: value}, []
     # Absent here means theirs; a null in the file means the default.
     return ({} if value is None else {key: value}), []

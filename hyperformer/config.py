@@ -174,7 +174,7 @@ class RunConfig:
 @functools.cache
 def _sections() -> dict[str, type]:
     hints = typing.get_type_hints(RunConfig)
-    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
 @functools.cache

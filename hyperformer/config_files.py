@@ -52,7 +52,9 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in items:
             if key in seen and seen[key] != value:
-                _warn(f"{path}: {key} is given twice ({seen[key]!r}, then {value!r}); the last one holds: {value!r}")
+                _warn(
+                    f"{path}: {key} is given twice ({seen[key]!r}, then {value!r}); the last one holds: {value!r}"
+                )
             seen[key] = value
         return seen
 

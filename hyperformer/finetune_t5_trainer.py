@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code. Errors that the user can mend come without a traceback."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         config = load_config(arguments.config, arguments.overrides)
         if not config.data.tasks:

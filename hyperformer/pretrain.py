@@ -178,8 +178,8 @@ def pretrain(args: argparse.Namespace) -> None:
             print(f"step {step}/{args.steps} loss {np.mean(window):.3f} {rate:,.0f} tokens/s", flush=True)
             window = []
         if step % args.save_every == 0 or step == args.steps:
-            # Dropout is what fine-tuning wants; the short pre-training goes without.
-            model.config.dropout_rate = 0.1
+            # The short pre-training goes without dropout; what fine-tuning wants is saved.
+            model.config.dropout_rate = args.dropout
             model.save_pretrained(args.output)
             model.config.dropout_rate = 0.0
     (args.output / "pretraining.json").write_text(json.dumps(vars(args), indent=2, default=str) + "\n")
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="rows a step")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--learning-rate", type=float, default=1e-2, help="peak; Adafactor, relative to weight size")
+    parser.add_argument("--dropout", type=float, default=0.1, help="rate that the saved model fine-tunes with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")
     parser.add_argument("--log-every", type=int, default=100)

@@ -157,9 +157,17 @@ def test_the_authors_hyperformer_plus_plus_is_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "variant"),
     [
-        ({"efficient_unique_hyper_net": False, "unique_hyper_net": True}, "hypernetwork_per_block_type", "hyperformer"),
+        (
+            {"efficient_unique_hyper_net": False, "unique_hyper_net": True},
+            "hypernetwork_per_block_type",
+            "hyperformer",
+        ),
         ({"efficient_unique_hyper_net": "absent"}, "hypernetwork_per_layer", "hyperformer"),
-        ({"adapter_config_name": "adapter", "efficient_unique_hyper_net": "absent"}, "task", "adapters_dagger"),
+        (
+            {"adapter_config_name": "adapter", "efficient_unique_hyper_net": "absent"},
+            "task",
+            "adapters_dagger",
+        ),
         ({"adapter_config_name": "adapter", "tasks": ["mrpc"], "eval_tasks": ["mrpc"]}, "task", "adapters"),
         ({"train_adapters": "absent", "unfreeze_layer_norms": False}, "none", "finetune"),
     ],

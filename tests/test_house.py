@@ -52,7 +52,11 @@ def test_imports_go_one_way() -> None:
 
 
 def test_one_file_of_launchers_imports_submitit() -> None:
-    users = [path.name for path in modules("launchers") if any(n.split(".")[0] == "submitit" for n in imports(path))]
+    users = [
+        path.name
+        for path in modules("launchers")
+        if any(n.split(".")[0] == "submitit" for n in imports(path))
+    ]
     assert users == ["cluster.py"]
 
 
@@ -63,7 +67,12 @@ def test_no_module_shadows_another() -> None:
             assert path.stem not in sys.stdlib_module_names, path
             found = subprocess.run(
                 # Isolated: neither this folder nor PYTHONPATH is looked into.
-                [sys.executable, "-I", "-c", f"import importlib.util as u; print(u.find_spec({path.stem!r}))"],
+                [
+                    sys.executable,
+                    "-I",
+                    "-c",
+                    f"import importlib.util as u; print(u.find_spec({path.stem!r}))",
+                ],
                 capture_output=True,
                 text=True,
             )
@@ -71,6 +80,7 @@ def test_no_module_shadows_another() -> None:
 
 
 def test_commands_that_read_files_import_no_torch() -> None:
-    code = "import sys, hyperformer.cli, launchers.sweep; print({'torch', 'transformers', 'deepspeed', 'submitit'} & set(sys.modules))"
+    heavy = {"torch", "transformers", "deepspeed", "submitit"}
+    code = f"import sys, hyperformer.cli, launchers.sweep; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"

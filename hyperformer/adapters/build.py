@@ -41,7 +41,9 @@ def load_tokenizer(config: ModelConfig) -> Any:
     Raises:
         CheckpointError: it cannot be loaded.
     """
-    return _from_pretrained(AutoTokenizer, config.tokenizer_name or config.model_name_or_path, "the tokenizer")
+    return _from_pretrained(
+        AutoTokenizer, config.tokenizer_name or config.model_name_or_path, "the tokenizer"
+    )
 
 
 def load_t5_config(name: str) -> T5Config:
@@ -71,10 +73,7 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
     if config.model.dropout is not None:
         t5.dropout_rate = config.model.dropout
     ours = hyperformer_config(t5, config.adapter, config.data.tasks)
-    if random_init:
-        model = HyperformerT5(ours)
-    else:
-        model = _load_weights(config.model.model_name_or_path, ours)
+    model = HyperformerT5(ours) if random_init else _load_weights(config.model.model_name_or_path, ours)
     mark_trained(model, config.model)
     if config.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -99,7 +98,9 @@ def _load_weights(name: str, config: HyperformerConfig) -> HyperformerT5:
         transformers_logging.set_verbosity(verbosity)
     lacking = sorted(key for key in report["missing_keys"] if not key.startswith("adapters."))
     if lacking:
-        raise CheckpointError(f"the weights of {name!r} lack {len(lacking)} of T5's, {lacking[0]!r} among them")
+        raise CheckpointError(
+            f"the weights of {name!r} lack {len(lacking)} of T5's, {lacking[0]!r} among them"
+        )
     return model
 
 
@@ -143,5 +144,9 @@ def mark_trained(model: HyperformerT5, config: ModelConfig) -> None:
     if config.unfreeze_model:
         train(model, True)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        chosen = [key for key, value in dataclasses.asdict(config).items() if key.startswith("freeze") and value]
-        raise ConfigError(f"{', '.join(chosen)}: nothing is left to train; unfreeze_layer_norms=true would be something")
+        chosen = [
+            key for key, value in dataclasses.asdict(config).items() if key.startswith("freeze") and value
+        ]
+        raise ConfigError(
+            f"{', '.join(chosen)}: nothing is left to train; unfreeze_layer_norms=true would be something"
+        )

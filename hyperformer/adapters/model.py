@@ -46,7 +46,7 @@ class HyperformerConfig(T5Config):
 
     @property
     def adapter_config(self) -> AdapterConfig:
-        values = {
+        values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in (self.adapter_settings or {}).items()
         }
@@ -82,7 +82,9 @@ class HyperformerT5(T5ForConditionalGeneration):
         if adapter.adapter == "none":
             return
         if adapter.non_linearity.lower() not in ACT2FN:
-            raise ConfigError(f"non_linearity: unknown activation {adapter.non_linearity!r}{nearest(adapter.non_linearity, ACT2FN)}")
+            raise ConfigError(
+                f"non_linearity: unknown activation {adapter.non_linearity!r}{nearest(adapter.non_linearity, ACT2FN)}"
+            )
         layers = {stack: len(getattr(self, stack).block) for stack in STACKS}
         self.adapters = Adapters(adapter, tuple(config.tasks or ()), layers, config.d_model)
         activation = _activation(adapter.non_linearity.lower())
@@ -110,7 +112,7 @@ class HyperformerT5(T5ForConditionalGeneration):
             raise ConfigError(f"task {task!r} is not one of this model's{nearest(task, tasks)}")
         return tasks.index(task)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         *args: Any,
         task: str | None = None,
@@ -137,7 +139,9 @@ class HyperformerT5(T5ForConditionalGeneration):
         return task_ids
 
     @torch.no_grad()
-    def generate(self, *args: Any, task: str | None = None, task_ids: Tensor | None = None, **kwargs: Any) -> Any:
+    def generate(
+        self, *args: Any, task: str | None = None, task_ids: Tensor | None = None, **kwargs: Any
+    ) -> Any:
         """T5's generate for one task (`task`), or a task a row (`task_ids`, (B,)).
 
         The adapters' weights are generated once, not at every token.
@@ -155,7 +159,9 @@ class HyperformerT5(T5ForConditionalGeneration):
             ids = kwargs.pop("task_ids", None)
             kept = kwargs.pop("adapter_weights", None)
             if ids is None:
-                raise ConfigError("this model has adapters: say for which task, by task='...' or task_ids=...")
+                raise ConfigError(
+                    "this model has adapters: say for which task, by task='...' or task_ids=..."
+                )
             weights = kept.get(stack) if kept is not None else None
             if weights is None:
                 weights = self.adapters(stack, ids)
@@ -202,7 +208,9 @@ def _restore_cross_attention_bias(model: T5ForConditionalGeneration) -> None:
     both directions, and T5's own code hands it to the blocks after.
     """
     attention = model.decoder.block[0].layer[1].EncDecAttention
-    attention.relative_attention_bias = torch.nn.Embedding(attention.relative_attention_num_buckets, attention.n_heads)
+    attention.relative_attention_bias = torch.nn.Embedding(
+        attention.relative_attention_num_buckets, attention.n_heads
+    )
     torch.nn.init.zeros_(attention.relative_attention_bias.weight)
 
     def add_bias(module: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -220,7 +228,10 @@ def _restore_cross_attention_bias(model: T5ForConditionalGeneration) -> None:
 def _two_sided_bias(attention: Any, start: int, queries: int, keys: int) -> Tensor:
     """(1, heads, queries, keys) position bias that tells tokens ahead from tokens behind."""
     device = attention.relative_attention_bias.weight.device
-    distance = torch.arange(keys, device=device)[None, :] - torch.arange(start, start + queries, device=device)[:, None]
+    distance = (
+        torch.arange(keys, device=device)[None, :]
+        - torch.arange(start, start + queries, device=device)[:, None]
+    )
     buckets = attention._relative_position_bucket(
         distance,
         bidirectional=True,

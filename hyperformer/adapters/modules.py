@@ -47,7 +47,10 @@ def field_shapes(config: AdapterConfig, width: int) -> dict[str, tuple[int, ...]
 
 def norm_names(config: AdapterConfig) -> list[str]:
     """Which layer norms the adapters have: 'pre_norm' and/or 'post_norm'."""
-    wanted = {"pre_norm": config.add_layer_norm_before_adapter, "post_norm": config.add_layer_norm_after_adapter}
+    wanted = {
+        "pre_norm": config.add_layer_norm_before_adapter,
+        "post_norm": config.add_layer_norm_after_adapter,
+    }
     return [name for name, there in wanted.items() if there]
 
 
@@ -205,7 +208,10 @@ class Hypernetwork(AdapterModule):
         else:
             self.shapes |= {f"{name}_{part}": (width,) for name in names for part in ("weight", "bias")}
         self.heads = nn.ModuleDict(
-            {name: SmallLinear(read, heads * torch.Size(shape).numel()) for name, shape in self.shapes.items()}
+            {
+                name: SmallLinear(read, heads * torch.Size(shape).numel())
+                for name, shape in self.shapes.items()
+            }
         )
         self.reset_parameters()
 
@@ -232,7 +238,8 @@ class Hypernetwork(AdapterModule):
         read = self.site_embeddings(task)
         leading = task.shape[:-1]
         tensors = {
-            name: self.heads[name](read).view(*leading, self.sites, *shape) for name, shape in self.shapes.items()
+            name: self.heads[name](read).view(*leading, self.sites, *shape)
+            for name, shape in self.shapes.items()
         }
         if self.norms is not None:
             tensors |= self.norms(leading[0] if leading else None)
@@ -249,7 +256,9 @@ class Adapters(nn.Module):
         width: T5's d_model.
     """
 
-    def __init__(self, config: AdapterConfig, tasks: tuple[str, ...], layers: dict[str, int], width: int) -> None:
+    def __init__(
+        self, config: AdapterConfig, tasks: tuple[str, ...], layers: dict[str, int], width: int
+    ) -> None:
         super().__init__()
         self.task_embeddings: TaskEmbeddings | None = None
         mapped = config.task_embeddings or config.adapters or tasks

@@ -69,7 +69,9 @@ def count_parameters(model: HyperformerT5) -> ParameterCount:
         counts = parts.setdefault(_part(name, parameter in norms), [0, 0])
         counts[0] += size
         counts[1] += size * parameter.requires_grad
-    return ParameterCount(t5, {part: (n, trained) for part, (n, trained) in parts.items()}, len(model.config.tasks or [1]))
+    return ParameterCount(
+        t5, {part: (n, trained) for part, (n, trained) in parts.items()}, len(model.config.tasks or [1])
+    )
 
 
 def _size(parameter: nn.Parameter) -> int:

@@ -82,13 +82,19 @@ def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor
         hint = ""
         if unknown[0] == CROSS_BIAS:
             hint = "; build the model by model_from_reference(..., state_dict=...), which makes room for it"
-        raise CheckpointError(f"checkpoint: {unknown[0]!r} has no place in this model{hint or nearest(unknown[0], known)}")
+        raise CheckpointError(
+            f"checkpoint: {unknown[0]!r} has no place in this model{hint or nearest(unknown[0], known)}"
+        )
     missing = [name for name in known if name not in state_dict]
     if missing:
-        raise CheckpointError(f"checkpoint: {sorted(missing)[0]!r} is missing ({len(missing)} weights in all)")
+        raise CheckpointError(
+            f"checkpoint: {sorted(missing)[0]!r} is missing ({len(missing)} weights in all)"
+        )
     for theirs, name, where in entries:
         target = _slice(ours[name], where)
-        if target.numel() != state_dict[theirs].numel() or _theirs_shape(target) != tuple(state_dict[theirs].shape):
+        if target.numel() != state_dict[theirs].numel() or _theirs_shape(target) != tuple(
+            state_dict[theirs].shape
+        ):
             raise CheckpointError(
                 f"checkpoint: {theirs!r} has shape {tuple(state_dict[theirs].shape)}, "
                 f"this model's settings ask for {_theirs_shape(target)}"
@@ -101,7 +107,9 @@ def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor
 def reference_state_dict(model: HyperformerT5) -> dict[str, Tensor]:
     """Our weights under the authors' names, a copy of each."""
     ours = dict(model.named_parameters(remove_duplicate=False))
-    return {theirs: _slice(ours[name].detach(), where).clone() for theirs, name, where in reference_entries(model)}
+    return {
+        theirs: _slice(ours[name].detach(), where).clone() for theirs, name, where in reference_entries(model)
+    }
 
 
 def _slice(parameter: Tensor, where: Any) -> Tensor:
@@ -122,7 +130,11 @@ def reference_entries(model: HyperformerT5) -> Iterator[Entry]:
     embeddings = model.adapters.task_embeddings
     if embeddings is not None:
         for row, task in enumerate(model.adapters.names):
-            yield f"task_embedding_controller.task_to_embeddings.{task}", "adapters.task_embeddings.weight", row
+            yield (
+                f"task_embedding_controller.task_to_embeddings.{task}",
+                "adapters.task_embeddings.weight",
+                row,
+            )
         if embeddings.projector is not None:
             yield from _projector(
                 "task_embedding_controller.task_hyper_net", "adapters.task_embeddings.projector"
@@ -155,7 +167,11 @@ def _norms(stack: str, ours: str, norms: SiteNorms) -> Iterator[Entry]:
     for name in norms.names:
         for part in ("weight", "bias"):
             for site, controller in _sites(stack, getattr(norms, f"{name}_{part}").shape[0]):
-                yield f"{controller}.{name.replace('_norm', '_layer_norm')}.{part}", f"{ours}.{name}_{part}", site
+                yield (
+                    f"{controller}.{name.replace('_norm', '_layer_norm')}.{part}",
+                    f"{ours}.{name}_{part}",
+                    site,
+                )
 
 
 def _task_adapters(stack: str, ours: str, module: TaskAdapters, names: list[str]) -> Iterator[Entry]:
@@ -179,7 +195,7 @@ def _hypernetwork(stack: str, ours: str, module: Hypernetwork) -> Iterator[Entry
         owners = [(net, "", "_hyper_net")]
     for number, (owner, prefix, suffix) in enumerate(owners):
         for name, head in module.heads.items():
-            rows = head.out_features // len(owners)
+            rows = head.weight.size(0) // len(owners)  # type: ignore[operator]
             where = slice(number * rows, (number + 1) * rows)
             what, part = name.rsplit("_", 1)
             if what in ("down", "up"):

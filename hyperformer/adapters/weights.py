@@ -87,7 +87,9 @@ def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWei
     sites = {name: tensor.unbind(0 if rows is None else 1) for name, tensor in tensors.items()}
     if rows is not None:
         sites = {name: tuple(tensor[rows] for tensor in tensors_) for name, tensors_ in sites.items()}
-    return [SiteWeights(**dict(zip(sites, values, strict=True))) for values in zip(*sites.values(), strict=True)]
+    return [
+        SiteWeights(**dict(zip(sites, values, strict=True))) for values in zip(*sites.values(), strict=True)
+    ]
 
 
 def site_index(layer: int, block: int) -> int:

@@ -55,7 +55,8 @@ class Progress:
 
 def random_states() -> dict[str, Any]:
     """State of every random generator of this process, as plain values and tensors."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # type: ignore[misc]
+    numpy_state: Any = np.random.get_state(legacy=True)
+    kind, keys, *rest = numpy_state
     states: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
@@ -200,9 +201,12 @@ class Checkpoints:
         for name, parameter in engine.module.named_parameters():
             if name in weights:
                 # For a partitioned parameter this gathers, and shares out what rank 0 has written.
-                with deepspeed.zero.GatheredParameters(
-                    parameter, modifier_rank=0, enabled=is_partitioned(engine)
-                ), torch.no_grad():
+                with (
+                    deepspeed.zero.GatheredParameters(
+                        parameter, modifier_rank=0, enabled=is_partitioned(engine)
+                    ),
+                    torch.no_grad(),
+                ):
                     if not is_partitioned(engine) or self.world.is_main:
                         parameter.copy_(weights[name].to(parameter.device))
 

@@ -51,7 +51,13 @@ def deepspeed_config(config: TrainingConfig, world_size: int) -> dict[str, Any]:
                 f"gradient_accumulation_steps {config.gradient_accumulation_steps} x {world_size} ranks); "
                 'write "auto" there'
             )
-    return {**{key: ours[key] for key in ("gradient_clipping", "steps_per_print", "zero_allow_untested_optimizer")}, **filled}
+    return {
+        **{
+            key: ours[key]
+            for key in ("gradient_clipping", "steps_per_print", "zero_allow_untested_optimizer")
+        },
+        **filled,
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

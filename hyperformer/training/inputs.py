@@ -79,7 +79,9 @@ def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: boo
             cut = tokenized[name].truncated_sources
             if cut and report:
                 share = 100 * cut / len(tokenized[name])
-                say(f"{name} {split}: {cut:,} sources ({share:.1f}%) cut at {settings.max_source_length} tokens")
+                say(
+                    f"{name} {split}: {cut:,} sources ({share:.1f}%) cut at {settings.max_source_length} tokens"
+                )
     return RunData(tasks, **splits, tokenizer=tokenizer)
 
 

@@ -91,14 +91,18 @@ class RunLog:
         else:
             self._bar.set_postfix(loss=f"{loss:.4f}")
 
-    def validation(self, step: int, metrics: Mapping[str, Mapping[str, float]], average: float, best: bool) -> None:
+    def validation(
+        self, step: int, metrics: Mapping[str, Mapping[str, float]], average: float, best: bool
+    ) -> None:
         """The metrics of an evaluation on validation."""
         if not self.main:
             return
         flat = {f"{task}/{name}": value for task, values in metrics.items() for name, value in values.items()}
         self._record(step, "validation", {**flat, "average": average})
         each = "  ".join(f"{name} {value:.2f}" for name, value in flat.items())
-        say(f"step {step}/{self.max_steps}  validation average {average:.2f}{' (best)' if best else ''}  {each}")
+        say(
+            f"step {step}/{self.max_steps}  validation average {average:.2f}{' (best)' if best else ''}  {each}"
+        )
         if best:
             self._update(best_metric=average)
             self._write_state()
@@ -125,7 +129,9 @@ class RunLog:
 
         step = values.get("step", self.state.step)
         if step > self.start:
-            values["seconds_left"] = (time.time() - self.started) / (step - self.start) * (self.max_steps - step)
+            values["seconds_left"] = (
+                (time.time() - self.started) / (step - self.start) * (self.max_steps - step)
+            )
         self.state = replace(self.state, **values)
 
     def _write_state(self) -> None:

@@ -1,6 +1,6 @@
 """How far our model is from what the authors' code computes. Used by the tests, and as a command:
 
-    python tests/adapters/agreement.py     # the table of largest differences, a row a fixture
+python tests/adapters/agreement.py     # the table of largest differences, a row a fixture
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def logits_difference(fixture: Fixture) -> float:
         ids = torch.full((len(inputs["input_ids"]),), number)
         with torch.no_grad():
             for which in ({"task": task}, {"task_ids": ids}):
-                worst = max(worst, float((forward(model, inputs, **which) - outputs[f"logits.{task}"]).abs().max()))
+                worst = max(
+                    worst, float((forward(model, inputs, **which) - outputs[f"logits.{task}"]).abs().max())
+                )
     return worst
 
 
@@ -157,7 +159,9 @@ class AuthorsAdamW:
     gradient (an adapter's when its task is first drawn), not with the run.
     """
 
-    def __init__(self, lr: float, betas: tuple[float, float], eps: float, decay: float, spared: set[str]) -> None:
+    def __init__(
+        self, lr: float, betas: tuple[float, float], eps: float, decay: float, spared: set[str]
+    ) -> None:
         self.lr, self.betas, self.eps, self.decay, self.spared = lr, betas, eps, decay, spared
         self.state: dict[str, tuple[Tensor, Tensor, int]] = {}
 
@@ -212,7 +216,9 @@ def weights_difference(fixture: Fixture, trace: str = "torch17") -> tuple[float,
                     adamw.step(theirs, weight, gradient)
                     clear[theirs] &= (gradient == 0) | (gradient.abs() > ROUNDING)
     ours_now = reference_state_dict(model)
-    worst = max(float(((ours_now[name] - value).abs() * clear[name]).max()) for name, value in expected.items())
+    worst = max(
+        float(((ours_now[name] - value).abs() * clear[name]).max()) for name, value in expected.items()
+    )
     compared = sum(int(mask.sum()) for mask in clear.values()) / sum(mask.numel() for mask in clear.values())
     return worst, compared
 

@@ -88,7 +88,9 @@ def test_generation_makes_the_weights_once(monkeypatch: pytest.MonkeyPatch) -> N
     calls: list[str] = []
     assert model.adapters is not None
     make = model.adapters.forward
-    monkeypatch.setattr(model.adapters, "forward", lambda stack, task: calls.append(stack) or make(stack, task))
+    monkeypatch.setattr(
+        model.adapters, "forward", lambda stack, task: calls.append(stack) or make(stack, task)
+    )
     rows = batch()
     model.generate(input_ids=rows["input_ids"], task="cola", max_length=12, min_length=12, do_sample=False)
     assert calls == ["encoder", "decoder"]
@@ -101,7 +103,10 @@ def test_gradient_checkpointing_with_two_forwards_before_a_backward(kind: str) -
     checkpointed = make_model(kind, gradient_checkpointing=True).train()
     checkpointed.load_state_dict(plain.state_dict())
     for model in (plain, checkpointed):
-        loss = model(**batch(), task="cola", use_cache=False).loss + model(**batch(), task="stsb", use_cache=False).loss
+        loss = (
+            model(**batch(), task="cola", use_cache=False).loss
+            + model(**batch(), task="stsb", use_cache=False).loss
+        )
         loss.backward()
     gradients = dict(checkpointed.named_parameters())
     for name, parameter in plain.named_parameters():

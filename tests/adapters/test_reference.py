@@ -79,7 +79,13 @@ def test_what_trains(fixture: Fixture) -> None:
     parameters = dict(model.named_parameters(remove_duplicate=False))
     ours = {theirs for theirs, name, _ in reference_entries(model) if parameters[name].requires_grad}
     # Theirs counts tied weights again, and the cross-attention bias of old T5 where it is not used.
-    tied = {CROSS_BIAS, "shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"}
+    tied = {
+        CROSS_BIAS,
+        "shared.weight",
+        "encoder.embed_tokens.weight",
+        "decoder.embed_tokens.weight",
+        "lm_head.weight",
+    }
     assert ours - tied == set(fixture.golden["trainable"]) - tied
 
 

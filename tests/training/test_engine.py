@@ -14,7 +14,8 @@ from hyperformer.training.engine import deepspeed_config
 
 def test_batch_triangle_and_clipping() -> None:
     made = deepspeed_config(
-        TrainingConfig(per_device_train_batch_size=4, gradient_accumulation_steps=3, max_grad_norm=0.5), world_size=2
+        TrainingConfig(per_device_train_batch_size=4, gradient_accumulation_steps=3, max_grad_norm=0.5),
+        world_size=2,
     )
     assert made["train_batch_size"] == 24
     assert made["gradient_clipping"] == 0.5
@@ -23,7 +24,9 @@ def test_batch_triangle_and_clipping() -> None:
 def test_the_users_file_with_auto(tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(json.dumps({"train_batch_size": "auto", "zero_optimization": {"stage": 2}}))
-    made = deepspeed_config(TrainingConfig(deepspeed_config=str(path), per_device_train_batch_size=4), world_size=2)
+    made = deepspeed_config(
+        TrainingConfig(deepspeed_config=str(path), per_device_train_batch_size=4), world_size=2
+    )
     assert made["train_batch_size"] == 8 and made["zero_optimization"] == {"stage": 2}
     # Silence means 1.0 to DeepSpeed; we always say it.
     assert made["gradient_clipping"] == 1.0

@@ -15,10 +15,14 @@ from hyperformer.training.optimization import learning_rate_factor, make_optimiz
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "polynomial"])
 def test_schedules_are_the_authors(kind: str) -> None:
-    expected = json.loads((FIXTURES / "reference" / "lr_schedules_warmup5_steps20_lr3e-4.json").read_text())[kind]
+    expected = json.loads((FIXTURES / "reference" / "lr_schedules_warmup5_steps20_lr3e-4.json").read_text())[
+        kind
+    ]
     config = TrainingConfig(max_steps=20, warmup_steps=5, learning_rate=3e-4, lr_scheduler=kind)  # type: ignore[arg-type]
     factor = learning_rate_factor(config)
-    assert [3e-4 * factor(step) for step in range(len(expected))] == pytest.approx(expected, abs=1e-18, rel=1e-9)
+    assert [3e-4 * factor(step) for step in range(len(expected))] == pytest.approx(
+        expected, abs=1e-18, rel=1e-9
+    )
 
 
 def test_a_schedule_ends_at_the_last_step() -> None:
@@ -37,7 +41,10 @@ def test_a_schedule_ends_at_the_last_step() -> None:
 def test_padding_does_not_count_in_the_loss() -> None:
     logits = torch.randn(2, 3, 7)
     labels = torch.tensor([[1, 2, -100], [3, -100, -100]])
-    alone = sum(token_loss(logits[r : r + 1, c : c + 1], labels[r : r + 1, c : c + 1], 0.1) for r, c in [(0, 0), (0, 1), (1, 0)])
+    alone = sum(
+        token_loss(logits[r : r + 1, c : c + 1], labels[r : r + 1, c : c + 1], 0.1)
+        for r, c in [(0, 0), (0, 1), (1, 0)]
+    )
     assert token_loss(logits, labels, 0.1) == pytest.approx(float(alone), rel=1e-6)
 
 

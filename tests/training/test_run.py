@@ -71,7 +71,9 @@ def losses(folder: Path) -> list[float]:
     return [line["loss"] for line in lines if line["split"] == "train"]
 
 
-def stop_after(folder: Path, step: int, number: int, config: str, **settings: Any) -> subprocess.CompletedProcess:
+def stop_after(
+    folder: Path, step: int, number: int, config: str, **settings: Any
+) -> subprocess.CompletedProcess:
     """Start a run and send it a signal once its log shows `step`."""
     process = subprocess.Popen(
         [sys.executable, "-u", *command(config, folder, **settings)],
@@ -99,7 +101,9 @@ def stop_after(folder: Path, step: int, number: int, config: str, **settings: An
     ],
     ids=["hyperformer++", "hyperformer-zero1", "adapters_dagger-zero2-accumulation"],
 )
-def test_killed_and_started_again_ends_with_the_same_weights(config: str, settings: dict, tmp_path: Path) -> None:
+def test_killed_and_started_again_ends_with_the_same_weights(
+    config: str, settings: dict, tmp_path: Path
+) -> None:
     run(config, tmp_path / "whole", **settings)
     killed = stop_after(tmp_path / "killed", 10, signal.SIGKILL, config, **settings)
     assert killed.returncode == -signal.SIGKILL
@@ -160,7 +164,10 @@ def test_all_variants_make_a_result(tmp_path: Path) -> None:
     for config in ("finetune", "finetune_single_task", "adapters"):
         run(config, tmp_path / config, **small)
     tasks = ["toy-sentiment", "toy-similarity"]
-    folders = [tmp_path / "finetune", *(tmp_path / c / t for c in ("finetune_single_task", "adapters") for t in tasks)]
+    folders = [
+        tmp_path / "finetune",
+        *(tmp_path / c / t for c in ("finetune_single_task", "adapters") for t in tasks),
+    ]
     for folder in folders:
         result = json.loads((folder / "result.json").read_text())
         assert set(result["test"]) == set(result["validation"]) <= set(tasks)
@@ -175,7 +182,9 @@ def test_a_folder_of_another_run_is_never_overwritten(tmp_path: Path) -> None:
     run("adapters_dagger", tmp_path / "run", **small)
     before = {path: path.stat().st_mtime for path in (tmp_path / "run").rglob("*") if path.is_file()}
     done = subprocess.run(
-        [sys.executable, *command("adapters_dagger", tmp_path / "run", **small, seed=7)], capture_output=True, text=True
+        [sys.executable, *command("adapters_dagger", tmp_path / "run", **small, seed=7)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert "seed (42 there, 7 now)" in done.stderr and "Traceback" not in done.stderr
@@ -186,14 +195,18 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path) -> None:
     """A real one: a tmpfs of 3 MB that the second checkpoint no longer fits into."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
     settings = {"cache_dir": tmp_path / "cache", "save_total_limit": 5}
     try:
         run("hyperformer++", tmp_path / "whole", **settings)
         failed = subprocess.run(
-            [sys.executable, *command("hyperformer++", disk / "run", **settings)], capture_output=True, text=True
+            [sys.executable, *command("hyperformer++", disk / "run", **settings)],
+            capture_output=True,
+            text=True,
         )
         assert failed.returncode == 2, failed.stdout + failed.stderr
         assert "The last whole one is step-" in failed.stderr and "Traceback" not in failed.stderr
