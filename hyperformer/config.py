@@ -118,6 +118,10 @@ class TrainingConfig:
     max_steps: int = setting(65_536, "optimizer steps")
     per_device_train_batch_size: int = setting(32, "rows a device and forward")
     per_device_eval_batch_size: int = setting(32, "rows a device in evaluation", result=False)
+    decode: Literal["generate", "rank"] = setting(
+        "generate", "answers in evaluation; generate: the model writes them (the authors'); rank: the most "
+        "probable of the task's labels, never an invalid one",
+    )
     gradient_accumulation_steps: int = setting(1, "forwards a step")
     learning_rate: float = setting(3e-4, "peak of the schedule")
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_w_warmup"] = setting(
@@ -128,6 +132,9 @@ class TrainingConfig:
     adam_beta1: float = setting(0.9, "AdamW")
     adam_beta2: float = setting(0.999, "AdamW")
     adam_epsilon: float = setting(1e-8, "AdamW")
+    reference_optimizer: bool = setting(
+        False, "the authors' AdamW (transformers 3.5, torch 1.7) and their choice of what decays; slower"
+    )
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not clipped")
     label_smoothing: float = setting(0.1, "share of the target spread over the vocabulary")
     loss_reduction: Literal["mean", "sum"] = setting(
@@ -333,6 +340,9 @@ def _check(config: RunConfig, where: str) -> None:
         fail("data_dir", "data_source=folder needs it: the folder that holds <task>/<split>.jsonl")
     if config.data.data_source != "folder" and config.data.data_dir is not None:
         fail("data_dir", f"data_source is {config.data.data_source}; write data_source=folder to read from it")
+    training = config.training
+    if training.reference_optimizer and (training.zero_stage, training.precision) != (0, "fp32"):
+        fail("reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was")
     for key in ("adapters", "task_embeddings"):
         if flat[key] is not None and len(flat[key]) != len(tasks):
             fail(key, f"must have one name for each of the {len(tasks)} tasks, in their order")

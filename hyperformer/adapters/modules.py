@@ -54,6 +54,13 @@ def norm_names(config: AdapterConfig) -> list[str]:
     return [name for name, there in wanted.items() if there]
 
 
+def _by_task(tensor: Tensor) -> nn.Parameter:
+    """A parameter whose rows belong to different tasks; the authors have one parameter for each."""
+    parameter = nn.Parameter(tensor)
+    parameter.rows_by_task = True  # type: ignore[attr-defined]
+    return parameter
+
+
 class AdapterModule(nn.Module):
     """Base of our modules; T5's own initialisation leaves them alone and calls this instead."""
 
@@ -104,7 +111,7 @@ class TaskAdapters(AdapterModule):
         super().__init__()
         sites = layers * SITES_PER_LAYER
         for name, shape in field_shapes(config, width).items():
-            self.register_parameter(name, nn.Parameter(torch.empty(adapters, sites, *shape)))
+            self.register_parameter(name, _by_task(torch.empty(adapters, sites, *shape)))
         self.norms = SiteNorms(norm_names(config), sites, width)
         self.reset_parameters()
 
@@ -142,7 +149,7 @@ class TaskEmbeddings(AdapterModule):
 
     def __init__(self, config: AdapterConfig, embeddings: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(embeddings, config.task_embedding_dim))
+        self.weight = _by_task(torch.empty(embeddings, config.task_embedding_dim))
         self.projector: Projector | None = None
         if config.train_task_embeddings:
             self.projector = Projector(

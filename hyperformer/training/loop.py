@@ -41,6 +41,7 @@ class Trainer:
         # Sum of the losses since the last log line; stays on the device.
         self._loss = torch.zeros((), device=world.device)
         self._logged_step = self.progress.step
+        self._learning_rate = 0.0
 
     def train(self, log: RunLog, stop: StopFlag) -> Progress:
         """Train to the last step.
@@ -71,6 +72,7 @@ class Trainer:
     def _step(self) -> None:
         """One optimizer step on one task's batch, the same task on every rank."""
         settings = self.config.training
+        self._learning_rate = self.engine.get_lr()[0]
         task, indices = self.sampler.next_batch()
         split = self.data.train[task]
         shares = indices.reshape(self.world.size, settings.gradient_accumulation_steps, -1)
@@ -95,7 +97,7 @@ class Trainer:
         loss = self.world.sum(self._loss).item() / self.world.size / steps
         self._loss.zero_()
         self._logged_step = self.progress.step
-        log.training(self.progress.step, loss, self.engine.get_lr()[0])
+        log.training(self.progress.step, loss, self._learning_rate)
         if not math.isfinite(loss):
             raise HyperformerError(
                 f"the loss is {loss} at step {self.progress.step}: lower learning_rate, or write precision=fp32 "
@@ -125,6 +127,7 @@ class Trainer:
             self.data.tokenizer,
             batch_size=self.config.training.per_device_eval_batch_size,
             world=self.world,
+            decode=self.config.training.decode,
             partitioned=is_partitioned(self.engine),
         )
 

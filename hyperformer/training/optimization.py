@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,18 +37,29 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     )
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trained parameters in two groups: with decay, and without (biases, layer norms).
+def spared_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:
+    """What weight decay leaves alone: biases and layer norms.
 
-    Told by module, not by name: a generator of biases is a weight like any other.
+    Args:
+        by_name: the authors' rule, which looks at names alone: it also spares
+            the generators of biases and T5's position biases, and lets T5's and
+            the adapters' plain layer norms decay.
     """
+    if by_name:
+        named = model.named_parameters()
+        return {p for name, p in named if "bias" in name or name.endswith("embedding_norm.weight")}
     norms = (nn.LayerNorm, T5LayerNorm, SiteNorms)
-    exempt = {
+    return {
         parameter
         for module in model.modules()
         for name, parameter in module.named_parameters(recurse=False)
         if isinstance(module, norms) or name == "bias" or name.endswith("_bias")
     }
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, *, by_name: bool = False) -> list[dict]:
+    """Trained parameters in two groups: with decay, and without (:func:`spared_parameters`)."""
+    exempt = spared_parameters(model, by_name=by_name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trained if p not in exempt], "weight_decay": weight_decay},
@@ -55,11 +67,54 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+class ReferenceAdamW(torch.optim.Optimizer):
+    """AdamW as the authors ran it (transformers 3.5 under torch 1.7), to follow their trainings.
+
+    Against torch's of today: epsilon is added before the bias correction, decay
+    comes after the update, and a parameter's bias correction counts from its
+    own first gradient. So does that of each row of a parameter whose rows
+    belong to different tasks: theirs are parameters of their own.
+    """
+
+    def __init__(
+        self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+
+    def _update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        rows = parameter.shape[0] if getattr(parameter, "rows_by_task", False) else 1
+        state = self.state[parameter]
+        if not state:
+            state["steps"] = torch.zeros(rows, device=parameter.device)
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        steps, mean, square = state["steps"], state["mean"], state["square"]
+        drawn = gradient.reshape(rows, -1).any(dim=1) if rows > 1 else torch.ones_like(steps, dtype=torch.bool)
+        steps += (steps > 0) | drawn
+        first, second = group["betas"]
+        mean.mul_(first).add_(gradient, alpha=1 - first)
+        square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        # A row that was never drawn has moments of zero: any size will do, and 0/0 will not.
+        count = steps.clamp(min=1)
+        size = group["lr"] * (1 - second**count).sqrt() / (1 - first**count)
+        wide = (-1, *[1] * (parameter.dim() - 1))
+        parameter.sub_(size.view(wide) * (mean / (square.sqrt() + group["eps"])))
+        if group["weight_decay"]:
+            decay = group["lr"] * group["weight_decay"] * (steps > 0)
+            parameter.sub_(decay.view(wide) * parameter)
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW over what trains, and nothing else."""
-    groups = [group for group in parameter_groups(model, config.weight_decay) if group["params"]]
-    return torch.optim.AdamW(
-        groups,
+    groups = parameter_groups(model, config.weight_decay, by_name=config.reference_optimizer)
+    return (ReferenceAdamW if config.reference_optimizer else torch.optim.AdamW)(
+        [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_epsilon,

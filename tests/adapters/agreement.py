@@ -19,7 +19,8 @@ from torch import Tensor
 
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.reference import model_from_reference, reference_entries, reference_state_dict
-from hyperformer.training.optimization import token_loss
+from hyperformer.config import TrainingConfig
+from hyperformer.training.optimization import make_optimizer, token_loss
 
 
 @dataclass(frozen=True)
@@ -151,74 +152,43 @@ def generation_agrees(fixture: Fixture) -> bool:
     )
 
 
-class AuthorsAdamW:
-    """AdamW as transformers 3.5 under torch 1.7 has it, for each of the authors' parameters by itself.
-
-    Against torch's of today: epsilon is added before the bias correction, decay
-    comes after the update, and a parameter's state starts with its first
-    gradient (an adapter's when its task is first drawn), not with the run.
-    """
-
-    def __init__(
-        self, lr: float, betas: tuple[float, float], eps: float, decay: float, spared: set[str]
-    ) -> None:
-        self.lr, self.betas, self.eps, self.decay, self.spared = lr, betas, eps, decay, spared
-        self.state: dict[str, tuple[Tensor, Tensor, int]] = {}
-
-    def step(self, name: str, weight: Tensor, gradient: Tensor) -> None:
-        first, second = self.betas
-        zero = torch.zeros_like(gradient)
-        mean, square, steps = self.state.get(name, (zero, zero, 0))
-        mean, square = first * mean + (1 - first) * gradient, second * square + (1 - second) * gradient**2
-        steps += 1
-        self.state[name] = mean, square, steps
-        size = self.lr * (1 - second**steps) ** 0.5 / (1 - first**steps)
-        weight.sub_(size * mean / (square.sqrt() + self.eps))
-        if name not in self.spared:
-            weight.sub_(self.lr * self.decay * weight)
-
-
 # AdamW's first steps have the size of the learning rate however small the gradient is: where
 # the clipped gradient is below this, float32 rounding decides the sign and no bound can hold.
 ROUNDING = 1e-4
 
 
 def weights_difference(fixture: Fixture, trace: str = "torch17") -> tuple[float, float]:
-    """After three of their steps, one a task, clipped at 1.
+    """After three steps of the authors' AdamW, one a task, clipped at 1.
 
     Returns:
         The largest difference of a weight whose gradients are all above rounding
         or exactly zero, and the share of the weights for which that is so.
     """
     model, settings = fixture.model(), fixture.golden["adamw"]
-    adamw = AuthorsAdamW(
-        settings["lr"],
-        tuple(settings["betas"]),
-        settings["eps"],
-        0.1 if trace.endswith("wd0.1") else 0.0,
-        set(fixture.golden["no_decay_group"]),
+    config = TrainingConfig(
+        learning_rate=settings["lr"],
+        adam_epsilon=settings["eps"],
+        weight_decay=0.1 if trace.endswith("wd0.1") else 0.0,
+        reference_optimizer=True,
     )
-    parameters = dict(model.named_parameters())
+    optimizer = make_optimizer(model, config)
     expected = fixture.tensors(f"after3_{trace}")
+    parameters = dict(model.named_parameters())
     entries = [entry for entry in reference_entries(model) if entry[0] in expected and entry[1] in parameters]
     clear = {name: torch.ones_like(value, dtype=torch.bool) for name, value in expected.items()}
     for task in settings["order"]:
         inputs = fixture.inputs(task)
-        model.zero_grad()
+        optimizer.zero_grad()
         smoothed_sum(forward(model, inputs, task=task), inputs["labels"]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-        with torch.no_grad():
-            for theirs, ours, where in entries:
-                whole = parameters[ours]
-                assert whole.grad is not None
-                weight, gradient = (whole, whole.grad) if where is None else (whole[where], whole.grad[where])
-                if theirs in adamw.state or fixture.golden["grad_norms"][task][theirs] is not None:
-                    adamw.step(theirs, weight, gradient)
-                    clear[theirs] &= (gradient == 0) | (gradient.abs() > ROUNDING)
+        for theirs, ours, where in entries:
+            whole = parameters[ours].grad
+            assert whole is not None
+            gradient = whole if where is None else whole[where]
+            clear[theirs] &= (gradient == 0) | (gradient.abs() > ROUNDING)
+        optimizer.step()
     ours_now = reference_state_dict(model)
-    worst = max(
-        float(((ours_now[name] - value).abs() * clear[name]).max()) for name, value in expected.items()
-    )
+    worst = max(float(((ours_now[name] - value).abs() * clear[name]).max()) for name, value in expected.items())
     compared = sum(int(mask.sum()) for mask in clear.values()) / sum(mask.numel() for mask in clear.values())
     return worst, compared
 
