@@ -160,11 +160,17 @@ def pretrain(args: argparse.Namespace) -> None:
     model = T5ForConditionalGeneration(config)
     print(f"{model.num_parameters():,} parameters", flush=True)
     optimizer = Adafactor(
-        model.parameters(), lr=args.learning_rate, scale_parameter=True, relative_step=False, warmup_init=False
+        model.parameters(),
+        lr=args.learning_rate,
+        scale_parameter=True,
+        relative_step=False,
+        warmup_init=False,
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
     started, window = time.monotonic(), []
-    for step, batch in zip(range(1, args.steps + 1), batches(chunks, args.batch_size, tokenizer, rng)):
+    for step, batch in zip(
+        range(1, args.steps + 1), batches(chunks, args.batch_size, tokenizer, rng), strict=False
+    ):
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             loss = model(**{name: torch.from_numpy(rows) for name, rows in batch.items()}).loss
         loss.backward()
@@ -182,11 +188,14 @@ def pretrain(args: argparse.Namespace) -> None:
             model.config.dropout_rate = args.dropout
             model.save_pretrained(args.output)
             model.config.dropout_rate = 0.0
-    (args.output / "pretraining.json").write_text(json.dumps(vars(args), indent=2, default=str) + "\n")
+    made_by = {name: value for name, value in vars(args).items() if name != "output"}
+    (args.output / "pretraining.json").write_text(json.dumps(made_by, indent=2, default=str) + "\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--text", required=True, help="a text file, a paragraph a line (.gz too), or 'toy'")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model and its tokenizer")
     parser.add_argument("--tokenizer", help="an existing T5 tokenizer (name or folder); default: train one")
@@ -199,8 +208,12 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128, help="tokens a row before corruption")
     parser.add_argument("--batch-size", type=int, default=32, help="rows a step")
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--learning-rate", type=float, default=1e-2, help="peak; Adafactor, relative to weight size")
-    parser.add_argument("--dropout", type=float, default=0.1, help="rate that the saved model fine-tunes with")
+    parser.add_argument(
+        "--learning-rate", type=float, default=1e-2, help="peak; Adafactor, relative to weight size"
+    )
+    parser.add_argument(
+        "--dropout", type=float, default=0.1, help="rate that the saved model fine-tunes with"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")
     parser.add_argument("--log-every", type=int, default=100)

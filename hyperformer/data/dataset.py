@@ -111,9 +111,8 @@ def tokenize_split(
     path = Path(cache_dir or CACHE).expanduser() / "tokenized" / f"{task.name}-{key.hexdigest()[:32]}.npy"
     array = _read(path, len(pairs))
     if array is None:
-        array = _pack(
-            *(_tokenize(tokenizer, texts, limit) for texts, limit in zip((sources, targets), limits))
-        )
+        source = _tokenize(tokenizer, sources, max_source_length)
+        array = _pack(source, _tokenize(tokenizer, targets, max_target_length))
         _write(path, array)
     count, body = len(pairs), array[4:]
     source_lengths, target_lengths, ids = body[:count], body[count : 2 * count], body[2 * count :]
@@ -174,7 +173,7 @@ def _pack(
 
 
 def _checksum(body: np.ndarray) -> np.ndarray:
-    return np.asarray([zlib.crc32(np.ascontiguousarray(body))], dtype=np.uint32).view(np.int32)
+    return np.asarray([zlib.crc32(body.data)], dtype=np.uint32).view(np.int32)
 
 
 def _read(path: Path, rows: int) -> np.ndarray | None:
@@ -184,7 +183,7 @@ def _read(path: Path, rows: int) -> np.ndarray | None:
         if array.dtype == np.int32 and array[1] == rows and array[0] == _checksum(array[1:])[0]:
             return array
         fault = "its content is damaged"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, IndexError, EOFError) as error:
         fault = str(error)

@@ -146,13 +146,14 @@ class ReferenceSampler:
         self.batches_per_epoch = -(-sum(sizes.values()) // batch_size) // num_replicas
         if self.batches_per_epoch < 1:
             raise ConfigError(
-                f"reference_sampler: {sum(sizes.values())} rows make fewer batches of {batch_size} than there "
-                f"are ranks ({num_replicas}); take fewer ranks or smaller batches"
+                f"reference_sampler: {sum(sizes.values())} rows make fewer batches of {batch_size} than "
+                f"there are ranks ({num_replicas}); take fewer ranks or smaller batches"
             )
         for task, size in sizes.items():
             if size < num_replicas:
                 raise DataError(
-                    f"reference_sampler: task {task!r} has {size} rows for {num_replicas} ranks; take fewer ranks"
+                    f"reference_sampler: task {task!r} has {size} rows for {num_replicas} ranks; "
+                    "take fewer ranks"
                 )
         self._epoch = self._position = 0
         self._start_epoch()

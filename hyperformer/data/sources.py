@@ -83,28 +83,26 @@ def _from_folder(task: Task, split: str, data_dir: str | None) -> tuple[Dataset,
 
     if not data_dir:
         raise ConfigError("data_source=folder needs data_dir, the folder that holds <task>/<split>.jsonl")
-    folder = Path(data_dir).expanduser() / task.name
-    looked_for = [folder / f"{split}{suffix}" for suffix in SUFFIXES]
-    path = next((path for path in looked_for if path.is_file()), None)
-    if path is None:
-        if folder.is_dir():
-            there = (
-                f"in {folder} there are: {', '.join(sorted(p.name for p in folder.iterdir())) or 'no files'}"
-            )
-        elif folder.parent.is_dir():
-            there = (
-                f"in {folder.parent} there are: {', '.join(sorted(p.name for p in folder.parent.iterdir()))}"
-            )
-        else:
-            there = f"there is no folder {folder.parent}"
-        raise DataError(
-            f"Task {task.name!r}: no {folder / split}.jsonl (nor {', '.join(SUFFIXES[1:])}); {there}"
-        )
+    path = _find_file(task, Path(data_dir).expanduser() / task.name, split)
     rows = read_file(path)
     if task.rounded and task.target in rows.column_names and rows.features[task.target].dtype == "float64":
         # As the hub stores scores; it decides how a few of them are rounded.
-        rows = rows.cast_column(task.target, datasets.Value("float32"))
+        table = rows.data.table
+        scores = table.column(task.target).cast("float32")
+        rows = datasets.Dataset(table.set_column(rows.column_names.index(task.target), task.target, scores))
     return rows, str(path)
+
+
+def _find_file(task: Task, folder: Path, split: str) -> Path:
+    for suffix in SUFFIXES:
+        if (folder / f"{split}{suffix}").is_file():
+            return folder / f"{split}{suffix}"
+    there = f"there is no folder {folder.parent}"
+    for place in (folder.parent, folder):
+        if place.is_dir():
+            names = sorted(path.name for path in place.iterdir())
+            there = f"in {place} there are: {', '.join(names) or 'no files'}"
+    raise DataError(f"Task {task.name!r}: no {folder / split}.jsonl (nor {', '.join(SUFFIXES[1:])}); {there}")
 
 
 def read_file(path: Path) -> Dataset:
@@ -167,7 +165,7 @@ def check_rows(rows: Dataset, task: Task, where: str) -> None:
         if values.null_count:
             row = values.is_null().index(True).as_py()
             raise DataError(
-                f"{where}, row {row}, column {name!r}: nothing there, in {values.null_count} rows in all; mend the data"
+                f"{where}, row {row}, column {name!r}: nothing there ({values.null_count} such rows in all)"
             )
     if task.labels is not None:
         _check_labels(rows, task, columns[task.target.partition("[")[0]], where)

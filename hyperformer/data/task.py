@@ -122,8 +122,8 @@ class Task:
         text = str(value).strip()
         return self.label_map.get(text, text) if self.label_map else text
 
-    def example(self, row: Mapping[str, Any], *, prefix: bool) -> tuple[str, str]:
-        """(source, target) of one row.
+    def source(self, row: Mapping[str, Any], *, prefix: bool) -> str:
+        """The source text of one row, which need not have the target's column.
 
         Args:
             row: a row of the data set.
@@ -132,7 +132,11 @@ class Task:
         if any(column not in row for column in self.columns):
             row = self._with_aliases(row)
         source = self.template.format_map(row)
-        return f"{self.prefix} {source}" if prefix else source, self.answer_of(self.value(row, self.target))
+        return f"{self.prefix} {source}" if prefix else source
+
+    def example(self, row: Mapping[str, Any], *, prefix: bool) -> tuple[str, str]:
+        """(source, target) of one row; arguments as of :meth:`source`."""
+        return self.source(row, prefix=prefix), self.answer_of(self.value(row, self.target))
 
     def _with_aliases(self, row: Mapping[str, Any]) -> dict[str, Any]:
         row = dict(row)

@@ -2,21 +2,21 @@
 
 =================  ==================================================================
 toy-sentiment      is the review positive? A word list, with negation and "but"
-toy-entailment     does sentence 2 follow? Hypernyms and left-out details do; negation
-                   and a changed word do not
-toy-paraphrase     same meaning? Synonyms and word order against one changed word
-toy-acceptability  is it English? Agreement, word order, articles, verb forms
-toy-similarity     0.0 to 5.0, by which parts of the event two sentences share
+toy-entailment     does sentence 2 follow? "A person eats a fruit" does from "A boy
+                   eats a pear"; another kind of thing and a negation do not
+toy-paraphrase     the same in other words (synonyms, order)? Else who or what differs
+toy-acceptability  is it English? Agreement, word order, verb forms
+toy-similarity     0.0 to 5.0, by what the sentences share: sort of activity, of people
 =================  ==================================================================
 
 No row of one split is a row of another; classes are balanced exactly in every
-split. :func:`pretraining_text` is unlabelled text in the same grammar.
+split. :func:`pretraining_text` is text in the same grammar, for the toy T5.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -26,19 +26,8 @@ from hyperformer.errors import DataError, nearest
 SPLIT_SIZES = {"train": 2_000, "validation": 200, "test": 400}
 """Rows of every toy task."""
 
-GOOD = [
-    "great",
-    "good",
-    "wonderful",
-    "lovely",
-    "excellent",
-    "funny",
-    "brilliant",
-    "charming",
-    "perfect",
-    "fine",
-]
-BAD = ["bad", "awful", "terrible", "boring", "dull", "poor", "horrible", "weak", "silly", "ugly"]
+GOOD = ["great", "good", "wonderful", "lovely", "excellent", "funny", "brilliant", "charming", "perfect"]
+BAD = ["bad", "awful", "terrible", "boring", "dull", "poor", "horrible", "weak", "ugly"]
 THINGS = {
     "film": ["story", "acting", "ending", "music"],
     "restaurant": ["food", "soup", "service", "menu"],
@@ -46,8 +35,8 @@ THINGS = {
     "concert": ["band", "sound", "stage", "voice"],
 }
 ADVERBS = ["", "very ", "really ", "quite ", "so "]
-# How much of the 5 points each shared part of the event is worth.
-SIMILARITY_POINTS = {"adjective": 0.4, "subject": 1.2, "verb": 1.4, "object": 1.2, "place": 0.8}
+# Score, same sort of activity?, same sort of people?
+SIMILARITIES = [(0.4, False, False), (1.8, False, True), (3.2, True, False), (4.8, True, True)]
 
 Row = dict[str, Any]
 
@@ -79,86 +68,89 @@ def sentiment(label: int, rng: Random) -> Row:
 
 
 def entailment(label: int, rng: Random) -> Row:
-    """0: sentence 2 follows from sentence 1; 1: it does not (the labels of RTE)."""
+    """0: sentence 2 follows from sentence 1, being more general; 1: it does not (the labels of RTE)."""
     event = grammar.random_event(rng)
-    premise = grammar.sentence(event, rng)
-    claim = event
-    for slot in rng.sample(["subject", "object"], rng.randrange(3)):
-        claim = dataclasses.replace(claim, **{slot: grammar.kind_of(getattr(claim, slot))})
-    slots = tuple(slot for slot in grammar.SLOTS if slot not in ("adjective", "place") or rng.random() < 0.5)
-    negated = False
-    if label == 1:
-        changeable = [slot for slot in slots if getattr(claim, slot) not in grammar.KINDS]
-        if claim.object in grammar.KINDS:
-            changeable.remove("verb")
-        negated = not changeable or rng.random() < 0.3
-        if not negated:
-            claim = grammar.change(claim, rng.choice(changeable), rng)
-    return {"premise": premise, "hypothesis": grammar.sentence(claim, rng, negated=negated, slots=slots)}
+    claim = grammar.generalised(event)
+    negated = label == 1 and rng.random() < 0.4
+    if label == 1 and not negated:
+        claim = grammar.with_other_kind(claim, rng)
+    slots = ("subject", "verb", "object", *rng.sample(["place"], rng.randrange(2)))
+    return {
+        "premise": grammar.sentence(event, rng.random() < 0.2),
+        "hypothesis": grammar.sentence(claim, negated=negated, slots=slots),
+    }
 
 
 def paraphrase(label: int, rng: Random) -> Row:
-    """1: the two sentences say the same."""
+    """1: the same in other words; 0: other people, or the same people do something else."""
     first = second = grammar.random_event(rng)
-    if label == 0:
-        second = grammar.change(first, rng.choice(grammar.SLOTS), rng)
+    if label == 0 and rng.random() < 0.3:
+        second = replace(grammar.with_other_people(first, rng, same_sort=False), place=first.place)
+    elif label == 0:
+        second = grammar.with_other_activity(first, rng)
+    place_first = rng.random() < 0.5
     return {
-        "sentence1": grammar.sentence(first, rng, place_first=rng.random() < 0.3),
-        "sentence2": grammar.sentence(second, rng, synonyms=rng.randrange(3), place_first=rng.random() < 0.3),
+        "sentence1": grammar.sentence(first, place_first),
+        "sentence2": grammar.reworded(grammar.sentence(second, not place_first), rng),
     }
 
 
 def acceptability(label: int, rng: Random) -> Row:
     """1: grammatical; 0: one thing is wrong."""
     event = grammar.random_event(rng)
-    text = grammar.sentence(event, rng)
-    present = rng.random() < 0.5
     third, plural, ing, _ = grammar.VERBS[event.verb]
-    auxiliary = "are" if event.many else "is"
-    good, wrong = (plural, third) if event.many else (third, plural)
-    if present:
-        text = text.replace(f"{auxiliary} {ing}", good)
-    if label == 0:
-        fault = rng.randrange(3)
-        if fault == 0:  # agreement of subject and verb
-            text = (
-                text.replace(f" {good} ", f" {wrong} ")
-                if present
-                else text.replace(f" {auxiliary} ", f" {'is' if event.many else 'are'} ")
-            )
-        elif fault == 1:  # two neighbours change places
-            words = text[:-1].split()
-            at = rng.randrange(1, len(words) - 1)
-            words[at], words[at + 1] = words[at + 1], words[at]
-            text = " ".join(words) + "."
-        else:  # a form of the verb that its place does not allow
-            text = (
-                text.replace(f" {good} ", f" {ing} ") if present else text.replace(f" {ing} ", f" {plural} ")
-            )
+    auxiliary, other = ("are", "is") if event.many else ("is", "are")
+    if rng.random() < 0.5:  # 'is eating': what may go wrong with it
+        verb, disagreeing, malformed = f"{auxiliary} {ing}", f"{other} {ing}", f"{auxiliary} {plural}"
+    elif event.many:
+        verb, disagreeing, malformed = plural, third, ing
+    else:
+        verb, disagreeing, malformed = third, plural, ing
+    fault = rng.choice(["agreement", "order", "form"]) if label == 0 else ""
+    written = {"agreement": disagreeing, "form": malformed}.get(fault, verb)
+    text = grammar.sentence(event).replace(f" {auxiliary} {ing} ", f" {written} ")
+    if fault == "order":
+        words = text[:-1].split()
+        at = rng.randrange(1, len(words) - 1)
+        words[at], words[at + 1] = words[at + 1], words[at]
+        text = " ".join(words) + "."
     return {"sentence": text}
 
 
 def similarity(label: int, rng: Random) -> Row:
-    """Points for every part of the event that the sentences share; `label` parts differ."""
+    """Points for the same sort of activity and of people; `label` is an index into SIMILARITIES."""
+    score, same_activity, same_people = SIMILARITIES[label]
     first = second = grammar.random_event(rng)
-    score = 5.0
-    for slot in rng.sample(grammar.SLOTS, label):
-        second = grammar.change(second, slot, rng)
-        score -= SIMILARITY_POINTS[slot]
-    return {
-        "sentence1": grammar.sentence(first, rng),
-        "sentence2": grammar.sentence(second, rng, place_first=rng.random() < 0.2),
-        "label": round(max(score, 0.0), 1),
-    }
+    if not same_activity:
+        second = grammar.with_other_activity(second, rng)
+    second = grammar.with_other_people(second, rng, same_sort=same_people)
+    return {"sentence1": grammar.sentence(first), "sentence2": grammar.sentence(second), "label": score}
 
 
-# Task -> (its generator, how many classes; for similarity, how many parts may differ, plus one).
+# Task -> (its generator, how many classes).
 GENERATORS: dict[str, tuple[Callable[[int, Random], Row], int]] = {
     "toy-sentiment": (sentiment, 2),
     "toy-entailment": (entailment, 2),
     "toy-paraphrase": (paraphrase, 2),
     "toy-acceptability": (acceptability, 2),
-    "toy-similarity": (similarity, 6),
+    "toy-similarity": (similarity, 4),
+}
+
+
+# Task -> for each label, what one might say after such a text.
+REMARKS: dict[str, list[list[str]]] = {
+    "toy-sentiment": [["I hated it.", "I would not go again."], ["I liked it.", "I would go again."]],
+    "toy-entailment": [
+        ["So that is true.", "Yes, it follows."],
+        ["So that is false.", "No, it does not follow."],
+    ],
+    "toy-paraphrase": [["That is not the same.", "They differ."], ["That is the same.", "They agree."]],
+    "toy-similarity": [
+        ["Nothing is alike."],
+        ["The people are alike."],
+        ["The activity is alike."],
+        ["All is alike."],
+    ],
 }
 
 
@@ -182,9 +174,8 @@ def toy_rows(task: str, split: str) -> list[Row]:
     while len(rows) < sum(SPLIT_SIZES.values()):
         label = len(rows) % classes
         row = {"label": label} | generate(label, rng)
-        text = tuple(value for name, value in row.items() if name != "label")
-        if text not in seen:
-            seen.add(text)
+        if _texts(row) not in seen:
+            seen.add(_texts(row))
             rows.append(row)
     before = list(SPLIT_SIZES)[: list(SPLIT_SIZES).index(split)]
     start = sum(SPLIT_SIZES[name] for name in before)
@@ -193,67 +184,59 @@ def toy_rows(task: str, split: str) -> list[Row]:
     return chosen
 
 
-def _review(rng: Random) -> str:
-    positive = rng.random() < 0.5
-    thing = rng.choice(list(THINGS))
-    first = sentiment(int(positive), rng)["sentence"]
-    verdict = rng.choice(
-        ["I liked it.", "I would go again."] if positive else ["I hated it.", "I would not go again."]
-    )
-    second = grammar.finish(opinions(thing, [positive], rng)[0])
-    return f"{first} {rng.choice([second, verdict])}"
+def pretraining_text(lines: int, seed: int) -> list[str]:
+    """Text to pre-train a tiny model on: reviews, pairs of sentences, remarks about them, numbers.
+
+    A model this small does not learn how sentences relate from the little text that it sees;
+    so many lines end with a remark that says it in words ("That is the same."), as people's
+    text has its "in other words". No such line is about a validation or test row, and no
+    line holds a task's answer.
+
+    Args:
+        lines: how many lines; one to three sentences each.
+    """
+    rng = Random(f"hyperformer pretraining {seed}")
+    held_out = {
+        _texts(row)
+        for task in GENERATORS
+        for split in ("validation", "test")
+        for row in toy_rows(task, split)
+    }
+    made: list[str] = []
+    while len(made) < lines:
+        task = rng.choice(list(GENERATORS))
+        generate, classes = GENERATORS[task]
+        label = rng.randrange(classes)
+        row = generate(label, rng)
+        if _texts(row) in held_out:
+            continue
+        form = rng.randrange(8)
+        if form == 0:
+            made.append(_numbers(rng))
+        elif form == 1:  # as the tasks' prompts have it, so that their words are not new
+            named = " ".join(f"{name}: {text}" for name, text in row.items() if name != "label")
+            made.append(f"{task} {named}" if rng.random() < 0.5 else named)
+        elif form < 4 or task not in REMARKS:
+            made.append(" ".join(_texts(row)))
+        else:
+            made.append(" ".join([*_texts(row), rng.choice(REMARKS[task][label])]))
+    return made
 
 
-def _story(rng: Random) -> str:
-    event = grammar.random_event(rng)
-    first = grammar.sentence(event, rng, synonyms=rng.randrange(2), place_first=rng.random() < 0.3)
-    form = rng.randrange(4)
-    if form == 0:  # the same in other words
-        second = grammar.sentence(event, rng, synonyms=rng.randrange(3), place_first=rng.random() < 0.3)
-    elif form == 1:  # the same in general
-        slot = rng.choice(["subject", "object"])
-        general = dataclasses.replace(event, **{slot: grammar.kind_of(getattr(event, slot))})
-        second = grammar.sentence(general, rng, slots=("subject", "verb", "object"))
-    elif form == 2:  # something close
-        second = grammar.sentence(grammar.change(event, rng.choice(grammar.SLOTS), rng), rng)
-    else:
-        second = grammar.sentence(grammar.random_event(rng), rng)
-    return f"{first} {second}"
+def _texts(row: Row) -> tuple[str, ...]:
+    return tuple(text for name, text in row.items() if name != "label")
 
 
 def _numbers(rng: Random) -> str:
     event = grammar.random_event(rng)
     who = grammar.noun_phrase(event.subject, event.adjective)
-    return rng.choice(
-        [
-            grammar.finish(
-                f"{who} has {rng.randrange(10)} {rng.choice(['books', 'dogs', 'cars', 'apples'])}"
-            ),
-            grammar.finish(f"the {event.object} costs {rng.randrange(6)}.{rng.randrange(10)} dollars"),
-            grammar.finish(f"the distance is {rng.randrange(6)}.{rng.randrange(10)} miles"),
-        ]
+    number = f"{rng.randrange(6)}.{rng.randrange(10)}"
+    return grammar.finish(
+        rng.choice(
+            [
+                f"{who} has {rng.randrange(10)} {rng.choice(['books', 'dogs', 'cars', 'apples'])}",
+                f"the {event.object} costs {number} dollars",
+                f"the distance is {number} miles",
+            ]
+        )
     )
-
-
-def _prompted(rng: Random) -> str:
-    """Unlabelled text in the tasks' own prompts, so that their words are not new to the model."""
-    task = rng.choice(list(GENERATORS))
-    generate, classes = GENERATORS[task]
-    row = generate(rng.randrange(classes), rng)
-    prompt = " ".join(f"{name}: {text}" for name, text in row.items() if name != "label")
-    return f"{task} {prompt}" if rng.random() < 0.5 else prompt
-
-
-def pretraining_text(lines: int, seed: int) -> list[str]:
-    """Unlabelled text to pre-train a tiny model on: reviews, pairs of related sentences, numbers.
-
-    Args:
-        lines: how many lines; one or two sentences each.
-    """
-    return list(_lines(lines, Random(f"hyperformer pretraining {seed}")))
-
-
-def _lines(lines: int, rng: Random) -> Iterator[str]:
-    kinds = rng.choices([_review, _story, _numbers, _prompted], weights=[3, 5, 1, 3], k=lines)
-    for make in kinds:
-        yield make(rng)
