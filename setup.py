@@ -15,7 +15,10 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["hyperformer", "hyperformer.*", "launchers", "launchers.*"]), "launchers.sweeps"],
+    packages=[
+        *find_packages(include=["hyperformer", "hyperformer.*", "launchers", "launchers.*"]),
+        "launchers.sweeps",
+    ],
     # The sweeps are data: in the clone a folder of their own, installed beside the launchers.
     package_dir={"launchers.sweeps": "sweeps"},
     package_data={
@@ -26,6 +29,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "transformers>=5.23,<6",
+        "huggingface_hub>=1.0",
         "datasets>=4.0",
         "deepspeed>=0.17",
         "submitit>=1.5.3",
@@ -42,7 +46,10 @@ setup(
         "tqdm>=4.66",
         "rich>=13.7",
     ],
-    extras_require={"dev": ["pytest>=8", "hypothesis>=6", "ruff", "mypy", "types-PyYAML", "types-tqdm"]},
+    extras_require={
+        "plot": ["matplotlib>=3.8"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+    },
     entry_points={
         "console_scripts": [
             "hyperformer = hyperformer.cli:main",

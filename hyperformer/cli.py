@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from hyperformer import __version__, finetune_t5_trainer
 from hyperformer.config_files import load_config
 from hyperformer.errors import HyperformerError
+from hyperformer.model_commands import add_model_commands
+
+EXIT_PIPE_CLOSED = 128 + 13
 
 
 def _params(arguments: argparse.Namespace) -> int:
@@ -38,10 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     params.add_argument("config", help="a config file, or the name of a shipped one")
     params.add_argument("overrides", nargs="*", metavar="key=value")
     params.set_defaults(command=_params)
+    add_model_commands(commands)
 
     arguments = parser.parse_args(argv)
+    warnings.showwarning = finetune_t5_trainer.show_warning  # type: ignore[assignment]
     try:
-        return arguments.command(arguments)
+        code = arguments.command(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read our output has left ("| head"); Python would flush it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT

@@ -74,9 +74,13 @@ class AdapterConfig:
         "feed-forward; hypernetwork_shared: HyperFormer++",
     )
     reduction_factor: int = setting(32, "T5's width divided by the adapter's bottleneck")
-    non_linearity: str = setting("gelu_new", "activation between down and up projection (name in transformers)")
+    non_linearity: str = setting(
+        "gelu_new", "activation between down and up projection (name in transformers)"
+    )
     add_layer_norm_before_adapter: bool = setting(False, "layer norm on the adapter's input")
-    add_layer_norm_after_adapter: bool = setting(True, "layer norm on the adapter's output, before the residual")
+    add_layer_norm_after_adapter: bool = setting(
+        True, "layer norm on the adapter's output, before the residual"
+    )
     conditional_layer_norm: bool = setting(
         False, "hypernetwork_per_layer: generate the layer norms too (the shared ones always do)"
     )
@@ -85,8 +89,12 @@ class AdapterConfig:
     task_hidden_dim: int = setting(128, "hidden width of the network that projects embeddings")
     train_task_embeddings: bool = setting(False, "project the task embedding by a network before its use")
     unique_hyper_net_layer_norm: bool = setting(True, "layer norm on the projected embedding (shared ones)")
-    adapters: tuple[str, ...] | None = setting(None, "adapter: task: names, one a task; equal names share one")
-    task_embeddings: tuple[str, ...] | None = setting(None, "names, one a task; equal names share an embedding")
+    adapters: tuple[str, ...] | None = setting(
+        None, "adapter: task: names, one a task; equal names share one"
+    )
+    task_embeddings: tuple[str, ...] | None = setting(
+        None, "names, one a task; equal names share an embedding"
+    )
 
 
 @dataclass(frozen=True)
@@ -95,14 +103,18 @@ class DataConfig:
 
     tasks: tuple[str, ...] = setting((), "tasks to train and evaluate")
     task_file: str | None = setting(None, "YAML file with tasks of your own")
-    data_source: Literal["hub", "folder", "toy"] = setting("hub", "hub: Hugging Face; folder: data_dir; toy: built in")
+    data_source: Literal["hub", "folder", "toy"] = setting(
+        "hub", "hub: Hugging Face; folder: data_dir; toy: built in"
+    )
     data_dir: str | None = setting(None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet")
     cache_dir: str | None = setting(
         None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False
     )
     max_source_length: int = setting(128, "source tokens kept")
     max_target_length: int = setting(128, "target tokens kept")
-    task_prefix: bool | None = setting(None, "start each source with the task's name; default: if adapter=none")
+    task_prefix: bool | None = setting(
+        None, "start each source with the task's name; default: if adapter=none"
+    )
     temperature: float = setting(10.0, "task sampling: probability ~ size^(1/temperature)")
     n_train: int | None = setting(None, "training rows a task at most")
     n_val: int | None = setting(None, "validation rows a task at most")
@@ -119,7 +131,8 @@ class TrainingConfig:
     per_device_train_batch_size: int = setting(32, "rows a device and forward")
     per_device_eval_batch_size: int = setting(32, "rows a device in evaluation", result=False)
     decode: Literal["generate", "rank"] = setting(
-        "generate", "answers in evaluation; generate: the model writes them (the authors'); rank: the most "
+        "generate",
+        "answers in evaluation; generate: the model writes them (the authors'); rank: the most "
         "probable of the task's labels, never an invalid one",
     )
     gradient_accumulation_steps: int = setting(1, "forwards a step")
@@ -181,7 +194,11 @@ class RunConfig:
 @functools.cache
 def _sections() -> dict[str, type]:
     hints = typing.get_type_hints(RunConfig)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
+    return {
+        name: hint
+        for name, hint in hints.items()
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    }
 
 
 @functools.cache
@@ -195,8 +212,6 @@ def settings() -> dict[str, tuple[str, Any, Any]]:
             if section or item.name not in sections:
                 table[item.name] = (section, hints[item.name], item)
     return table
-
-
 
 
 def _describe(annotation: Any) -> str:
@@ -262,9 +277,7 @@ def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig
         try:
             coerced = _coerce(value, annotation)
         except ValueError:
-            raise ConfigError(
-                f"{where}: {key} is {value!r}, but must be {_describe(annotation)}"
-            ) from None
+            raise ConfigError(f"{where}: {key} is {value!r}, but must be {_describe(annotation)}") from None
         grouped.setdefault(section, {})[key] = coerced
     sections = {name: owner(**grouped.get(name, {})) for name, owner in _sections().items()}
     config = RunConfig(**grouped[""], **sections)
@@ -339,7 +352,9 @@ def _check(config: RunConfig, where: str) -> None:
     if config.data.data_source == "folder" and config.data.data_dir is None:
         fail("data_dir", "data_source=folder needs it: the folder that holds <task>/<split>.jsonl")
     if config.data.data_source != "folder" and config.data.data_dir is not None:
-        fail("data_dir", f"data_source is {config.data.data_source}; write data_source=folder to read from it")
+        fail(
+            "data_dir", f"data_source is {config.data.data_source}; write data_source=folder to read from it"
+        )
     training = config.training
     if training.reference_optimizer and (training.zero_stage, training.precision) != (0, "fp32"):
         fail("reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was")
@@ -351,8 +366,10 @@ def _check(config: RunConfig, where: str) -> None:
     if adapter.task_embeddings is not None and not adapter.adapter.startswith("hypernetwork"):
         fail("task_embeddings", f"works with the hypernetworks only (adapter is {adapter.adapter})")
     shared = adapter.adapter in ("hypernetwork_shared", "hypernetwork_per_block_type")
-    if shared and adapter.train_task_embeddings and (
-        adapter.task_embedding_dim != adapter.projected_task_embedding_dim
+    if (
+        shared
+        and adapter.train_task_embeddings
+        and (adapter.task_embedding_dim != adapter.projected_task_embedding_dim)
     ):
         fail(
             "train_task_embeddings",

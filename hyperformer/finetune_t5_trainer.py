@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code. Errors that the user can mend come without a traceback."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.showwarning = show_warning  # type: ignore[assignment]
     try:
         config = load_config(arguments.config, arguments.overrides)
         if not config.data.tasks:
@@ -59,7 +59,7 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     # Ours are for the user; the libraries' are about their own insides.
     if issubclass(category, ConfigWarning):
         print(f"warning: {message}", file=sys.stderr)

@@ -16,6 +16,7 @@ from transformers import set_seed
 
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
+from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import save_adapter
 from hyperformer.config import RunConfig, replace, signature
 from hyperformer.data.tasks import get_task, load_user_tasks
@@ -29,6 +30,7 @@ from hyperformer.training.engine import deepspeed_config, global_batch_size, mak
 from hyperformer.training.inputs import load_run_data, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
+from hyperformer.training.rank import check_decode
 from hyperformer.training.signals import stop_flag
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
@@ -39,7 +41,10 @@ def run_all(config: RunConfig, local_rank: int | None = None) -> list[dict[str, 
     if not config.single_task or len(config.data.tasks) == 1:
         return [run(config, local_rank)]
     folder = Path(config.output_dir)
-    return [run(replace(config, tasks=[task], output_dir=str(folder / task)), local_rank) for task in config.data.tasks]
+    return [
+        run(replace(config, tasks=[task], output_dir=str(folder / task)), local_rank)
+        for task in config.data.tasks
+    ]
 
 
 def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
@@ -60,6 +65,7 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
     tasks = {name: get_task(name, own) for name in config.data.tasks}
     if config.single_task and len(tasks) > 1:
         raise ConfigError("single_task: a run has one task; run_all or a sweep makes one of each")
+    check_decode(tasks.values(), config.training.decode)
     world = distributed.start(local_rank)
     deepspeed_config(config.training, world.size)
     folder = RunFolder(config.output_dir)
@@ -74,12 +80,15 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
     with stop_flag() as stop:
         try:
             if world.is_main:
-                folder.write_state(RunState("starting", max_steps=config.training.max_steps, started=time.time()))
+                folder.write_state(
+                    RunState("starting", max_steps=config.training.max_steps, started=time.time())
+                )
             set_seed(config.seed)
             tokenizer = load_tokenizer(config.model)
             data = load_run_data(config, tasks, tokenizer, world)
             model = build_model(config)
             parameters = count_parameters(model)
+            base = None if config.model.random_init else base_fingerprint(model)
             engine = make_engine(model, config.training, world)
             # Dropout differs from rank to rank; the weights do not.
             set_seed(config.seed + world.rank)
@@ -101,10 +110,11 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
                 log.phase("evaluating")
                 test = trainer.evaluate(data.test)
             progress.evaluate_seconds += time.monotonic() - evaluated
-            weights = trained_weights(engine)
+            # What no T5 on the hub has: the adapters, and a T5 that began at random.
+            weights = trained_weights(engine, frozen_too="" if base is None else "adapters.")
             result = _result(config, parameters, progress, test, time.monotonic() - started)
             if world.is_main:
-                save_adapter(folder.adapter, weights, model.config, config)
+                save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
                 write_json(folder.result, result)
                 say(_summary(result))
             log.phase("done")
@@ -119,7 +129,9 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
             raise
 
 
-def _introduce(config: RunConfig, parameters: ParameterCount, trainer: Trainer, world: distributed.World) -> None:
+def _introduce(
+    config: RunConfig, parameters: ParameterCount, trainer: Trainer, world: distributed.World
+) -> None:
     rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
     say(
         f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
@@ -135,7 +147,9 @@ def _record_failure(folder: RunFolder, error: BaseException) -> None:
     try:
         before = folder.read_state()
         step, steps = (before.step, before.max_steps) if before else (0, 0)
-        folder.write_state(RunState("failed", step=step, max_steps=steps, error=f"{type(error).__name__}: {error}"))
+        folder.write_state(
+            RunState("failed", step=step, max_steps=steps, error=f"{type(error).__name__}: {error}")
+        )
     except (OSError, ValueError) as second:
         print(f"state.json could not be written: {second}", file=sys.stderr)
 
@@ -192,7 +206,9 @@ def _summary(result: dict[str, Any]) -> str:
     lines = [f"best step {result['best_step']}"]
     for split in ("validation", "test"):
         for task, metrics in result[split].items():
-            lines.append(f"{split} {task}: " + "  ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
+            lines.append(
+                f"{split} {task}: " + "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+            )
         if result[f"{split}_average"] is not None:
             lines.append(f"{split} average: {result[f'{split}_average']:.2f}")
     return "\n".join(lines)

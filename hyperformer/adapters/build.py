@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, T5Config
 from transformers import logging as transformers_logging
 from transformers.models.t5.modeling_t5 import T5LayerNorm
@@ -27,7 +31,7 @@ def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
     """`loader.from_pretrained`, its many errors turned into one that says what to do."""
     try:
         return loader.from_pretrained(model_path(name), **kwargs)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"{what} of {name!r} cannot be loaded: {reason}. Name a T5 on the Hugging Face hub (a machine "
@@ -73,29 +77,38 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
     if config.model.dropout is not None:
         t5.dropout_rate = config.model.dropout
     ours = hyperformer_config(t5, config.adapter, config.data.tasks)
-    model = HyperformerT5(ours) if random_init else _load_weights(config.model.model_name_or_path, ours)
+    model = HyperformerT5(ours) if random_init else load_base(config.model.model_name_or_path, ours)
     mark_trained(model, config.model)
     if config.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 
-def _load_weights(name: str, config: HyperformerConfig) -> HyperformerT5:
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Loading without a progress bar, and without a list of all adapter weights that T5 lacks."""
+    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
     """T5's weights from a checkpoint; the adapters start new.
 
     Raises:
         CheckpointError: it cannot be loaded, or lacks weights of T5.
     """
-    verbosity = transformers_logging.get_verbosity()
-    # It would list every adapter weight as missing, which is what we want.
-    transformers_logging.set_verbosity_error()
-    try:
+    with quiet_transformers():
         # In float32, whatever the checkpoint was saved in: the engine casts.
         model, report = _from_pretrained(
             HyperformerT5, name, "the weights", config=config, dtype=torch.float32, output_loading_info=True
         )
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     lacking = sorted(key for key in report["missing_keys"] if not key.startswith("adapters."))
     if lacking:
         raise CheckpointError(

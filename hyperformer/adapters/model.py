@@ -27,12 +27,17 @@ STACKS = ("encoder", "decoder")
 
 
 class HyperformerConfig(T5Config):
-    """T5's config with the adapters' settings and the tasks that `task_ids` count."""
+    """T5's config with the adapters' settings and the tasks that `task_ids` count.
+
+    `task_prefix` and `max_source_length` say how its sources were made, where that is known.
+    """
 
     model_type = "hyperformer_t5"
     adapter_settings: dict[str, Any] | None = None
     tasks: list[str] | None = None
     cross_attention_bias: bool = False
+    task_prefix: bool | None = None
+    max_source_length: int | None = None
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> T5Config:
         # transformers sizes the decoder's cache by `num_layers`, which is the

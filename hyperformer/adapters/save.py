@@ -1,18 +1,37 @@
-"""What a user keeps of a run: the trained weights, small, and what they belong to."""
+"""What a user keeps of a run: the trained weights, small, and what they belong to; and loading them onto a T5.
+
+An adapter's folder: ``adapter_model.safetensors`` (the adapters, and what of T5
+was trained), ``adapter_config.json`` (:class:`AdapterRecord`), a model card, and
+``tasks.yaml`` where the run had tasks of the user's own.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hyperformer.adapters.build import load_base, load_t5_config
+from hyperformer.adapters.card import model_card
+from hyperformer.adapters.hub import CARD_NAME, CONFIG_NAME, TASKS_NAME, WEIGHTS_NAME, find_folder
+from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.record import (
+    AdapterRecord,
+    base_sizes,
+    check_sizes,
+    check_weights,
+    plain_settings,
+    read_record,
+)
 from hyperformer.config import RunConfig
-from hyperformer.files import flush, write_json
-
-WEIGHTS_NAME = "adapter_model.safetensors"
-CONFIG_NAME = "adapter_config.json"
+from hyperformer.errors import CheckpointError, nearest
+from hyperformer.files import atomic_write, flush, write_json
 
 
 def write_safetensors(weights: dict[str, Tensor], path: Path) -> None:
@@ -27,22 +46,147 @@ def write_safetensors(weights: dict[str, Tensor], path: Path) -> None:
         raise
 
 
-def save_adapter(folder: Path, weights: dict[str, Tensor], model_config: Any, config: RunConfig) -> None:
-    """Write the trained weights, and the settings and base model that they belong to, into `folder`.
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All weights of a file, on the CPU.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or cut short: {error}; copy or download it again"
+        ) from error
+
+
+def save_adapter(
+    folder: Path,
+    weights: dict[str, Tensor],
+    model_config: HyperformerConfig,
+    config: RunConfig,
+    *,
+    fingerprint: str | None,
+    result: dict[str, Any] | None = None,
+) -> None:
+    """Write what a run trained, and the settings and base model that it belongs to, into `folder`.
 
     Args:
-        weights: trained parameters by name (those of T5 that trained, layer norms say, included).
-        model_config: the model's HyperformerConfig.
+        weights: by name: all of the adapters, and what of T5 trained (layer norms, say);
+            all of T5 if it was initialised at random.
+        fingerprint: :func:`~hyperformer.adapters.record.base_fingerprint` of T5 before training;
+            None if it was initialised at random.
+        result: content of result.json, for the model card.
+    """
+    record = AdapterRecord(
+        base_model_name_or_path=config.model.model_name_or_path,
+        base_sizes=base_sizes(model_config),
+        base_fingerprint=fingerprint,
+        tokenizer_name=config.model.tokenizer_name,
+        variant=config.variant,
+        tasks=list(config.data.tasks),
+        task_prefix=config.task_prefix,
+        max_source_length=config.data.max_source_length,
+        adapter_settings=plain_settings(model_config.adapter_config),
+        weights_sha256="",
+    )
+    own_tasks = Path(config.data.task_file) if config.data.task_file else None
+    write_adapter(folder, weights, record, task_file=own_tasks, result=result)
+
+
+def write_adapter(
+    folder: Path,
+    weights: dict[str, Tensor],
+    record: AdapterRecord,
+    *,
+    task_file: Path | None = None,
+    result: dict[str, Any] | None = None,
+) -> None:
+    """Write an adapter's folder; each of its files is whole or absent.
+
+    Args:
+        record: its `weights_sha256` is filled in here.
+        task_file: tasks of the user's own, to go along.
+        result: content of result.json, for the model card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(weights, folder / WEIGHTS_NAME)
-    write_json(
-        folder / CONFIG_NAME,
-        {
-            "base_model_name_or_path": config.model.model_name_or_path,
-            "variant": config.variant,
-            "tasks": list(config.data.tasks),
-            "task_prefix": config.task_prefix,
-            "adapter_settings": model_config.adapter_settings,
-        },
+    if task_file is not None:
+        with atomic_write(folder / TASKS_NAME, "wb") as stream:
+            stream.write(task_file.read_bytes())
+    card = model_card(
+        base=record.base_model_name_or_path,
+        tasks=record.tasks,
+        adapter=record.adapter,
+        parameters=sum(weight.numel() for weight in weights.values()),
+        variant=record.variant,
+        result=result,
     )
+    with atomic_write(folder / CARD_NAME) as stream:
+        stream.write(card)
+    record = dataclasses.replace(record, weights_sha256=_hash(folder / WEIGHTS_NAME))
+    write_json(folder / CONFIG_NAME, dataclasses.asdict(record))
+
+
+def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
+    """The model of an adapter's folder: its T5, and what was trained on top. In float32, for inference.
+
+    Args:
+        name: the folder, or a repository on the Hugging Face hub.
+        base: where the T5 is that the adapter was trained on (folder or name on the hub), if not
+            under the name that the adapter has for it.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit the others; or the T5 is another.
+    """
+    folder = find_folder(name)
+    record = read_record(folder / CONFIG_NAME)
+    weights = read_safetensors(folder / WEIGHTS_NAME)
+    base = base or record.base_model_name_or_path
+    t5 = load_t5_config(base)
+    check_sizes(record, t5, base)
+    config = hyperformer_config(t5, record.adapter, tuple(record.tasks))
+    config.task_prefix, config.max_source_length = record.task_prefix, record.max_source_length
+    if record.base_fingerprint is None:
+        model = HyperformerT5(config)
+    else:
+        model = load_base(base, config)
+        check_weights(record, model, base)
+    _put_on_top(model, weights, record, folder / WEIGHTS_NAME)
+    return model.eval()
+
+
+def _put_on_top(model: HyperformerT5, weights: dict[str, Tensor], record: AdapterRecord, path: Path) -> None:
+    """Copy an adapter's weights into the model.
+
+    Raises:
+        CheckpointError: a weight is unknown, missing, or of another shape; or the file has been changed.
+    """
+    ours = dict(model.named_parameters())
+    for name, weight in weights.items():
+        if name not in ours:
+            raise CheckpointError(f"{path}: {name!r} has no place in this model{nearest(name, ours)}")
+        if weight.shape != ours[name].shape:
+            raise CheckpointError(
+                f"{path}: {name!r} has shape {tuple(weight.shape)}, "
+                f"and {CONFIG_NAME} asks for {tuple(ours[name].shape)}"
+            )
+    # T5's own weights come from the base model where they were not trained; no one else has the adapters'.
+    all_of = "" if record.base_fingerprint is None else "adapters."
+    missing = sorted(name for name in ours if name.startswith(all_of) and name not in weights)
+    if missing:
+        raise CheckpointError(f"{path}: {missing[0]!r} is missing ({len(missing)} weights in all)")
+    if _hash(path) != record.weights_sha256:
+        raise CheckpointError(
+            f"{path} is not the file that {CONFIG_NAME} was written for (its hash differs): copy both again"
+        )
+    with torch.no_grad():
+        for name, weight in weights.items():
+            ours[name].copy_(weight)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

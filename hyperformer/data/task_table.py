@@ -2,9 +2,9 @@
 
 Prompts, answers, metrics and splits are the authors'; the places on the hub are
 today's, because several data sets that they used were loading scripts, which
-`datasets` no longer runs. A note says how sure a place is: "parquet" means that
-others report it to load with `datasets` 4 or 5; "unverified" that we found no
-such report. None could be tried where this was written: no network.
+`datasets` no longer runs. None could be tried where this was written, without
+network. A note says what we expect: "parquet", that the data set is kept as
+parquet files there and loads as it is; "unverified", that we are less sure.
 """
 
 from __future__ import annotations

@@ -232,13 +232,17 @@ def _tied_weights_once(module: torch.nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
-    """The parameters that train, by name, on the CPU; on every rank. Every rank calls this."""
+def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, torch.Tensor]:
+    """The parameters that train, by name, on the CPU; on every rank. Every rank calls this.
+
+    Args:
+        frozen_too: with those whose names start so, even if they do not train.
+    """
     import deepspeed
 
     weights = {}
     for name, parameter in engine.module.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad or (frozen_too is not None and name.startswith(frozen_too)):
             with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
                 weights[name] = parameter.detach().cpu().clone()
     return weights

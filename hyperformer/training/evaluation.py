@@ -1,4 +1,4 @@
-"""Answers by generation, and their metrics."""
+"""Answers by generation or by rank, and their metrics."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.tasks import Task, answer_length
 from hyperformer.metrics import compute_metrics
 from hyperformer.training.distributed import World
+from hyperformer.training.rank import rank
 
 
 def _batches(split: TokenizedSplit, batch_size: int, world: World) -> list[np.ndarray]:
@@ -35,12 +36,14 @@ def predict(
     *,
     batch_size: int,
     world: World,
+    decode: str = "generate",
     partitioned: bool = False,
 ) -> list[str]:
     """The model's answer to each row of `split`, in the rows' order, on every rank.
 
     Args:
         batch_size: rows a device.
+        decode: 'generate' or 'rank'.
         partitioned: whether the parameters are spread over the ranks (ZeRO stage 3).
     """
     was_training = model.training
@@ -48,23 +51,57 @@ def predict(
     mine: dict[int, str] = {}
     for rows in _batches(split, batch_size, world):
         batch = collate(split, rows, pad_token_id=tokenizer.pad_token_id)
-        answers = model.generate(
-            input_ids=batch["input_ids"].to(world.device),
-            attention_mask=batch["attention_mask"].to(world.device),
-            task=task.name,
-            # As the authors: room for the longest label, the start token counted in.
-            max_length=answer_length(task, tokenizer),
-            num_beams=task.num_beams,
-            do_sample=False,
+        texts = answer(
+            model,
+            task,
+            tokenizer,
+            batch["input_ids"].to(world.device),
+            batch["attention_mask"].to(world.device),
+            decode=decode,
             synced_gpus=partitioned and world.size > 1,
         )
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
         mine.update(zip(rows.tolist(), texts, strict=True))
     model.train(was_training)
     everyone: dict[int, str] = {}
     for part in world.gather(mine):
         everyone.update(part)
     return [everyone[row] for row in range(len(split))]
+
+
+@torch.no_grad()
+def answer(
+    model: Any,
+    task: Task,
+    tokenizer: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    *,
+    decode: str = "generate",
+    synced_gpus: bool = False,
+) -> list[str]:
+    """The model's answers to one batch of one task.
+
+    Args:
+        input_ids, attention_mask: (B, S).
+        decode: 'generate' or 'rank'.
+        synced_gpus: go on until every rank has its answers.
+
+    Raises:
+        ConfigError: 'rank' for a task without labels.
+    """
+    if decode == "rank":
+        return rank(model, task, tokenizer, input_ids, attention_mask)
+    answers = model.generate(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        task=task.name,
+        # As the authors: room for the longest label, the start token counted in.
+        max_length=answer_length(task, tokenizer),
+        num_beams=task.num_beams,
+        do_sample=False,
+        synced_gpus=synced_gpus,
+    )
+    return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 
 def evaluate(
@@ -75,6 +112,7 @@ def evaluate(
     *,
     batch_size: int,
     world: World,
+    decode: str = "generate",
     partitioned: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Metrics of every task in percent: task -> metric -> value."""
@@ -82,7 +120,14 @@ def evaluate(
         name: compute_metrics(
             tasks[name],
             predict(
-                model, tasks[name], split, tokenizer, batch_size=batch_size, world=world, partitioned=partitioned
+                model,
+                tasks[name],
+                split,
+                tokenizer,
+                batch_size=batch_size,
+                world=world,
+                decode=decode,
+                partitioned=partitioned,
             ),
             split.target_texts,
         )

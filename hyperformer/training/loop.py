@@ -31,7 +31,13 @@ class Trainer:
     """One run's training, from where its newest checkpoint left it to its last step."""
 
     def __init__(
-        self, config: RunConfig, engine: Any, data: RunData, sampler: Sampler, checkpoints: Checkpoints, world: World
+        self,
+        config: RunConfig,
+        engine: Any,
+        data: RunData,
+        sampler: Sampler,
+        checkpoints: Checkpoints,
+        world: World,
     ) -> None:
         self.config, self.engine, self.data, self.world = config, engine, data, world
         self.sampler, self.checkpoints = sampler, checkpoints
@@ -79,7 +85,11 @@ class Trainer:
         if settings.loss_reduction == "mean":
             # The engine averages over ranks and accumulation; undo that, and divide
             # by the tokens of the global batch, which every rank can count by itself.
-            scale = self.world.size * settings.gradient_accumulation_steps / int(split.target_ids.lengths(indices).sum())
+            scale = (
+                self.world.size
+                * settings.gradient_accumulation_steps
+                / int(split.target_ids.lengths(indices).sum())
+            )
         else:
             scale = 1.0
         for rows in shares[self.world.rank]:

@@ -95,7 +95,9 @@ class ReferenceAdamW(torch.optim.Optimizer):
             state["steps"] = torch.zeros(rows, device=parameter.device)
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         steps, mean, square = state["steps"], state["mean"], state["square"]
-        drawn = gradient.reshape(rows, -1).any(dim=1) if rows > 1 else torch.ones_like(steps, dtype=torch.bool)
+        drawn = (
+            gradient.reshape(rows, -1).any(dim=1) if rows > 1 else torch.ones_like(steps, dtype=torch.bool)
+        )
         steps += (steps > 0) | drawn
         first, second = group["betas"]
         mean.mul_(first).add_(gradient, alpha=1 - first)

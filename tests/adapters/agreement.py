@@ -188,7 +188,9 @@ def weights_difference(fixture: Fixture, trace: str = "torch17") -> tuple[float,
             clear[theirs] &= (gradient == 0) | (gradient.abs() > ROUNDING)
         optimizer.step()
     ours_now = reference_state_dict(model)
-    worst = max(float(((ours_now[name] - value).abs() * clear[name]).max()) for name, value in expected.items())
+    worst = max(
+        float(((ours_now[name] - value).abs() * clear[name]).max()) for name, value in expected.items()
+    )
     compared = sum(int(mask.sum()) for mask in clear.values()) / sum(mask.numel() for mask in clear.values())
     return worst, compared
 

@@ -99,7 +99,10 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     config = settings(golden, output)
     world = distributed.start()
     data = load_run_data(
-        config, {name: get_task(name) for name in TASKS}, T5Tokenizer.from_pretrained(str(spiece.parent)), world
+        config,
+        {name: get_task(name) for name in TASKS},
+        T5Tokenizer.from_pretrained(str(spiece.parent)),
+        world,
     )
     start, final = (load_file(folder / f"{name}.safetensors") for name in ("state_dict", "final"))
     # The reference held old T5's cross-attention bias at zero; today's T5 has none.
@@ -116,8 +119,12 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     progress = trainer.train(log, StopFlag())
     steps = [json.loads(line) for line in run_folder.metrics.read_text().splitlines()]
     ours = reference_state_dict(model)
-    difference = np.concatenate([(ours[name] - value).abs().flatten().numpy() for name, value in final.items()])
-    movement = np.concatenate([(start[name] - value).abs().flatten().numpy() for name, value in final.items()])
+    difference = np.concatenate(
+        [(ours[name] - value).abs().flatten().numpy() for name, value in final.items()]
+    )
+    movement = np.concatenate(
+        [(start[name] - value).abs().flatten().numpy() for name, value in final.items()]
+    )
     print(
         json.dumps(
             {

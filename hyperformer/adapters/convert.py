@@ -1,0 +1,162 @@
+"""Checkpoint folders of the authors' code to ours and back; what is in them is :mod:`reference`'s business.
+
+Theirs: ``config.json`` (T5's settings), ``pytorch_model.bin`` or
+``model.safetensors`` (their parameter names), perhaps a tokenizer. It does not
+say which adapters it has; the JSON that it was trained with does. Ours: a whole
+model (:mod:`whole`), which says it all.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+from transformers import T5Config
+
+from hyperformer.adapters.hub import MODEL_CONFIG
+from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.record import plain_settings
+from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
+from hyperformer.adapters.save import read_safetensors
+from hyperformer.adapters.whole import TOKENIZER_FILES, copy_files, load_model, read_json_object, save_model
+from hyperformer.config import RunConfig, make_config
+from hyperformer.config_files import ConfigWarning, read_config_file
+from hyperformer.errors import CheckpointError, ConfigError
+from hyperformer.files import flush, new_folder, write_json
+
+BINARY, SAFETENSORS = "pytorch_model.bin", "model.safetensors"
+# T5 keeps one matrix under these names; a safetensors file holds it once.
+_EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+_HEAD = "lm_head.weight"
+_OURS = ("adapter_settings", "tasks", "cross_attention_bias", "task_prefix", "max_source_length")
+
+
+def from_theirs(checkpoint: Path, settings: Path, output: Path) -> HyperformerT5:
+    """Convert a checkpoint folder of the authors' code to a whole model of ours.
+
+    Args:
+        checkpoint: their folder.
+        settings: the JSON file of their training (its keys theirs, or ours).
+        output: the folder to make.
+
+    Returns:
+        The model that was written.
+
+    Raises:
+        ConfigError: the settings are wrong.
+        CheckpointError: a file is missing or damaged, or the weights do not fit the settings.
+    """
+    theirs = read_json_object(checkpoint / MODEL_CONFIG)
+    if theirs.get("model_type", "t5") != "t5":
+        raise CheckpointError(
+            f"{checkpoint} is a {theirs['model_type']} model; wanted is a T5 of the authors' code"
+        )
+    config = _settings(settings)
+    weights = _read_weights(checkpoint)
+    kind = _one_type(weights, checkpoint)
+    ours = hyperformer_config(T5Config(**theirs), config.adapter, config.data.tasks)
+    ours.adapter_settings = plain_settings(config.adapter)
+    ours.task_prefix, ours.max_source_length = config.task_prefix, config.data.max_source_length
+    ours.cross_attention_bias = CROSS_BIAS in weights
+    model = HyperformerT5(ours)
+    weights = _with_tied(weights, ours, checkpoint)
+    try:
+        load_reference_state_dict(model, weights)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{checkpoint} does not fit the settings in {settings}: {error}. Give the JSON that it was trained with"
+        ) from error
+    model = model.to(kind).eval()
+    with new_folder(output) as folder:
+        save_model(model, folder, files_of=checkpoint)
+    return model
+
+
+def to_theirs(ours: Path, output: Path) -> None:
+    """Convert a whole model of ours to a checkpoint folder that the authors' code loads.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or `output` is there already.
+    """
+    saved = read_json_object(ours / MODEL_CONFIG)
+    kind = getattr(torch, str(saved.get("dtype") or "float32"))
+    model = load_model(ours)
+    weights = {name: value.to(kind).contiguous() for name, value in reference_state_dict(model).items()}
+    values = model.config.to_diff_dict()
+    values = {key: value for key, value in values.items() if key not in _OURS}
+    values |= {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
+    with new_folder(output) as folder:
+        write_json(folder / MODEL_CONFIG, values)
+        torch.save(weights, folder / BINARY)
+        flush(folder / BINARY)
+        copy_files(ours, folder, TOKENIZER_FILES)
+
+
+def _settings(path: Path) -> RunConfig:
+    """The run's settings from its JSON; maps that its kind of adapter does not read are dropped, as theirs does."""
+    values = read_config_file(path)
+    kind = values.get("adapter", "none")
+    for key, reads in (
+        ("adapters", kind == "task"),
+        ("task_embeddings", str(kind).startswith("hypernetwork")),
+    ):
+        if values.get(key) is not None and not reads:
+            warnings.warn(f"{path}: {key} has no effect with adapter={kind}", ConfigWarning, stacklevel=2)
+            del values[key]
+    config = make_config(values, where=str(path))
+    if not config.data.tasks:
+        raise ConfigError(f"{path}: tasks is missing, and the adapters belong to tasks")
+    return config
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Their weights by name.
+
+    Raises:
+        CheckpointError: there is no file of weights, or it is damaged, or holds more than weights.
+    """
+    if (folder / SAFETENSORS).exists():
+        return read_safetensors(folder / SAFETENSORS)
+    path = folder / BINARY
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} has neither {BINARY} nor {SAFETENSORS}") from None
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is damaged, cut short, or holds more than weights: {reason}"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path} is no model's weights by name")
+    return weights
+
+
+def _one_type(weights: dict[str, Tensor], folder: Path) -> torch.dtype:
+    kinds = {value.dtype for value in weights.values()}
+    if len(kinds) != 1 or not next(iter(kinds)).is_floating_point:
+        raise CheckpointError(
+            f"{folder}: its weights have the types {sorted(map(str, kinds))}; one was expected"
+        )
+    return kinds.pop()
+
+
+def _with_tied(weights: dict[str, Tensor], config: HyperformerConfig, folder: Path) -> dict[str, Tensor]:
+    """`weights` with T5's tied matrix under all of its names.
+
+    Raises:
+        CheckpointError: the file has it with different values under different names.
+    """
+    names = [*_EMBEDDINGS, _HEAD] if config.tie_word_embeddings else list(_EMBEDDINGS)
+    there = [name for name in names if name in weights]
+    for name in there[1:]:
+        if not torch.equal(weights[there[0]], weights[name]):
+            raise CheckpointError(
+                f"{folder}: {there[0]!r} and {name!r} differ, and T5 has one matrix for both "
+                f"(tie_word_embeddings is {json.dumps(config.tie_word_embeddings)} in its {MODEL_CONFIG})"
+            )
+    return {**weights, **{name: weights[there[0]] for name in names if there}}

@@ -1,0 +1,104 @@
+"""One task's adapters as static weights: what a hypernetwork generates for it, without the hypernetwork."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyperformer.adapters.hub import CONFIG_NAME, WEIGHTS_NAME
+from hyperformer.adapters.model import STACKS, HyperformerT5
+from hyperformer.adapters.record import plain_settings, read_record
+from hyperformer.adapters.save import read_safetensors, write_adapter
+from hyperformer.adapters.whole import load_trained, save_model
+from hyperformer.errors import ConfigError
+from hyperformer.files import new_folder, read_json
+
+
+def export_task(name: str | Path, task: str, output: Path, base: str | None = None) -> None:
+    """Write a model of `task` alone that computes the same: an adapter's folder from one, a whole model from one.
+
+    Args:
+        name: folder or repository of the trained model.
+        output: the folder to make.
+        base: as in :func:`~hyperformer.adapters.whole.load_trained`.
+
+    Raises:
+        CheckpointError: the model cannot be loaded, or `output` is there already.
+        ConfigError: it has no such task, or no adapters.
+    """
+    trained = load_trained(name, base)
+    static = static_model(trained.model, task)
+    with new_folder(output) as folder:
+        if not trained.is_adapter:
+            save_model(static, folder, files_of=trained.folder)
+            return
+        record = read_record(trained.folder / CONFIG_NAME)
+        t5 = {
+            k: v
+            for k, v in read_safetensors(trained.folder / WEIGHTS_NAME).items()
+            if not k.startswith("adapters.")
+        }
+        record = dataclasses.replace(
+            record, tasks=[task], adapter_settings=plain_settings(static.config.adapter_config)
+        )
+        write_adapter(
+            folder,
+            {**t5, **_adapters(static)},
+            record,
+            task_file=trained.task_file,
+            # A run's folder has its result beside its adapter.
+            result=read_json(trained.folder.parent / "result.json"),
+        )
+
+
+def _adapters(model: HyperformerT5) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters() if name.startswith("adapters.")}
+
+
+@torch.no_grad()
+def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
+    """A model of `task` alone, of the kind `adapter: task`, that computes what `model` computes for it.
+
+    Raises:
+        ConfigError: `model` has no such task, or no adapters.
+    """
+    if model.adapters is None:
+        raise ConfigError("this model has no adapters: T5 itself was trained, and is static already")
+    number = model.task_id(task)
+    adapter = dataclasses.replace(
+        model.config.adapter_config,
+        adapter="task",
+        # Generated layer norms are plain ones once they are generated.
+        conditional_layer_norm=False,
+        train_task_embeddings=False,
+        adapters=None,
+        task_embeddings=None,
+    )
+    config = copy.deepcopy(model.config)
+    config.tasks, config.adapter_settings = [task], plain_settings(adapter)
+    static = HyperformerT5(config)
+    assert static.adapters is not None
+    ours = dict(static.named_parameters())
+    for name, parameter in model.named_parameters():
+        if not name.startswith("adapters."):
+            ours[name].copy_(parameter)
+    for stack in STACKS:
+        sites = model.adapters(stack, number)
+        for field in sites[0]._fields:
+            values = [getattr(site, field) for site in sites]
+            if values[0] is not None:
+                _parameter(static, stack, field).copy_(torch.stack(values))
+    return static.eval()
+
+
+def _parameter(model: HyperformerT5, stack: str, field: str) -> Tensor:
+    """Where a model of one task keeps a field of SiteWeights for all sites of a stack: (N, ...)."""
+    assert model.adapters is not None
+    module = model.adapters.stacks[stack]
+    if "norm" in field:
+        return module.get_parameter(f"norms.{field}")
+    return module.get_parameter(field)[0]

@@ -1,0 +1,183 @@
+"""``adapter_config.json``: what adapter weights belong to, and the check that a T5 is the one they were trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import T5Config
+
+from hyperformer.adapters.model import HyperformerT5
+from hyperformer.config import AdapterConfig, make_config
+from hyperformer.errors import CheckpointError, ConfigError, nearest
+from hyperformer.files import read_json
+
+FORMAT = 1
+"""Raise it when a reader of today could not read the folder of tomorrow."""
+
+# Settings of T5 that decide its weights' names, shapes and meaning.
+_SIZES = (
+    "vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "feed_forward_proj",
+    "relative_attention_num_buckets", "relative_attention_max_distance", "tie_word_embeddings",
+)  # fmt: skip
+# Values looked at in each weight: enough to tell any two trained models apart, in no time.
+_SAMPLED = 4096
+
+
+@dataclass(frozen=True)
+class AdapterRecord:
+    """The content of an adapter's config file.
+
+    Attributes:
+        base_model_name_or_path: the T5 underneath, as the run named it.
+        base_sizes: that T5's sizes.
+        base_fingerprint: hash of that T5's weights; None if the folder holds all weights itself,
+            because that T5 was not loaded but initialised at random.
+        tokenizer_name: if it is not the base model's.
+        variant: name of the tuning method.
+        tasks: in the order of `task_ids`.
+        task_prefix: whether sources start with the task's name.
+        max_source_length: source tokens kept.
+        adapter_settings: values of AdapterConfig.
+        weights_sha256: hash of the weights' file.
+    """
+
+    base_model_name_or_path: str
+    base_sizes: dict[str, Any]
+    base_fingerprint: str | None
+    tokenizer_name: str | None
+    variant: str
+    tasks: list[str]
+    task_prefix: bool
+    max_source_length: int
+    adapter_settings: dict[str, Any]
+    weights_sha256: str
+    format: int = FORMAT
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        """The adapter settings, checked."""
+        return make_config({**self.adapter_settings, "tasks": self.tasks}, where="adapter_settings").adapter
+
+
+def plain_settings(adapter: AdapterConfig) -> dict[str, Any]:
+    """Adapter settings as JSON has them."""
+    names = {field.name for field in dataclasses.fields(AdapterConfig)}
+    values = {name: getattr(adapter, name) for name in names}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in sorted(values.items())}
+
+
+def read_record(path: Path) -> AdapterRecord:
+    """Read and check an ``adapter_config.json``.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or not one of ours; the message names what is wrong.
+    """
+    try:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if values is None:
+        raise CheckpointError(f"{path} is missing: name a folder that holds an adapter, or a whole model")
+    if not isinstance(values, dict) or "adapter_settings" not in values:
+        raise CheckpointError(f"{path}: not the config of one of our adapters (peft's cannot be loaded here)")
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {values.get('format')!r}, and this version reads {FORMAT}: install the version "
+            "of hyperformer that wrote it"
+        )
+    known = {field.name for field in dataclasses.fields(AdapterRecord)}
+    for key in values:
+        if key not in known:
+            raise CheckpointError(f"{path}: unknown key {key!r}{nearest(key, known)}")
+    missing = sorted(known - set(values))
+    if missing:
+        raise CheckpointError(f"{path}: {', '.join(missing)} missing; save the adapter anew")
+    record = AdapterRecord(**values)
+    _check(record, path)
+    return record
+
+
+def _check(record: AdapterRecord, path: Path) -> None:
+    texts: tuple[tuple[str, Any, type | tuple[type, ...]], ...] = (
+        ("base_model_name_or_path", record.base_model_name_or_path, str),
+        ("base_sizes", record.base_sizes, dict),
+        ("base_fingerprint", record.base_fingerprint, (str, type(None))),
+        ("tokenizer_name", record.tokenizer_name, (str, type(None))),
+        ("variant", record.variant, str),
+        ("tasks", record.tasks, list),
+        ("task_prefix", record.task_prefix, bool),
+        ("max_source_length", record.max_source_length, int),
+        ("adapter_settings", record.adapter_settings, dict),
+        ("weights_sha256", record.weights_sha256, str),
+    )
+    for key, value, kind in texts:
+        if not isinstance(value, kind):
+            raise CheckpointError(f"{path}: {key} is {value!r}, which it cannot be; save the adapter anew")
+    unknown = set(record.adapter_settings) - {field.name for field in dataclasses.fields(AdapterConfig)}
+    if unknown:
+        raise CheckpointError(f"{path}: adapter_settings: unknown setting {sorted(unknown)[0]!r}")
+    if not record.tasks and record.adapter_settings.get("adapter") != "none":
+        raise CheckpointError(f"{path}: tasks is empty, and adapters belong to tasks")
+    try:
+        make_config({**record.adapter_settings, "tasks": record.tasks}, where=str(path))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def base_sizes(config: T5Config) -> dict[str, Any]:
+    """The sizes of a T5 that its adapters depend on."""
+    return {name: getattr(config, name) for name in _SIZES}
+
+
+def base_fingerprint(model: HyperformerT5) -> str:
+    """Hash of T5's weights, adapters left out: of 4,096 values of each, in float32.
+
+    Take it before training, and before an engine spreads the weights over ranks.
+    """
+    found = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not name.startswith("adapters."):
+            values = parameter.detach().flatten()
+            values = (
+                values[:: max(1, len(values) // _SAMPLED)][:_SAMPLED].to("cpu", torch.float32).contiguous()
+            )
+            found.update(f"{name} {tuple(parameter.shape)}\n".encode())
+            found.update(values.numpy().tobytes())
+    return found.hexdigest()
+
+
+def check_sizes(record: AdapterRecord, t5: T5Config, name: str) -> None:
+    """See, before its weights are loaded, that a T5 has the sizes of the one that the adapter was made for.
+
+    Raises:
+        CheckpointError: it has not.
+    """
+    there = base_sizes(t5)
+    other = [
+        f"{key} {value!r} (not {there.get(key)!r})"
+        for key, value in record.base_sizes.items()
+        if there.get(key) != value
+    ]
+    if other:
+        raise CheckpointError(
+            f"the adapter was trained on {record.base_model_name_or_path!r} and does not fit {name!r}: "
+            f"it needs a T5 with {', '.join(other)}"
+        )
+
+
+def check_weights(record: AdapterRecord, model: HyperformerT5, name: str) -> None:
+    """See that T5's weights are those that the adapter was trained on.
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    if record.base_fingerprint is not None and base_fingerprint(model) != record.base_fingerprint:
+        raise CheckpointError(
+            f"the adapter was trained on {record.base_model_name_or_path!r}; {name!r} has the same sizes but other "
+            "weights, and the adapter's answers would be wrong on it. Give the T5 that it was trained on"
+        )

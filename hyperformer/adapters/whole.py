@@ -1,0 +1,151 @@
+"""Whole models: a folder with all weights, T5's and the adapters'; and a trained model of either kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import T5Config
+
+from hyperformer.adapters.build import quiet_transformers
+from hyperformer.adapters.card import model_card
+from hyperformer.adapters.hub import CARD_NAME, CONFIG_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
+from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.record import read_record
+from hyperformer.adapters.save import load_adapter
+from hyperformer.config import AdapterConfig
+from hyperformer.errors import CheckpointError
+from hyperformer.files import flush
+
+TOKENIZER_FILES = (
+    "spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, from an adapter's folder or a whole model's.
+
+    Attributes:
+        folder: where it was loaded from.
+        is_adapter: whether `folder` holds an adapter alone.
+        tokenizer_name: what to load the tokenizer by.
+        task_file: the user's own tasks, if there are any.
+    """
+
+    model: HyperformerT5
+    folder: Path
+    is_adapter: bool
+    tokenizer_name: str
+    task_file: Path | None
+
+
+def load_trained(name: str | Path, base: str | None = None) -> Trained:
+    """Load an adapter's folder or a whole model's, or such a repository on the hub.
+
+    Args:
+        base: of an adapter, where the T5 is that it was trained on; of a whole model without a
+            tokenizer, a T5 that has it.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    folder = find_folder(name)
+    is_adapter = (folder / CONFIG_NAME).exists()
+    if is_adapter:
+        record = read_record(folder / CONFIG_NAME)
+        model = load_adapter(folder, base)
+        tokenizer = record.tokenizer_name or base or record.base_model_name_or_path
+    elif (folder / MODEL_CONFIG).exists():
+        model = load_model(folder)
+        tokenizer = base or str(folder)
+    else:
+        raise CheckpointError(
+            f"{folder} holds neither an adapter ({CONFIG_NAME}) nor a whole model ({MODEL_CONFIG}); "
+            "of a run, name its adapter/ folder"
+        )
+    task_file = folder / TASKS_NAME
+    return Trained(model, folder, is_adapter, tokenizer, task_file if task_file.exists() else None)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: must be one JSON object, not a {type(values).__name__}")
+    return values
+
+
+def load_model(name: str | Path) -> HyperformerT5:
+    """A whole model that `save_pretrained` wrote, ours or a plain T5. In float32, for inference.
+
+    Where `from_pretrained` only warns of weights that are missing or unknown, this fails.
+
+    Raises:
+        CheckpointError: files are missing or damaged, or weights do not fit the config.
+    """
+    folder = find_folder(name)
+    config = _config(folder)
+    try:
+        with quiet_transformers():
+            model, report = HyperformerT5.from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"the weights in {folder} cannot be loaded: {reason}") from error
+    for what, names in (("lack", report["missing_keys"]), ("have no place for", report["unexpected_keys"])):
+        if names:
+            hint = "; a checkpoint of the authors' code is made ours by 'hyperformer convert'"
+            raise CheckpointError(
+                f"{folder}: its weights and its {MODEL_CONFIG} do not fit: they {what} {len(names)} "
+                f"({sorted(names)[0]!r}){hint if what.startswith('have') else ''}"
+            )
+    return model.eval()
+
+
+def _config(folder: Path) -> HyperformerConfig:
+    values = read_json_object(folder / MODEL_CONFIG)
+    kind = values.get("model_type")
+    if kind == HyperformerConfig.model_type:
+        return HyperformerConfig(**values)
+    if kind == "t5":
+        return hyperformer_config(T5Config(**values), AdapterConfig(), ())
+    raise CheckpointError(f"{folder} is a {kind} model; wanted is a T5, with our adapters or without")
+
+
+def save_model(model: HyperformerT5, folder: Path, *, files_of: Path) -> None:
+    """Write a whole model into `folder`, with its card, and the tokenizer and own tasks from `files_of`."""
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    copy_files(files_of, folder, (*TOKENIZER_FILES, TASKS_NAME))
+    card = model_card(
+        base=None,
+        tasks=model.config.tasks or [],
+        adapter=model.config.adapter_config,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+    (folder / CARD_NAME).write_text(card, encoding="utf-8")
+    for path in folder.iterdir():
+        flush(path)
+
+
+def copy_files(source: Path, folder: Path, names: tuple[str, ...]) -> None:
+    """Copy those of the named files that are in `source`."""
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)

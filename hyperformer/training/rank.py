@@ -1,0 +1,75 @@
+"""Answers by rank: of a task's labels, the one that the model finds most probable. Never an invalid answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from hyperformer.data.collate import IGNORED, pad
+from hyperformer.data.tasks import Task
+from hyperformer.errors import ConfigError, HyperformerError
+
+
+def check_decode(tasks: Iterable[Task], decode: str) -> None:
+    """See, before training, that the tasks can be answered as the setting says.
+
+    Raises:
+        ConfigError: ranking is asked for, and a task has no labels to rank.
+    """
+    free = [task.name for task in tasks if not task.labels]
+    if decode == "rank" and free:
+        raise ConfigError(
+            f"decode=rank chooses among a task's labels, and {', '.join(free)} has none (its answers are free "
+            "text): write decode=generate, or leave the task out"
+        )
+
+
+@torch.no_grad()
+def rank(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> list[str]:
+    """The best label of each row.
+
+    Args:
+        model: a HyperformerT5.
+        input_ids, attention_mask: (B, S).
+    """
+    check_decode([task], "rank")
+    scores = label_scores(model, task, tokenizer, input_ids, attention_mask)
+    if not bool(torch.isfinite(scores).all()):
+        raise HyperformerError(
+            f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
+            "or too large for this precision (try fp32 or bf16)"
+        )
+    assert task.labels is not None
+    return [task.labels[number] for number in scores.argmax(dim=1).tolist()]
+
+
+def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Log-probability of each label, </s> included, as the answer to each row.
+
+    The sources are encoded once; then one forward of the decoder scores every
+    label for every row.
+
+    Returns:
+        (B, L) float32.
+    """
+    labels = pad([np.asarray(ids) for ids in tokenizer(list(task.labels or ()))["input_ids"]], IGNORED)
+    rows, count = len(input_ids), len(labels)
+    which = {} if model.adapters is None else {"task_ids": model.task_id(task.name)}
+    encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask, **which).last_hidden_state
+    # Row by row: all labels of the first row, then those of the second.
+    wanted = labels.to(input_ids.device).repeat(rows, 1)
+    logits = model(
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, dim=0)),
+        attention_mask=attention_mask.repeat_interleave(count, dim=0),
+        decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels=wanted),
+        use_cache=False,
+        **which,
+    ).logits.float()
+    counted = wanted != IGNORED
+    chosen = logits.gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
+    return (chosen * counted).sum(dim=-1).view(rows, count)

@@ -1,0 +1,106 @@
+"""Answers by rank: the labels' probabilities, and who may be answered so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import FIXTURES
+from trained_models import TASKS, make_adapter, make_base
+from transformers import T5Tokenizer
+
+from hyperformer.config import RunConfig, make_config, replace, signature
+from hyperformer.data.dataset import Ragged, TokenizedSplit
+from hyperformer.data.tasks import TASKS as TABLE
+from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.training.distributed import World
+from hyperformer.training.evaluation import predict
+from hyperformer.training.rank import check_decode, label_scores, rank
+
+ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> T5Tokenizer:
+    return T5Tokenizer.from_pretrained(str(FIXTURES / "reference" / "e2e"))
+
+
+@pytest.fixture(scope="module", params=["hypernetwork_shared", "none"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
+    folder = tmp_path_factory.mktemp("model")
+    return make_adapter(folder / "adapter", make_base(folder / "t5"), request.param)
+
+
+def sources(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of different length, padded."""
+    ids = torch.randint(3, 100, (count, 8), generator=torch.Generator().manual_seed(0))
+    lengths = torch.arange(count) % 5 + 3
+    mask = (torch.arange(8) < lengths[:, None]).long()
+    return ids * mask, mask
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scores_are_those_of_each_label_by_itself(
+    task: str, model: torch.nn.Module, tokenizer: T5Tokenizer
+) -> None:
+    ids, mask = sources()
+    scores = label_scores(model, TABLE[task], tokenizer, ids, mask)
+    labels = TABLE[task].labels
+    assert labels is not None and scores.shape == (5, len(labels))
+    for number, label in enumerate(labels):
+        answer = torch.tensor(tokenizer([label])["input_ids"])
+        for row in range(len(ids)):
+            length = int(mask[row].sum())
+            with torch.no_grad():
+                logits = model(input_ids=ids[row : row + 1, :length], labels=answer, task=task).logits
+            expected = logits.log_softmax(-1).gather(-1, answer.unsqueeze(-1)).sum()
+            assert float(scores[row, number]) == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_predict_by_rank_gives_valid_answers_in_order(model: torch.nn.Module, tokenizer: T5Tokenizer) -> None:
+    ids, mask = sources(7)
+    rows = [row[keep.bool()].numpy() for row, keep in zip(ids, mask, strict=True)]
+    source = Ragged(np.concatenate(rows), np.asarray([len(row) for row in rows]))
+    split = TokenizedSplit(source, source, [""] * 7, 0, 0)
+    answers = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, world=ALONE, decode="rank")
+    assert set(answers) <= set(TABLE["stsb"].labels or ())
+    assert answers == rank(model, TABLE["stsb"], tokenizer, ids, mask)
+    # Random weights write nothing valid by themselves.
+    written = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, world=ALONE)
+    assert not set(written) <= set(TABLE["stsb"].labels or ())
+
+
+def test_a_score_that_is_no_number_is_an_error(tokenizer: T5Tokenizer, tmp_path: Path) -> None:
+    broken = make_adapter(tmp_path / "adapter", make_base(tmp_path / "t5"), "task")
+    broken.shared.weight.data.fill_(float("nan"))
+    with pytest.raises(HyperformerError, match="not a number"):
+        rank(broken, TABLE["cola"], tokenizer, *sources())
+
+
+def test_tasks_without_labels() -> None:
+    tasks = [TABLE["cola"], TABLE["wmt16-ro-en"]]
+    check_decode(tasks, "generate")
+    check_decode(tasks[:1], "rank")
+    with pytest.raises(ConfigError, match="wmt16-ro-en has none"):
+        check_decode(tasks, "rank")
+
+
+def test_a_run_is_told_before_it_starts(tmp_path: Path) -> None:
+    from hyperformer.run import run
+
+    folder = tmp_path / "run"
+    config = make_config({"tasks": ["cola", "wmt16-ro-en"], "decode": "rank", "output_dir": str(folder)})
+    with pytest.raises(ConfigError, match="decode=rank"):
+        run(config)
+    assert not folder.exists()
+
+
+def test_the_setting() -> None:
+    assert RunConfig().training.decode == "generate"
+    config = make_config({"decode": "rank"})
+    assert signature(config) != signature(RunConfig())
+    assert signature(replace(config, decode="generate")) == signature(RunConfig())
+    with pytest.raises(ConfigError, match="one of generate, rank"):
+        make_config({"decode": "beam"})
