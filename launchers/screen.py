@@ -70,21 +70,28 @@ def screen_table(
 
 
 def status_table(statuses: Sequence[RunStatus]) -> Table:
+    """A row a run. A column that is empty for all is left out: names need the room."""
+    titles = ["run", "state", "job", "step", "loss", "best", "time", "left", "node"]
     rows: list[list[str | Text]] = [
         [
             status.name,
-            Text(status.state, style=_COLOURS[status.state]),
+            Text(status.word, style=_COLOURS[status.state]),
             "" if status.job_id is None else status.job_id + _attempts(status.attempt),
             f"{status.step}/{status.max_steps}" if status.step is not None else "",
             _number(status.loss, 3),
             _number(status.best_metric, 1),
+            duration(status.elapsed),
             duration(status.seconds_left),
             (status.host or "")[:12],
         ]
         for status in statuses
     ]
-    titles = ["run", "state", "job", "step", "loss", "best", "left", "host"]
-    return screen_table(titles, rows, right=("job", "step", "loss", "best", "left"))
+    kept = [index for index in range(len(titles)) if index < 3 or any(row[index] for row in rows)]
+    return screen_table(
+        [titles[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        right=("job", "step", "loss", "best", "time", "left"),
+    )
 
 
 def details(statuses: Sequence[RunStatus]) -> list[Text]:
@@ -180,11 +187,13 @@ def print_statuses(out: Console, title: str, statuses: Sequence[RunStatus]) -> N
     out.print(status_table(statuses))
     for line in details(statuses):
         out.print(line)
-    out.print(Text(f"{title}: ").append_text(summary(statuses)))
+    spent = sum(status.elapsed or 0.0 for status in statuses)
+    text = Text(f"{title}: ").append_text(summary(statuses))
+    out.print(text.append(f"; {duration(spent)} of run time" if spent else ""))
 
 
-def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
-    """The runs, below the settings that all of them share and that are not the defaults."""
+def print_shared(out: Console, plan: Plan) -> None:
+    """The settings that all runs share and that are not the defaults, in a line."""
     flats = [flatten(run.config) for run in plan.runs]
     defaults = flatten(RunConfig())
     shared = {
@@ -193,6 +202,11 @@ def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
     }  # fmt: skip
     if shared:
         out.print("all runs: " + "  ".join(f"{key}={value_text(value)}" for key, value in shared.items()))
+
+
+def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
+    """The runs, below the settings that all of them share and that are not the defaults."""
+    print_shared(out, plan)
     rows: list[list[str | Text]] = []
     for run, status in zip(plan.runs, statuses, strict=True):
         tasks = run.config.data.tasks
