@@ -11,6 +11,10 @@ from launchers.cluster import ClusterError, outside_of_any_job, slurm_words
 from launchers.submission import Handing
 
 
+# True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
+_PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
+
+
 @dataclass(frozen=True)
 class Bill:
     """What the jobs take at most; `start` is when the first may start, in SLURM's words."""
@@ -54,6 +58,8 @@ def try_sbatch(text: str) -> tuple[str | None, str | None]:
             )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ClusterError(f"SLURM does not answer: {error}") from error
+    if any(words in done.stderr for words in _PASSING):
+        return None, None
     if done.returncode:
         return None, slurm_words(done.stderr.strip())
     match = re.search(r"to start at (\S+)", done.stderr)

@@ -76,7 +76,8 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
         parts = [told] if told else []
         if how and how not in told and status.slurm_state != "FAILED":
             parts.append(how)
-        if last and last not in told and told.partition(": ")[2] not in last:
+        message = told.partition(": ")[2] or told
+        if last and last not in told and message not in last:
             parts.append(f"last line of its log: {last}")
         return "; ".join(parts)[:600]
     if status.state == "stopped":

@@ -87,6 +87,9 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
         for status in statuses
     ]
     kept = [index for index in range(len(titles)) if index < 3 or any(row[index] for row in rows)]
+    taken = sum(max(len(titles[index]), *(len(row[index]) for row in rows)) + 2 for index in kept[1:]) if rows else 0
+    for row in rows:
+        row[0] = shortened(str(row[0]), max(20, WIDTH - 3 - taken))
     return screen_table(
         [titles[index] for index in kept],
         [[row[index] for index in kept] for row in rows],
@@ -94,14 +97,32 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
     )
 
 
+def shortened(text: str, room: int) -> str:
+    """A name cut in its middle: runs differ at the end.
+
+    >>> shortened("hyperformer-seed12", 12)
+    'hype…-seed12'
+    """
+    if len(text) <= room:
+        return text
+    return f"{text[: room // 3]}…{text[len(text) - (room - room // 3 - 1) :]}"
+
+
 def details(statuses: Sequence[RunStatus]) -> list[Text]:
-    """A line for each run that has something to tell, failures first."""
+    """A line for each run that has something to tell, failures first; those that wait in a line a reason."""
     told = [status for status in statuses if status.detail]
     lines = []
+    waiting: dict[str, list[RunStatus]] = {}
     for status in sorted(told, key=lambda status: status.state not in BAD):
+        if status.state == "pending":
+            waiting.setdefault(status.detail, []).append(status)
+            continue
         line = Text(f"{status.name}: ", style=_COLOURS[status.state])
         line.append(" ".join(status.detail.split())[:400], style="not bold default")
         lines.append(line)
+    for reason, members in waiting.items():
+        who = members[0].name if len(members) == 1 else f"{len(members)} runs"
+        lines.append(Text(f"{who} wait{'s' if len(members) == 1 else ''}: ", style="blue").append(reason))
     return lines
 
 

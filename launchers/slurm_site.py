@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import socket
 from dataclasses import dataclass, field
 
 from launchers.cluster import ClusterError
@@ -102,7 +103,8 @@ def _add_node(partition: Partition, fields: dict[str, str]) -> None:
     partition.mem_gb = max(partition.mem_gb, (_number(fields.get("RealMemory")) or 0) / 1024)
     if fields.get("AvailableFeatures") not in (None, "(null)"):
         partition.features |= set(fields["AvailableFeatures"].split(","))
-    partition.hosts.add(fields.get("NodeHostName", fields["NodeName"]))
+    is_here = fields.get("NodeAddr", "").startswith("127.")
+    partition.hosts.add(socket.gethostname() if is_here else fields.get("NodeHostName", fields["NodeName"]))
 
 
 def _ask_accounting(site: Site, enforced: bool) -> None:

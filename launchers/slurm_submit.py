@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -130,10 +131,15 @@ def _check(
                 f"{name}: not on this machine, and the nodes are offline; "
                 f"fetch it: sweep.py prefetch {ledger.plan.source}"
             )
+    files = texts(ledger, handing)
+    for array, text in zip(handing.arrays, files, strict=True):
+        fault = shell_fault(text) if array.resources.setup else None
+        if fault:
+            findings.append(f"the set-up commands are not shell: {fault} ({array.runs[0].name})")
     start = None
     if site and estimate:
         seen = set()
-        for array, text in zip(handing.arrays, texts(ledger, handing), strict=True):
+        for array, text in zip(handing.arrays, files, strict=True):
             if array.resources in seen or array.after_previous:
                 continue
             seen.add(array.resources)
@@ -144,6 +150,15 @@ def _check(
                 findings.append(f"sbatch refuses: {objection} ({array.runs[0].name})")
     preflight.check(todo, ledger.path.parent, findings)
     return start
+
+
+def shell_fault(text: str) -> str | None:
+    """What bash has against a script, without running it."""
+    try:
+        done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stderr.strip().splitlines()[0].removeprefix("bash: ") if done.returncode else None
 
 
 def _all_prefetched(ledger: Ledger, todo: list[Run]) -> bool:

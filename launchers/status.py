@@ -37,6 +37,7 @@ class RunStatus:
         seconds_left: the run's own estimate.
         elapsed: seconds since this attempt started, or that it took.
         slurm_state: SLURM's word for the job, `reason` why it waits, `expected_start` when it might start.
+        has_ended: whether the run itself has written down its end.
     """
 
     name: str
@@ -58,6 +59,7 @@ class RunStatus:
     reason: str | None = None
     expected_start: str | None = None
     variant: str | None = None
+    has_ended: bool = False
 
     @property
     def word(self) -> str:
@@ -181,7 +183,7 @@ def _with_progress(status: RunStatus, folder: Path) -> RunStatus:
 
 
 def _ended(status: RunStatus, outcome: dict[str, Any]) -> RunStatus:
-    status = replace(status, seconds_left=None)
+    status = replace(status, seconds_left=None, has_ended=True)
     if status.state == "cancelled":
         return status
     how = outcome.get("status")
@@ -220,7 +222,7 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
             status, state="pending", detail="" if job.reason == "None" else job.reason,
             expected_start=job.start or None, elapsed=None,
         )  # fmt: skip
-    if status.state not in ("unknown", "cancelled"):
+    if status.state not in ("unknown", "cancelled") or status.has_ended:
         return status
     if job is not None and job.state in slurm.RUNNING:
         detail = "" if job.state == "RUNNING" else job.state

@@ -91,7 +91,7 @@ def _start(arguments: argparse.Namespace, choose: Callable[[Sequence[RunStatus]]
     for job_id, number in outcome.arrays:
         print(f"SLURM job {job_id}: {number} run{'s' if number > 1 else ''}")
     if outcome.left_out:
-        print(f"{len(outcome.left_out)} runs are above what you may submit at once: submit again when some end")
+        print(f"{len(outcome.left_out)} more than you may submit at once are left out: submit again when some end")
     print_next(arguments, "status", "-w")
     return DONE
 
@@ -399,11 +399,22 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _parse(words: list[str]) -> argparse.Namespace:
+    """The arguments; names may stand before and after options (argparse takes them in one place only)."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(words)
+    if rest and (not hasattr(arguments, "names") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.names = [*arguments.names, *rest]
+    return arguments
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] not in (*_COMMANDS, "-h", "--help"):
         words.insert(0, "submit")
-    arguments = _parser().parse_args(words)
+    arguments = _parse(words)
     with warnings.catch_warnings():
         warnings.simplefilter("once", ConfigWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]

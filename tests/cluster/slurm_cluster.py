@@ -129,16 +129,19 @@ class SlurmCluster:
         self.start_controller()
         for number in range(1, NODES + 1):
             self._start_node(f"node{number}")
-        self._wait_for(
-            lambda: self.call("sinfo", "-h", "-p", "debug", "-o", "%D %T").stdout.split() == [str(NODES), "idle"],
-            "the nodes",
-        )
+        self._wait_for(self._nodes_answer, "the nodes")
 
     def start_controller(self) -> None:
         """Start slurmctld; with what it saved, if it ran before."""
         again = (self.folder / "state" / "job_state").exists()
         self._daemon("slurmctld", "slurmctld", "-D", *([] if again else ["-c"]))
         self._wait_for(lambda: self.call("scontrol", "ping").returncode == 0, "slurmctld")
+        if again:
+            self._wait_for(self._nodes_answer, "the nodes")
+
+    def _nodes_answer(self) -> bool:
+        states = self.call("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").stdout.split()
+        return len(states) == NODES and set(states) <= {"idle", "mixed", "allocated"}
 
     def stop_controller(self) -> None:
         self._end(self.daemons.pop("slurmctld"))
@@ -234,8 +237,9 @@ class SlurmCluster:
                 stdout=log, stderr=log, start_new_session=True, cwd="/",
             )  # fmt: skip
 
-    @staticmethod
-    def _end(daemon: subprocess.Popen[bytes]) -> None:
+    def _end(self, daemon: subprocess.Popen[bytes]) -> None:
+        if self.namespaces and isinstance(daemon.args, tuple) and daemon.args[0] == "unshare":
+            daemon.kill()  # it is deaf to anything else, and takes all that is in its namespace with it
         daemon.terminate()
         try:
             daemon.wait(timeout=10)
@@ -307,8 +311,8 @@ def _stop(folder: Path) -> int:
     environment = {**os.environ, "PATH": _path(), "SLURM_CONF": str(folder.resolve() / "slurm.conf")}
     subprocess.run(["scancel", "--full", "--user=root"], env=environment, capture_output=True, timeout=30)
     time.sleep(1)
-    for pid, born in reversed(list(json.loads(record.read_text()).values())):
-        end = time.monotonic() + 10
+    for name, (pid, born) in reversed(json.loads(record.read_text()).items()):
+        end = time.monotonic() + (0 if name.startswith("node") else 10)  # a namespace hears nothing else
         while _born(pid) == born:  # never a process that was given the id later
             os.kill(pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
             time.sleep(0.2)
