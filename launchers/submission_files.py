@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ def write(folder: Path, submission: Submission) -> Path:
     """Write the record; `folder` is the sweep's. Returns its path."""
     path = folder / "submissions" / f"{submission.number}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = asdict(submission)
-    tasks = record.pop("tasks")
+    record = dict(vars(submission))
+    tasks = [[vars(entry) for entry in task] for task in record.pop("tasks")]
     with atomic_write(path) as stream:
         # A line a task: people can read it, and json writes it at full speed.
         head = json.dumps(record, ensure_ascii=False)[:-1]
