@@ -188,8 +188,12 @@ def compare(runs: int, rounds: int, few: int) -> None:
         told = f"{polled:.2f} ({states[0]})"
         print(f"{'status of all in the queue, s':<45}{status:>15.2f}{told:>16}")
         print(f"{'SLURM commands of a status':<45}{status_calls:>15}{polled_calls:>16}")
-        print(f"{'files a run that has ended':<45}{(all_mine[0] - code[0]) / few:>15.1f}{all_theirs[0] / few:>16.1f}")
-        print(f"{'bytes a run that has ended':<45}{(all_mine[1] - code[1]) / few:>15,.0f}{all_theirs[1] / few:>16,.0f}")
+        print(
+            f"{'files a run that has ended':<45}{(all_mine[0] - code[0]) / few:>15.1f}{all_theirs[0] / few:>16.1f}"
+        )
+        print(
+            f"{'bytes a run that has ended':<45}{(all_mine[1] - code[1]) / few:>15,.0f}{all_theirs[1] / few:>16,.0f}"
+        )
         print(f"code snapshot, once a sweep: {code[0]} files, {code[1] / 1e6:.1f} MB")
 
 
@@ -209,7 +213,9 @@ def growth(sizes: list[int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--few", type=int, default=12, help="runs that really run, for files and bytes")

@@ -14,12 +14,12 @@ from typing import Any
 
 from hyperformer.errors import HyperformerError
 from launchers import reasons, slurm
+from launchers.bill import Bill
 from launchers.cluster_profile import ClusterProfile, load_profile
 from launchers.ledger import Ledger
 from launchers.plan import Plan, Run, load_plan
 from launchers.selection import select
-from launchers.slurm_submit import Outcome, NotConfirmed, dry_run, submit_to_slurm
-from launchers.bill import Bill
+from launchers.slurm_submit import NotConfirmed, Outcome, dry_run, submit_to_slurm
 from launchers.status import BAD, GOING, RunStatus, read_statuses
 from launchers.submission import stop
 
@@ -97,7 +97,9 @@ class Sweep:
         self, parallel: int | None, yes: bool, choose: Callable[[Sequence[RunStatus]], list[Run]] | None
     ) -> list[str]:
         if self.profile.is_local or not slurm.here():
-            raise HyperformerError("runs on this machine are the command line's: sweep.py submit --cluster local")
+            raise HyperformerError(
+                "runs on this machine are the command line's: sweep.py submit --cluster local"
+            )
         limit = self.profile.confirm_above
 
         def confirm(bill: Bill) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from launchers.cluster import ClusterError, outside_of_any_job, slurm_words
 from launchers.submission import Handing
 
-
 # True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
 _PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
 

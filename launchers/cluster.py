@@ -138,7 +138,9 @@ def sbatch_text(folder: Path, tasks: int, parameters: dict[str, Any], python: st
     """The file that :func:`submit_array` gives to sbatch."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    command = f"{python or shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    command = (
+        f"{python or shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    )
     return str(
         _make_sbatch_string(
             command=command, folder=folder, map_count=tasks if tasks > 1 else None, **parameters

@@ -30,7 +30,9 @@ def profile_text(site: Site) -> str:
     """The profile: the best partition's figures, and the other partitions as comments."""
     usable = [partition for partition in site.partitions.values() if partition.up and partition.nodes]
     if not usable:
-        raise ConfigError("SLURM shows no partition with nodes; ask its administrators, and write one by hand")
+        raise ConfigError(
+            "SLURM shows no partition with nodes; ask its administrators, and write one by hand"
+        )
     # With GPUs first; then the one that SLURM itself would take.
     best = max(usable, key=lambda one: (one.gpus_per_node > 0, one.is_default, one.nodes))
     gpus = best.gpus_per_node
@@ -45,7 +47,9 @@ def profile_text(site: Site) -> str:
         f"  partition: {best.name}",
     ]
     if site.accounts:
-        lines.append(f"  account: {sorted(site.accounts)[0]}          # yours: {', '.join(sorted(site.accounts))}")
+        lines.append(
+            f"  account: {sorted(site.accounts)[0]}          # yours: {', '.join(sorted(site.accounts))}"
+        )
     lines += [
         f"  gpus_per_node: {1 if gpus else 0}         # up to {gpus}; a run starts one rank on each",
         f"  cpus_per_task: {min(cpus, 8) if gpus else 1}         # a rank's share of a node is {cpus}",

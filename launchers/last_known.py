@@ -42,4 +42,6 @@ class LastKnown:
         if self._at is None:
             return ""
         minutes = round((time.time() - self._at) / 60)
-        return f", {minutes} minute{'s' if minutes != 1 else ''} old" if minutes else ", less than a minute old"
+        return (
+            f", {minutes} minute{'s' if minutes != 1 else ''} old" if minutes else ", less than a minute old"
+        )

@@ -15,7 +15,6 @@ from typing import Any
 from hyperformer.errors import HyperformerError
 from launchers.processes import is_alive, this_process
 
-
 _TICK_S = 0.2
 
 

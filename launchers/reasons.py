@@ -53,7 +53,8 @@ _ENDS = {
     "FAILED": "it failed",
 }
 _MEMORY = re.compile(
-    r"out of memory|out_of_memory|outofmemory|oom.?kill|std::bad_alloc|MemoryError|cannot allocate memory", re.I
+    r"out of memory|out_of_memory|outofmemory|oom.?kill|std::bad_alloc|MemoryError|cannot allocate memory",
+    re.I,
 )
 
 
@@ -67,7 +68,11 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
     if status.state == "pending":
         reason = status.reason or status.detail or "None"
         line = f"{reason}: {_decode(reason)}" if reason != "None" else _decode(reason)
-        start = f"; expected to start at {status.expected_start.replace('T', ' ')}" if status.expected_start else ""
+        start = (
+            f"; expected to start at {status.expected_start.replace('T', ' ')}"
+            if status.expected_start
+            else ""
+        )
         return line + start
     if status.state == "failed" or status.state == "lost":
         how = _ENDS.get(status.slurm_state or "", "")
@@ -81,7 +86,9 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
             parts.append(f"last line of its log: {last}")
         return "; ".join(parts)[:600]
     if status.state == "stopped":
-        return f"it saved and stopped{': ' + status.detail if status.detail else ''}; submit goes on from there"
+        return (
+            f"it saved and stopped{': ' + status.detail if status.detail else ''}; submit goes on from there"
+        )
     return None
 
 
@@ -113,9 +120,7 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
 def shared_by_failed(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> str | None:
     """What the failed runs have in common and the others do not, in a line."""
     failed = [run for run, status in zip(runs, statuses, strict=True) if status.state in BAD]
-    others = [
-        run for run, status in zip(runs, statuses, strict=True) if status.state in ("done", "running")
-    ]
+    others = [run for run, status in zip(runs, statuses, strict=True) if status.state in ("done", "running")]
     if len(failed) < 2 or not others:
         return None
     flats = [_settings(run) for run in failed]
@@ -132,7 +137,12 @@ def shared_by_failed(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> str 
 def _settings(run: Run) -> Mapping[str, str]:
     flat = {key: value_text(value) for key, value in flatten(run.config).items() if key != "output_dir"}
     resources = run.resources
-    return {**flat, "partition": str(resources.partition), "mem_gb": str(resources.mem_gb), "time": str(resources.time)}
+    return {
+        **flat,
+        "partition": str(resources.partition),
+        "mem_gb": str(resources.mem_gb),
+        "time": str(resources.time),
+    }
 
 
 def _decode(reason: str) -> str:

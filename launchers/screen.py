@@ -49,7 +49,9 @@ def summary(statuses: Sequence[RunStatus]) -> Text:
     return text
 
 
-def screen_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()) -> Text:
+def screen_table(
+    titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()
+) -> Text:
     """A table that shortens its first column if it has to; columns in `right` hold numbers.
 
     Aligned here and not by rich's own table, which takes a second for a thousand rows.
@@ -57,7 +59,9 @@ def screen_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], ri
     widths = [max([len(title), *(len(row[index]) for row in rows)]) for index, title in enumerate(titles)]
     widths[0] = min(widths[0], max(20, WIDTH - sum(width + 2 for width in widths[1:])))
     pads = [str.rjust if title in right else str.ljust for title in titles]
-    lines = ["  ".join(pad(title, width) for title, pad, width in zip(titles, pads, widths, strict=True)).rstrip()]
+    lines = [
+        "  ".join(pad(title, width) for title, pad, width in zip(titles, pads, widths, strict=True)).rstrip()
+    ]
     styles: list[tuple[int, int, str]] = []
     lines.append("─" * (sum(widths) + 2 * len(widths) - 2))
     at = sum(len(line) + 1 for line in lines)

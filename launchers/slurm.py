@@ -136,9 +136,7 @@ def _arrays(job_ids: Iterable[str]) -> str:
 
 
 def _squeue(ids: str) -> Iterator[tuple[str, SlurmJob]]:
-    done = _call(
-        ["squeue", "--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M"]
-    )
+    done = _call(["squeue", "--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M"])
     if done.returncode:
         if "Invalid job id" in done.stderr:
             return  # it has forgotten all of them
@@ -158,7 +156,9 @@ def _sacct(ids: str) -> Iterator[tuple[str, SlurmJob]]:
         job_id, _, step = row.partition(".")
         if not step:
             jobs.pop(job_id, None)  # a requeued job has several rows: the last is the newest
-            jobs[job_id] = SlurmJob(state, "", "" if node == "None assigned" else node, name, start, seconds(elapsed))
+            jobs[job_id] = SlurmJob(
+                state, "", "" if node == "None assigned" else node, name, start, seconds(elapsed)
+            )
         elif state == "OUT_OF_MEMORY" and job_id in jobs and jobs[job_id].state == "FAILED":
             jobs[job_id] = replace(jobs[job_id], state=state)
     yield from jobs.items()

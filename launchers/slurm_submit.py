@@ -121,7 +121,12 @@ def _look(
 
 
 def _check(
-    ledger: Ledger, profile: ClusterProfile, site: Site | None, todo: list[Run], handing: Handing, estimate: bool
+    ledger: Ledger,
+    profile: ClusterProfile,
+    site: Site | None,
+    todo: list[Run],
+    handing: Handing,
+    estimate: bool,
 ) -> str | None:
     """All findings at once; returns when the first job would start."""
     findings = list(preflight_slurm.findings(todo, site, ledger.path)) if site else []

@@ -117,7 +117,11 @@ def _git(code: Path, *words: str) -> str | None:
         return None
     try:
         done = subprocess.run(
-            ["git", "-C", str(code), *words], capture_output=True, text=True, errors="surrogateescape", check=True
+            ["git", "-C", str(code), *words],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

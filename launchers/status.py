@@ -215,7 +215,9 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
         return replace(status, detail=status.detail or "SLURM does not answer")
     job = jobs.get(status.job_id)
     if job is not None:
-        status = replace(status, slurm_state=job.state, reason=job.reason, elapsed=status.elapsed or job.elapsed)
+        status = replace(
+            status, slurm_state=job.state, reason=job.reason, elapsed=status.elapsed or job.elapsed
+        )
     if job is not None and job.state in slurm.PENDING:
         # Even with an end on file: SLURM has put the job back into the queue.
         return replace(

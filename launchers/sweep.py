@@ -91,7 +91,9 @@ def _start(arguments: argparse.Namespace, choose: Callable[[Sequence[RunStatus]]
     for job_id, number in outcome.arrays:
         print(f"SLURM job {job_id}: {number} run{'s' if number > 1 else ''}")
     if outcome.left_out:
-        print(f"{len(outcome.left_out)} more than you may submit at once are left out: submit again when some end")
+        print(
+            f"{len(outcome.left_out)} more than you may submit at once are left out: submit again when some end"
+        )
     print_next(arguments, "status", "-w")
     return DONE
 
@@ -284,7 +286,11 @@ def _work_here(arguments: argparse.Namespace, ledger: Ledger, todo: list[Run], p
 
 
 def _say_what_would_start(
-    arguments: argparse.Namespace, ledger: Ledger, statuses: list[RunStatus], notes: list[str], todo: list[Run]
+    arguments: argparse.Namespace,
+    ledger: Ledger,
+    statuses: list[RunStatus],
+    notes: list[str],
+    todo: list[Run],
 ) -> int:
     marks = {run.signature for run in todo}
     for entry in statuses:
@@ -368,7 +374,9 @@ def _parser() -> argparse.ArgumentParser:
     one = add("logs", show_logs, "show the logs of runs")
     one.add_argument("names", metavar="NAME", nargs="+", help=runs)
     one.add_argument("-f", "--follow", action="store_true", help="go on while the runs go on")
-    one.add_argument("--rank", type=_rank, default="0", metavar="N|all", help="of runs with several ranks (0)")
+    one.add_argument(
+        "--rank", type=_rank, default="0", metavar="N|all", help="of runs with several ranks (0)"
+    )
     one = add("why", why, "say why runs wait or failed")
     one.add_argument("names", metavar="NAME", nargs="*", help=runs)
     one = add("cancel", cancel, "stop runs; they save first", dry)

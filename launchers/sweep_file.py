@@ -263,9 +263,7 @@ def _exclude(node: Located | None) -> tuple[dict[str, Located], ...]:
     return tuple(entries)
 
 
-def _resources(
-    node: Located | None, names: list[str], base: Resources
-) -> tuple[RunResources, int | None]:
+def _resources(node: Located | None, names: list[str], base: Resources) -> tuple[RunResources, int | None]:
     """Resources of the runs, and max_parallel."""
     if node is None:
         return RunResources({name: base for name in names}), None

@@ -87,7 +87,11 @@ def why_no_accounting() -> str | None:
     """Why slurmdbd cannot be started here; None if it can."""
     tools = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
     missing = [tool for tool in tools if shutil.which(tool, path=_path()) is None]
-    return f"{', '.join(missing)} not found; as root: apt-get install slurmdbd mariadb-server" if missing else None
+    return (
+        f"{', '.join(missing)} not found; as root: apt-get install slurmdbd mariadb-server"
+        if missing
+        else None
+    )
 
 
 def _path() -> str:
@@ -120,7 +124,13 @@ class SlurmCluster:
     def start(self) -> None:
         """Boot, and wait until the nodes are idle."""
         self._write_files()
-        names = {"socket": "sock", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        names = {
+            "socket": "sock",
+            "key-file": "key",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         munge = [f"--{name}={self.folder}/munge.{end}" for name, end in names.items()]
         self._daemon("munged", "munged", "-F", "--force", *munge)
         self._wait_for(lambda: (self.folder / "munge.sock").exists(), "munged")
@@ -259,7 +269,9 @@ class SlurmCluster:
 
 def _namespaces_work() -> bool:
     command = ["unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "hostname", "x"]
-    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+    return (
+        shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+    )
 
 
 def _free_ports(count: int) -> int:
@@ -294,7 +306,9 @@ def _start(folder: Path) -> int:
     cluster.start()
     born = {name: [daemon.pid, _born(daemon.pid)] for name, daemon in cluster.daemons.items()}
     (folder / "processes.json").write_text(json.dumps(born))
-    (folder / "env.sh").write_text(f"export SLURM_CONF={cluster.folder}/slurm.conf PATH=$PATH:/usr/sbin:/sbin\n")
+    (folder / "env.sh").write_text(
+        f"export SLURM_CONF={cluster.folder}/slurm.conf PATH=$PATH:/usr/sbin:/sbin\n"
+    )
     told = "" if cluster.namespaces else " (no namespaces here: runs of several nodes do not work)"
     print(f"a SLURM of {NODES} nodes with {GPUS} pretend GPUs each is up{told}. Use it:")
     print(f"  . {_short(folder / 'env.sh')}")

@@ -46,7 +46,7 @@ def slurm(line: CommandLine, *words: str) -> str:
 
 def test_dry_run_shows_the_very_file_also_with_odd_folder_names(slurm_line: CommandLine) -> None:
     line = slurm_line
-    write(line, "1, 2", resources=f'{SMALL}, setup: [\'echo "set $((1+1)) up"\'], sbatch: {{comment: a b}}')
+    write(line, "1, 2", resources=f"{SMALL}, setup: ['echo \"set $((1+1)) up\"'], sbatch: {{comment: a b}}")
     odd = ["--runs-dir", "my 'runs' $(x) \"y\""]
     code, out = line.run("s.yaml", "-n", *odd)
     assert code == 0 and "nothing was done" in out and "bill: 2 runs in 2 jobs" in out, out
@@ -120,7 +120,10 @@ def test_packed_runs_share_a_job_and_fail_alone(slurm_line: CommandLine) -> None
     assert len({run["job_id"] for run in runs.values()}) == 1
     assert runs["hyperformer++-seed13"]["detail"] == "DataError: row 7 has no label"
     assert "signal SIGKILL" in runs["hyperformer++-seed14"]["detail"]
-    gpus = [re.findall(r"gpus (\S+)", p.read_text())[0] for p in line.folder.glob("runs/s/*/attempts/1/stdout.log")]
+    gpus = [
+        re.findall(r"gpus (\S+)", p.read_text())[0]
+        for p in line.folder.glob("runs/s/*/attempts/1/stdout.log")
+    ]
     assert sorted(gpus) == ["0", "0", "1", "1"]
 
 
@@ -140,18 +143,24 @@ def test_cancel_one_of_a_pack(slurm_line: CommandLine) -> None:
 
 def test_why_retry_and_a_set_up_that_fails(slurm_line: CommandLine) -> None:
     line = slurm_line
-    path = write(line, "1, 13, 14, 15", resources=f"{SMALL}, runs: {{'*seed1': {{setup: 'no-such-module load'}}}}")
+    path = write(
+        line, "1, 13, 14, 15", resources=f"{SMALL}, runs: {{'*seed1': {{setup: 'no-such-module load'}}}}"
+    )
     assert line.run("s.yaml")[0] == 0
     wait_for(line, lambda counts: counts == {"failed": 4})
     code, out = line.run("why", "s.yaml")
-    assert "hyperformer++-seed1 (FAILED): SLURM says FAILED; last line of its log: set-up failed: no-such" in out
+    assert (
+        "hyperformer++-seed1 (FAILED): SLURM says FAILED; last line of its log: set-up failed: no-such" in out
+    )
     assert "hyperformer++-seed13 (FAILED): DataError: row 7 has no label\n" in out
     assert "about to be killed" in out
     path.write_text(path.read_text().replace("no-such-module load", "true"))
     code, out = line.run("retry", "s.yaml", "--oom")
     assert "nothing to retry" in out
     code, out = line.run("retry", "s.yaml", "--failed", "seed=15", "-n")
-    assert "would retry hyperformer++-seed15 (FAILED)" in out and "1 of 4 runs to start; nothing was done" in out
+    assert (
+        "would retry hyperformer++-seed15 (FAILED)" in out and "1 of 4 runs to start; nothing was done" in out
+    )
     code, out = line.run("retry", "s.yaml", "seed=15", "hyperformer++-seed1*")
     assert code == 0 and "1 of 4 runs to start" in out, out
     wait_for(line, lambda counts: counts == {"done": 1, "failed": 3})
@@ -214,7 +223,9 @@ def test_controller_restarted_in_the_middle(slurm_cluster: SlurmCluster, slurm_l
     slurm_cluster.stop_controller()
     try:
         code, out = line.run("status", "s.yaml")
-        assert code == 0 and "SLURM does not answer" in out and "the last ones known, less than a minute" in out
+        assert (
+            code == 0 and "SLURM does not answer" in out and "the last ones known, less than a minute" in out
+        )
         assert "1 running" in out
         code, out = line.run("s.yaml")
         assert code == 0 and "0 of 1 runs to start, 1 running" in out
@@ -232,7 +243,9 @@ def test_two_nodes_train_one_run(slurm_cluster: SlurmCluster, slurm_line: Comman
         "{model_name_or_path: toy, data_source: toy, max_steps: 3, eval_steps: 3, n_train: 32, n_val: 8, n_test: 8, "
         "per_device_train_batch_size: 4, max_source_length: 16, max_target_length: 4, zero_stage: 1}"
     )
-    write(line, "1", base, "nodes: 2, gpus_per_node: 0, tasks_per_node: 1, cpus_per_task: 1, mem_gb: 4, time: 5")
+    write(
+        line, "1", base, "nodes: 2, gpus_per_node: 0, tasks_per_node: 1, cpus_per_task: 1, mem_gb: 4, time: 5"
+    )
     code, out = line.run("s.yaml")
     assert code == 0, out
     wait_for(line, lambda counts: "running" not in counts and "pending" not in counts, seconds=150)
@@ -292,5 +305,7 @@ def test_from_python(slurm_line: CommandLine) -> None:
     )
     root = str(SWEEP.parent.parent)
     environment = {**line.environment, "PYTHONPATH": f"{line.environment['PYTHONPATH']}:{root}"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=line.folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=line.folder, env=environment, capture_output=True, text=True
+    )
     assert done.stdout == "1 1 []\n2 {'COMPLETED'}\n", done.stderr

@@ -50,7 +50,9 @@ def test_sbatch_text(case: str) -> None:
 def test_set_up_that_fails_ends_the_job() -> None:
     for command, code, said in (("false # it's", 1, "set-up failed: false # it's"), ("export A=1", 0, "")):
         lines = sbatch._setup(Resources(setup=(command,)), "/code", {})
-        done = subprocess.run(["bash"], input="\n".join([*lines, "exit $((A - 1))"]), text=True, capture_output=True)
+        done = subprocess.run(
+            ["bash"], input="\n".join([*lines, "exit $((A - 1))"]), text=True, capture_output=True
+        )
         assert done.returncode == code and said in done.stderr
 
 
@@ -64,7 +66,9 @@ def test_set_up_that_fails_ends_the_job() -> None:
         ([3, 3, 3], 2, [2, 2, 2], True),
     ],
 )
-def test_a_cap_over_several_arrays(sizes: list[int], cap: int | None, parts: list[int | None], chained: bool) -> None:
+def test_a_cap_over_several_arrays(
+    sizes: list[int], cap: int | None, parts: list[int | None], chained: bool
+) -> None:
     assert sbatch.shares(sizes, cap) == (parts, chained)
 
 
@@ -91,7 +95,13 @@ def test_rendezvous_port_is_the_jobs_own() -> None:
 
 
 def test_a_job_submitted_from_a_job_does_not_know_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_CONF": "/c", "RANK": "3", "SBATCH_ACCOUNT": "lab"}
+    inside = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_NTASKS": "8",
+        "SLURM_CONF": "/c",
+        "RANK": "3",
+        "SBATCH_ACCOUNT": "lab",
+    }
     for name, value in inside.items():
         monkeypatch.setenv(name, value)
 

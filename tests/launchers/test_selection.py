@@ -11,12 +11,12 @@ import pytest
 
 from hyperformer.errors import HyperformerError
 from launchers import prefetch, snapshot
+from launchers.cluster_profile import ClusterProfile
 from launchers.ledger import Ledger
 from launchers.plan import Plan
 from launchers.resources import Resources
 from launchers.selection import select
 from launchers.submission import arrange
-from launchers.cluster_profile import ClusterProfile
 
 PlanOf = Callable[[str], Plan]
 SWEEP = "{variants: [hyperformer, adapters], tasks: [rte, cola], grid: {seed: [1, 2], learning_rate: [3e-4, 1e-3]}}"
@@ -35,7 +35,11 @@ def test_words_that_mean_runs(plan_of: PlanOf, words: list[str], number: int) ->
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("seed=7", "no run has seed=7; there are: 1, 2"), ("sed=7", "did you mean 'seed'"), ("x*", "no run is named")],
+    [
+        ("seed=7", "no run has seed=7; there are: 1, 2"),
+        ("sed=7", "did you mean 'seed'"),
+        ("x*", "no run is named"),
+    ],
 )
 def test_words_that_mean_none(plan_of: PlanOf, word: str, message: str) -> None:
     with pytest.raises(HyperformerError, match=message):
@@ -44,10 +48,14 @@ def test_words_that_mean_none(plan_of: PlanOf, word: str, message: str) -> None:
 
 def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:
     plan = plan_of(
-        SWEEP[:-1] + ", resources: {time: 10, variants: {adapters: {time: 20}}, runs: {'*seed2': {nodes: 2}, 'x': {}}}}"
+        SWEEP[:-1]
+        + ", resources: {time: 10, variants: {adapters: {time: 20}}, runs: {'*seed2': {nodes: 2}, 'x': {}}}}"
     )
     found = {run.name: run.resources for run in plan.runs}
-    assert {(r.time, r.nodes) for name, r in found.items() if name.startswith("adapters")} == {(20, 1), (20, 2)}
+    assert {(r.time, r.nodes) for name, r in found.items() if name.startswith("adapters")} == {
+        (20, 1),
+        (20, 2),
+    }
     assert {(r.time, r.nodes) for name, r in found.items() if name.startswith("hyper")} == {(10, 1), (10, 2)}
     assert any("no run has such a name" in note for note in plan.notes)
 
@@ -60,7 +68,9 @@ def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf) -> None:
     assert arrange(plan.runs, ClusterProfile("slurm"), None).arrays[0].resources == Resources()
 
 
-def test_what_a_sweep_needs_from_the_hub(plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_sweep_needs_from_the_hub(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_of("{variants: [hyperformer], tasks: [rte, cola], base: {model_name_or_path: org/t5}}")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     names = ["model org/t5 (weights)", "data set rte (hub)", "data set cola (hub)"]
@@ -69,7 +79,9 @@ def test_what_a_sweep_needs_from_the_hub(plan_of: PlanOf, tmp_path: Path, monkey
     assert prefetch.missing(plan.runs, tmp_path, {}) == names[1:]
     (tmp_path / prefetch.FILE).write_text(json.dumps({"verified": names}))
     assert prefetch.missing(plan.runs, tmp_path, {}) == []
-    toy = plan_of("{variants: [hyperformer], tasks: [toy-similarity], base: {model_name_or_path: toy, data_source: toy}}")
+    toy = plan_of(
+        "{variants: [hyperformer], tasks: [toy-similarity], base: {model_name_or_path: toy, data_source: toy}}"
+    )
     assert prefetch.from_hub(toy.runs) == [] and len(prefetch.needs(toy.runs)) == 2
 
 
