@@ -45,7 +45,7 @@ def take(code: Path, folder: Path, write: bool = True) -> Snapshot:
     names = _files(code) if commit else _package_files(code)
     digest = hashlib.sha256(f"{commit}\n".encode())
     for name in names:
-        digest.update(f"{name}\n".encode())
+        digest.update(f"{name}\n".encode(errors="surrogateescape"))
         digest.update(hashlib.sha256((code / name).read_bytes()).digest())
     target = folder / digest.hexdigest()[:12]
     found = Snapshot(target, commit.strip() if commit else None)

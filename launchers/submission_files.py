@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperformer.config import RunConfig, flatten, make_config
+from hyperformer.config import RunConfig, make_config
 from hyperformer.files import atomic_write
 
-_DEFAULTS = flatten(RunConfig())
+_SECTIONS = ("model", "adapter", "data", "training")
+_DEFAULT_PARTS = [vars(part) for part in (RunConfig(), *(getattr(RunConfig(), name) for name in _SECTIONS))]
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,17 @@ class Submission:
 
 
 def entry_settings(config: RunConfig) -> dict[str, Any]:
-    flat = flatten(config)
-    del flat["output_dir"]
-    return {key: value for key, value in flat.items() if value != _DEFAULTS[key]}
+    """The flat settings that differ from the defaults."""
+    found: dict[str, Any] = {}
+    for mine, default in zip(_parts(config), _DEFAULT_PARTS, strict=True):
+        for key, value in vars(mine).items():
+            if value != default[key] and key not in _SECTIONS and key != "output_dir":
+                found[key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _parts(config: RunConfig) -> list[Any]:
+    return [config, *(getattr(config, name) for name in _SECTIONS)]
 
 
 def write(folder: Path, submission: Submission) -> Path:

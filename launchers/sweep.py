@@ -233,8 +233,9 @@ def clusters(arguments: argparse.Namespace) -> int:
         print(f"\nwritten to {path}; look it over, then: sweep.py SWEEP --cluster {path.stem}")
         return DONE
     known = {"local": "this machine", "slurm": "SLURM, without a profile"}
-    for name, path in [*known.items(), *profiles().items()]:
-        print(f"{name:<16} {path}")
+    known |= {name: str(path) for name, path in profiles().items()}
+    for name, told in known.items():
+        print(f"{name:<16} {told}")
     return DONE
 
 

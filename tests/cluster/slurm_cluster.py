@@ -61,7 +61,8 @@ MaxArraySize={max_array_size}
 MaxJobCount=100000
 GresTypes=gpu
 {accounting}
-NodeName=node[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=16 RealMemory=64000 {gres} Feature=pretend
+NodeName=node[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] \\
+  CPUs=16 RealMemory=64000 {gres} Feature=pretend
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=node[1-2] MaxTime=30 MaxNodes=1 State=UP
 """

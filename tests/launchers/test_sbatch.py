@@ -145,3 +145,19 @@ def test_shipped_profiles_load() -> None:
     assert load_profile("local").is_local and not load_profile("slurm").is_local
     with pytest.raises(ConfigError, match="did you mean 'example'"):
         load_profile("exmple")
+
+
+def test_a_job_reads_the_very_config_that_was_planned(tmp_path: Path) -> None:
+    from hyperformer.config import RunConfig, replace
+    from launchers.submission_files import Entry, Submission, entry_settings, read, write
+
+    config = replace(
+        RunConfig(), tasks=["rte"], seed=3, learning_rate=1e-3, n_train=7, dropout=0.2, output_dir="x"
+    )
+    entry = Entry("abc", "n ä", "n-abc", 2, entry_settings(config))
+    path = write(
+        tmp_path, Submission(1, "j", "slurm", 1.0, "/code", [[entry]], shape={"sbatch": (("a", None),)})
+    )
+    (read_back,) = read(path).tasks[0]
+    assert replace(read_back.config(tmp_path), output_dir="x") == config
+    assert set(entry.settings) == {"tasks", "seed", "learning_rate", "n_train", "dropout"}
