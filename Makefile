@@ -1,11 +1,12 @@
 # make demo   a real sweep, from nothing to the table      make test    all tests
+# make slurm  a small real SLURM on this machine        make slurm-stop  and its end (Linux, root)
 # make lint   ruff and mypy                                 make toy-t5  the small T5 that ships with us, made anew
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint toy-t5 clean
+.PHONY: demo test slurm slurm-stop lint toy-t5 clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +25,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Needs root and the Debian packages slurm-wlm and munge; says so where they are missing.
+slurm:
+	$(PYTHON) tests/cluster/slurm_cluster.py start .cluster
+
+slurm-stop:
+	$(PYTHON) tests/cluster/slurm_cluster.py stop .cluster
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

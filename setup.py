@@ -18,12 +18,14 @@ setup(
     packages=[
         *find_packages(include=["hyperformer", "hyperformer.*", "launchers", "launchers.*"]),
         "launchers.sweeps",
+        "launchers.clusters",
     ],
-    # The sweeps are data: in the clone a folder of their own, installed beside the launchers.
-    package_dir={"launchers.sweeps": "sweeps"},
+    # Sweeps and profiles are data: in the clone folders of their own, installed beside the launchers.
+    package_dir={"launchers.sweeps": "sweeps", "launchers.clusters": "clusters"},
     package_data={
         "hyperformer": ["configs/*.json", "scripts/*.sh", "data/assets/**/*"],
         "launchers.sweeps": ["*.yaml"],
+        "launchers.clusters": ["*.yaml"],
     },
     # Versions that were tested together are in constraints.txt.
     install_requires=[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shlex
 import signal
+import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,8 @@ from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
 from launchers.ledger import Attempt
 from launchers.processes import describe, is_alive
-from launchers.resources import Resources
 
-_CODE = Path(__file__).resolve().parent.parent
+CODE = Path(__file__).resolve().parent.parent
 _A_YEAR_MIN = 365 * 24 * 60
 
 
@@ -65,7 +68,7 @@ def start_local(run_folder: Path, attempt: Attempt, gpu: str | None, threads: in
     executor = submitit.LocalExecutor(folder=attempt.folder)
     executor.update_parameters(timeout_min=_A_YEAR_MIN)
     environment = {
-        "PYTHONPATH": _python_path(),
+        "PYTHONPATH": python_path(),
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",  # runs share the cores: a waiting thread must not spin
     }
@@ -79,84 +82,150 @@ def start_local(run_folder: Path, attempt: Attempt, gpu: str | None, threads: in
 
 
 def submit_array(
-    folder: Path,
-    name: str,
-    starts: Sequence[tuple[Path, Attempt]],
-    resources: Resources,
-    parallel: int | None,
-) -> list[str]:
-    """Hand runs of one resource shape to SLURM as one job array, and note their job ids.
+    folder: Path, record: Path, tasks: int, parameters: dict[str, Any], python: str | None = None
+) -> str:
+    """Hand one job array to SLURM: its n-th task runs what stands n-th in `record`.
+
+    submitit would pickle a function a task; all tasks have the same one, so it
+    is pickled once and linked under each task's name.
 
     Args:
         folder: where submitit writes its files; every node must see it.
-        starts: (run folder, attempt) of each run.
-        parallel: runs at once at most; None: as many as the cluster has room for.
+        record: a file of :mod:`launchers.submission_files`.
+        parameters: of :func:`launchers.sbatch.parameters`.
+        python: how to start python on a node.
+
+    Returns:
+        The job id of the array.
 
     Raises:
         ClusterError: SLURM took none of them.
     """
     import submitit
+    from submitit.core.utils import DelayedSubmission
 
-    from launchers.job import run_in_folder
+    from launchers.job import run_submitted
 
+    folder.mkdir(parents=True, exist_ok=True)
+    pickled = folder / f".{record.stem}.{os.getpid()}.pkl"
     try:
-        executor = submitit.SlurmExecutor(folder=folder)
-        executor.update_parameters(
-            array_parallelism=parallel or len(starts), **slurm_parameters(name, resources)
-        )
-        jobs = executor.map_array(
-            run_in_folder, *zip(*((str(path), attempt.number) for path, attempt in starts), strict=True)
-        )
+        executor = submitit.SlurmExecutor(folder=folder, python=python)
+        executor.update_parameters(**parameters)
+        if tasks > 1:
+            executor.parameters["map_count"] = tasks
+        what = DelayedSubmission(run_submitted, str(record))
+        what.set_timeout(parameters["time"], 0)
+        what.dump(pickled)
+        with outside_of_any_job():
+            job = executor._submit_command(executor._submitit_command_str)
     except (RuntimeError, OSError) as error:  # submitit's own errors are RuntimeErrors
-        raise ClusterError(f"SLURM did not take the jobs: {error}") from error
-    for job, (_, attempt) in zip(jobs, starts, strict=True):
-        attempt.link_logs(job.paths.stdout, job.paths.stderr)
-        write_json(attempt.job, {"cluster": "slurm", "job_id": job.job_id, "submitted": time.time()})
-    return [job.job_id for job in jobs]
+        pickled.unlink(missing_ok=True)
+        raise ClusterError(f"SLURM did not take the jobs: {slurm_words(str(error))}") from error
+    names = [f"{job.job_id}_{index}" for index in range(tasks)] if tasks > 1 else [str(job.job_id)]
+    for name in names:
+        target = folder / f"{name}_submitted.pkl"
+        with suppress(FileExistsError):
+            try:
+                os.link(pickled, target)
+            except PermissionError:  # a file system without hard links
+                target.symlink_to(pickled.name)
+    if not (folder / f"{names[0]}_submitted.pkl").is_symlink():
+        pickled.unlink()
+    return str(job.job_id)
 
 
-def slurm_parameters(name: str, resources: Resources) -> dict[str, Any]:
-    """What submitit's SLURM executor is told."""
-    setup = [f"export PYTHONPATH={shlex.quote(_python_path())}"]
-    # A rank that dies takes the others with it, instead of leaving them to wait for it.
-    srun = ["--kill-on-bad-exit=1"]
-    if resources.cpus_per_task:
-        setup.append(f"export OMP_NUM_THREADS={resources.cpus_per_task}")
-        # Since SLURM 22.05 a step does not take this over from the job.
-        srun.append(f"--cpus-per-task={resources.cpus_per_task}")
-    values = {
-        "job_name": f"hyperformer-{name}",
-        "time": resources.time,
-        "nodes": 1,
-        "ntasks_per_node": resources.ranks,
-        "gpus_per_node": resources.gpus_per_node or None,
-        "cpus_per_task": resources.cpus_per_task,
-        "mem": None if resources.mem_gb is None else f"{int(resources.mem_gb * 1024)}MB",
-        "partition": resources.partition,
-        "setup": setup,
-        "srun_args": srun,
-    }
-    return {key: value for key, value in values.items() if value is not None}
+def sbatch_text(folder: Path, tasks: int, parameters: dict[str, Any], python: str | None = None) -> str:
+    """The file that :func:`submit_array` gives to sbatch."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    command = (
+        f"{python or shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    )
+    return str(
+        _make_sbatch_string(
+            command=command, folder=folder, map_count=tasks if tasks > 1 else None, **parameters
+        )
+    )
 
 
-def join_ranks() -> tuple[int, str]:
-    """Inside a job: make several ranks known to torch.distributed; returns (this rank, job id)."""
+@dataclass(frozen=True)
+class Place:
+    """Where a job runs: this process among its ranks, and where its logs go."""
+
+    rank: int
+    job_id: str
+    logs: tuple[Path, Path] | None
+
+
+def join_ranks() -> Place:
+    """Inside a job: make several ranks known to torch.distributed, by SLURM's variables alone."""
     from submitit import JobEnvironment
-    from submitit.helpers import TorchDistributedEnvironment
 
-    ranks = TorchDistributedEnvironment()
-    if ranks.world_size > 1:
-        # SLURM's own CUDA_VISIBLE_DEVICES stays: the local rank is an index into it.
-        ranks.export(set_cuda_visible_devices=False, overwrite=True)
-    return int(ranks.rank), str(JobEnvironment().job_id)
+    environment = JobEnvironment()
+    rank, size = int(environment.global_rank), int(environment.num_tasks)
+    if size > 1:
+        local = int(environment.local_rank)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if visible != [""] and len(visible) == 1:
+            local = 0  # the site gives each task its own GPU (--gpus-per-task): it is the first it sees
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(local),
+            "WORLD_SIZE": str(size),
+            "LOCAL_WORLD_SIZE": str(max(1, size // int(environment.num_nodes))),
+            "MASTER_ADDR": environment.hostnames[0],
+            "MASTER_PORT": str(rendezvous_port(os.environ)),
+        }
+    paths = environment.paths if environment.cluster == "slurm" else None
+    return Place(rank, str(environment.job_id), (paths.stdout, paths.stderr) if paths else None)
 
 
-def _python_path() -> str:
-    """PYTHONPATH with which a job finds this very copy of the code, from whatever folder it starts."""
+def rendezvous_port(environment: Mapping[str, str]) -> int:
+    """A port of the job's own, the same on every rank, another one when SLURM starts the job again.
+
+    Below 32768, where the kernel does not give ports to whoever asks for any.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+    text = ".".join(environment.get(name, "0") for name in names)
+    return 12_000 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % 20_000
+
+
+def python_path(code: Path = CODE) -> str:
+    """PYTHONPATH with which a job finds this copy of the code, from whatever folder it starts."""
     before = os.environ.get("PYTHONPATH", "")
-    if str(_CODE) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+    others = [entry for entry in before.split(os.pathsep) if entry and Path(entry).resolve() != CODE]
+    if code == CODE and str(CODE) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         return before  # installed: python finds it by itself
-    return os.pathsep.join([str(_CODE), *([before] if before else [])])
+    return os.pathsep.join([str(code), *others])
+
+
+# What a job's environment tells of that job; a job submitted from inside it must not take it over.
+_OF_A_JOB = re.compile(
+    r"(SLURM|SLURMD|SLURM_STEP|SRUN|SUBMITIT|PMI|PMIX)_.*"
+    r"|RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT|CUDA_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL"
+)
+_OF_THE_SITE = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_JWT")
+
+
+@contextmanager
+def outside_of_any_job() -> Iterator[None]:
+    """As if this process ran in no job."""
+    inside = "SLURM_JOB_ID" in os.environ
+    taken = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if inside and _OF_A_JOB.fullmatch(name) and name not in _OF_THE_SITE
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+def slurm_words(text: str) -> str:
+    """SLURM's own words of submitit's error, if they are there."""
+    said = [line for line in text.splitlines() if line.startswith(("sbatch: error:", "sbatch: fatal:"))]
+    return "; ".join(line.split(": ", 2)[2] for line in said) or text
 
 
 @contextmanager

@@ -39,6 +39,13 @@ def print_next(arguments: argparse.Namespace, command: str, *more: str) -> None:
     print(f"next: {shlex.join(words)}")
 
 
+def agreed(arguments: argparse.Namespace, question: str) -> bool:
+    """Whether the user says yes; -y does, and so does whoever has no terminal to be asked on."""
+    if arguments.yes or not sys.stdin.isatty():
+        return True
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
 def _short(path: Path) -> Path:
     """Relative to the working directory if it lies below it."""
     here = Path.cwd()

@@ -3,11 +3,14 @@
 ::
 
     runs/<sweep>/
-      sweep.yaml  plan.json  report/  submitit/ (what submitit writes for job arrays)
+      sweep.yaml  plan.json  report/
+      submissions/<n>.json                       what SLURM was given: runs, attempts, job id
+      submitit/                                  what submitit writes for job arrays
+      code/<hash>/                               the code that those jobs run
       <run-name>-<signature>/
         config.json  state.json  result.json ...   (hyperformer.run_folder)
         cancelled.json                             if the user cancelled the run
-        attempts/<n>/job.json                      written at submit: cluster, job id
+        attempts/<n>/job.json                      written at the start of a local run
         attempts/<n>/started.json                  written by the job: where it runs
         attempts/<n>/outcome.json                  written by the job: how it ended
         attempts/<n>/stdout.log  stderr.log
@@ -15,9 +18,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +31,9 @@ from hyperformer.config import replace
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.files import atomic_write, read_json, write_json
 from hyperformer.run_folder import RunFolder
+from launchers import submission_files
 from launchers.plan import Plan, Run
+from launchers.submission_files import Entry, Submission
 
 SCHEMA = 1
 
@@ -105,10 +112,14 @@ class Ledger:
         self.report = self.path / "report"
         self.submitit = self.path / "submitit"
         self._folders: dict[str, Path] = {}
-        if self.path.is_dir():
-            for entry in os.scandir(self.path):
-                if entry.is_dir():
-                    self._folders[entry.name.rpartition("-")[2]] = Path(entry.path)
+        self._submissions: list[Submission] | None = None
+        self._find_folders()
+
+    def _find_folders(self) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for name in os.listdir(self.path):
+                if "-" in name:
+                    self._folders[name.rpartition("-")[2]] = self.path / name
 
     def folder(self, run: Run) -> Path:
         """The run's folder. Found by its signature: its name may have changed with the sweep file."""
@@ -152,25 +163,60 @@ class Ledger:
                 "tasks": list(run.config.data.tasks),
                 "differs": dict(run.differs),
             }
-        write_json(
-            self.path / "plan.json",
-            {"schema": SCHEMA, "name": self.plan.name, "source": str(self.plan.source), "runs": known},
+        head = {"schema": SCHEMA, "name": self.plan.name, "source": str(self.plan.source)}
+        lines = ",\n".join(
+            f"  {json.dumps(mark)}: {json.dumps(entry, ensure_ascii=False)}" for mark, entry in known.items()
         )
+        with atomic_write(self.path / "plan.json") as stream:  # a line a run
+            stream.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "runs": {{\n{lines}\n}}}}\n')
 
     def known_runs(self) -> dict[str, dict[str, Any]]:
         """Every run that was ever planned here, by signature."""
         record = read_record(self.path / "plan.json")
         return dict(record.get("runs", {})) if record else {}
 
+    def submissions(self) -> list[Submission]:
+        """What was handed to SLURM so far, oldest first."""
+        if self._submissions is None:
+            try:
+                self._submissions = submission_files.read_all(self.path)
+            except (OSError, ValueError) as error:
+                raise LedgerError(f"{error}; move it away and ask again") from error
+        return self._submissions
+
+    def refresh(self) -> None:
+        """Read anew what others may have written."""
+        self._submissions = None
+        self._find_folders()
+
+    def newest_jobs(self) -> dict[str, tuple[Submission, int, Entry]]:
+        """By signature: the last submission of a run, the task that it is in, and its entry."""
+        return {
+            entry.signature: (submission, index, entry)
+            for submission in self.submissions()
+            for index, task in enumerate(submission.tasks)
+            for entry in task
+        }
+
+    def record_submission(self, submission: Submission) -> Path:
+        path = submission_files.write(self.path, submission)
+        self._submissions = None
+        return path
+
     def new_attempt(self, run: Run) -> Attempt:
         """Make ready to start the run: its folder with its config, and the folder of the next attempt."""
         folder = self.folder(run)
         RunFolder(folder).claim(replace(run.config, output_dir=str(folder)))
-        last = last_attempt(folder)
-        attempt = Attempt(folder / "attempts" / str(last.number + 1 if last else 1))
+        attempt = Attempt(folder / "attempts" / str(self.next_number(run)))
         attempt.folder.mkdir(parents=True)
         self._folders[run.signature] = folder
         return attempt
+
+    def next_number(self, run: Run) -> int:
+        """The number of the run's next attempt."""
+        last = last_attempt(self.folder(run))
+        job = self.newest_jobs().get(run.signature) if self._submissions or last is None else None
+        return max(last.number if last else 0, job[2].attempt if job else 0) + 1
 
     def forget_cancelled(self, runs: Iterable[Run]) -> None:
         """The user wants these runs again."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import getpass
 import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
 from launchers.processes import is_alive, this_process
+
+_TICK_S = 0.2
 
 
 class LockError(HyperformerError):
@@ -19,22 +23,31 @@ class LockError(HyperformerError):
 
 
 @contextmanager
-def sweep_lock(folder: Path) -> Iterator[None]:
+def sweep_lock(folder: Path, wait_s: float = 0.0, brief: bool = False) -> Iterator[None]:
     """Hold the sweep's lock: a file that only one can create.
 
     A lock whose process is gone (same machine) is taken over. One from another
     machine cannot be judged, so the error names the file to remove.
+
+    Args:
+        wait_s: how long to wait for another who says that it will be brief.
+        brief: whether this holder will: it hands jobs to SLURM and goes.
 
     Raises:
         LockError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    mine = json.dumps({**this_process(), "since": time.time()})
-    if not _create(path, mine):
-        _remove_stale(path)
-        if not _create(path, mine):
-            raise _held(path)
+    mine = json.dumps({**this_process(), "user": _user(), "since": time.time(), "brief": brief})
+    end = time.monotonic() + wait_s
+    while not _create(path, mine):
+        try:
+            _remove_stale(path)
+        except LockError:
+            record = _parse(_read(path))
+            if time.monotonic() > end or (record is not None and not record.get("brief")):
+                raise
+            time.sleep(_TICK_S)
     try:
         yield
     finally:
@@ -54,8 +67,13 @@ def _create(path: Path, text: str) -> bool:
     beside.write_text(text, encoding="utf-8")
     try:
         os.link(beside, path)
-    except FileExistsError:
-        return False
+    except OSError as error:
+        # Over NFS the server's answer may get lost, and the second try finds our own link there.
+        # How many names the file has tells the truth.
+        if beside.stat().st_nlink != 2:
+            if isinstance(error, FileExistsError):
+                return False
+            raise
     finally:
         beside.unlink()
     return True
@@ -69,17 +87,22 @@ def _remove_stale(path: Path) -> None:
     record = _parse(text)
     if record is None or is_alive(record) is not False:
         raise _held(path)
-    taken = path.with_name(f".lock.stale.{os.getpid()}")
+    # Only processes of this machine come here, so a lock of this machine's kernel keeps them apart.
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
-        path.rename(taken)
-    except FileNotFoundError:
-        return
-    if _read(taken) != text:
-        # Another one was quicker, and this is its living lock: put it back.
-        os.link(taken, path)
-        taken.unlink()
-        raise _held(path)
-    taken.unlink()
+        with suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _read(path) == text:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _held(path: Path) -> LockError:
@@ -89,7 +112,7 @@ def _held(path: Path) -> LockError:
     since = time.strftime("%H:%M:%S", time.localtime(record.get("since", 0)))
     return LockError(
         f"this sweep is being submitted by process {record.get('pid')} on {record.get('host')} "
-        f"since {since}; if that process is gone, remove {path}"
+        f"({record.get('user', 'somebody')}) since {since}; if that process is gone, remove {path}"
     )
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launchers.ledger import last_attempt
+from launchers import sbatch
+from launchers.ledger import Attempt, Ledger, last_attempt
+from launchers.plan import Run
 
 _TICK_S = 0.5
 _CHUNK = 1 << 16
@@ -32,21 +34,49 @@ class _Log:
         return data
 
 
-def show(folders: Sequence[tuple[str, Path]], follow: bool, going: Callable[[], bool]) -> bool:
-    """Write the logs of the runs' newest attempts to standard output.
+def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[tuple[str, list[Path]]]:
+    """The logs of each run's newest attempt: (title, files).
 
     Args:
-        folders: (run name, run folder).
+        rank: which rank's; None: those of all ranks.
+    """
+    newest = ledger.newest_jobs()
+    found = []
+    for run in runs:
+        attempt = last_attempt(ledger.folder(run))
+        submitted = newest.get(run.signature)
+        if submitted and (attempt is None or submitted[2].attempt >= attempt.number):
+            submission, index, entry = submitted
+            title = f"{run.name} (attempt {entry.attempt})"
+            job_id = submission.task_id(index)
+            if len(submission.tasks[index]) == 1 and job_id:
+                # SLURM's files: they are there even if the job died before it could make its folder.
+                ranks = range(submission.ranks) if rank is None else [rank]
+                for one in ranks:
+                    told = f"{title}{f' rank {one}' if submission.ranks > 1 else ''}"
+                    found.append((told, list(sbatch.log_paths(ledger.submitit, job_id, one))))
+                continue
+            attempt = Attempt(ledger.folder(run) / "attempts" / str(entry.attempt))
+        if attempt is not None:
+            found.append((f"{run.name} (attempt {attempt.number})", list(attempt.logs)))
+    return found
+
+
+def show(found: Sequence[tuple[str, list[Path]]], follow: bool, going: Callable[[], bool]) -> bool:
+    """Write logs to standard output.
+
+    Args:
+        found: of :func:`find`.
         follow: go on until `going` says that no run is going any more.
 
     Returns:
         Whether there was any log.
     """
-    logs = []
-    for name, folder in folders:
-        attempt = last_attempt(folder)
-        if attempt is not None:
-            logs += [_Log(f"{name} (attempt {attempt.number}) {path.name}", path) for path in attempt.logs]
+    logs = [
+        _Log(f"{title} {'stderr.log' if place else 'stdout.log'}", path)
+        for title, paths in found
+        for place, path in enumerate(paths)
+    ]
     shown: _Log | None = None
     while True:
         more = follow and going()  # asked before reading: what is written after it is read in the next round

@@ -8,6 +8,7 @@ defaults, so combinations that differ in nothing else are one run.
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from launchers.expand import ADAPTER_SETTINGS, Candidate, Values, candidates
 from launchers.located import Located
 from launchers.naming import run_name, value_text
 from launchers.resources import Resources
-from launchers.sweep_file import SweepFile, find_sweep, read_sweep
+from launchers.sweep_file import RunResources, SweepFile, find_sweep, read_sweep
 
 _PATHS = ("data_dir", "task_file", "model_name_or_path", "tokenizer_name", "deepspeed_config")
 _DEFAULTS = flatten(RunConfig())
@@ -77,13 +78,16 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def load_plan(name: str) -> Plan:
+def load_plan(name: str, resources: Resources | None = None) -> Plan:
     """The plan of the sweep file `name` (path, or name of a shipped one).
+
+    Args:
+        resources: the cluster's defaults, under those of the file.
 
     Raises:
         ConfigError: with file, line and key.
     """
-    return make_plan(read_sweep(find_sweep(name)))
+    return make_plan(read_sweep(find_sweep(name), resources))
 
 
 def make_plan(file: SweepFile) -> Plan:
@@ -114,11 +118,17 @@ def make_plan(file: SweepFile) -> Plan:
         for index, rule in enumerate(file.exclude)
         if not hits[index]
     ]
+    runs = tuple(_named(kept, file.resources))
+    notes += [
+        f"{node.where}: no run has such a name"
+        for pattern, node in file.resources.runs
+        if not any(fnmatch.fnmatchcase(run.name, pattern) for run in runs)
+    ]
     return Plan(
         name=file.name,
         source=file.source,
         text=file.text,
-        runs=tuple(_named(kept, file.resources)),
+        runs=runs,
         max_parallel=file.max_parallel,
         merged=total - excluded - len(kept),
         excluded=excluded,
@@ -143,7 +153,8 @@ def _value(key: str, values: Values) -> Any:
 
 
 def _config(candidate: Candidate, file: SweepFile) -> RunConfig:
-    values = {key: value for key, value in candidate.values.items() if key not in _unused(candidate.values)}
+    unused = _unused(candidate.values)
+    values = {key: value for key, value in candidate.values.items() if key not in unused}
     values.pop("output_dir", None)
     for key in _PATHS:
         value = values.get(key)
@@ -200,7 +211,7 @@ def _unused(values: Values) -> frozenset[str]:
     return frozenset(unused)
 
 
-def _named(kept: dict[str, tuple[Candidate, RunConfig]], resources: dict[str, Resources]) -> Iterator[Run]:
+def _named(kept: dict[str, tuple[Candidate, RunConfig]], resources: RunResources) -> Iterator[Run]:
     """Runs with names made of what differs within their variant."""
     varying: dict[str, list[str]] = {}
     seen: dict[tuple[str, str], set[str]] = {}
@@ -221,4 +232,4 @@ def _named(kept: dict[str, tuple[Candidate, RunConfig]], resources: dict[str, Re
         if name in used:
             name = f"{name}-{mark}"
         used.add(name)
-        yield Run(name, mark, config, differs, resources[candidate.variant.name])
+        yield Run(name, mark, config, differs, resources.of(candidate.variant.name, name))

@@ -14,15 +14,27 @@ class PreflightError(HyperformerError):
     """The sweep cannot work as it is."""
 
 
-def check(runs: Iterable[Run], runs_dir: Path) -> None:
+def check(runs: Iterable[Run], runs_dir: Path, more: Iterable[str] = ()) -> None:
     """Look for what would make runs fail.
+
+    Args:
+        more: what others found.
 
     Raises:
         PreflightError: with every finding.
     """
-    findings = list(dict.fromkeys([*_folder(runs_dir), *(text for run in runs for text in _data(run))]))
+    runs = list(runs)
+    findings = list(
+        dict.fromkeys([*_folder(runs_dir), *(text for run in runs for text in _data(run)), *more])
+    )
     if findings:
         raise PreflightError("nothing was started:\n" + "\n".join(f"- {text}" for text in findings))
+
+
+def check_folder(runs_dir: Path) -> None:
+    """See that runs can be written there, before anything is. Raises PreflightError."""
+    for text in _folder(runs_dir):
+        raise PreflightError(f"nothing was started:\n- {text}")
 
 
 def _folder(runs_dir: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table as ScreenTable
+from rich.text import Text
 
 from hyperformer.files import atomic_write
 from launchers.report import AVERAGE, Cell, Column, Parameters, Row, RunResult, Table, make_table, splits
@@ -79,7 +79,7 @@ def markdown(name: str, tables: Sequence[Table]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def screen_tables(table: Table) -> Iterator[ScreenTable]:
+def screen_tables(table: Table) -> Iterator[Text]:
     """The table for the screen, in as many pieces as its columns need to fit."""
     label_width = min(40, max(len("variant"), *(len(row.label) for row in table.rows)))
     columns: list[tuple[str, list[str]]] = [
@@ -102,7 +102,7 @@ def screen_tables(table: Table) -> Iterator[ScreenTable]:
     yield _piece(table, piece)
 
 
-def _piece(table: Table, columns: Sequence[tuple[str, list[str]]]) -> ScreenTable:
+def _piece(table: Table, columns: Sequence[tuple[str, list[str]]]) -> Text:
     titles = [title for title, _ in columns]
     rows = [[row.label, *(values[index] for _, values in columns)] for index, row in enumerate(table.rows)]
     return screen_table(["variant", *titles], rows, right=titles)

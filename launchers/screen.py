@@ -7,10 +7,8 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from hyperformer.config import RunConfig, flatten
@@ -53,48 +51,86 @@ def summary(statuses: Sequence[RunStatus]) -> Text:
 
 def screen_table(
     titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()
-) -> Table:
-    """A table that shortens its first column if it has to; columns in `right` hold numbers."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, title in enumerate(titles):
-        table.add_column(
-            title,
-            justify="right" if title in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=max(len(title), *(len(row[index]) for row in rows)) if index and rows else None,
-        )
+) -> Text:
+    """A table that shortens its first column if it has to; columns in `right` hold numbers.
+
+    Aligned here and not by rich's own table, which takes a second for a thousand rows.
+    """
+    widths = [max([len(title), *(len(row[index]) for row in rows)]) for index, title in enumerate(titles)]
+    widths[0] = min(widths[0], max(20, WIDTH - sum(width + 2 for width in widths[1:])))
+    pads = [str.rjust if title in right else str.ljust for title in titles]
+    lines = [
+        "  ".join(pad(title, width) for title, pad, width in zip(titles, pads, widths, strict=True)).rstrip()
+    ]
+    styles: list[tuple[int, int, str]] = []
+    lines.append("─" * (sum(widths) + 2 * len(widths) - 2))
+    at = sum(len(line) + 1 for line in lines)
     for row in rows:
-        table.add_row(*row)
-    return table
+        cells, begin = [], at
+        for cell, pad, width in zip(row, pads, widths, strict=True):
+            cells.append(pad(shortened(str(cell), width), width))
+            if isinstance(cell, Text) and cell.style:
+                styles.append((begin, begin + len(cells[-1]), str(cell.style)))
+            begin += width + 2
+        lines.append("  ".join(cells).rstrip())
+        at += len(lines[-1]) + 1
+    text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+    for start, end, style in styles:
+        text.stylize(style, start, end)
+    return text
 
 
-def status_table(statuses: Sequence[RunStatus]) -> Table:
+def status_table(statuses: Sequence[RunStatus]) -> Text:
+    """A row a run. A column that is empty for all is left out: names need the room."""
+    titles = ["run", "state", "job", "step", "loss", "best", "time", "left", "node"]
     rows: list[list[str | Text]] = [
         [
             status.name,
-            Text(status.state, style=_COLOURS[status.state]),
+            Text(status.word, style=_COLOURS[status.state]),
             "" if status.job_id is None else status.job_id + _attempts(status.attempt),
             f"{status.step}/{status.max_steps}" if status.step is not None else "",
             _number(status.loss, 3),
             _number(status.best_metric, 1),
+            duration(status.elapsed),
             duration(status.seconds_left),
             (status.host or "")[:12],
         ]
         for status in statuses
     ]
-    titles = ["run", "state", "job", "step", "loss", "best", "left", "host"]
-    return screen_table(titles, rows, right=("job", "step", "loss", "best", "left"))
+    kept = [index for index in range(len(titles)) if index < 3 or any(row[index] for row in rows)]
+    return screen_table(
+        [titles[index] for index in kept],
+        [[row[index] for index in kept] for row in rows],
+        right=("job", "step", "loss", "best", "time", "left"),
+    )
+
+
+def shortened(text: str, room: int) -> str:
+    """A name cut in its middle: runs differ at the end.
+
+    >>> shortened("hyperformer-seed12", 12)
+    'hype…-seed12'
+    """
+    if len(text) <= room:
+        return text
+    return f"{text[: room // 3]}…{text[len(text) - (room - room // 3 - 1) :]}"
 
 
 def details(statuses: Sequence[RunStatus]) -> list[Text]:
-    """A line for each run that has something to tell, failures first."""
+    """A line for each run that has something to tell, failures first; those that wait in a line a reason."""
     told = [status for status in statuses if status.detail]
     lines = []
+    waiting: dict[str, list[RunStatus]] = {}
     for status in sorted(told, key=lambda status: status.state not in BAD):
+        if status.state == "pending":
+            waiting.setdefault(status.detail, []).append(status)
+            continue
         line = Text(f"{status.name}: ", style=_COLOURS[status.state])
         line.append(" ".join(status.detail.split())[:400], style="not bold default")
         lines.append(line)
+    for reason, members in waiting.items():
+        who = members[0].name if len(members) == 1 else f"{len(members)} runs"
+        lines.append(Text(f"{who} wait{'s' if len(members) == 1 else ''}: ", style="blue").append(reason))
     return lines
 
 
@@ -176,15 +212,25 @@ class Progress:
         return ", ".join(parts)
 
 
+def print_table(out: Console, table: Text) -> None:
+    """Without wrapping: lines are as wide as they should be."""
+    if out.is_terminal:
+        out.print(table)
+    else:
+        print(table.plain, file=out.file)
+
+
 def print_statuses(out: Console, title: str, statuses: Sequence[RunStatus]) -> None:
-    out.print(status_table(statuses))
+    print_table(out, status_table(statuses))
     for line in details(statuses):
         out.print(line)
-    out.print(Text(f"{title}: ").append_text(summary(statuses)))
+    spent = sum(status.elapsed or 0.0 for status in statuses)
+    text = Text(f"{title}: ").append_text(summary(statuses))
+    out.print(text.append(f"; {duration(spent)} of run time" if spent else ""))
 
 
-def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
-    """The runs, below the settings that all of them share and that are not the defaults."""
+def print_shared(out: Console, plan: Plan) -> None:
+    """The settings that all runs share and that are not the defaults, in a line."""
     flats = [flatten(run.config) for run in plan.runs]
     defaults = flatten(RunConfig())
     shared = {
@@ -193,12 +239,17 @@ def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
     }  # fmt: skip
     if shared:
         out.print("all runs: " + "  ".join(f"{key}={value_text(value)}" for key, value in shared.items()))
+
+
+def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
+    """The runs, below the settings that all of them share and that are not the defaults."""
+    print_shared(out, plan)
     rows: list[list[str | Text]] = []
     for run, status in zip(plan.runs, statuses, strict=True):
         tasks = run.config.data.tasks
         told = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
         rows.append([run.name, Text(status.state, style=_COLOURS[status.state]), told, run.signature])
-    out.print(screen_table(["run", "state", "tasks", "signature"], rows))
+    print_table(out, screen_table(["run", "state", "tasks", "signature"], rows))
     more = [f"{plan.merged} equal to another and merged"] if plan.merged else []
     more += [f"{plan.excluded} excluded"] if plan.excluded else []
     out.print(summary(statuses).append("".join(f"; {text}" for text in more)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from launchers.cluster import ClusterError
 
@@ -16,11 +18,22 @@ _TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job in SLURM's words: state such as RUNNING, reason why it waits, node."""
+    """A job in SLURM's words.
+
+    Attributes:
+        state: such as RUNNING.
+        reason: why it waits, or why it ended so.
+        name: the job's name; tells our job from another that was given the same id.
+        start: when it started, or is expected to; '' if SLURM does not say.
+        elapsed: seconds that it has run.
+    """
 
     state: str
     reason: str = ""
     node: str = ""
+    name: str = ""
+    start: str = ""
+    elapsed: float | None = None
 
 
 def here() -> bool:
@@ -31,21 +44,81 @@ def here() -> bool:
 def query(job_ids: Iterable[str]) -> dict[str, SlurmJob]:
     """State by job id; jobs that SLURM knows nothing of are left out.
 
+    One squeue, and one sacct for jobs that squeue has forgotten or calls
+    FAILED (the reason may stand in a step's row), however many jobs.
+
     Raises:
         ClusterError: SLURM does not answer.
     """
     wanted = set(job_ids)
     if not wanted:
         return {}
-    found = {}
-    for fields in _squeue(_arrays(wanted)):
-        if fields[0] in wanted:
-            found[fields[0]] = SlurmJob(*fields[1:4])
+    found = _collect(_squeue(_arrays(wanted)), wanted)
     gone = wanted - set(found)
-    for fields in _sacct(_arrays(gone)) if gone else []:
-        if fields[0] in gone:
-            found[fields[0]] = SlurmJob(fields[1].split(" ")[0], node=fields[2])
+    unclear = gone | {job_id for job_id, job in found.items() if job.state == "FAILED"}
+    if unclear:
+        told = _collect(_sacct(_arrays(unclear)), unclear)
+        for job_id, job in told.items():
+            if job_id not in found and job.state in PENDING | RUNNING:
+                # The queue does not have it. Either it has just ended, or slurmctld lost it.
+                found[job_id] = replace(job, state="UNKNOWN", reason=f"accounting still says {job.state}")
+            elif job_id not in found or job.state == "OUT_OF_MEMORY":
+                found[job_id] = job
     return found
+
+
+def _collect(rows: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
+    """Rows by the ids that they stand for; of several rows of a job the last holds."""
+    found: dict[str, SlurmJob] = {}
+    cut: list[tuple[JobIds, SlurmJob]] = []
+    for text, job in rows:
+        ids = read_ids(text)
+        for job_id in ids.expand():
+            if job_id in wanted:
+                found[job_id] = job
+        if ids.cut:
+            cut.append((ids, job))
+    for ids, job in cut:  # '23_[5-9,12,...': what is left of the array and told nowhere else
+        for job_id in wanted - set(found):
+            base, _, index = job_id.partition("_")
+            if base == ids.base and index.isdigit() and int(index) > ids.last:
+                found[job_id] = job
+    return found
+
+
+@dataclass(frozen=True)
+class JobIds:
+    """What squeue and sacct write for one or many tasks of an array: ``23``, ``23_4``, ``23_[0-9:3,12%2]``."""
+
+    base: str
+    ranges: tuple[range, ...] | None = None
+    cut: bool = False
+
+    @property
+    def last(self) -> int:
+        return max((part[-1] for part in self.ranges or () if part), default=-1)
+
+    def expand(self) -> Iterator[str]:
+        if self.ranges is None:
+            yield self.base
+        for part in self.ranges or ():
+            for index in part:
+                yield f"{self.base}_{index}"
+
+
+def read_ids(text: str) -> JobIds:
+    """Parse a job id as SLURM writes it, compressed or cut short."""
+    base, _, rest = text.partition("_")
+    if not rest:
+        return JobIds(base)
+    cut = "..." in rest or (rest.startswith("[") and not rest.endswith("]"))
+    ranges = []
+    for part in rest.strip("[]").partition("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", part)
+        if match:
+            first, last, step = match.groups()
+            ranges.append(range(int(first), int(last or first) + 1, int(step or 1)))
+    return JobIds(base, tuple(ranges), cut)
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -62,30 +135,70 @@ def _arrays(job_ids: Iterable[str]) -> str:
     return ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
 
 
-def _squeue(ids: str) -> list[list[str]]:
-    done = _call(["squeue", "--noheader", "--array", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N"])
+def _squeue(ids: str) -> Iterator[tuple[str, SlurmJob]]:
+    done = _call(["squeue", "--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M"])
     if done.returncode:
         if "Invalid job id" in done.stderr:
-            return []  # it has forgotten all of them
-        raise ClusterError(f"SLURM does not answer: {done.stderr.strip() or 'squeue failed'}")
-    return _rows(done.stdout, 4)
+            return  # it has forgotten all of them
+        raise ClusterError(f"SLURM does not answer: {_first_line(done.stderr) or 'squeue failed'}")
+    for job_id, state, reason, node, name, start, elapsed in _rows(done.stdout, 7):
+        start = "" if start in ("N/A", "Unknown", "None") else start
+        yield job_id, SlurmJob(state, reason, node, name, start, seconds(elapsed))
 
 
-def _sacct(ids: str) -> list[list[str]]:
-    done = _call(["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={ids}",
-                  "--format=JobID,State,NodeList"])  # fmt: skip
+def _sacct(ids: str) -> Iterator[tuple[str, SlurmJob]]:
+    done = _call(["sacct", "--noheader", "--parsable2", f"--jobs={ids}",
+                  "--format=JobID,State,NodeList,JobName,Start,Elapsed"])  # fmt: skip
     # Without accounting sacct fails; then what squeue has forgotten stays unknown.
-    return [] if done.returncode else _rows(done.stdout, 3)
+    jobs: dict[str, SlurmJob] = {}
+    for row, state, node, name, start, elapsed in [] if done.returncode else _rows(done.stdout, 6):
+        state = state.split(" ")[0]
+        job_id, _, step = row.partition(".")
+        if not step:
+            jobs.pop(job_id, None)  # a requeued job has several rows: the last is the newest
+            jobs[job_id] = SlurmJob(
+                state, "", "" if node == "None assigned" else node, name, start, seconds(elapsed)
+            )
+        elif state == "OUT_OF_MEMORY" and job_id in jobs and jobs[job_id].state == "FAILED":
+            jobs[job_id] = replace(jobs[job_id], state=state)
+    yield from jobs.items()
 
 
-def _rows(text: str, width: int) -> list[list[str]]:
-    rows = [line.strip().split("|") for line in text.splitlines()]
-    return [row for row in rows if len(row) >= width]
+def seconds(text: str) -> float | None:
+    """Seconds of SLURM's '2-03:04:05', '3:04:05' or '4:05'; None where it says no time.
+
+    >>> seconds("1-00:00:10")
+    86410.0
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?", text)
+    if not match:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return float(days * 86_400 + hours * 3_600 + minutes * 60 + rest)
+
+
+def _rows(text: str, width: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        row = line.strip().split("|")
+        if len(row) == width:
+            yield row
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def call(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of SLURM's commands. Raises ClusterError if it is not here, or takes too long."""
+    return _call(list(command))
 
 
 def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+            env={**os.environ, "SLURM_BITSTR_LEN": "0"},  # array ids whole, however long
+        )  # fmt: skip
     except FileNotFoundError as error:
         raise ClusterError(f"{command[0]} is not here: ask on a machine that reaches SLURM") from error
     except subprocess.TimeoutExpired as error:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from launchers import slurm
+from launchers import last_known, slurm
 from launchers.cluster import ClusterError
 from launchers.ledger import Attempt, Ledger, last_attempt, read_record
 from launchers.plan import Run
 from launchers.processes import is_alive
+from launchers.submission_files import Entry, Submission
 
 State = Literal["missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "unknown"]
 STATES: tuple[State, ...] = (
@@ -33,6 +35,9 @@ class RunStatus:
         detail: why, in a line: the error, SLURM's word for the end, the reason for waiting.
         best_metric: best average on validation so far, percent.
         seconds_left: the run's own estimate.
+        elapsed: seconds since this attempt started, or that it took.
+        slurm_state: SLURM's word for the job, `reason` why it waits, `expected_start` when it might start.
+        has_ended: whether the run itself has written down its end.
     """
 
     name: str
@@ -49,6 +54,24 @@ class RunStatus:
     loss: float | None = None
     best_metric: float | None = None
     seconds_left: float | None = None
+    elapsed: float | None = None
+    slurm_state: str | None = None
+    reason: str | None = None
+    expected_start: str | None = None
+    variant: str | None = None
+    has_ended: bool = False
+
+    @property
+    def word(self) -> str:
+        """The state for people: SLURM's word for a run of SLURM, ours for others."""
+        if self.cluster != "slurm":
+            return self.state
+        if self.state == "done":
+            return "COMPLETED"
+        if self.state in ("pending", "running", "failed") and self.slurm_state:
+            ended = self.slurm_state in ("COMPLETED", "COMPLETING", "RUNNING") and self.state == "failed"
+            return "FAILED" if ended else self.slurm_state
+        return self.state.upper() if self.state in ("failed", "cancelled") else self.state
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,26 +82,58 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
 
     Calls squeue at most once and sacct at most once, however many runs.
     """
-    found = [read_own_files(ledger.folder(run), run.name, run.signature) for run in runs]
+    ledger.refresh()
+    newest = ledger.newest_jobs()
+    names: dict[str, str] = {}
+    found = []
+    for run in runs:
+        submitted = newest.get(run.signature)
+        if submitted:
+            submission, index, _ = submitted
+            names[submission.task_id(index) or ""] = submission.job_name
+        status = read_own_files(ledger.folder(run), run.name, run.signature, submitted)
+        found.append(replace(status, variant=run.config.variant))
     ids = [status.job_id for status in found if status.cluster == "slurm" and status.state != "done"]
     notes: list[str] = []
-    jobs: dict[str, slurm.SlurmJob] | None = {}
+    memory = last_known.LastKnown(ledger.path)
     try:
         jobs = slurm.query(job_id for job_id in ids if job_id)
+        # The same id, but another's job: slurmctld lost its state, and counts anew.
+        jobs = {key: job for key, job in jobs.items() if not job.name or names.get(key, job.name) == job.name}
+        memory.keep(jobs)
     except ClusterError as error:
-        jobs = None
-        notes.append(f"{error}; states of jobs are the last ones known")
+        before = memory.recall() or {}
+        notes.append(f"{error}; states of jobs are the last ones known{memory.age()}")
+        # One that it never told is not lost: nobody can tell.
+        return [_with_slurm(s, before if s.job_id in before else None) for s in found], notes
     return [_with_slurm(status, jobs) for status in found], notes
 
 
-def read_own_files(folder: Path, name: str, signature: str) -> RunStatus:
-    """What the run's own files say, and for a local run whether its process lives."""
+def read_own_files(
+    folder: Path, name: str, signature: str, submitted: tuple[Submission, int, Entry] | None = None
+) -> RunStatus:
+    """What the run's own files say, and for a local run whether its process lives.
+
+    Args:
+        submitted: the run's last submission to SLURM, its task there, and its entry.
+    """
     base = RunStatus(name, signature, str(folder), "missing")
-    if (folder / "cancelled.json").exists():
+    try:
+        there = set(os.listdir(folder))
+    except FileNotFoundError:
+        there = set()
+    if "cancelled.json" in there:
         base = replace(base, state="cancelled")
-    attempt = last_attempt(folder)
-    job = read_record(attempt.job) if attempt else None
-    started = read_record(attempt.started) if attempt else None
+    attempt = last_attempt(folder) if "attempts" in there else None
+    job: dict[str, Any] | None = None
+    if submitted and (attempt is None or submitted[2].attempt >= attempt.number):
+        submission, index, entry = submitted
+        attempt = Attempt(folder / "attempts" / str(entry.attempt))
+        if submission.job_id:  # else the submit was interrupted: the job itself must tell
+            job = {"cluster": "slurm", "job_id": submission.task_id(index)}
+    elif attempt:
+        job = read_record(attempt.job)
+    started = read_record(attempt.started) if attempt and "attempts" in there else None
     known = {**(started or {}), **(job or {})}
     # Without either, the submit was interrupted before the cluster had the job.
     if attempt and known:
@@ -89,12 +144,17 @@ def read_own_files(folder: Path, name: str, signature: str) -> RunStatus:
             job_id=known.get("job_id"),
             host=(started or {}).get("host"),
         )
+    outcome = read_record(attempt.outcome) if attempt and started else None
+    if started and isinstance(started.get("started"), int | float):
+        ended = (outcome or {}).get("ended", time.time())
+        base = replace(base, elapsed=max(0.0, ended - started["started"]))
     # Once a run's end is written, its start no longer matters.
-    if (folder / "result.json").exists():
+    if "result.json" in there:
         return replace(_with_progress(base, folder), state="done", seconds_left=None)
     if attempt is None or not known:
         return base
-    outcome = read_record(attempt.outcome)
+    if outcome is None:
+        outcome = read_record(attempt.outcome)
     if started:
         base = _with_progress(base, folder)
     if outcome is not None:
@@ -123,7 +183,7 @@ def _with_progress(status: RunStatus, folder: Path) -> RunStatus:
 
 
 def _ended(status: RunStatus, outcome: dict[str, Any]) -> RunStatus:
-    status = replace(status, seconds_left=None)
+    status = replace(status, seconds_left=None, has_ended=True)
     if status.state == "cancelled":
         return status
     how = outcome.get("status")
@@ -154,25 +214,34 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
     if jobs is None:
         return replace(status, detail=status.detail or "SLURM does not answer")
     job = jobs.get(status.job_id)
+    if job is not None:
+        status = replace(
+            status, slurm_state=job.state, reason=job.reason, elapsed=status.elapsed or job.elapsed
+        )
     if job is not None and job.state in slurm.PENDING:
         # Even with an end on file: SLURM has put the job back into the queue.
-        return replace(status, state="pending", detail="" if job.reason == "None" else job.reason)
-    if status.state not in ("unknown", "cancelled"):
+        return replace(
+            status, state="pending", detail="" if job.reason == "None" else job.reason,
+            expected_start=job.start or None, elapsed=None,
+        )  # fmt: skip
+    if status.state not in ("unknown", "cancelled") or status.has_ended:
         return status
     if job is not None and job.state in slurm.RUNNING:
         detail = "" if job.state == "RUNNING" else job.state
         return replace(status, state="running", detail=detail, host=status.host or job.node)
     if status.state == "cancelled":
         return status
+    status = replace(status, seconds_left=None)
     if job is None:
-        return replace(
-            status, state="lost", detail=f"SLURM does not know job {status.job_id}", seconds_left=None
-        )
+        return replace(status, state="lost", detail=f"SLURM does not know job {status.job_id}")
+    if job.state == "UNKNOWN":
+        return replace(status, detail=f"the queue does not have job {status.job_id}, but {job.reason}")
+    status = replace(status, host=status.host or job.node)
     if job.state == "CANCELLED":
-        return replace(status, state="cancelled", detail="scancel", seconds_left=None)
+        return replace(status, state="cancelled", detail="scancel")
     if job.state == "COMPLETED":
         return replace(status, state="lost", detail="SLURM says COMPLETED, but result.json is not there")
-    return replace(status, state="failed", detail=f"SLURM says {job.state}", seconds_left=None)
+    return replace(status, state="failed", detail=f"SLURM says {job.state}")
 
 
 def last_line(attempt: Attempt) -> str:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import signal
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import slurm
-from launchers.cluster import ClusterError, submit_array
-from launchers.ledger import Attempt, Ledger, last_attempt, read_record
+from launchers import cluster, sbatch, slurm, snapshot
+from launchers.cluster import ClusterError
+from launchers.cluster_profile import ClusterProfile
+from launchers.ledger import Ledger, last_attempt, read_record
 from launchers.plan import Plan, Run
 from launchers.processes import is_alive
 from launchers.resources import Resources
 from launchers.status import LEFT_ALONE, RunStatus
+from launchers.submission_files import Entry, Submission, entry_settings, groups
 
 
 def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
@@ -22,11 +29,120 @@ def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
     return [run for run, entry in zip(plan.runs, statuses, strict=True) if entry.state not in LEFT_ALONE]
 
 
-def hand_to_slurm(ledger: Ledger, todo: Sequence[Run], parallel: int | None) -> list[tuple[str, int]]:
-    """Submit one job array for each shape of resources.
+@dataclass
+class Array:
+    """A job array to be submitted: its runs by task, and what sbatch is told of it."""
+
+    resources: Resources
+    tasks: list[list[Run]]
+    parallel: int | None = None
+    after_previous: bool = False
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for task in self.tasks for run in task]
+
+
+@dataclass
+class Handing:
+    """How a sweep's runs go to SLURM; made by :func:`arrange`.
+
+    Attributes:
+        left_out: runs for which the site's submit limit has no room now.
+    """
+
+    profile: ClusterProfile
+    arrays: list[Array]
+    environment: dict[str, str]
+    left_out: list[Run] = field(default_factory=list)
+    code: snapshot.Snapshot | None = None
+
+    def parameters(self, array: Array, name: str, code: Path, after: str | None) -> dict[str, Any]:
+        return sbatch.parameters(
+            name, array.resources, cluster.python_path(code), self.environment, array.parallel, after
+        )
+
+    def text(self, ledger: Ledger, array: Array, name: str, code: Path, after: str | None = None) -> str:
+        """The sbatch file of an array."""
+        parameters = self.parameters(array, name, code, after)
+        return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.profile.python)
+
+
+def arrange(
+    todo: Sequence[Run],
+    profile: ClusterProfile,
+    parallel: int | None,
+    most_tasks: int | None = None,
+    room: int | None = None,
+    offline: bool = False,
+) -> Handing:
+    """One array a shape of resources, split where the site's limits ask for it.
 
     Args:
-        parallel: runs of an array at once at most; None: no cap.
+        parallel: jobs at once at most; None: no cap.
+        most_tasks: tasks that an array can have (MaxArraySize); 0 or 1: the site has no arrays.
+        room: jobs that the user may still submit.
+    """
+    shapes: dict[Resources, list[Run]] = {}
+    for run in todo:
+        shapes.setdefault(run.resources, []).append(run)
+    arrays = []
+    left_out: list[Run] = []
+    for resources, runs in shapes.items():
+        tasks = [runs[index : index + resources.pack] for index in range(0, len(runs), resources.pack)]
+        if room is not None:
+            left_out += [run for task in tasks[room:] for run in task]
+            tasks = tasks[:room]
+            room -= len(tasks)
+        first = 0
+        for size in split_sizes(len(tasks), most_tasks):
+            arrays.append(Array(resources, tasks[first : first + size]))
+            first += size
+    caps, chained = sbatch.shares([len(array.tasks) for array in arrays], parallel)
+    for array, cap in zip(arrays, caps, strict=True):
+        array.parallel, array.after_previous = cap, chained
+    environment = {**(sbatch.OFFLINE if offline else {}), **dict(profile.environment)}
+    return Handing(profile, arrays, environment, left_out)
+
+
+def split_sizes(count: int, most: int | None) -> list[int]:
+    return sbatch.split(count, most) if count else []
+
+
+def job_name(ledger: Ledger, number: int) -> str:
+    """A name that no other submission has: job ids are used again where slurmctld lost its state."""
+    token = hashlib.sha256(f"{ledger.path}/{number}".encode()).hexdigest()[:6]
+    return f"hyperformer-{ledger.plan.name}-{token}"
+
+
+def last_number(ledger: Ledger) -> int:
+    return max((entry.number for entry in ledger.submissions()), default=0)
+
+
+def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.Snapshot:
+    """Snapshot the code, and let the jobs know its commit."""
+    if handing.code is None or write:
+        handing.code = snapshot.take(cluster.CODE, ledger.path / "code", write)
+    if handing.code.commit:
+        handing.environment["HYPERFORMER_COMMIT"] = handing.code.commit
+    return handing.code
+
+
+def texts(ledger: Ledger, handing: Handing) -> list[str]:
+    """The sbatch file of each array, as it would be submitted now; writes nothing."""
+    code = take_code(ledger, handing, write=False).folder
+    first = last_number(ledger) + 1
+    return [
+        handing.text(
+            ledger, array, job_name(ledger, first + index), code,
+            "JOB_ID_OF_THE_ONE_BEFORE" if array.after_previous and index else None,
+        )
+        for index, array in enumerate(handing.arrays)
+    ]  # fmt: skip
+
+
+def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
+    """Submit the arrays.
 
     Returns:
         (job id, number of runs) of each array.
@@ -34,23 +150,40 @@ def hand_to_slurm(ledger: Ledger, todo: Sequence[Run], parallel: int | None) -> 
     Raises:
         ClusterError: SLURM took no job of an array; those before it stay submitted.
     """
-    arrays = []
-    shapes: dict[Resources, list[Run]] = {}
-    for run in todo:
-        shapes.setdefault(run.resources, []).append(run)
-    for resources, runs in shapes.items():
-        starts: list[tuple[Path, Attempt]] = []
+    taken = take_code(ledger, handing)
+    number = last_number(ledger)
+    attempts = {run.signature: ledger.next_number(run) for array in handing.arrays for run in array.runs}
+    previous: str | None = None
+    handed = []
+    for array in handing.arrays:
+        number += 1
+        name = job_name(ledger, number)
+        entries = [
+            Entry(
+                run.signature, run.name, ledger.folder(run).name, attempts[run.signature],
+                entry_settings(run.config),
+            )
+            for run in array.runs
+        ]  # fmt: skip
+        submission = Submission(
+            number, name, handing.profile.word, time.time(), str(taken.folder),
+            groups(entries, array.resources.pack), ranks=array.resources.ranks,
+            cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
+        )  # fmt: skip
+        record = ledger.record_submission(submission)
+        after = previous if array.after_previous else None
         try:
-            for run in runs:
-                attempt = ledger.new_attempt(run)
-                starts.append((ledger.folder(run), attempt))
-            ids = submit_array(ledger.submitit, ledger.plan.name, starts, resources, parallel)
+            parameters = handing.parameters(array, name, taken.folder, after)
+            previous = cluster.submit_array(
+                ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
+            )
         except HyperformerError:
-            for _, attempt in starts:
-                attempt.folder.rmdir()
+            record.unlink()
+            ledger.refresh()
             raise
-        arrays.append((ids[0].partition("_")[0], len(ids)))
-    return arrays
+        ledger.record_submission(dataclasses.replace(submission, job_id=previous))
+        handed.append((previous, len(array.runs)))
+    return handed
 
 
 def stop(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> None:
@@ -61,10 +194,31 @@ def stop(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> None:
     """
     for run, _ in touched:
         ledger.mark_cancelled(run)
-    slurm.cancel([status.job_id for _, status in touched if status.cluster == "slurm" and status.job_id])
+    slurm.cancel(_whole_jobs(ledger, touched))
     for run, status in touched:
         if status.cluster == "local" and status.state == "running":
             _stop_local(ledger, run)
+
+
+def _whole_jobs(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> list[str]:
+    """Jobs to cancel. One whose other packed runs go on is left; it sees which of its runs are cancelled."""
+    chosen = {run.signature for run, _ in touched}
+    newest = ledger.newest_jobs()
+    found: dict[str, bool] = {}
+    for run, status in touched:
+        if status.cluster != "slurm" or not status.job_id:
+            continue
+        others: list[Entry] = []
+        if run.signature in newest:
+            submission, index, _ = newest[run.signature]
+            others = [entry for entry in submission.tasks[index] if entry.signature not in chosen]
+        alone = all(_has_ended(ledger, entry) for entry in others)
+        found[status.job_id] = found.get(status.job_id, True) and alone
+    return [job_id for job_id, alone in found.items() if alone]
+
+
+def _has_ended(ledger: Ledger, entry: Entry) -> bool:
+    return (ledger.path / entry.folder / "attempts" / str(entry.attempt) / "outcome.json").exists()
 
 
 def _stop_local(ledger: Ledger, run: Run) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -18,43 +17,105 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hyperformer.config_files import ConfigWarning
-from hyperformer.errors import HyperformerError, nearest
-from launchers import logs, preflight, screen, slurm
-from launchers.dialog import print_next, print_notes, show_report, watch
+from hyperformer.errors import HyperformerError
+from launchers import logs, prefetch, preflight, reasons, screen, slurm
+from launchers.arguments import parse
+from launchers.bill import Bill
+from launchers.cluster_profile import ClusterProfile, load_profile, profiles
+from launchers.dialog import agreed, print_next, print_notes, show_report, watch
+from launchers.first_profile import write_profile
 from launchers.ledger import Ledger
 from launchers.local_queue import LocalQueue
 from launchers.lock import holder, sweep_lock
 from launchers.plan import Plan, Run, load_plan
+from launchers.selection import select
+from launchers.slurm_site import read_site
+from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
 from launchers.status import BAD, GOING, LEFT_ALONE, RunStatus, read_statuses
-from launchers.submission import hand_to_slurm, stop, to_start
+from launchers.submission import stop, to_start
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_COMMANDS = ("submit", "plan", "status", "logs", "cancel", "report")
 
 
 def submit(arguments: argparse.Namespace) -> int:
     """Start what is missing, failed or stopped; leave what is done or going."""
+    return _start(arguments, None)
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    """Start again runs that did not end well, and no others."""
     plan, ledger = _open(arguments)
+    chosen = {run.signature for run in select(plan, arguments.names or ["*"])}
+    states = BAD if arguments.failed or arguments.oom else {*BAD, "stopped", "cancelled"}
+
+    def choose(statuses: Sequence[RunStatus]) -> list[Run]:
+        return [
+            run for run, entry in zip(plan.runs, statuses, strict=True)
+            if run.signature in chosen and entry.state in states
+            and (not arguments.oom or reasons.is_out_of_memory(entry, ledger))
+        ]  # fmt: skip
+
+    statuses, _ = read_statuses(ledger, plan.runs)
+    touched = {run.signature for run in choose(statuses)}
+    for entry in statuses:
+        if entry.signature in touched:
+            print(f"{'would retry' if arguments.dry_run else 'retry'} {entry.name} ({entry.word})")
+    if not touched:
+        print("nothing to retry: none of these runs ended badly")
+        print_next(arguments, "status")
+        return DONE
+    if not (arguments.dry_run or agreed(arguments, f"retry {len(touched)} runs?")):
+        return DONE
+    return _start(arguments, choose)
+
+
+def _start(arguments: argparse.Namespace, choose: Callable[[Sequence[RunStatus]], list[Run]] | None) -> int:
+    plan, ledger = _open(arguments)
+    profile = _profile(arguments, ledger)
+    if profile.source or not profile.is_local:
+        plan, ledger = _open(arguments, profile)
+    if profile.is_local:
+        return _start_here(arguments, plan, ledger, choose)
+    if arguments.dry_run:
+        return _say_what_slurm_would_get(arguments, dry_run(ledger, profile, arguments.max_parallel, choose))
+
+    def confirm(bill: Bill) -> bool:
+        return ask(bill, profile, arguments.yes)
+
+    outcome = submit_to_slurm(ledger, profile, arguments.max_parallel, choose, confirm)
+    print_notes([*plan.notes, *outcome.notes])
+    started = len(outcome.todo) - len(outcome.left_out)
+    print(f"{plan.name}: {started} of {len(plan.runs)} runs to start, {_left_alone(outcome.statuses)}")
+    for job_id, number in outcome.arrays:
+        print(f"SLURM job {job_id}: {number} run{'s' if number > 1 else ''}")
+    if outcome.left_out:
+        print(
+            f"{len(outcome.left_out)} more than you may submit at once are left out: submit again when some end"
+        )
+    print_next(arguments, "status", "-w")
+    return DONE
+
+
+def _start_here(
+    arguments: argparse.Namespace,
+    plan: Plan,
+    ledger: Ledger,
+    choose: Callable[[Sequence[RunStatus]], list[Run]] | None,
+) -> int:
     preflight.check(plan.runs, arguments.runs_dir)
     ledger.check_owner()
-    cluster = arguments.cluster or ("slurm" if slurm.here() else "local")
-    parallel = arguments.max_parallel or plan.max_parallel
     if arguments.dry_run:
         statuses, notes = read_statuses(ledger, plan.runs)
-        return _say_what_would_start(arguments, ledger, statuses, notes, cluster)
+        todo = choose(statuses) if choose else to_start(plan, statuses)
+        return _say_what_would_start(arguments, ledger, statuses, notes, todo)
     with sweep_lock(ledger.path):
         statuses, notes = read_statuses(ledger, plan.runs)
         print_notes([*plan.notes, *notes])
-        todo = to_start(plan, statuses)
+        todo = choose(statuses) if choose else to_start(plan, statuses)
         ledger.commit()
         ledger.forget_cancelled(todo)
         print(f"{plan.name}: {len(todo)} of {len(plan.runs)} runs to start, {_left_alone(statuses)}")
-        if cluster == "local":
-            return _work_here(arguments, ledger, todo, parallel)
-        for job_id, number in hand_to_slurm(ledger, todo, parallel):
-            print(f"SLURM job {job_id}: {number} run{'s' if number > 1 else ''}")
-    print_next(arguments, "status", "-w")
-    return DONE
+        return _work_here(arguments, ledger, todo, arguments.max_parallel or plan.max_parallel)
 
 
 def plan_(arguments: argparse.Namespace) -> int:
@@ -80,10 +141,13 @@ def status(arguments: argparse.Namespace) -> int:
     out = screen.console()
     statuses, notes = watch(out, ledger) if arguments.watch else read_statuses(ledger, plan.runs)
     if not (arguments.watch and out.is_terminal):
+        screen.print_shared(out, plan)
         screen.print_statuses(out, str(ledger.path), statuses)
     print_notes([*notes, *_strangers(ledger)])
     if any(entry.state in BAD for entry in statuses):
         print_next(arguments, "logs", next(entry.name for entry in statuses if entry.state in BAD))
+    elif any(entry.state == "pending" for entry in statuses):
+        print_next(arguments, "why")
     else:
         print_next(arguments, "report" if any(entry.state == "done" for entry in statuses) else "submit")
     return _exit_code(statuses)
@@ -92,21 +156,44 @@ def status(arguments: argparse.Namespace) -> int:
 def show_logs(arguments: argparse.Namespace) -> int:
     """Show the logs of the runs whose name matches."""
     plan, ledger = _open(arguments)
-    runs = _matching(plan, [arguments.name])
+    runs = select(plan, arguments.names)
 
     def going() -> bool:
         return any(entry.state in GOING for entry in read_statuses(ledger, runs)[0])
 
-    if not logs.show([(run.name, ledger.folder(run)) for run in runs], arguments.follow, going):
+    found = logs.find(ledger, runs, None if arguments.rank == "all" else int(arguments.rank))
+    if not logs.show(found, arguments.follow, going):
         print("there is no log yet")
     print_next(arguments, "status")
+    return DONE
+
+
+def why(arguments: argparse.Namespace) -> int:
+    """Say in a line why each run waits or failed."""
+    plan, ledger = _open(arguments)
+    runs = select(plan, arguments.names or ["*"])
+    statuses, notes = read_statuses(ledger, runs)
+    told = 0
+    for entry in sorted(statuses, key=lambda entry: entry.state not in BAD):
+        line = reasons.why(entry, ledger)
+        if line:
+            told += 1
+            print(f"{entry.name} ({entry.word}): {line}")
+    common = reasons.shared_by_failed(runs, statuses)
+    if common:
+        print(common)
+    if not told:
+        print("no run waits or failed")
+    print_notes(notes)
+    bad = any(entry.state in BAD for entry in statuses)
+    print_next(arguments, "retry" if bad else "status", *(["--failed"] if bad else []))
     return DONE
 
 
 def cancel(arguments: argparse.Namespace) -> int:
     """Stop runs (they save first), and take waiting ones out of the queue."""
     plan, ledger = _open(arguments)
-    runs = _matching(plan, arguments.names or ["*"])
+    runs = select(plan, arguments.names or ["*"])
     statuses, notes = read_statuses(ledger, runs)
     queue = holder(ledger.path)
     touched = [
@@ -117,11 +204,36 @@ def cancel(arguments: argparse.Namespace) -> int:
     for run, entry in touched:
         print(f"{'would cancel' if arguments.dry_run else 'cancel'} {run.name} ({entry.state})")
     print_notes(notes)
-    if not arguments.dry_run:
-        stop(ledger, touched)
     if not touched:
         print("nothing to cancel: none of these runs is going or waiting")
+    elif not arguments.dry_run and agreed(arguments, f"cancel {len(touched)} runs?"):
+        stop(ledger, touched)
     print_next(arguments, "status")
+    return DONE
+
+
+def prefetch_(arguments: argparse.Namespace) -> int:
+    """Fetch the models and data sets of the sweep, and prove that they load offline."""
+    plan, ledger = _open(arguments)
+    profile = _profile(arguments, ledger)
+    names = prefetch.fetch(plan.runs, ledger.path, dict(profile.environment))
+    for name in names:
+        print(f"loads offline: {name}")
+    print_next(arguments, "submit")
+    return DONE
+
+
+def clusters(arguments: argparse.Namespace) -> int:
+    """List cluster profiles, or write a first one."""
+    if arguments.action == "init":
+        path = Path("clusters") / f"{arguments.name or 'site'}.yaml"
+        print(write_profile(path, read_site()), end="")
+        print(f"\nwritten to {path}; look it over, then: sweep.py SWEEP --cluster {path.stem}")
+        return DONE
+    known = {"local": "this machine", "slurm": "SLURM, without a profile"}
+    known |= {name: str(path) for name, path in profiles().items()}
+    for name, told in known.items():
+        print(f"{name:<16} {told}")
     return DONE
 
 
@@ -135,9 +247,17 @@ def make_report(arguments: argparse.Namespace) -> int:
     return _exit_code(statuses)
 
 
-def _open(arguments: argparse.Namespace) -> tuple[Plan, Ledger]:
-    plan = load_plan(arguments.sweep)
+def _open(arguments: argparse.Namespace, profile: ClusterProfile | None = None) -> tuple[Plan, Ledger]:
+    plan = load_plan(arguments.sweep, profile.resources if profile else None)
     return plan, Ledger(plan, arguments.runs_dir)
+
+
+def _profile(arguments: argparse.Namespace, ledger: Ledger) -> ClusterProfile:
+    """The profile that --cluster names; else that of the last submission, else SLURM where it is."""
+    if arguments.cluster:
+        return load_profile(arguments.cluster)
+    last = ledger.submissions()[-1].cluster if ledger.submissions() else None
+    return load_profile(last or ("slurm" if slurm.here() else "local"))
 
 
 def _left_alone(statuses: Sequence[RunStatus]) -> str:
@@ -165,11 +285,15 @@ def _work_here(arguments: argparse.Namespace, ledger: Ledger, todo: list[Run], p
 
 
 def _say_what_would_start(
-    arguments: argparse.Namespace, ledger: Ledger, statuses: list[RunStatus], notes: list[str], cluster: str
+    arguments: argparse.Namespace,
+    ledger: Ledger,
+    statuses: list[RunStatus],
+    notes: list[str],
+    todo: list[Run],
 ) -> int:
-    todo = {run.signature for run in to_start(ledger.plan, statuses)}
+    marks = {run.signature for run in todo}
     for entry in statuses:
-        verb = f"would start on {cluster}" if entry.signature in todo else "would leave"
+        verb = "would start on this machine" if entry.signature in marks else "would leave"
         print(f"{verb}: {entry.name} ({entry.state})")
     print(f"{len(todo)} of {len(statuses)} runs to start in {ledger.path}; nothing was done")
     print_notes([*ledger.plan.notes, *notes])
@@ -177,17 +301,16 @@ def _say_what_would_start(
     return DONE
 
 
-def _matching(plan: Plan, patterns: Sequence[str]) -> list[Run]:
-    """The runs whose names match any of the globs, in the plan's order."""
-    found: dict[str, Run] = {}
-    for pattern in patterns:
-        # A name is itself first: '[...]' in it would be read as a glob.
-        hits = [run for run in plan.runs if run.name == pattern or fnmatch.fnmatchcase(run.name, pattern)]
-        if not hits:
-            names = [run.name for run in plan.runs]
-            raise HyperformerError(f"no run is named {pattern!r}{nearest(pattern, names)}")
-        found.update((run.signature, run) for run in hits)
-    return [run for run in plan.runs if run.signature in found]
+def _say_what_slurm_would_get(arguments: argparse.Namespace, outcome: Outcome) -> int:
+    for number, text in enumerate(outcome.texts, 1):
+        print(f"--- sbatch file {number} of {len(outcome.texts)}\n{text}")
+    print("---")
+    print_notes(outcome.notes)
+    print(f"{len(outcome.todo)} of {len(outcome.statuses)} runs to start; nothing was done")
+    if outcome.bill:
+        print(outcome.bill)
+    print_next(arguments, "submit")
+    return DONE
 
 
 def _strangers(ledger: Ledger) -> list[str]:
@@ -211,60 +334,20 @@ def _warn(message: Warning | str, category: type[Warning], *place: object) -> No
     print_notes([str(message)])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=None if sys.argv[0].endswith(".py") else "hyperformer-sweep",
-        description="Plan, run and report a sweep of HyperFormer runs. Without a command: submit.",
-        epilog="exit codes: 0 well, 1 some run failed, 2 bad input, 130 interrupted",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "sweep", metavar="SWEEP", help="sweep file, or a shipped one's name (demo, glue, ...)"
-    )
-    shared.add_argument("--runs-dir", type=Path, default=Path("runs"), help="holds a folder a sweep (runs)")
-    dry = argparse.ArgumentParser(add_help=False)
-    dry.add_argument("-n", "--dry-run", action="store_true", help="say what would be done, and do nothing")
-
-    def add(
-        name: str, function: object, help: str, *parents: argparse.ArgumentParser
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help, parents=[shared, *parents])
-        command.set_defaults(function=function)
-        return command
-
-    one = add("submit", submit, "start the runs that are missing, failed or stopped", dry)
-    one.add_argument("--cluster", choices=("slurm", "local"), help="default: slurm if sbatch is there")
-    one.add_argument("--max-parallel", type=_positive, metavar="N", help="runs at once at most")
-    add("plan", plan_, "show the runs that the file means")
-    one = add("status", status, "show how the runs stand")
-    one.add_argument("-w", "--watch", action="store_true", help="renew until no run is going")
-    one.add_argument("--json", action="store_true", help="for programs")
-    one = add("logs", show_logs, "show the logs of runs")
-    one.add_argument("name", metavar="NAME", help="name of a run, or a glob such as 'adapters-*'")
-    one.add_argument("-f", "--follow", action="store_true", help="go on while the runs go on")
-    one = add("cancel", cancel, "stop runs; they save first", dry)
-    one.add_argument("names", metavar="GLOB", nargs="*", help="names of runs (default: all)")
-    add("report", make_report, "write and show the table of results")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
+_COMMANDS = {
+    "submit": submit, "plan": plan_, "status": status, "logs": show_logs, "why": why, "cancel": cancel,
+    "retry": retry, "report": make_report, "prefetch": prefetch_, "clusters": clusters,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] not in (*_COMMANDS, "-h", "--help"):
-        words.insert(0, "submit")
-    arguments = _parser().parse_args(words)
+    arguments = parse(words)
     with warnings.catch_warnings():
         warnings.simplefilter("once", ConfigWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:
-            return int(arguments.function(arguments))
+            return _COMMANDS[arguments.command](arguments)
         except HyperformerError as error:
             print(f"error: {error}", file=sys.stderr)
             return BAD_INPUT

@@ -10,12 +10,14 @@ grid       setting: list of values; every combination runs
 zip        setting: list of values, all lists alike long; the n-th values go together
 overrides  variant: settings of this variant alone; a list gives it values of its own
 exclude    list of {setting: value}; runs that match all of one entry are dropped
-resources  what a run asks of the cluster; `variants:` below it for one variant
+resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
+           `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
 =========  =========================================================================
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import typing
 from dataclasses import dataclass
@@ -53,6 +55,21 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class RunResources:
+    """Who gets which resources: those of the variant, and those of the run's name on top."""
+
+    variants: dict[str, Resources]
+    runs: tuple[tuple[str, Located], ...] = ()
+
+    def of(self, variant: str, run: str) -> Resources:
+        found = self.variants[variant]
+        for pattern, node in self.runs:
+            if fnmatch.fnmatchcase(run, pattern):
+                found = read_resources(node, found)
+        return found
+
+
+@dataclass(frozen=True)
 class SweepFile:
     """What a sweep file says. Values keep their places, for errors that come later."""
 
@@ -67,7 +84,7 @@ class SweepFile:
     zip: dict[str, Located]
     overrides: dict[str, dict[str, Located]]
     exclude: tuple[dict[str, Located], ...]
-    resources: dict[str, Resources]
+    resources: RunResources
     max_parallel: int | None
 
 
@@ -88,8 +105,11 @@ def find_sweep(name: str) -> Path:
     raise ConfigError(f"{name}: no such sweep file; shipped sweeps{nearest(path.stem, shipped)}")
 
 
-def read_sweep(path: Path) -> SweepFile:
+def read_sweep(path: Path, resources: Resources | None = None) -> SweepFile:
     """Read and check a sweep file.
+
+    Args:
+        resources: the cluster's, under those of the file.
 
     Raises:
         ConfigError: with file, line and key.
@@ -103,7 +123,7 @@ def read_sweep(path: Path) -> SweepFile:
             entry.fail(f"unknown key {key!r}{hint or nearest(key, KEYS)}")
     variants = _variants(root, top)
     names = [variant.name for variant in variants]
-    resources = _resources(top.get("resources"), names)
+    asked = _resources(top.get("resources"), names, resources or Resources())
     return SweepFile(
         name=_name(top.get("name"), path),
         source=path.absolute(),
@@ -116,8 +136,8 @@ def read_sweep(path: Path) -> SweepFile:
         zip=_zip(top.get("zip"), top.get("grid")),
         overrides=_overrides(top.get("overrides"), names),
         exclude=_exclude(top.get("exclude")),
-        resources=resources[0],
-        max_parallel=resources[1],
+        resources=asked[0],
+        max_parallel=asked[1],
     )
 
 
@@ -243,17 +263,19 @@ def _exclude(node: Located | None) -> tuple[dict[str, Located], ...]:
     return tuple(entries)
 
 
-def _resources(node: Located | None, names: list[str]) -> tuple[dict[str, Resources], int | None]:
-    """Resources by variant, and max_parallel."""
+def _resources(node: Located | None, names: list[str], base: Resources) -> tuple[RunResources, int | None]:
+    """Resources of the runs, and max_parallel."""
     if node is None:
-        return {name: Resources() for name in names}, None
-    extra = ("max_parallel", "variants")
-    shared = read_resources(node, Resources(), also=extra)
+        return RunResources({name: base for name in names}), None
+    shared = read_resources(node, base, also=("max_parallel", "variants", "runs"))
     entries: dict[str, Any] = node.mapping()
     special = entries["variants"].mapping() if "variants" in entries else {}
     for name, entry in special.items():
         if name not in names:
             entry.fail(f"{name!r} is none of the sweep's variants{nearest(name, names)}")
     each = {name: read_resources(special[name], shared) if name in special else shared for name in names}
+    runs = tuple(entries["runs"].mapping().items()) if "runs" in entries else ()
+    for _, entry in runs:
+        read_resources(entry, shared)  # wrong entries are told even if no run has that name
     parallel = whole_number(entries["max_parallel"], 1) if "max_parallel" in entries else None
-    return each, parallel
+    return RunResources(each, runs), parallel

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from sweep_command import REPOSITORY, SWEEP, TOY, CommandLine
 
-from launchers import cluster, local_queue
-from launchers.resources import Resources
+from launchers import local_queue
 
 WriteSweep = Callable[[str], Path]
 
@@ -171,7 +170,7 @@ def test_a_run_outlives_its_launcher_and_is_left_alone(
     [
         (["nowhere.yaml"], "no such sweep file"),
         (["s.yaml", "--max-parallel", "0"], "must be a whole number of at least 1"),
-        (["s.yaml", "--cluster", "cloud"], "invalid choice"),
+        (["s.yaml", "--cluster", "cloud"], "no such profile"),
         (["logs", "s.yaml", "hyperfomer++"], "did you mean 'hyperformer++'"),
         (["cancel", "s.yaml", "x*"], "no run is named 'x*'"),
         (["s.yaml", "--runs-dir", "s.yaml/x"], "is not a folder"),
@@ -228,20 +227,6 @@ def test_no_module_has_the_name_of_another() -> None:
     names = {path.stem for path in (REPOSITORY / "launchers").glob("*.py")} - {"__init__"}
     taken = set(sys.stdlib_module_names) | {"torch", "datasets", "submitit", "yaml", "rich", "numpy"}
     assert not names & taken
-
-
-def test_slurm_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    values = cluster.slurm_parameters("s", Resources(2, 4, 1.5, 90, "big"))
-    assert values == {
-        "job_name": "hyperformer-s", "time": 90, "nodes": 1, "ntasks_per_node": 2, "gpus_per_node": 2,
-        "cpus_per_task": 4, "mem": "1536MB", "partition": "big",
-        "setup": [f"export PYTHONPATH={REPOSITORY}", "export OMP_NUM_THREADS=4"],
-        "srun_args": ["--kill-on-bad-exit=1", "--cpus-per-task=4"],
-    }  # fmt: skip
-    bare = cluster.slurm_parameters("s", Resources(gpus_per_node=0))
-    assert bare["ntasks_per_node"] == 1
-    assert not {"gpus_per_node", "cpus_per_task", "mem", "partition"} & set(bare)
 
 
 def test_gpus_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,236 @@
+"""What the launcher costs, beside submitit's own batches, on a real small SLURM that this starts and ends.
+
+    python benchmarks/launcher.py                  # the table in docs/slurm.md; needs root, slurm-wlm, munge
+
+The jobs do nothing, and those whose submit is timed are held in the queue.
+Times are the least of the rounds, the two launchers in turn. Files and bytes
+are those of runs that have ended; the code snapshot is counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
+
+from slurm_cluster import SlurmCluster, why_not  # noqa: E402
+
+from launchers import screen  # noqa: E402
+from launchers.cluster_profile import ClusterProfile  # noqa: E402
+from launchers.ledger import Ledger  # noqa: E402
+from launchers.plan import load_plan  # noqa: E402
+from launchers.slurm_submit import submit_to_slurm  # noqa: E402
+from launchers.status import read_statuses  # noqa: E402
+
+_SLURM = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
+_calls: list[str] = []
+
+
+def _heard(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen":
+        name = os.path.basename(str(arguments[0]))
+        if name in _SLURM:
+            _calls.append(name)
+
+
+def nothing(number: int) -> int:
+    return number
+
+
+def sweep_file(folder: Path, runs: int, held: bool) -> Path:
+    path = folder / f"s{runs}.yaml"
+    path.write_text(
+        "base: {model_name_or_path: toy, data_source: toy, max_steps: 1, weight_decay: 0.0}\n"
+        "variants: [hyperformer++]\ntasks: [toy-sentiment]\n"
+        f"grid: {{seed: [{', '.join(str(seed) for seed in range(100, 100 + runs))}]}}\n"
+        "resources: {gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.1, time: 5"
+        f"{', sbatch: {hold: true}' if held else ''}}}\n"
+    )
+    return path
+
+
+def ours(folder: Path, runs: int, held: bool = True) -> tuple[Ledger, float, int]:
+    """Submit a plan; returns the ledger, the seconds to SLURM's answer, and the number of SLURM's commands."""
+    plan = load_plan(str(sweep_file(folder, runs, held)))
+    _calls.clear()
+    began = time.perf_counter()
+    ledger = Ledger(plan, folder / "runs")
+    outcome = submit_to_slurm(ledger, ClusterProfile("slurm"), confirm=lambda bill: True)
+    assert sum(number for _, number in outcome.arrays) == runs
+    return ledger, time.perf_counter() - began, len(_calls)
+
+
+def theirs(folder: Path, runs: int, held: bool = True) -> tuple[list[object], float, int]:
+    """submitit alone: a batch of functions that return their argument."""
+    import submitit
+
+    more = {"additional_parameters": {"hold": True}} if held else {}
+    _calls.clear()
+    began = time.perf_counter()
+    executor = submitit.SlurmExecutor(folder=folder / "submitit")
+    executor.update_parameters(time=5, cpus_per_task=1, mem="100MB", array_parallelism=runs, **more)
+    with executor.batch():
+        jobs = [executor.submit(nothing, number) for number in range(runs)]
+    return list(jobs), time.perf_counter() - began, len(_calls)
+
+
+def least(work: Callable[[], object], rounds: int = 3) -> float:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def shown_status(ledger: Ledger) -> None:
+    """What `sweep.py status` does after its imports, the printing included."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        out = screen.console()
+        statuses, _ = read_statuses(ledger, ledger.plan.runs)
+        screen.print_shared(out, ledger.plan)
+        screen.print_statuses(out, "runs", statuses)
+
+
+def pretend_ended(ledger: Ledger) -> None:
+    """Give every run the files of one that has ended."""
+    for run in ledger.plan.runs:
+        folder = ledger.folder(run)
+        attempt = folder / "attempts" / "1"
+        attempt.mkdir(parents=True)
+        for name, record in (
+            ("attempts/1/started.json", {"started": 1.0, "host": "node1"}),
+            ("attempts/1/outcome.json", {"status": "done", "ended": 2.0}),
+            ("state.json", {"phase": "done", "step": 1, "max_steps": 1, "loss": 1.0, "best_metric": 50.0}),
+            ("result.json", {"validation_average": 50.0}),
+        ):
+            (folder / name).write_text(f"{record}".replace("'", '"'))
+
+
+def files_and_bytes(folder: Path) -> tuple[int, int]:
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    inodes = {path.stat().st_ino: path.stat().st_size for path in found}
+    return len(inodes), sum(inodes.values())
+
+
+def drained(environment: dict[str, str]) -> None:
+    while subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True).stdout:
+        time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[SlurmCluster]:
+    with tempfile.TemporaryDirectory() as name:
+        cluster = SlurmCluster(Path(name) / "slurm", max_array_size=20_000)
+        try:
+            cluster.start()
+            os.environ |= {key: cluster.environment[key] for key in ("PATH", "SLURM_CONF")}
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def compare(runs: int, rounds: int, few: int) -> None:
+    fake = str(ROOT / "tests" / "launchers" / "fake_run")
+    os.environ["PYTHONPATH"] = os.pathsep.join([fake, str(ROOT), str(ROOT / "benchmarks")])
+    mine: list[float] = []
+    other: list[float] = []
+    calls = (0, 0)
+    ledger: Ledger | None = None
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(rounds):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            ledger, seconds, mine_calls = ours(folder, runs)
+            mine.append(seconds)
+            _, seconds, their_calls = theirs(folder, runs)
+            other.append(seconds)
+            calls = (mine_calls, their_calls)
+            if number + 1 < rounds:
+                subprocess.run(["scancel", "--full", "--user=root"], check=True)
+        assert ledger is not None
+        planned = least(lambda: load_plan(str(sweep_file(Path(name), runs, True))))
+        _calls.clear()
+        shown_status(ledger)
+        status_calls = len(_calls)
+        status = least(lambda: shown_status(ledger))
+        _calls.clear()
+        began = time.perf_counter()
+        jobs, _, _ = theirs(Path(name) / "polled", runs)
+        _calls.clear()
+        began = time.perf_counter()
+        states = [job.state for job in jobs]  # type: ignore[attr-defined]
+        polled, polled_calls = time.perf_counter() - began, len(_calls)
+        subprocess.run(["scancel", "--full", "--user=root"], check=True)
+        ended = Path(name) / "ended"
+        ended.mkdir()
+        ledger, _, _ = ours(ended, few, held=False)
+        jobs, _, _ = theirs(ended, few, held=False)
+        drained(dict(os.environ))
+        statuses, _ = read_statuses(ledger, ledger.plan.runs)
+        assert {entry.state for entry in statuses} == {"done"}, statuses[0]
+        code = files_and_bytes(ledger.path / "code")
+        all_mine, all_theirs = files_and_bytes(ledger.path), files_and_bytes(ended / "submitit")
+        print(f"\n{runs:,} runs, least of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}")
+        print(f"{'submit, s':<45}{min(mine):>15.2f}{min(other):>16.2f}")
+        print(f"{'the plan before it (YAML, settings), s':<45}{planned:>15.2f}{'-':>16}")
+        print(f"{'SLURM commands of a submit':<45}{calls[0]:>15}{calls[1]:>16}")
+        told = f"{polled:.2f} ({states[0]})"
+        print(f"{'status of all in the queue, s':<45}{status:>15.2f}{told:>16}")
+        print(f"{'SLURM commands of a status':<45}{status_calls:>15}{polled_calls:>16}")
+        print(
+            f"{'files a run that has ended':<45}{(all_mine[0] - code[0]) / few:>15.1f}{all_theirs[0] / few:>16.1f}"
+        )
+        print(
+            f"{'bytes a run that has ended':<45}{(all_mine[1] - code[1]) / few:>15,.0f}{all_theirs[1] / few:>16,.0f}"
+        )
+        print(f"code snapshot, once a sweep: {code[0]} files, {code[1] / 1e6:.1f} MB")
+
+
+def growth(sizes: list[int]) -> None:
+    print(f"\n{'runs':>8}{'plan, s':>10}{'submit, s':>11}{'status in queue, s':>20}{'status ended, s':>17}")
+    for runs in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            path = sweep_file(folder, runs, True)
+            planned = least(lambda path=path: load_plan(str(path)))  # type: ignore[misc]
+            ledger, submitted, _ = ours(folder, runs)
+            queued = least(lambda ledger=ledger: shown_status(ledger))  # type: ignore[misc]
+            subprocess.run(["scancel", "--full", "--user=root"], check=True)
+            pretend_ended(ledger)
+            ended = least(lambda ledger=ledger: shown_status(ledger))  # type: ignore[misc]
+            print(f"{runs:>8,}{planned:>10.3f}{submitted:>11.2f}{queued:>20.3f}{ended:>17.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--few", type=int, default=12, help="runs that really run, for files and bytes")
+    parser.add_argument("--growth", type=int, nargs="*", default=[10, 100, 1000, 10_000])
+    arguments = parser.parse_args()
+    reason = why_not()
+    if reason:
+        sys.exit(f"no SLURM can be started here: {reason}")
+    import submitit  # noqa: F401  (its import is nobody's submit)
+
+    sys.addaudithook(_heard)
+    with running_cluster():
+        compare(arguments.runs, arguments.rounds, arguments.few)
+        growth(arguments.growth)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What SLURM would refuse, or leave waiting for ever; found before anything is handed to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hyperformer.errors import nearest
+from launchers.plan import Run
+from launchers.resources import Resources
+from launchers.slurm_site import Partition, Site
+
+# Room that a run's files take at least; checkpoints come on top.
+_FILES_A_RUN, _BYTES_A_RUN = 30, 1 << 20
+_NOT_SHARED = ("tmpfs", "ramfs", "overlay")
+
+
+def findings(runs: Iterable[Run], site: Site, folder: Path) -> Iterator[str]:
+    """A line for each thing that cannot work.
+
+    Args:
+        folder: the sweep's; need not be there.
+    """
+    runs = list(runs)
+    shapes: dict[Resources, list[Run]] = {}
+    for run in runs:
+        shapes.setdefault(run.resources, []).append(run)
+    for resources, members in shapes.items():
+        who = members[0].name + (f" and {len(members) - 1} more" if len(members) > 1 else "")
+        for text in _shape(resources, site):
+            yield f"{text} ({who})"
+        yield from _batches(resources, members)
+    yield from _folder(folder, site, runs)
+    yield from _room(folder, len(runs))
+
+
+def _shape(resources: Resources, site: Site) -> Iterator[str]:
+    partition = site.partition(resources.partition)
+    if partition is None:
+        if resources.partition is None:
+            yield f"partition: this SLURM has no default one; name one of {', '.join(site.partitions)}"
+            return
+        for name in resources.partition.split(","):
+            if name not in site.partitions:
+                yield f"partition {name!r}: there is none of that name{nearest(name, site.partitions)}"
+    else:
+        yield from _limits(resources, partition)
+    for key, mine, known in (("account", resources.account, site.accounts), ("qos", resources.qos, site.qos)):
+        if mine is not None and known is not None and mine not in known:
+            yield f"{key} {mine!r}: you have none of that name{nearest(mine, known)}"
+    if 1 < resources.ranks_per_node < resources.gpus_per_node and resources.pack == 1:
+        idle = resources.gpus_per_node - resources.ranks_per_node
+        yield (
+            f"gpus_per_node is {resources.gpus_per_node}, but tasks_per_node: {resources.ranks_per_node} "
+            f"uses one GPU a task and leaves {idle} idle"
+        )
+    if 1 < resources.pack < resources.gpus_per_node:
+        yield (
+            f"gpus_per_node is {resources.gpus_per_node}, but {resources.pack} packed runs use one each; "
+            f"ask for {resources.pack}, or pack more"
+        )
+
+
+def _limits(resources: Resources, partition: Partition) -> Iterator[str]:
+    name = f"partition {partition.name}"
+    if not partition.up:
+        yield f"{name} is not up: jobs would wait in it"
+    if partition.max_minutes is not None and resources.time > partition.max_minutes:
+        yield f"time: {resources.time} minutes, but {name} allows {partition.max_minutes}"
+    most = min(partition.nodes, partition.max_nodes or partition.nodes)
+    if resources.nodes > most:
+        yield f"nodes: {resources.nodes}, but {name} gives {most} at most"
+    if resources.gpus_per_node > partition.gpus_per_node:
+        yield f"gpus_per_node: {resources.gpus_per_node}, but {name} has {partition.gpus_per_node} a node"
+    cpus = resources.ranks_per_node * (resources.cpus_per_task or 1)
+    if cpus > partition.cpus_per_node:
+        yield f"cpus_per_task: {cpus} cores a node in all, but {name} has {partition.cpus_per_node}"
+    if resources.mem_gb is not None and resources.mem_gb > partition.mem_gb:
+        yield f"mem_gb: {resources.mem_gb:g}, but {name} has {partition.mem_gb:.0f} GB a node"
+    for feature in re.findall(r"[A-Za-z0-9_.-]+", resources.constraint or ""):
+        if feature not in partition.features and not feature.isdigit():
+            yield f"constraint {feature!r}: no node of {name} has it{nearest(feature, partition.features)}"
+
+
+def _batches(resources: Resources, runs: list[Run]) -> Iterator[str]:
+    """A DeepSpeed file that fixes the global batch must agree with the ranks."""
+    import json
+
+    for run in runs:
+        path = run.config.training.deepspeed_config
+        if path is None:
+            continue
+        try:
+            wanted = json.loads(Path(path).read_text(encoding="utf-8")).get("train_batch_size")
+        except (OSError, ValueError, AttributeError):
+            continue  # the run's own settings are checked elsewhere
+        if isinstance(wanted, int) and wanted % resources.ranks:
+            yield (
+                f"{run.name}: train_batch_size {wanted} in {path} cannot be divided over "
+                f"{resources.ranks} ranks"
+            )
+
+
+def _folder(folder: Path, site: Site, runs: list[Run]) -> Iterator[str]:
+    if "%" in str(folder) or "\n" in str(folder):
+        yield f"{folder}: SLURM reads '%' in the names of log files; choose another --runs-dir"
+    hosts = set()
+    for run in runs:
+        partition = site.partition(run.resources.partition)
+        hosts |= partition.hosts if partition else set()
+    kind = file_system(folder)
+    if hosts - {socket.gethostname()} and (kind in _NOT_SHARED or _is_temporary(folder)):
+        yield (
+            f"{folder} is on this machine only ({kind or 'a temporary folder'}), and the jobs run on others; "
+            "choose a --runs-dir that all nodes share"
+        )
+
+
+def _is_temporary(folder: Path) -> bool:
+    return any(folder.is_relative_to(place) for place in ("/tmp", "/var/tmp", "/dev/shm"))
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system that `folder` is on ('nfs4'); '' where that is not known."""
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in mounts:
+        _, place, name, *_ = line.split(" ")
+        place = place.replace("\\040", " ")
+        if folder.is_relative_to(place) and len(place) >= len(best):
+            best, kind = place, name
+    return kind
+
+
+def _room(folder: Path, count: int) -> Iterator[str]:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    try:
+        disk = os.statvfs(there)
+    except OSError:
+        return
+    free = disk.f_bavail * disk.f_frsize
+    if free < count * _BYTES_A_RUN:
+        yield f"{there}: {free >> 20} MB are free, too little for {count} runs"
+    if disk.f_files and disk.f_favail < count * _FILES_A_RUN:
+        yield (
+            f"{there}: room for {disk.f_favail} more files, but {count} runs need about {count * _FILES_A_RUN}"
+        )

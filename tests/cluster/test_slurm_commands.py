@@ -1,0 +1,311 @@
+"""Every command on a real SLURM, and what a site can do to a sweep."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from slurm_cluster import SlurmCluster
+from sweep_command import SWEEP, TOY, CommandLine
+
+SLOW = TOY.replace("max_steps: 3", "max_steps: 400").replace("0.01", "0.3")
+SMALL = "gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"
+
+
+def write(line: CommandLine, seeds: str, base: str = TOY, resources: str = SMALL, name: str = "s") -> Path:
+    path = line.folder / f"{name}.yaml"
+    path.write_text(f"""
+base: {base}
+variants: [hyperformer++]
+tasks: [toy-sentiment, toy-paraphrase]
+grid: {{seed: [{seeds}]}}
+resources: {{{resources}}}
+""")
+    return path
+
+
+def wait_for(
+    line: CommandLine, what: Callable[[dict[str, int]], bool], sweep: str = "s.yaml", seconds: float = 60
+) -> None:
+    end = time.monotonic() + seconds
+    while not what(counts := line.status(sweep)["counts"]):
+        assert time.monotonic() < end, f"it took too long: {counts}"
+        time.sleep(0.5)
+
+
+def slurm(line: CommandLine, *words: str) -> str:
+    done = subprocess.run(words, env=line.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_dry_run_shows_the_very_file_also_with_odd_folder_names(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2", resources=f"{SMALL}, setup: ['echo \"set $((1+1)) up\"'], sbatch: {{comment: a b}}")
+    odd = ["--runs-dir", "my 'runs' $(x) \"y\""]
+    code, out = line.run("s.yaml", "-n", *odd)
+    assert code == 0 and "nothing was done" in out and "bill: 2 runs in 2 jobs" in out, out
+    assert not (line.folder / odd[1]).exists()
+    shown = out.split("--- sbatch file 1 of 1\n")[1].split("---\n")[0]
+    assert line.run("s.yaml", *odd)[0] == 0
+    (submitted,) = (line.folder / odd[1] / "s/submitit").glob("*_submission.sh")
+    assert submitted.read_text() == shown.removesuffix("\n")
+    assert line.run("status", "s.yaml", "-w", *odd)[0] == 0
+    code, out = line.run("logs", "s.yaml", "seed=2", *odd)
+    assert "start at step 0" in out and "hyperformer++-seed2" in out and "seed1" not in out
+    assert {entry.name for entry in line.folder.iterdir()} == {"s.yaml", odd[1]}
+    # The job ran the snapshot, and the snapshot says what it is.
+    (code_folder,) = (line.folder / odd[1] / "s/code").iterdir()
+    assert "torch==" in (code_folder / ".snapshot/environment.txt").read_text()
+    assert f"/s/code/{code_folder.name}" in shown
+
+
+def test_preflight_tells_everything_at_once(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(
+        line, "1, 2, 3",
+        resources=f"{SMALL}, partition: short, runs: {{'*seed1': {{time: 60, gpus_per_node: 5}}, "
+        "'*seed2': {partition: dbug, setup: 'echo \"'}, '*seed3': {nodes: 2, constraint: h100, mem_gb: 900}}",
+    )  # fmt: skip
+    code, out = line.run("s.yaml", "--cluster", "slurm")
+    assert code == 2
+    for message in (
+        "time: 60 minutes, but partition short allows 30 (hyperformer++-seed1)",
+        "gpus_per_node: 5, but partition short has 4 a node",
+        "partition 'dbug': there is none of that name; did you mean 'debug'?",
+        "nodes: 2, but partition short gives 1 at most",
+        "constraint 'h100': no node of partition short has it",
+        "the set-up commands are not shell: ",
+        "mem_gb: 900, but partition short has 62 GB a node",
+    ):
+        assert message in out, message
+    assert not list(line.folder.glob("runs/s/*"))
+
+
+def test_bill_is_confirmed_and_first_profile_is_written(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    code, out = line.run("clusters", "init", "here")
+    assert code == 0 and "partition: debug" in out and "4 nodes of 4 GPUs, 16 cores" in out
+    assert line.run("clusters", "init", "here")[0] == 2  # nothing is overwritten
+    path = line.folder / "clusters/here.yaml"
+    path.write_text(path.read_text().replace("confirm_above: 100", "confirm_above: 1"))
+    write(line, "1, 2", resources="time: 60, mem_gb: 1")
+    process = subprocess.run(
+        [sys.executable, str(SWEEP), "s.yaml", "--cluster", "here"], cwd=line.folder, env=line.environment,
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.returncode == 2 and "2 GPU-hours are above confirm_above (1); say -y" in process.stderr
+    assert not list(line.folder.glob("runs/s/submissions"))
+    code, out = line.run("s.yaml", "--cluster", "here", "-y")
+    assert code == 0 and "bill: 2 runs in 2 jobs, 2 GPU-hours at most; SLURM expects" in out
+    assert line.run("status", "s.yaml", "-w")[0] == 0
+    (log,) = line.folder.glob("runs/s/*seed1*/attempts/1/stdout.log")
+    assert "gpus 0" in log.read_text()  # its own GPU of the node
+    code, out = line.run("s.yaml")  # the profile of last time
+    assert code == 0 and "0 of 2 runs to start, 2 done" in out
+
+
+def test_packed_runs_share_a_job_and_fail_alone(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 13, 14, 16", resources="gpus_per_node: 2, cpus_per_task: 4, mem_gb: 1, time: 5, pack: 4")
+    code, out = line.run("s.yaml")
+    assert code == 0 and "bill: 4 runs in 1 job" in out
+    wait_for(line, lambda counts: counts == {"done": 2, "failed": 2})
+    runs = line.status()["runs"]
+    assert len({run["job_id"] for run in runs.values()}) == 1
+    assert runs["hyperformer++-seed13"]["detail"] == "DataError: row 7 has no label"
+    assert "signal SIGKILL" in runs["hyperformer++-seed14"]["detail"]
+    gpus = [
+        re.findall(r"gpus (\S+)", p.read_text())[0]
+        for p in line.folder.glob("runs/s/*/attempts/1/stdout.log")
+    ]
+    assert sorted(gpus) == ["0", "0", "1", "1"]
+
+
+def test_cancel_one_of_a_pack(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2", SLOW, f"{SMALL}, pack: 2")
+    assert line.run("s.yaml")[0] == 0
+    steps = line.folder / "runs/s"
+    wait_for(line, lambda counts: len(list(steps.glob("*/checkpoints/step"))) == 2)
+    assert "cancel hyperformer++-seed2 (running)" in line.run("cancel", "s.yaml", "seed=2")[1]
+    wait_for(line, lambda counts: counts == {"running": 1, "cancelled": 1})
+    time.sleep(1)
+    assert line.status()["runs"]["hyperformer++-seed1"]["state"] == "running"
+    line.run("cancel", "s.yaml")
+    wait_for(line, lambda counts: counts == {"cancelled": 2})
+
+
+def test_why_retry_and_a_set_up_that_fails(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    path = write(
+        line, "1, 13, 14, 15", resources=f"{SMALL}, runs: {{'*seed1': {{setup: 'no-such-module load'}}}}"
+    )
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"failed": 4})
+    code, out = line.run("why", "s.yaml")
+    assert (
+        "hyperformer++-seed1 (FAILED): SLURM says FAILED; last line of its log: set-up failed: no-such" in out
+    )
+    assert "hyperformer++-seed13 (FAILED): DataError: row 7 has no label\n" in out
+    assert "about to be killed" in out
+    path.write_text(path.read_text().replace("no-such-module load", "true"))
+    code, out = line.run("retry", "s.yaml", "--oom")
+    assert "nothing to retry" in out
+    code, out = line.run("retry", "s.yaml", "--failed", "seed=15", "-n")
+    assert (
+        "would retry hyperformer++-seed15 (FAILED)" in out and "1 of 4 runs to start; nothing was done" in out
+    )
+    code, out = line.run("retry", "s.yaml", "seed=15", "hyperformer++-seed1*")
+    assert code == 0 and "1 of 4 runs to start" in out, out
+    wait_for(line, lambda counts: counts == {"done": 1, "failed": 3})
+    code, out = line.run("why", "s.yaml")
+    assert "the 3 failed runs share no setting" in out
+
+
+def test_held_and_never_satisfiable(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1", SLOW)
+    write(line, "1", SLOW, f"{SMALL}, sbatch: {{hold: true}}", name="held")
+    assert line.run("s.yaml")[0] == line.run("held.yaml")[0] == 0
+    job = line.status()["runs"]["hyperformer++"]["job_id"]
+    slurm(line, "scontrol", "hold", job)
+    assert "JobHeldUser: held by its user: scontrol release" in line.run("why", "held.yaml")[1]
+    dependent = slurm(line, "sbatch", "--parsable", f"--dependency=afterok:{job}", "--wrap", "true").strip()
+    slurm(line, "scancel", job)
+    wait_for(line, lambda counts: "running" not in counts and "pending" not in counts)
+    record = line.folder / "runs/held/submissions/1.json"
+    text = json.loads(record.read_text())
+    name = slurm(line, "squeue", "-h", "-j", dependent, "-o", "%j").strip()
+    record.write_text(json.dumps({**text, "job_id": dependent, "job_name": name}))
+    end = time.monotonic() + 20
+    while "it will never start" not in (out := line.run("why", "held.yaml")[1]):
+        assert time.monotonic() < end, out
+        time.sleep(1)
+    line.run("cancel", "held.yaml", "-y")
+    slurm(line, "scancel", text["job_id"])
+
+
+def test_two_people_at_once_start_each_run_once(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2, 3, 4")
+    processes = [line.start("s.yaml") for _ in range(3)]
+    outs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outs
+    assert sorted(re.findall(r"(\d) of 4 runs to start", "".join(outs))) == ["0", "0", "4"]
+    assert len(list((line.folder / "runs/s/submissions").iterdir())) == 1
+    wait_for(line, lambda counts: counts == {"done": 4})
+    assert {run["attempt"] for run in line.status()["runs"].values()} == {1}
+
+
+def test_submit_from_inside_a_job(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1")
+    outer = ["srun", "--ntasks=2", "--gpus-per-node=2", "--mem=2000", "--time=3", "--chdir", str(line.folder)]
+    inner = f'[ "$SLURM_PROCID" != 0 ] || exec {sys.executable} {SWEEP} s.yaml'
+    out = slurm(line, *outer, "bash", "-c", inner)
+    assert "1 of 1 runs to start" in out
+    wait_for(line, lambda counts: counts == {"done": 1})
+    (log,) = line.folder.glob("runs/s/submitit/*_log.out")  # one rank
+    assert "global_rank=0(1)" in log.read_text() and "gpus None" in log.read_text()
+
+
+def test_controller_restarted_in_the_middle(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1", TOY.replace("max_steps: 3", "max_steps: 60").replace("0.01", "0.3"))
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"running": 1})
+    slurm_cluster.stop_controller()
+    try:
+        code, out = line.run("status", "s.yaml")
+        assert (
+            code == 0 and "SLURM does not answer" in out and "the last ones known, less than a minute" in out
+        )
+        assert "1 running" in out
+        code, out = line.run("s.yaml")
+        assert code == 0 and "0 of 1 runs to start, 1 running" in out
+    finally:
+        slurm_cluster.start_controller()
+    wait_for(line, lambda counts: counts == {"done": 1})
+    assert line.status()["runs"]["hyperformer++"]["attempt"] == 1
+
+
+def test_two_nodes_train_one_run(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
+    line = slurm_line
+    assert slurm_cluster.namespaces, "nodes need host names of their own"
+    line.environment["PYTHONPATH"] = ""  # the real run
+    base = (
+        "{model_name_or_path: toy, data_source: toy, max_steps: 3, eval_steps: 3, n_train: 32, n_val: 8, n_test: 8, "
+        "per_device_train_batch_size: 4, max_source_length: 16, max_target_length: 4, zero_stage: 1}"
+    )
+    write(
+        line, "1", base, "nodes: 2, gpus_per_node: 0, tasks_per_node: 1, cpus_per_task: 1, mem_gb: 4, time: 5"
+    )
+    code, out = line.run("s.yaml")
+    assert code == 0, out
+    wait_for(line, lambda counts: "running" not in counts and "pending" not in counts, seconds=150)
+    code, out = line.run("logs", "s.yaml", "*", "--rank", "all")
+    assert line.status()["counts"] == {"done": 1}, out
+    assert "rank 0 stdout.log" in out and "rank 1 stdout.log" in out
+    assert "hostname=node1" in out and "hostname=node2" in out and "2 x cpu" in out
+
+
+def test_arrays_are_split_and_the_cap_holds(accounting_line: CommandLine) -> None:
+    line = accounting_line
+    slow = TOY.replace("0.01", "0.3")
+    write(line, "1, 2, 3, 4, 5, 6, 14", slow, f"{SMALL}, max_parallel: 2")
+    code, out = line.run("s.yaml")
+    assert code == 0 and re.findall(r"SLURM job \d+: (\d) runs", out) == ["4", "3"], out
+    most, end = 0, time.monotonic() + 60
+    while slurm(line, "squeue", "-h", "-r"):
+        most = max(most, len(slurm(line, "squeue", "-h", "-r", "-t", "R").splitlines()))
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert most == 2
+    time.sleep(3)  # squeue has forgotten them: sacct must tell
+    wait_for(line, lambda counts: counts == {"done": 6, "failed": 1})
+    run = line.status()["runs"]["hyperformer++-seed14"]
+    assert run["slurm_state"] == "FAILED" and run["host"].startswith("node")
+
+
+def test_accounts_and_submit_limits(accounting_line: CommandLine) -> None:
+    line = accounting_line
+    path = write(line, "1, 2, 3", resources=f"{SMALL}, account: labb, qos: lng")
+    code, out = line.run("s.yaml")
+    assert code == 2
+    assert "account 'labb': you have none of that name; did you mean 'lab'?" in out
+    assert "qos 'lng': you have none of that name; did you mean 'long'?" in out
+    path.write_text(path.read_text().replace(", account: labb, qos: lng", ""))
+    modify = ("sacctmgr", "-i", "modify", "user", "root", "set")
+    slurm(line, *modify, "MaxSubmitJobs=2")
+    try:
+        code, out = line.run("s.yaml")
+        assert code == 0 and "2 of 3 runs to start" in out and "1 more than you may submit at once" in out
+        wait_for(line, lambda counts: counts == {"done": 2, "missing": 1})
+        assert "1 of 3 runs to start, 2 done" in line.run("s.yaml")[1]
+        wait_for(line, lambda counts: counts == {"done": 3})
+    finally:
+        slurm(line, *modify, "MaxSubmitJobs=-1")
+
+
+def test_from_python(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2")
+    code = (
+        "import time\nfrom launchers.api import Sweep\nsweep = Sweep.load('s.yaml')\n"
+        "print(len(sweep.dry_run().texts), len(sweep.submit()), sweep.submit())\n"
+        "while any(s.state in ('pending', 'running', 'unknown') for s in sweep.statuses()): time.sleep(0.5)\n"
+        "status = sweep.status()\n"
+        "print(len(status), {s.word for s in sweep.statuses()})\n"
+    )
+    root = str(SWEEP.parent.parent)
+    environment = {**line.environment, "PYTHONPATH": f"{line.environment['PYTHONPATH']}:{root}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=line.folder, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "1 1 []\n2 {'COMPLETED'}\n", done.stderr

@@ -1,0 +1,163 @@
+"""The text that sbatch gets, held by golden files; renew them with HYPERFORMER_RENEW=1."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperformer.errors import ConfigError
+from launchers import cluster, sbatch
+from launchers.cluster_profile import load_profile
+from launchers.packed import gpu_shares
+from launchers.resources import Resources
+from launchers.slurm_site import gpus_of
+
+GOLDEN = Path(__file__).parent / "golden"
+FULL = Resources(
+    gpus_per_node=4, cpus_per_task=8, mem_gb=1.5, time=90, partition="gpu", nodes=2, account="lab", qos="long",
+    constraint="a100|h100", reservation="paper", exclude="node[3-4]", mail="me@example.org",
+    sbatch=(("hint", "nomultithread"), ("exclusive", None)), srun=("--cpu-bind=cores",),
+    setup=("module load cuda # 12", "source ~/venv/bin/activate"),
+)  # fmt: skip
+CASES: dict[str, tuple[str, Resources, dict[str, Any], int]] = {
+    "bare": ("/runs/s", Resources(gpus_per_node=0), {}, 1),
+    "array": ("/runs/s", Resources(), {"parallel": 8}, 200),
+    "full": ("/runs/s", FULL, {"parallel": 2, "after": "17", "environment": {"HF_HOME": "/a b/hf"}}, 12),
+    "spaces_and_quotes": ("/my 'runs'/$(x) \"y\"", Resources(tasks_per_node=2), {}, 3),
+    "packed": ("/runs/s", Resources(gpus_per_node=1, cpus_per_task=8, pack=4), {}, 5),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sbatch_text(case: str) -> None:
+    folder, resources, more, tasks = CASES[case]
+    values = sbatch.parameters("hyperformer-s-abc123", resources, f"{folder}/code/0123", **more)
+    text = cluster.sbatch_text(Path(folder) / "submitit", tasks, values, "python")
+    golden = GOLDEN / f"{case}.sbatch"
+    if os.environ.get("HYPERFORMER_RENEW"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+def test_set_up_that_fails_ends_the_job() -> None:
+    for command, code, said in (("false # it's", 1, "set-up failed: false # it's"), ("export A=1", 0, "")):
+        lines = sbatch._setup(Resources(setup=(command,)), "/code", {})
+        done = subprocess.run(
+            ["bash"], input="\n".join([*lines, "exit $((A - 1))"]), text=True, capture_output=True
+        )
+        assert done.returncode == code and said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cap", "parts", "chained"),
+    [
+        ([5], None, [None], False),
+        ([5], 2, [2], False),
+        ([5, 5], None, [None, None], False),
+        ([1000, 10], 8, [7, 1], False),
+        ([3, 3, 3], 2, [2, 2, 2], True),
+    ],
+)
+def test_a_cap_over_several_arrays(
+    sizes: list[int], cap: int | None, parts: list[int | None], chained: bool
+) -> None:
+    assert sbatch.shares(sizes, cap) == (parts, chained)
+
+
+def test_shares_use_the_whole_cap_and_no_more() -> None:
+    for sizes in ([7, 1, 1], [100, 50, 3, 2], [1, 1, 1, 1], [999, 998]):
+        for cap in range(len(sizes), 40):
+            parts, chained = sbatch.shares(sizes, cap)
+            assert not chained and sum(part or 0 for part in parts) == cap and all(parts)
+
+
+def test_small_rules() -> None:
+    assert sbatch.split(10, 4) == [4, 3, 3] and sbatch.split(4, 4) == [4] and sbatch.split(3, None) == [3]
+    assert gpu_shares("0,1", 3) == ["0", "1", "0"] and gpu_shares("", 1) == [""]
+    assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,shard:8") == 5 and gpus_of("(null)") == 0
+
+
+def test_rendezvous_port_is_the_jobs_own() -> None:
+    def port(**names: str) -> int:
+        return cluster.rendezvous_port({f"SLURM_{key}": value for key, value in names.items()})
+
+    ports = {port(JOB_ID=str(job), STEP_ID="0") for job in range(200)}
+    assert len(ports) > 190 and min(ports) >= 12_000 and max(ports) < 32_000
+    assert port(JOB_ID="7") != port(JOB_ID="7", RESTART_COUNT="1")
+
+
+def test_a_job_submitted_from_a_job_does_not_know_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_NTASKS": "8",
+        "SLURM_CONF": "/c",
+        "RANK": "3",
+        "SBATCH_ACCOUNT": "lab",
+    }
+    for name, value in inside.items():
+        monkeypatch.setenv(name, value)
+
+    def seen() -> Mapping[str, str]:
+        return {name: os.environ[name] for name in inside if name in os.environ}
+
+    with cluster.outside_of_any_job():
+        assert seen() == {"SLURM_CONF": "/c", "SBATCH_ACCOUNT": "lab"}
+    assert seen() == inside
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("resorces: {}", r"c.yaml, line 1, resorces: unknown key 'resorces'; did you mean 'resources'"),
+        ("resources:\n  gpu: 1", r"line 2, resources.gpu: unknown resource 'gpu'"),
+        ("resources:\n  nodes: 0", r"line 2, resources.nodes: must be a whole number of at least 1"),
+        ("resources:\n  exclude: a b", r"line 2, .*must be names of nodes"),
+        ("resources:\n  sbatch: {array: 1-3}", r"line 2, .*--array is the launcher's to decide"),
+        ("resources:\n  sbatch: {mem: 3}", r"--mem is `mem_gb:`"),
+        ("resources: {pack: 2, nodes: 2}", r"packed runs .* have one rank each"),
+        ("confirm_above: many", r"line 1, confirm_above: must be a number of GPU-hours above 0"),
+        ("environment: {A-B: 1}", r"'A-B' cannot name an environment variable"),
+        ("offline: 1", r"must be true or false"),
+        ("resources: {mail: you}", r"must be a mail address"),
+    ],
+)
+def test_profiles_are_strict(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_profile(str(path))
+    assert re.search(message, str(error.value)), error.value
+
+
+def test_shipped_profiles_load() -> None:
+    example = load_profile("example")
+    assert example.resources.setup[0] == "module load cuda/12.6" and example.offline
+    assert dict(example.environment)["NCCL_DEBUG"] == "WARN"
+    assert load_profile("own").max_parallel == 2
+    assert load_profile("local").is_local and not load_profile("slurm").is_local
+    with pytest.raises(ConfigError, match="did you mean 'example'"):
+        load_profile("exmple")
+
+
+def test_a_job_reads_the_very_config_that_was_planned(tmp_path: Path) -> None:
+    from hyperformer.config import RunConfig, replace
+    from launchers.submission_files import Entry, Submission, entry_settings, read, write
+
+    config = replace(
+        RunConfig(), tasks=["rte"], seed=3, learning_rate=1e-3, n_train=7, dropout=0.2, output_dir="x"
+    )
+    entry = Entry("abc", "n ä", "n-abc", 2, entry_settings(config))
+    path = write(
+        tmp_path, Submission(1, "j", "slurm", 1.0, "/code", [[entry]], shape={"sbatch": (("a", None),)})
+    )
+    (read_back,) = read(path).tasks[0]
+    assert replace(read_back.config(tmp_path), output_dir="x") == config
+    assert set(entry.settings) == {"tasks", "seed", "learning_rate", "n_train", "dropout"}

@@ -1,0 +1,135 @@
+"""Which runs words mean; what is fetched for them; the copy of the code that they run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hyperformer.errors import HyperformerError
+from launchers import prefetch, snapshot
+from launchers.cluster_profile import ClusterProfile
+from launchers.ledger import Ledger
+from launchers.plan import Plan
+from launchers.resources import Resources
+from launchers.selection import select
+from launchers.submission import arrange
+
+PlanOf = Callable[[str], Plan]
+SWEEP = "{variants: [hyperformer, adapters], tasks: [rte, cola], grid: {seed: [1, 2], learning_rate: [3e-4, 1e-3]}}"
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (["*"], 12), (["hyper*"], 4), (["seed=2"], 6), (["adapters-*", "seed=2"], 4), (["task=rte"], 8),
+        (["learning_rate=0.0003"], 6), (["variant=adapters", "task=rte", "seed=1"], 2), ([], 12),
+    ],
+)  # fmt: skip
+def test_words_that_mean_runs(plan_of: PlanOf, words: list[str], number: int) -> None:
+    assert len(select(plan_of(SWEEP), words)) == number
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("seed=7", "no run has seed=7; there are: 1, 2"),
+        ("sed=7", "did you mean 'seed'"),
+        ("x*", "no run is named"),
+    ],
+)
+def test_words_that_mean_none(plan_of: PlanOf, word: str, message: str) -> None:
+    with pytest.raises(HyperformerError, match=message):
+        select(plan_of(SWEEP), [word])
+
+
+def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        SWEEP[:-1]
+        + ", resources: {time: 10, variants: {adapters: {time: 20}}, runs: {'*seed2': {nodes: 2}, 'x': {}}}}"
+    )
+    found = {run.name: run.resources for run in plan.runs}
+    assert {(r.time, r.nodes) for name, r in found.items() if name.startswith("adapters")} == {
+        (20, 1),
+        (20, 2),
+    }
+    assert {(r.time, r.nodes) for name, r in found.items() if name.startswith("hyper")} == {(10, 1), (10, 2)}
+    assert any("no run has such a name" in note for note in plan.notes)
+
+
+def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf) -> None:
+    plan = plan_of(SWEEP[:-1] + ", resources: {variants: {adapters: {pack: 3}}}}")
+    handing = arrange(plan.runs, ClusterProfile("slurm"), parallel=3, most_tasks=2, room=5)
+    assert [(len(array.tasks), len(array.runs)) for array in handing.arrays] == [(2, 2), (2, 2), (1, 3)]
+    assert [array.parallel for array in handing.arrays] == [1, 1, 1] and len(handing.left_out) == 5
+    assert arrange(plan.runs, ClusterProfile("slurm"), None).arrays[0].resources == Resources()
+
+
+def test_what_a_sweep_needs_from_the_hub(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of("{variants: [hyperformer], tasks: [rte, cola], base: {model_name_or_path: org/t5}}")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    names = ["model org/t5 (weights)", "data set rte (hub)", "data set cola (hub)"]
+    assert prefetch.from_hub(plan.runs) == names
+    (tmp_path / "hub/models--org--t5/snapshots/abc").mkdir(parents=True)
+    assert prefetch.missing(plan.runs, tmp_path, {}) == names[1:]
+    (tmp_path / prefetch.FILE).write_text(json.dumps({"verified": names}))
+    assert prefetch.missing(plan.runs, tmp_path, {}) == []
+    toy = plan_of(
+        "{variants: [hyperformer], tasks: [toy-similarity], base: {model_name_or_path: toy, data_source: toy}}"
+    )
+    assert prefetch.from_hub(toy.runs) == [] and len(prefetch.needs(toy.runs)) == 2
+
+
+def test_prefetch_tells_all_that_cannot_be_loaded(plan_of: PlanOf, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    plan = plan_of(
+        "{variants: [hyperformer], tasks: [rte], base: "
+        f"{{model_name_or_path: {tmp_path}/none, data_source: folder, data_dir: {tmp_path}/data}}}}"
+    )
+    with pytest.raises(prefetch.PrefetchError, match=r"(?s)model .*none.*data set rte"):
+        prefetch.fetch(plan.runs, Ledger(plan, tmp_path / "runs").path, {})
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e", *words], check=True)
+
+
+def test_snapshot_has_what_git_has_and_what_is_not_committed(tmp_path: Path) -> None:
+    code = tmp_path / "my 'code'"
+    code.mkdir()
+    git(code, "init", "-q")
+    git(code, "remote", "add", "origin", "https://user:secret-token@example.org/x")
+    for name, text in ((".gitignore", "ignored\n"), ("a.py", "a = 1\n"), ("gone.py", "")):
+        (code / name).write_text(text)
+    git(code, "add", "-A")
+    git(code, "commit", "-q", "-m", "c")
+    (code / "a.py").write_text("a = 2\n")
+    (code / "gone.py").unlink()
+    for name in ("ignored", "new ä.py"):
+        (code / name).write_text("x")
+    taken = snapshot.take(code, tmp_path / "runs")
+    files = {path.name for path in taken.folder.iterdir()}
+    assert files == {".gitignore", ".snapshot", "a.py", "new ä.py"}
+    assert (taken.folder / "a.py").read_text() == "a = 2\n"
+    told = {path.name: path.read_text() for path in (taken.folder / ".snapshot").iterdir()}
+    assert "+a = 2" in told["changes.diff"] and "secret-token" not in str(told)
+    assert json.loads(told["commit.json"])["commit"] == taken.commit
+    assert "numpy==" in told["environment.txt"]
+    assert snapshot.take(code, tmp_path / "runs") == taken  # the same code is one folder
+    (code / "a.py").write_text("a = 3\n")
+    assert snapshot.take(code, tmp_path / "runs").folder != taken.folder
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_snapshot_without_git(tmp_path: Path) -> None:
+    (tmp_path / "code/launchers").mkdir(parents=True)
+    (tmp_path / "code/launchers/x.py").write_text("x")
+    (tmp_path / "code/other.txt").write_text("not ours")
+    taken = snapshot.take(tmp_path / "code", tmp_path / "runs")
+    assert taken.commit is None and (taken.folder / "launchers/x.py").exists()
+    assert not (taken.folder / "other.txt").exists()
