@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from places import ROOT
 
 # A package may import what stands to its left, never to its right.
 LAYERS = [

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from pathlib import Path
 
 import pytest
+from places import FIXTURES
 
 from hyperformer.data.tasks import TASKS
 from hyperformer.errors import DataError
 from hyperformer.metrics import COLUMNS, METRICS, average, compute_metrics, read_float, read_int
 
-COMMITTED = Path(__file__).parent / "fixtures" / "reference"
-OUTSIDE = Path(os.environ.get("HYPERFORMER_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
-FILE = "data/metrics.json"
-THEIRS = json.loads(
-    ((OUTSIDE if (OUTSIDE / FILE).exists() else COMMITTED) / FILE).read_text(encoding="utf-8")
-)
+THEIRS = json.loads((FIXTURES / "reference" / "data" / "metrics.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 from trained_models import make_adapter, make_base
 
 from hyperformer.adapters.export import export_task

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import FIXTURES
+from places import FIXTURES
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from hyperformer.adapters.build import build_model

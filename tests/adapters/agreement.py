@@ -209,7 +209,7 @@ def cross_bias_difference(fixture: Fixture) -> float:
 
 def main() -> int:
     sys.path.insert(0, str(Path(__file__).parent.parent))
-    from conftest import reference_settings
+    from places import reference_settings
 
     print(
         f"{'setting':<26}{'logits':>10}{'losses':>10}{'gradients':>11}{'weights':>10}{'wd 0.1':>10}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from agreement import Fixture, forward
-from conftest import FIXTURES, reference_settings
+from places import FIXTURES, reference_settings
 from safetensors.torch import save_file
 
 from hyperformer.adapters.convert import from_theirs, to_theirs

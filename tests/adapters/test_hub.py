@@ -11,8 +11,8 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from conftest import ROOT
 from huggingface_hub.errors import LocalTokenNotFoundError
+from places import ROOT
 from trained_models import make_adapter, make_base
 
 from hyperformer.adapters.hub import push

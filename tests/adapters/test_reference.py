@@ -16,7 +16,7 @@ from agreement import (
     loss_difference,
     weights_difference,
 )
-from conftest import FIXTURES, reference_settings
+from places import FIXTURES, reference_settings
 
 from hyperformer.adapters.parameters import count_config
 from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
@@ -165,7 +165,7 @@ def test_percent_a_task_of_table_1(config: str, model: str, percent: float) -> N
     assert round(count.trained_percent_per_task, 2) == pytest.approx(percent, abs=0.011)
 
 
-def test_conftest_finds_the_committed_fixtures() -> None:
+def test_two_fixtures_are_committed() -> None:
     assert {path.name for path in Path(FIXTURES / "reference" / "model").iterdir()} == {
         "adapters",
         "hyperformerpp_pre0_tte0",

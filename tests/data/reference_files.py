@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from places import FIXTURES, REFERENCE
 
-ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "tests" / "fixtures" / "reference"
-OUTSIDE = Path(os.environ.get("HYPERFORMER_REFERENCE", ROOT.parent / "shared" / "reference"))
+COMMITTED = FIXTURES / "reference"
 
 
 def reference_path(name: str) -> Path:
     """A file of the reference folder: 'data/splits.json'."""
-    return OUTSIDE / name if (OUTSIDE / name).exists() else COMMITTED / name
+    if REFERENCE is not None and (REFERENCE / name).exists():
+        return REFERENCE / name
+    return COMMITTED / name
 
 
 def reference(name: str) -> Any:

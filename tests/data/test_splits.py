@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
-from reference_files import ROOT, reference, sha256
+from places import REAL_DATA as REAL
+from reference_files import reference, sha256
 
 from hyperformer.data.splits import held_out_rows, load_split, source_split, split_indices
 from hyperformer.data.tasks import TASKS
 from hyperformer.errors import ConfigError, DataError
 
 SPLITS = reference("data/splits.json")
-REAL = Path(os.environ.get("HYPERFORMER_DATA", ROOT.parent / "shared" / "data" / "glue"))
 
 
 @pytest.mark.parametrize("name", SPLITS["tasks"])
@@ -115,7 +114,7 @@ def test_snli_rows_without_label_are_left_out_but_for_reference(tmp_path: Path) 
     assert list(theirs["label"]) == [0, -1, 2]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real rows: set HYPERFORMER_DATA to a folder of GLUE tasks")
+@pytest.mark.skipif(REAL is None, reason="no real rows: set HYPERFORMER_DATA to a folder of GLUE tasks")
 @pytest.mark.parametrize("name", ["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli"])
 def test_real_rows(name: str) -> None:
     sizes = {

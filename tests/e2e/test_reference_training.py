@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FIXTURES, REFERENCE
+from places import FIXTURES, REFERENCE
 
 SPIECE = FIXTURES / "reference" / "e2e" / "spiece.model"
 SETTINGS = ["plain_t5", "adapters", "hyperformerpp_pre0_tte0"]

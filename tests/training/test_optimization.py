@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import FIXTURES
+from places import FIXTURES
 from test_model import make_model
 
 from hyperformer.config import TrainingConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES
+from places import FIXTURES
 from trained_models import TASKS, make_adapter, make_base
 from transformers import T5Tokenizer
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from places import ROOT
 from safetensors.torch import load_file
 
 ENTRY = ROOT / "hyperformer" / "finetune_t5_trainer.py"

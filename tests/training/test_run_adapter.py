@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import ROOT
+from places import ROOT
 from trained_models import make_base
 
 from hyperformer.adapters.build import load_tokenizer
