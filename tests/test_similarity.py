@@ -45,7 +45,6 @@ def test_projected_and_shared_embeddings(base: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_command(suffix: str, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
     make_adapter(tmp_path / "adapter", base)
     plot = tmp_path / f"plot.{suffix}"
     assert main(["similarity", str(tmp_path / "adapter"), str(plot)]) == 0
