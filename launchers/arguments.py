@@ -62,7 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("clusters", help="list cluster profiles; init: write a first one")
     one.add_argument("action", choices=("list", "init"), nargs="?", default="list")
     one.add_argument("name", nargs="?", help="init: name of the profile (site)")
-    add("report", "write and show the table of results")
+    one = add("report", "write and show the table of results")
+    one.add_argument(
+        "--plots",
+        action="store_true",
+        help="also draw how alike each hypernetwork's tasks are (needs matplotlib)",
+    )
     return parser
 
 

@@ -28,6 +28,7 @@ from launchers.ledger import Ledger
 from launchers.local_queue import LocalQueue
 from launchers.lock import holder, sweep_lock
 from launchers.plan import Plan, Run, load_plan
+from launchers.plots import plot_similarities
 from launchers.selection import select
 from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
@@ -243,6 +244,9 @@ def make_report(arguments: argparse.Namespace) -> int:
     statuses, notes = read_statuses(ledger, plan.runs)
     print_notes(notes)
     show_report(ledger, statuses)
+    if arguments.plots:
+        for path in plot_similarities(ledger, statuses):
+            print(f"plot: {path}")
     print_next(arguments, "status")
     return _exit_code(statuses)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trained_models import make_adapter, make_base
 
 from hyperformer.files import write_json
 from launchers import report, report_files
 from launchers.ledger import Ledger
 from launchers.plan import Plan, Run
+from launchers.plots import plot_similarities
 from launchers.screen import console
 from launchers.status import read_statuses
 
@@ -141,3 +143,18 @@ def test_damaged_result_is_named(ledger: Ledger) -> None:
     (ledger.folder(run) / "result.json").write_text(json.dumps([1]))
     with pytest.raises(Exception, match="result.json holds no JSON object"):
         entries_of(ledger)
+
+
+def test_plots_of_finished_hypernetworks(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    base = make_base(tmp_path / "t5")
+    plan = plan_of("variants: [hyperformer++, adapters_dagger]\ntasks: [cola, mrpc, stsb]\n")
+    ledger = Ledger(plan, tmp_path / "runs")
+    kinds = {"hyperformer++": "hypernetwork_shared", "adapters_dagger": "task"}
+    for run in plan.runs:
+        give_result(ledger, run, {"cola": {"mcc": 1.0}})
+        make_adapter(ledger.folder(run) / "adapter", base, kinds[run.config.variant])
+    ledger.report.mkdir()
+    statuses, _ = read_statuses(ledger, plan.runs)
+    plots = list(plot_similarities(ledger, statuses))
+    assert [path.name for path in plots] == ["similarity-hyperformer++.svg"]
+    assert plots[0].read_bytes().startswith(b"<?xml")
