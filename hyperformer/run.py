@@ -19,7 +19,7 @@ from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import save_adapter
 from hyperformer.config import RunConfig, replace, signature
-from hyperformer.data.tasks import get_task, load_user_tasks
+from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, Interrupted
 from hyperformer.files import write_json
 from hyperformer.metrics import average
@@ -31,7 +31,7 @@ from hyperformer.training.inputs import load_run_data, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.rank import check_decode
-from hyperformer.training.signals import stop_flag
+from hyperformer.training.signals import StopFlag, stop_flag
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 
@@ -60,13 +60,9 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
         ConfigError, DataError, CheckpointError: what the user can mend.
         Interrupted: a signal asked to stop; all is saved.
     """
-    started = time.monotonic()
-    own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
-    tasks = {name: get_task(name, own) for name in config.data.tasks}
-    if config.single_task and len(tasks) > 1:
-        raise ConfigError("single_task: a run has one task; run_all or a sweep makes one of each")
-    check_decode(tasks.values(), config.training.decode)
+    tasks = _tasks(config)
     world = distributed.start(local_rank)
+    # The batch sizes must fit together, which can be seen before anything is loaded.
     deepspeed_config(config.training, world.size)
     folder = RunFolder(config.output_dir)
     if world.is_main:
@@ -79,54 +75,72 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
         return done
     with stop_flag() as stop:
         try:
-            if world.is_main:
-                folder.write_state(
-                    RunState("starting", max_steps=config.training.max_steps, started=time.time())
-                )
-            set_seed(config.seed)
-            tokenizer = load_tokenizer(config.model)
-            data = load_run_data(config, tasks, tokenizer, world)
-            model = build_model(config)
-            parameters = count_parameters(model)
-            base = None if config.model.random_init else base_fingerprint(model)
-            engine = make_engine(model, config.training, world)
-            # Dropout differs from rank to rank; the weights do not.
-            set_seed(config.seed + world.rank)
-            sampler = make_sampler(config, data, global_batch_size(config.training, world.size), world.size)
-            checkpoints = Checkpoints(folder.checkpoints, world, config.training.save_total_limit)
-            trainer = Trainer(config, engine, data, sampler, checkpoints, world)
-            log = RunLog(
-                folder, main=world.is_main, start=trainer.progress.step, max_steps=config.training.max_steps
-            )
-            if world.is_main:
-                _introduce(config, parameters, trainer, world)
-            progress = trainer.train(log, stop)
-
-            if progress.best_step:
-                checkpoints.load_best(engine, progress.best_step)
-            evaluated = time.monotonic()
-            test: Metrics = {}
-            if config.training.do_test:
-                log.phase("evaluating")
-                test = trainer.evaluate(data.test)
-            progress.evaluate_seconds += time.monotonic() - evaluated
-            # What no T5 on the hub has: the adapters, and a T5 that began at random.
-            weights = trained_weights(engine, frozen_too="" if base is None else "adapters.")
-            result = _result(config, parameters, progress, test, time.monotonic() - started)
-            if world.is_main:
-                save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
-                write_json(folder.result, result)
-                say(_summary(result))
-            log.phase("done")
-            log.close()
-            world.barrier()
-            return result
+            return _run(config, tasks, folder, world, stop)
         except Interrupted:
             raise
         except BaseException as error:
             if world.is_main:
                 _record_failure(folder, error)
             raise
+
+
+def _tasks(config: RunConfig) -> dict[str, Task]:
+    """The run's tasks by name, seen to fit the settings."""
+    own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
+    tasks = {name: get_task(name, own) for name in config.data.tasks}
+    if config.single_task and len(tasks) > 1:
+        raise ConfigError("single_task: a run has one task; run_all or a sweep makes one of each")
+    check_decode(tasks.values(), config.training.decode)
+    return tasks
+
+
+def _run(
+    config: RunConfig, tasks: dict[str, Task], folder: RunFolder, world: distributed.World, stop: StopFlag
+) -> dict[str, Any]:
+    """Data, model, engine, training, evaluation; returns what result.json got."""
+    started = time.monotonic()
+    settings = config.training
+    if world.is_main:
+        folder.write_state(RunState("starting", max_steps=settings.max_steps, started=time.time()))
+
+    set_seed(config.seed)
+    tokenizer = load_tokenizer(config.model)
+    data = load_run_data(config, tasks, tokenizer, world)
+
+    model = build_model(config)
+    parameters = count_parameters(model)
+    base = None if config.model.random_init else base_fingerprint(model)
+
+    engine = make_engine(model, settings, world)
+    # Dropout differs from rank to rank; the weights do not.
+    set_seed(config.seed + world.rank)
+    sampler = make_sampler(config, data, global_batch_size(settings, world.size), world.size)
+    checkpoints = Checkpoints(folder.checkpoints, world, settings.save_total_limit)
+
+    trainer = Trainer(config, engine, data, sampler, checkpoints, world)
+    log = RunLog(folder, main=world.is_main, start=trainer.progress.step, max_steps=settings.max_steps)
+    if world.is_main:
+        _introduce(config, parameters, trainer, world)
+    progress = trainer.train(log, stop)
+
+    if progress.best_step:
+        checkpoints.load_best(engine, progress.best_step)
+    log.phase("evaluating")
+    evaluated = time.monotonic()
+    test = trainer.evaluate(data.test)
+    progress.evaluate_seconds += time.monotonic() - evaluated
+
+    # What no T5 on the hub has: the adapters, and a T5 that began at random.
+    weights = trained_weights(engine, frozen_too="" if base is None else "adapters.")
+    result = _result(config, parameters, progress, test, time.monotonic() - started)
+    if world.is_main:
+        save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
+        write_json(folder.result, result)
+        say(_summary(result))
+    log.phase("done")
+    log.close()
+    world.barrier()
+    return result
 
 
 def _introduce(
