@@ -58,6 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT
+    except (
+        FileNotFoundError,
+        FileExistsError,
+        NotADirectoryError,
+        IsADirectoryError,
+        PermissionError,
+    ) as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return finetune_t5_trainer.EXIT_BAD_INPUT
 
 
 if __name__ == "__main__":

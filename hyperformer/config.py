@@ -346,6 +346,10 @@ def _check(config: RunConfig, where: str) -> None:
     for key in _FRACTION:
         if flat[key] is not None and not 0 <= flat[key] < 1:
             fail(key, "must be at least 0 and below 1")
+    if config.seed >= 2**32:
+        fail("seed", "must be below 2^32")
+    if not config.output_dir.strip():
+        fail("output_dir", "must name a folder")
     tasks, adapter = config.data.tasks, config.adapter
     if len(set(tasks)) != len(tasks):
         fail("tasks", "names a task twice")

@@ -34,7 +34,7 @@ def find_config(name: str | Path) -> Path:
     if shipped.is_file() and path.parent in (Path("."), Path("configs"), Path("hyperformer/configs")):
         return shipped
     names = [entry.stem for entry in SHIPPED.glob("*.json")]
-    raise ConfigError(f"{name}: no such config file; shipped configs{nearest(path.stem, names)}")
+    raise ConfigError(f"{name}: no such config file{nearest(path.stem, names)}")
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -97,8 +97,15 @@ def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config file `name` (path, or name of a shipped one) with ``key=value`` overrides on top."""
     path = find_config(name)
     values = read_config_file(path)
-    values.update(parse_override(text) for text in overrides)
-    return make_config(values, where=str(path))
+    merged = {**values, **dict(parse_override(text) for text in overrides)}
+    try:
+        return make_config(merged, where=str(path))
+    except ConfigError:
+        if not overrides:
+            raise
+        # Whose fault is it? The file's own comes first.
+        make_config(values, where=str(path))
+        return make_config(merged, where=f"arguments {' '.join(overrides)}")
 
 
 def _warn(message: str) -> None:

@@ -35,6 +35,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; there are: {', '.join(sorted(known))}"
 
 
+class FileError(HyperformerError, ValueError):
+    """A file that we wrote is not what it should be any more."""
+
+
 class Interrupted(HyperformerError):
     """A signal ended the run; it has saved and can go on. `signal` is the signal's number."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from hyperformer.errors import CheckpointError
+from hyperformer.errors import CheckpointError, FileError
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def read_json(path: str | Path) -> Any:
     """The value in a JSON file, or None if there is no such file.
 
     Raises:
-        ValueError: the file is not JSON (the path is named).
+        FileError: the file is not JSON.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+        raise FileError(f"{path}: not a JSON file: {error}") from error
 
 
 def flush(path: str | Path) -> None:

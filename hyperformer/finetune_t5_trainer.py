@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -50,6 +51,9 @@ def train(arguments: argparse.Namespace) -> int:
         from hyperformer.run import run_all
 
         run_all(config, arguments.local_rank)
+    except KeyboardInterrupt:
+        print("interrupted before the training began", file=sys.stderr)
+        return 128 + signal.SIGINT
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.signal

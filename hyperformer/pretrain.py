@@ -17,12 +17,15 @@ import argparse
 import gzip
 import json
 import string
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from hyperformer.errors import DataError, HyperformerError
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
@@ -31,8 +34,14 @@ MEAN_SPAN_LENGTH = 3.0
 def read_lines(path: Path) -> list[str]:
     """The non-empty lines of a text file, plain or gzip."""
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        return [line.strip() for line in lines if line.strip()]
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            found = [line.strip() for line in lines if line.strip()]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"--text {path}: cannot be read as UTF-8 text: {error}") from error
+    if not found:
+        raise DataError(f"--text {path}: has no text; give a file with a paragraph a line")
+    return found
 
 
 def train_tokenizer(lines: list[str], vocab_size: int, folder: Path) -> None:
@@ -192,7 +201,7 @@ def pretrain(args: argparse.Namespace) -> None:
     (args.output / "pretraining.json").write_text(json.dumps(made_by, indent=2, default=str) + "\n")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -218,8 +227,13 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")
     parser.add_argument("--log-every", type=int, default=100)
     parser.add_argument("--save-every", type=int, default=2_000)
-    pretrain(parser.parse_args())
+    try:
+        pretrain(parser.parse_args())
+    except HyperformerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperformer.config import RunConfig, flatten, make_config, signature
-from hyperformer.errors import CheckpointError
+from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import read_json, write_json
 
 Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
@@ -57,13 +57,23 @@ class RunFolder:
     def claim(self, config: RunConfig) -> None:
         """Make the folder and write the config, or see that it holds this very run.
 
+        A run that failed before its first checkpoint left nothing to protect:
+        the corrected command takes its folder.
+
         Raises:
-            CheckpointError: the folder holds a run with other settings.
+            CheckpointError: the folder holds a run with other settings, or cannot be used.
+            FileError: its config.json is damaged.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"output_dir {self.path}: {error.strerror}; name another folder") from error
         mine = signature(config)
         there = read_json(self.config)
-        if there is not None and there["signature"] != mine:
+        if there is not None and not (isinstance(there, dict) and {"signature", "settings"} <= there.keys()):
+            raise FileError(f"{self.config} is damaged; move {self.path} away, or name another output_dir")
+        started = self.result.exists() or any(self.checkpoints.glob("[!.]*"))
+        if there is not None and there["signature"] != mine and started:
             theirs = there["settings"]
             changed = [
                 f"{key} ({theirs.get(key)!r} there, {value!r} now)"

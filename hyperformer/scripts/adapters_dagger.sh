@@ -3,4 +3,4 @@
 # Settings follow: bash scripts/adapters_dagger.sh tasks=rte seed=2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec deepspeed finetune_t5_trainer.py configs/adapters_dagger.json "$@"
+exec bash scripts/launch.sh configs/adapters_dagger.json "$@"

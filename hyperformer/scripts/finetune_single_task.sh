@@ -3,4 +3,4 @@
 # Settings follow: bash scripts/finetune_single_task.sh tasks=rte seed=2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec deepspeed finetune_t5_trainer.py configs/finetune_single_task.json "$@"
+exec bash scripts/launch.sh configs/finetune_single_task.json "$@"

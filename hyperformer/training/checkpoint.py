@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hyperformer.adapters.save import write_safetensors
@@ -88,7 +89,10 @@ class Checkpoints:
     def __init__(self, folder: Path, world: World, keep: int) -> None:
         self.folder, self.world, self.keep = folder, world, keep
         if world.is_main:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CheckpointError(f"{folder}: {error.strerror}; move it away") from error
             for left_over in folder.glob(".*.partial"):
                 shutil.rmtree(left_over)
         world.barrier()
@@ -107,7 +111,7 @@ class Checkpoints:
                 engine.save_checkpoint(
                     str(self.folder),
                     tag=partial.name,
-                    client_state={"progress": dataclasses.asdict(progress), "world_size": self.world.size},
+                    client_state={"progress": dataclasses.asdict(progress)},
                     save_latest=False,
                     exclude_frozen_parameters=True,
                 )
@@ -142,19 +146,24 @@ class Checkpoints:
 
     def _prune(self, progress: Progress) -> None:
         """Drop what no kept checkpoint needs."""
-        steps = sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
-        for step in steps[: -self.keep]:
+        for step in self._steps()[: -self.keep]:
             shutil.rmtree(self.folder / f"step-{step}")
         for path in self.folder.glob("best-*.safetensors"):
             if path != self.best_file(progress.best_step):
                 path.unlink()
 
+    def _steps(self) -> list[int]:
+        """The steps of the checkpoints there are, in order. A folder gets its name when it is whole."""
+        names = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
+        return sorted(int(name) for name in names if name.isdigit())
+
     def latest(self) -> str | None:
         """Name of the newest whole checkpoint, or None."""
         try:
-            return (self.folder / "latest").read_text(encoding="utf-8").strip()
+            named = (self.folder / "latest").read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            return None
+            named = ""
+        return named or (f"step-{self._steps()[-1]}" if self._steps() else None)
 
     def load_latest(self, engine: Any) -> Progress | None:
         """Put the engine, and this rank's random states, where the newest checkpoint left them.
@@ -168,18 +177,29 @@ class Checkpoints:
         tag = self.latest()
         if tag is None:
             return None
-        try:
-            path, state = engine.load_checkpoint(str(self.folder), tag=tag, load_module_strict=False)
-        except Exception as error:
-            raise CheckpointError(f"{self.folder / tag} cannot be loaded: {error}") from error
-        if path is None:
-            raise CheckpointError(f"{self.folder / tag}, which 'latest' names, is not there")
-        if state["world_size"] != self.world.size:
+        others = ", ".join(f"step-{step}" for step in self._steps() if f"step-{step}" != tag)
+        remedy = (
+            f"write the name of another one into {self.folder / 'latest'} (there are: {others or 'none'}), "
+        )
+        remedy += f"or move {self.folder} away to start again"
+        if not (self.folder / tag).is_dir():
+            raise CheckpointError(f"{self.folder / tag}, which 'latest' names, is not there; {remedy}")
+        ranks = len(list((self.folder / tag).glob("random-*.pt")))
+        if ranks not in (0, self.world.size):
             raise CheckpointError(
-                f"{self.folder / tag} was written by {state['world_size']} processes, and this run has "
-                f"{self.world.size}: start it with as many"
+                f"{self.folder / tag} was written by {ranks} processes, and this run has {self.world.size}: "
+                "start it with as many"
             )
-        set_random_states(torch.load(self.folder / tag / f"random-{self.world.rank}.pt", weights_only=True))
+        try:
+            _, state = engine.load_checkpoint(str(self.folder), tag=tag, load_module_strict=False)
+            randoms = torch.load(self.folder / tag / f"random-{self.world.rank}.pt", weights_only=True)
+        except Exception as error:
+            # torch and DeepSpeed raise almost anything for a file that is damaged.
+            why = (
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            )
+            raise CheckpointError(f"{self.folder / tag} is damaged ({why}); {remedy}") from error
+        set_random_states(randoms)
         return Progress(**state["progress"])
 
     def best_file(self, step: int) -> Path:
@@ -197,7 +217,13 @@ class Checkpoints:
         """Put the kept weights into the model; every rank calls this."""
         import deepspeed
 
-        weights = load_file(self.best_file(step))
+        try:
+            weights = load_file(self.best_file(step))
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{self.best_file(step)}, the weights of the best validation, is damaged ({error}); "
+                f"move {self.folder} away to start again"
+            ) from error
         for name, parameter in engine.module.named_parameters():
             if name in weights:
                 # For a partitioned parameter this gathers, and shares out what rank 0 has written.

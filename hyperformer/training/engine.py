@@ -88,9 +88,15 @@ def make_engine(model: nn.Module, config: TrainingConfig, world: World) -> Any:
     schedule = None
     if "scheduler" not in settings:
         schedule = make_schedule(optimizer, config) if optimizer else lambda made: make_schedule(made, config)
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings, dist_init_required=False
-    )
+    try:
+        engine, *_ = deepspeed.initialize(
+            model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings, dist_init_required=False
+        )
+    except (ValueError, TypeError, AssertionError) as error:
+        if config.deepspeed_config is None:
+            raise
+        # How DeepSpeed refuses settings; ours are tested, so these are the file's.
+        raise ConfigError(f"{config.deepspeed_config}: DeepSpeed does not take it: {error}") from error
     return engine
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,79 @@ def test_interrupt_saves_and_goes_on(tmp_path: Path) -> None:
     assert f"going on from step {state['step']}" in out
     assert json.loads((tmp_path / "run/state.json").read_text())["phase"] == "done"
     assert "already done" in run("hyperformer++", tmp_path / "run")
+
+
+def test_a_failed_first_try_does_not_keep_its_folder(tmp_path: Path) -> None:
+    small = {"max_steps": 1, "eval_steps": 1, "n_val": 4, "n_test": 4}
+    failed = subprocess.run(
+        [
+            sys.executable,
+            *command("adapters_dagger", tmp_path / "run", **small, model_name_or_path="/nowhere"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert failed.returncode == 2 and "there is no such folder" in failed.stderr
+    run("adapters_dagger", tmp_path / "run", **small)
+
+
+def damage_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("config.json", "not a JSON file"),
+        ("checkpoints/step-12/mp_rank_00_model_states.pt", "step-12 is damaged"),
+        ("checkpoints/step-12/random-0.pt", "step-12 is damaged"),
+        ("checkpoints/best-12.safetensors", "is damaged"),
+    ],
+)
+def test_damaged_files_are_named_with_a_way_on(file: str, says: str, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "result.json").unlink()
+    path = folder / file
+    path = path if path.exists() else next(folder.glob("checkpoints/best-*.safetensors"))
+    damage_half(path)
+    settings = {"cache_dir": finished.parent / "cache"}
+    done = subprocess.run(
+        [sys.executable, *command("adapters_dagger", folder, **settings)], capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert "move" in done.stderr or "config.json" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run("adapters_dagger", folder)
+    return folder
+
+
+def test_a_scripts_arguments_and_ctrl_c(tmp_path: Path) -> None:
+    """As the README has it: from the package's folder, through the script."""
+    words = command("", tmp_path / "run")[2:]
+    process = subprocess.Popen(
+        ["bash", "scripts/hyperformer++.sh", *words],
+        cwd=ROOT / "hyperformer",
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 2/"):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130 and "stopped by SIGINT after step" in err
+    assert (tmp_path / "run/checkpoints/latest").exists()
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
