@@ -30,7 +30,7 @@ def model_path(name: str) -> str:
 def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
     """`loader.from_pretrained`, its many errors turned into one that says what to do."""
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        raise CheckpointError(f"model_name_or_path {name!r}: there is no such folder")
+        raise CheckpointError(f"{what} of {name!r} cannot be loaded: there is no such folder")
     try:
         return loader.from_pretrained(model_path(name), **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
