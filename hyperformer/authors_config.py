@@ -7,7 +7,6 @@ do not have.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hyperformer.config import settings
@@ -211,9 +210,9 @@ def _structure(theirs: dict[str, Any], where: str) -> dict[str, Any]:
 def _variant_name(ours: dict[str, Any]) -> str:
     """The variant that the settings amount to."""
     several = len(ours.get("tasks", ())) > 1
-    by_kind: dict[str, Callable[[], str]] = {
-        "none": lambda: "finetune" if several else "finetune_single_task",
-        "task": lambda: "adapters_dagger" if several else "adapters",
-        "hypernetwork_shared": lambda: "hyperformer++",
+    names = {
+        "none": "finetune" if several else "finetune_single_task",
+        "task": "adapters_dagger" if several else "adapters",
+        "hypernetwork_shared": "hyperformer++",
     }
-    return by_kind.get(ours["adapter"], lambda: "hyperformer")()
+    return names.get(ours["adapter"], "hyperformer")

@@ -11,7 +11,7 @@ from places import ROOT
 
 # A package may import what stands to its left, never to its right.
 LAYERS = [
-    {"config", "errors", "files", "authors_config", "config_files", "run_folder"},
+    {"config", "config_checks", "errors", "files", "authors_config", "config_files", "run_folder"},
     {"adapters", "data", "metrics"},
     {"training"},
     {"run"},

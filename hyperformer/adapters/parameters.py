@@ -11,7 +11,7 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.build import build_model, load_t5_config
 from hyperformer.adapters.model import HyperformerT5
-from hyperformer.config import RunConfig
+from hyperformer.config import RunConfig, replace
 
 # Sizes of the published T5 models (Raffel et al. 2020, section 3.7), so that counting needs no download.
 _PUBLISHED = {
@@ -97,8 +97,6 @@ def count_config(config: RunConfig) -> ParameterCount:
     name = config.model.model_name_or_path
     t5 = published_t5(name) or load_t5_config(name)
     if config.single_task:
-        from hyperformer.config import replace
-
         config = replace(config, tasks=config.data.tasks[:1])
     with torch.device("meta"):
         return count_parameters(build_model(config, t5=t5))

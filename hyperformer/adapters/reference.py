@@ -91,13 +91,10 @@ def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor
             f"checkpoint: {sorted(missing)[0]!r} is missing ({len(missing)} weights in all)"
         )
     for theirs, name, where in entries:
-        target = _slice(ours[name], where)
-        if target.numel() != state_dict[theirs].numel() or _theirs_shape(target) != tuple(
-            state_dict[theirs].shape
-        ):
+        wanted, found = tuple(_slice(ours[name], where).shape), tuple(state_dict[theirs].shape)
+        if wanted != found:
             raise CheckpointError(
-                f"checkpoint: {theirs!r} has shape {tuple(state_dict[theirs].shape)}, "
-                f"this model's settings ask for {_theirs_shape(target)}"
+                f"checkpoint: {theirs!r} has shape {found}, this model's settings ask for {wanted}"
             )
     with torch.no_grad():
         for theirs, name, where in entries:
@@ -114,10 +111,6 @@ def reference_state_dict(model: HyperformerT5) -> dict[str, Tensor]:
 
 def _slice(parameter: Tensor, where: Any) -> Tensor:
     return parameter if where is None else parameter[where]
-
-
-def _theirs_shape(target: Tensor) -> tuple[int, ...]:
-    return tuple(target.shape)
 
 
 def reference_entries(model: HyperformerT5) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -125,8 +126,6 @@ class RunLog:
             self._tensorboard.add_scalar(f"{split}/{name}", value, step)
 
     def _update(self, **values: Any) -> None:
-        from dataclasses import replace
-
         step = values.get("step", self.state.step)
         if step > self.start:
             values["seconds_left"] = (
