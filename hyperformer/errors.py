@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Exit code of a process that ended itself because it no longer moved (hyperformer.watchdog).
+HANG_EXIT = 86
+
 
 class HyperformerError(Exception):
     """Base of every error that is the user's to mend; shown without a traceback."""
@@ -20,6 +23,14 @@ class DataError(HyperformerError):
 
 class CheckpointError(HyperformerError):
     """A checkpoint or a model folder cannot be used."""
+
+
+class DiskFull(CheckpointError):
+    """There is no room, or no quota, for a file of the run; what was whole before still is."""
+
+
+class Diverged(HyperformerError):
+    """The loss is no longer a number. No checkpoint was saved with it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -40,7 +51,12 @@ class FileError(HyperformerError, ValueError):
 
 
 class Interrupted(HyperformerError):
-    """A signal ended the run; it has saved and can go on. `signal` is the signal's number."""
+    """The run was asked to stop; it has saved and can go on.
+
+    Attributes:
+        signal: number of the signal that asked: SIGINT, SIGTERM, or SIGUSR2 (the time
+            limit is near: SLURM's signal ahead of it, or the deadline given to ``run``).
+    """
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)

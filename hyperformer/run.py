@@ -36,22 +36,26 @@ from hyperformer.training.signals import StopFlag, stop_flag
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 
 
-def run_all(config: RunConfig, local_rank: int | None = None) -> list[dict[str, Any]]:
+def run_all(
+    config: RunConfig, local_rank: int | None = None, deadline: float | None = None
+) -> list[dict[str, Any]]:
     """Run a config; one that trains its tasks one at a time is a run a task, in folders of their own."""
     if not config.single_task or len(config.data.tasks) == 1:
-        return [run(config, local_rank)]
+        return [run(config, local_rank, deadline)]
     folder = Path(config.output_dir)
     return [
-        run(replace(config, tasks=[task], output_dir=str(folder / task)), local_rank)
+        run(replace(config, tasks=[task], output_dir=str(folder / task)), local_rank, deadline)
         for task in config.data.tasks
     ]
 
 
-def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
+def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
     """Train and evaluate one run in ``config.output_dir``, going on from its newest checkpoint.
 
     Args:
         local_rank: what the deepspeed launcher wrote on the command line, if it did.
+        deadline: when this process will be killed, in seconds since the epoch; the run stops
+            itself ahead of it (:mod:`hyperformer.training.signals` has the rule).
 
     Returns:
         What is in result.json.
@@ -73,7 +77,7 @@ def run(config: RunConfig, local_rank: int | None = None) -> dict[str, Any]:
         if world.is_main:
             say(f"{folder.path}: already done, nothing to do")
         return done
-    with stop_flag() as stop:
+    with stop_flag(deadline) as stop:
         try:
             return _run(config, tasks, folder, world, stop)
         except Interrupted:

@@ -5,7 +5,9 @@ config.json        the flat settings of the run, and its signature
 state.json         where the run is now (:class:`RunState`), rewritten as it goes
 metrics.jsonl      a line a logged step and a line an evaluation
 result.json        written once, at the very end: metrics, parameters, times, versions
-checkpoints/       DeepSpeed checkpoints; ``latest`` names the newest whole one
+recovery.json      what a launcher changed after a failed attempt (hyperformer.recovery)
+heartbeat          touched while the process lives (hyperformer.watchdog)
+checkpoints/       what a resume needs (hyperformer.checkpoint_folder)
 adapter/           what was trained, of the kept checkpoint (safetensors + config)
 tensorboard/       the same numbers for TensorBoard
 =================  ====================================================================
@@ -39,6 +41,7 @@ class RunState:
     started: float = 0.0
     updated: float = 0.0
     error: str | None = None
+    micro_batch_parts: int = 1
 
 
 class RunFolder:
@@ -50,6 +53,8 @@ class RunFolder:
         self.state = self.path / "state.json"
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
+        self.recovery = self.path / "recovery.json"
+        self.heartbeat = self.path / "heartbeat"
         self.checkpoints = self.path / "checkpoints"
         self.adapter = self.path / "adapter"
         self.tensorboard = self.path / "tensorboard"

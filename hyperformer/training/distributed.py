@@ -36,6 +36,13 @@ class World:
             dist.all_reduce(value)
         return value
 
+    def maximum(self, value: torch.Tensor) -> torch.Tensor:
+        """The largest `value` of the ranks, element by element."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return value
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's `value` (a small picklable object), in rank order, on every rank."""
         if self.size == 1:

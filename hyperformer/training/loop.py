@@ -12,7 +12,7 @@ import torch
 from hyperformer.config import RunConfig
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
-from hyperformer.errors import HyperformerError, Interrupted
+from hyperformer.errors import Diverged, Interrupted
 from hyperformer.metrics import average
 from hyperformer.training.checkpoint import Checkpoints, Metrics, Progress
 from hyperformer.training.distributed import World
@@ -22,9 +22,6 @@ from hyperformer.training.inputs import RunData, Sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
-
-# With several ranks, steps between two looks at the stop flag: agreeing waits for the device.
-_AGREE_EVERY = 8
 
 
 class Trainer:
@@ -54,13 +51,14 @@ class Trainer:
 
         Raises:
             Interrupted: a signal asked to stop; all is saved.
-            HyperformerError: the loss is no longer a number.
+            Diverged: the loss is no longer a number.
         """
         settings = self.config.training
         self.engine.train()
         while self.progress.step < settings.max_steps:
             started = time.monotonic()
             self._step()
+            stop.took("step", time.monotonic() - started)
             self.progress.step += 1
             step, last = self.progress.step, self.progress.step == settings.max_steps
             log.step_done(step)
@@ -71,7 +69,7 @@ class Trainer:
                 self._validate(log)
             if step % settings.save_steps == 0 or last:
                 self._save()
-            elif self.world.size == 1 or step % _AGREE_EVERY == 0:
+            elif stop.is_due(step):
                 self._stop_if_asked(stop, log)
         return self.progress
 
@@ -109,7 +107,7 @@ class Trainer:
         self._logged_step = self.progress.step
         log.training(self.progress.step, loss, self._learning_rate)
         if not math.isfinite(loss):
-            raise HyperformerError(
+            raise Diverged(
                 f"the loss is {loss} at step {self.progress.step}: lower learning_rate, or write precision=fp32 "
                 f"or bf16; the last whole checkpoint is {self.checkpoints.latest() or 'none'}"
             )
@@ -146,7 +144,7 @@ class Trainer:
         self.checkpoints.save(self.engine, self.progress)
 
     def _stop_if_asked(self, stop: StopFlag, log: RunLog) -> None:
-        number = stop.agreed(self.world)
+        number = stop.agreed(self.world, self.progress.step)
         if not number:
             return
         self._save()

@@ -1,46 +1,96 @@
-"""Signals that ask a run to stop: they set a flag, and the loop looks at it between steps."""
+"""What asks a run to stop: signals, and the deadline. They set a flag; the run looks at it where it can stop.
+
+**When a run stops ahead of its deadline.** It must finish what it is in the
+middle of, and save. So it stops as soon as less time is left than twice the
+longest unit of work so far, plus twice the longest save so far, plus
+:data:`MARGIN`. A unit is what lies between two looks at the flag: a step or a
+batch of evaluation with one process; with several, the steps until the ranks
+agree again, which are as many as fit into :data:`AGREE_SECONDS`, 8 at most
+(agreeing waits for the device). The clock of rank 0 counts.
+"""
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
 import torch
 
 from hyperformer.training.distributed import World
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+MARGIN = 10.0
+AGREE_SECONDS = 5.0
+_AGREE_STEPS = 8
 
 
 class StopFlag:
-    """The signal that asked this process to stop, or 0."""
+    """The signal that asked this run to stop, or 0; SIGUSR2 where the deadline did.
 
-    def __init__(self) -> None:
-        self.signal = 0
+    Args:
+        deadline: seconds since the epoch at which the process will be killed.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self.signal, self.deadline = 0, deadline
+        self._longest = {"step": 0.0, "batch": 0.0, "save": 0.0}
+        self._next_look = 0
 
     def set(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal:
-            # The second one means it: whatever is going on ends here.
+        if self.signal in (signal.SIGINT, signal.SIGTERM) and number != signal.SIGUSR2:
+            # The second one means it: whatever is going on ends here. SIGUSR2 is a notice, of which
+            # SLURM may send several, and the SIGTERM after it is no second request.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = number
 
-    def agreed(self, world: World) -> int:
-        """The signal that any rank got, on every rank alike; 0 if none did."""
+    def took(self, what: Literal["step", "batch", "save"], seconds: float) -> None:
+        """Note how long something took; the longest counts."""
+        self._longest[what] = max(self._longest[what], seconds)
+
+    def lead(self, world: World) -> float:
+        """Seconds ahead of the deadline at which to stop."""
+        unit = max(self._longest["step"] * self._steps(world), self._longest["batch"])
+        return 2 * unit + 2 * self._longest["save"] + MARGIN
+
+    def _steps(self, world: World) -> int:
+        """Steps between two looks of several ranks."""
+        if world.size == 1:
+            return 1
+        return max(1, min(_AGREE_STEPS, math.floor(AGREE_SECONDS / max(self._longest["step"], 1e-9))))
+
+    def is_due(self, step: int) -> bool:
+        """Whether the ranks look at the flag after this step."""
+        return step >= self._next_look
+
+    def agreed(self, world: World, step: int | None = None) -> int:
+        """The signal that any rank got, on every rank alike; 0 if none did. Every rank calls this.
+
+        Args:
+            step: steps done; the next look is counted from there.
+        """
+        ours = world.is_main and self.deadline is not None and not self.signal
+        if ours and time.time() + self.lead(world) >= (self.deadline or 0.0):
+            self.signal = signal.SIGUSR2
         if world.size == 1:
             return self.signal
-        # A sum, since every backend has it; two ranks with different signals still stop.
-        flag = torch.tensor([self.signal, bool(self.signal)], device=world.device)
-        total, ranks = world.sum(flag).tolist()
-        return int(total // ranks) if ranks else 0
+        # A maximum of each: two ranks with different signals still stop by one and the same.
+        steps = self._steps(world) if world.is_main else 0
+        number, steps = world.maximum(torch.tensor([self.signal, steps], device=world.device)).tolist()
+        if step is not None:
+            self._next_look = step + steps
+        return number
 
 
 @contextmanager
-def stop_flag() -> Iterator[StopFlag]:
-    """Catch SIGINT and SIGTERM in this block. The handlers do nothing but set the flag."""
-    flag = StopFlag()
+def stop_flag(deadline: float | None = None) -> Iterator[StopFlag]:
+    """Catch SIGINT, SIGTERM and SIGUSR2 in this block. The handlers do nothing but set the flag."""
+    flag = StopFlag(deadline)
     before = {number: signal.signal(number, flag.set) for number in STOPPING}
     try:
         yield flag

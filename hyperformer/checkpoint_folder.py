@@ -1,0 +1,197 @@
+"""The checkpoints of a run on disk: their names, their manifests, whether they are whole. Imports no torch.
+
+::
+
+    checkpoints/
+      step-400/                      a checkpoint; step-400.2 if step 400 was saved a second time
+        manifest.json                every file's size and checksum, and what is needed to read them
+        part-0.safetensors ...       what each rank held: trained weights and optimizer state
+        random-0.json ...            each rank's random states
+        progress.json                everything else
+      best-200.safetensors           trained weights of the best validation; manifests have its checksum
+      latest                         name of the newest: tells that there was one, should all be lost
+      .step-600.partial/             being written, or left by a process that died
+      .damaged-step-400/             put aside by a run that went on from the one before
+      .diverged-step-400/            put aside by recovery.step_back
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import CheckpointError, FileError
+from hyperformer.files import atomic_write, read_json
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+_CHUNK = 1 << 22
+
+
+def checksum(path: Path) -> str:
+    """BLAKE2b of a file's content, 32 hex digits; about 1 GB a second and core.
+
+    The file's pages are dropped from memory first where the system can do that,
+    so that what is read is what the disk has.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb", buffering=0) as stream:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint consists of and what is needed to read it.
+
+    Attributes:
+        step: optimizer steps done.
+        files: name in the checkpoint's folder -> [bytes, checksum].
+        best: [name in checkpoints/, checksum] of the best validation's weights, if there was one.
+        world_size: ranks that wrote it.
+        zero_stage: of the engine that wrote it.
+        global_batch_size: rows a step, of all ranks; kept when the run goes on with other ranks.
+        versions: of the packages that wrote it.
+        schema: of this format.
+    """
+
+    step: int
+    files: dict[str, list[Any]]
+    best: list[str] | None
+    world_size: int
+    zero_stage: int
+    global_batch_size: int
+    versions: dict[str, str]
+    schema: int = SCHEMA
+
+
+class CheckpointFolder:
+    """Names and contents of a run's ``checkpoints/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        """The checkpoints, oldest first; a folder gets such a name only when it is whole."""
+        found = (path.name for path in self.path.glob("step-*") if path.is_dir())
+        return sorted(
+            (name for name in found if _order(name) is not None), key=lambda name: _order(name) or ()
+        )
+
+    def newest(self) -> str | None:
+        """Name of the newest checkpoint; None before the first."""
+        names = self.names()
+        return names[-1] if names else None
+
+    def free_name(self, step: int) -> str:
+        """A name for a checkpoint of `step`, newer than any that there is of it."""
+        numbers = [_order(name)[1] for name in self.names() if _order(name)[0] == step]  # type: ignore[index]
+        return f"step-{step}" if not numbers else f"step-{step}.{max(numbers) + 1}"
+
+    def witness(self) -> str | None:
+        """The checkpoint that was the newest when one was last written."""
+        try:
+            return (self.path / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            return None
+
+    def set_witness(self, name: str | None) -> None:
+        """Note the newest checkpoint, or that there is none."""
+        if name is None:
+            (self.path / "latest").unlink(missing_ok=True)
+            return
+        with atomic_write(self.path / "latest") as stream:
+            stream.write(name)
+
+    def manifest(self, name: str) -> Manifest:
+        """A checkpoint's manifest.
+
+        Raises:
+            CheckpointError: it is missing or damaged, or of a version that this one cannot read.
+        """
+        try:
+            values = read_json(self.path / name / MANIFEST)
+        except (OSError, FileError, RecursionError) as error:
+            raise CheckpointError(f"its {MANIFEST} is damaged: {type(error).__name__}") from error
+        if values is None:
+            raise CheckpointError(
+                f"it has no {MANIFEST}: it was written by an earlier version, or is not whole"
+            )
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise CheckpointError(
+                f"its {MANIFEST} is not of schema {SCHEMA}, the one that this version reads"
+            )
+        try:
+            return Manifest(**values)
+        except TypeError as error:
+            raise CheckpointError(f"its {MANIFEST} is damaged: {error}") from error
+
+    def verify(self, name: str) -> Manifest:
+        """See that a checkpoint is whole, to the last bit.
+
+        Raises:
+            CheckpointError: what is wrong with it, as a clause ("part-0.safetensors is missing").
+        """
+        manifest = self.manifest(name)
+        try:
+            for file, (size, expected) in manifest.files.items():
+                _check_file(self.path / name / file, expected, size)
+            if manifest.best is not None:
+                _check_file(self.path / manifest.best[0], manifest.best[1])
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"its {MANIFEST} is damaged: {error}") from error
+        return manifest
+
+    def put_aside(self, name: str, why: str) -> Path:
+        """Rename a checkpoint to ``.<why>-<name>``, which nothing reads or removes; returns where it is."""
+        number, aside = 1, self.path / f".{why}-{name}"
+        while aside.exists():
+            number += 1
+            aside = self.path / f".{why}-{name}-{number}"
+        (self.path / name).rename(aside)
+        return aside
+
+    def prune(self, keep: int) -> None:
+        """Drop all but the newest `keep` checkpoints, and the best weights that none needs any more."""
+        for name in self.names()[:-keep]:
+            shutil.rmtree(self.path / name)
+        needed: set[str] = set()
+        for manifest in self.path.glob(f"*/{MANIFEST}"):
+            try:
+                best = self.manifest(manifest.parent.name).best
+            except CheckpointError:
+                # Of what, it cannot say: then nothing is dropped.
+                return
+            if best is not None:
+                needed.add(best[0])
+        for path in self.path.glob("best-*.safetensors"):
+            if path.name not in needed:
+                path.unlink()
+
+
+def _order(name: str) -> tuple[int, int] | None:
+    """(step, how many-th of that step), or None for what is no checkpoint."""
+    step, _, number = name.removeprefix("step-").partition(".")
+    if not (step.isdecimal() and (number.isdecimal() or not number)):
+        return None
+    return int(step), int(number or 1)
+
+
+def _check_file(path: Path, expected: str, size: int | None = None) -> None:
+    try:
+        there = path.stat().st_size
+        if size is not None and there != size:
+            raise CheckpointError(f"{path.name} has {there:,} bytes of {size:,}")
+        if checksum(path) != expected:
+            raise CheckpointError(f"{path.name} is not as it was written (its checksum differs)")
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from error
