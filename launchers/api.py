@@ -62,7 +62,7 @@ class Sweep:
         def choose(statuses: Sequence[RunStatus]) -> list[Run]:
             return [
                 run for run, entry in zip(self.plan.runs, statuses, strict=True)
-                if run.signature in chosen and entry.state in BAD
+                if run.signature in chosen and entry.state in BAD and not entry.holds_a_job
                 and (not oom or reasons.is_out_of_memory(entry, self.ledger))
             ]  # fmt: skip
 
@@ -89,7 +89,7 @@ class Sweep:
         """Cancel the runs that go or wait among `names` (none: all); returns their names."""
         runs = select(self.plan, names or ["*"])
         found = zip(runs, read_statuses(self.ledger, runs)[0], strict=True)
-        touched = [(run, entry) for run, entry in found if entry.state in GOING]
+        touched = [(run, entry) for run, entry in found if entry.state in GOING or entry.holds_a_job]
         stop(self.ledger, touched)
         return [run.name for run, _ in touched]
 

@@ -123,15 +123,27 @@ def submit_array(
         raise ClusterError(f"SLURM did not take the jobs: {slurm_words(str(error))}") from error
     names = [f"{job.job_id}_{index}" for index in range(tasks)] if tasks > 1 else [str(job.job_id)]
     for name in names:
-        target = folder / f"{name}_submitted.pkl"
-        with suppress(FileExistsError):
-            try:
-                os.link(pickled, target)
-            except PermissionError:  # a file system without hard links
-                target.symlink_to(pickled.name)
-    if not (folder / f"{names[0]}_submitted.pkl").is_symlink():
+        _link(pickled, _pickle(folder, name))
+    if not _pickle(folder, names[0]).is_symlink():
         pickled.unlink()
     return str(job.job_id)
+
+
+def link_pickles(folder: Path, old: str, new: str) -> None:
+    """Let a job that goes on under another id find what it is to run."""
+    _link(_pickle(folder, old).resolve(), _pickle(folder, new))
+
+
+def _pickle(folder: Path, job_id: str) -> Path:
+    return folder / f"{job_id}_submitted.pkl"
+
+
+def _link(pickled: Path, target: Path) -> None:
+    with suppress(FileExistsError):
+        try:
+            os.link(pickled, target)
+        except PermissionError:  # a file system without hard links
+            target.symlink_to(pickled.name)
 
 
 def sbatch_text(folder: Path, tasks: int, parameters: dict[str, Any], python: str | None = None) -> str:

@@ -7,6 +7,8 @@ max_parallel   jobs of a sweep at once at most
 confirm_above  GPU-hours above which `submit` asks first
 environment    variables of the jobs
 offline        whether the nodes have no way to the Hugging Face hub
+retries        how often a run starts again by itself, by kind of failure: a number, or `unlimited`
+stop_after     runs that fail with the same traceback before the rest of the sweep is held; 0: never
 python         how to start python on a node, such as `apptainer exec image.sif python`
 =============  =====================================================================
 """
@@ -20,11 +22,13 @@ from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
 from launchers.located import Located, read_yaml
+from launchers.policy import Policy, read_policy
 from launchers.resources import Resources, positive_number, read_resources, whole_number
 
 HERE = Path(__file__).parent
 LOCAL, SLURM = "local", "slurm"
-KEYS = ("description", "resources", "max_parallel", "confirm_above", "environment", "offline", "python")
+KEYS = ("description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries",
+        "stop_after", "python")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class ClusterProfile:
     confirm_above: float | None = None
     environment: tuple[tuple[str, str], ...] = ()
     offline: bool = False
+    policy: Policy = field(default_factory=Policy)
     python: str | None = None
 
     @property
@@ -92,6 +97,7 @@ def read_profile(path: Path) -> ClusterProfile:
         confirm_above=positive_number(top["confirm_above"], "GPU-hours") if "confirm_above" in top else None,
         environment=_environment(top.get("environment")),
         offline=_flag(top.get("offline")),
+        policy=read_policy(top.get("retries"), top.get("stop_after")),
         python=_text(top.get("python")),
     )
 

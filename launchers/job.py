@@ -16,13 +16,13 @@ from hyperformer.config import RunConfig, replace
 from hyperformer.errors import Interrupted
 from hyperformer.files import write_json
 from hyperformer.run_folder import RunFolder
-from launchers import packed, submission_files
+from launchers import held, packed, submission_files
 from launchers.cluster import Place, join_ranks
-from launchers.ledger import Attempt
+from launchers.ledger import Attempt, attempts, last_attempt
 from launchers.processes import this_process
 from launchers.submission_files import Entry
 
-_TAIL_LINES = 15
+_TAIL_LINES = 30
 
 
 def run_submitted(record: str) -> None:
@@ -75,20 +75,59 @@ def _run_entry(sweep: Path, entry: Entry, place: Place) -> None:
     """Make the run's folder if this is its first attempt, and run."""
     folder = sweep / entry.folder
     config = entry.config(folder)
-    attempt = Attempt(folder / "attempts" / str(entry.attempt))
-    if place.rank == 0:
-        RunFolder(folder).claim(config)
+    if place.rank != 0:
+        _attempt(config, None, place)
+        return
+    unwanted = why_not_to_start(folder)
+    attempt = next_attempt(folder, entry.attempt)
     attempt.folder.mkdir(parents=True, exist_ok=True)
-    if place.rank == 0 and place.logs:
-        attempt.link_logs(*place.logs)
+    if unwanted:
+        attempt.write_outcome("stopped", message=unwanted, kind="cancelled", then="end", why=unwanted)
+        print(unwanted)
+        return
+    RunFolder(folder).claim(config)
+    if place.logs:
+        _write_logs_to(attempt)
     _attempt(config, attempt, place)
 
 
-def _attempt(config: RunConfig, attempt: Attempt, place: Place) -> None:
-    """One attempt at a run, with its start and its end written down."""
+def why_not_to_start(folder: Path) -> str | None:
+    """Why a run that waited should not start any more: `folder` is its own. None if it should."""
+    if (folder / "cancelled.json").exists():
+        return "cancelled before it started"
+    reason = held.reason(folder.parent)
+    return None if reason is None else f"held: {reason}"
+
+
+def next_attempt(folder: Path, first: int) -> Attempt:
+    """The attempt that begins now. A job starts several times: in its place, or because SLURM requeued it.
+
+    Args:
+        first: the number of the job's first attempt.
+    """
+    before = [attempt for attempt in attempts(folder) if attempt.number >= first and attempt.started.exists()]
+    for attempt in before:
+        if not attempt.outcome.exists():
+            # Nobody was left to tell: the node failed, or SLURM gave the job no time.
+            attempt.write_outcome(
+                "stopped", message="it ended without a word", kind="requeued", then="requeue"
+            )
+    return Attempt(folder / "attempts" / str(before[-1].number + 1 if before else first))
+
+
+def _write_logs_to(attempt: Attempt) -> None:
+    """From here on this process writes into the attempt's own logs; the job's are shared by its attempts."""
+    for stream, path in zip((sys.stdout, sys.stderr), attempt.logs, strict=True):
+        print(f"attempt {attempt.number} goes on in {path}", file=stream, flush=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
+    """One attempt at a run; rank 0 writes down its start and its end."""
     folder = Path(config.output_dir)
-    if place.rank == 0:
-        attempt.outcome.unlink(missing_ok=True)  # of an earlier start of this very job: SLURM requeued it
+    if attempt is not None and place.rank == 0:
         started = {
             "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
             "job_id": place.job_id,
@@ -98,12 +137,15 @@ def _attempt(config: RunConfig, attempt: Attempt, place: Place) -> None:
         write_json(attempt.started, {**this_process(), **started})
     try:
         result = _run(config, folder)
-    except (KeyboardInterrupt, Interrupted):
-        result = None
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        if attempt is not None and place.rank == 0:
+            number = getattr(stopped, "signal", signal.SIGTERM)
+            attempt.write_outcome("stopped", message=str(stopped), signal=int(number))
+        return
     except BaseException as error:
-        _failed(attempt, place.rank, error)
+        _failed(attempt or last_attempt(folder), place.rank, error)
         raise
-    if place.rank == 0:
+    if attempt is not None and place.rank == 0:
         attempt.write_outcome("done" if result is not None else "stopped")
 
 
@@ -111,37 +153,46 @@ def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     """The run itself; None if it was stopped before its end."""
     from hyperformer.run import run
 
-    run(config)
+    deadline = os.environ.get("HYPERFORMER_DEADLINE")
+    run(config, deadline=float(deadline) if deadline else None)
     return RunFolder(folder).read_result()
 
 
-def _failed(attempt: Attempt, rank: int, error: BaseException) -> None:
+def _failed(attempt: Attempt | None, rank: int, error: BaseException) -> None:
     """Write the failure down. The first rank to fail tells the cause; the others fail for want of it."""
-    if not attempt.outcome.exists():
-        tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
-        attempt.write_outcome(
-            "failed",
-            error_type=type(error).__name__,
-            message=str(error),
-            rank=rank,
-            host=socket.gethostname(),
-            traceback_tail=tail,
-        )
+    if attempt is None or attempt.outcome.exists():
+        return
+    tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
+    attempt.write_outcome(
+        "failed",
+        error_type=type(error).__name__,
+        message=str(error),
+        causes=[type(cause).__name__ for cause in causes(error)],
+        errno=next((cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None),
+        rank=rank,
+        host=socket.gethostname(),
+        traceback_tail=tail,
+    )
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The errors behind an error, nearest first."""
+    found: list[BaseException] = []
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
 
 
 def _listen() -> None:
-    """Hear the signals that ask to stop."""
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGUSR2, _pass_on)  # SLURM ahead of the time limit: stop as on SIGTERM
+    """Until the run sets its own handlers, which save first, there is nothing to save."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _stop)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    """Until the run sets its own handler, which saves first, there is nothing to save."""
-    raise KeyboardInterrupt
-
-
-def _pass_on(signum: int, frame: FrameType | None) -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    raise Interrupted("stopped before it began to train", signum)
 
 
 if __name__ == "__main__":

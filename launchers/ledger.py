@@ -94,13 +94,18 @@ class Attempt:
         write_json(self.outcome, {"status": status, **more, "ended": time.time()})
 
 
+def attempts(run_folder: Path) -> list[Attempt]:
+    """Every attempt of a run, oldest first."""
+    try:
+        numbers = [int(name) for name in os.listdir(run_folder / "attempts") if name.isdigit()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [Attempt(run_folder / "attempts" / str(number)) for number in sorted(numbers)]
+
+
 def last_attempt(run_folder: Path) -> Attempt | None:
     """The newest attempt of a run, or None before the first."""
-    try:
-        numbers = [int(entry.name) for entry in os.scandir(run_folder / "attempts") if entry.name.isdigit()]
-    except FileNotFoundError:
-        return None
-    return Attempt(run_folder / "attempts" / str(max(numbers))) if numbers else None
+    return next(reversed(attempts(run_folder)), None)
 
 
 class Ledger:

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from launchers.cluster import LocalJob, start_local
+from launchers.job import why_not_to_start
 from launchers.ledger import Ledger, last_attempt, read_record
 from launchers.plan import Run
+from launchers.policy import Policy
+from launchers.settle import settle
 from launchers.status import RunStatus, read_own_files
 
 _TICK_S = 0.3
@@ -54,6 +57,7 @@ class LocalQueue:
         runs: the runs to start, in order.
         all_runs: the runs to show; those that are going already are waited for.
         parallel: runs at once at most; None: one a GPU, or one a core without GPUs.
+        policy: what follows a failure.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class LocalQueue:
         all_runs: Sequence[Run],
         watcher: Watcher,
         parallel: int | None,
+        policy: Policy,
     ) -> None:
         self.ledger = ledger
         self.watcher = watcher
@@ -73,7 +78,9 @@ class LocalQueue:
         if self.gpus:
             self.parallel = min(self.parallel, len(self.gpus))
         self.threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
-        self.going: dict[str, LocalJob] = {}
+        self.policy = policy
+        self.going: dict[str, tuple[Run, LocalJob]] = {}
+        self._first: dict[str, int] = {}  # by signature: number of the run's first attempt in this queue
         self.statuses = {run.signature: self._read(run) for run in all_runs}
 
     def work(self) -> None:
@@ -99,12 +106,13 @@ class LocalQueue:
         while self.waiting and len(self._running()) < self.parallel:
             run = self.waiting.popleft()
             folder = self.ledger.folder(run)
-            if (folder / "cancelled.json").exists():
+            if why_not_to_start(folder):
                 self.statuses[run.signature] = self._read(run)
                 continue
             gpu = self._free_gpu()
             attempt = self.ledger.new_attempt(run)
-            self.going[run.signature] = start_local(folder, attempt, gpu, self.threads)
+            self._first.setdefault(run.signature, attempt.number)
+            self.going[run.signature] = run, start_local(folder, attempt, gpu, self.threads)
             self.statuses[run.signature] = self._read(run)
 
     def _free_gpu(self) -> str | None:
@@ -115,8 +123,15 @@ class LocalQueue:
         return next((gpu for gpu in self.gpus if gpu not in taken), None)
 
     def _reap(self) -> None:
-        for mark in [mark for mark, job in self.going.items() if job.done()]:
+        for mark, (run, job) in list(self.going.items()):
+            if not job.done():
+                continue
             del self.going[mark]
+            folder = self.ledger.folder(run)
+            decision = settle(folder, job.attempt, self.policy, since=self._first[mark])
+            if decision.action == "again":
+                self.waiting.appendleft(run)
+            self.statuses[mark] = self._read(run)
 
     def _refresh(self, message: str = "") -> None:
         for run in self._running():
@@ -126,7 +141,7 @@ class LocalQueue:
     def _stop(self) -> None:
         """Ask every run to save and end, and wait for them; kill them if the user insists."""
         self.waiting.clear()
-        for job in self.going.values():
+        for _, job in self.going.values():
             job.stop()
         try:
             while self.going:
@@ -134,7 +149,7 @@ class LocalQueue:
                 time.sleep(_TICK_S)
                 self._note_stopped()
         except KeyboardInterrupt:
-            for job in self.going.values():
+            for _, job in self.going.values():
                 job.kill()
             while self.going:
                 time.sleep(_TICK_S)
@@ -143,7 +158,7 @@ class LocalQueue:
 
     def _note_stopped(self) -> None:
         """For a run that ended before it could tell how: we know, for we stopped it."""
-        for mark, job in list(self.going.items()):
+        for mark, (_, job) in list(self.going.items()):
             if job.done():
                 if not job.attempt.outcome.exists():
                     job.attempt.write_outcome("stopped", message="ended by the user before it could save")

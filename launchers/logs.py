@@ -45,20 +45,27 @@ def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[tupl
     for run in runs:
         attempt = last_attempt(ledger.folder(run))
         submitted = newest.get(run.signature)
-        if submitted and (attempt is None or submitted[2].attempt >= attempt.number):
+        if submitted and (attempt is None or submitted[2].attempt > attempt.number):
+            attempt = Attempt(ledger.folder(run) / "attempts" / str(submitted[2].attempt))
+        if submitted and attempt and not attempt.job.exists():
             submission, index, entry = submitted
-            title = f"{run.name} (attempt {entry.attempt})"
             job_id = submission.task_id(index)
             if len(submission.tasks[index]) == 1 and job_id:
-                # SLURM's files: they are there even if the job died before it could make its folder.
-                ranks = range(submission.ranks) if rank is None else [rank]
-                for one in ranks:
-                    told = f"{title}{f' rank {one}' if submission.ranks > 1 else ''}"
-                    found.append((told, list(sbatch.log_paths(ledger.submitit, job_id, one))))
+                found += _of_a_job(run, attempt, submission.ranks, rank, ledger.submitit, job_id)
                 continue
-            attempt = Attempt(ledger.folder(run) / "attempts" / str(entry.attempt))
         if attempt is not None:
             found.append((f"{run.name} (attempt {attempt.number})", list(attempt.logs)))
+    return found
+
+
+def _of_a_job(
+    run: Run, attempt: Attempt, ranks: int, rank: int | None, submitit: Path, job_id: str
+) -> list[tuple[str, list[Path]]]:
+    """The attempt's own logs, which rank 0 writes, after the job's, which are there even if no run began."""
+    found = []
+    for one in range(ranks) if rank is None else [rank]:
+        told = f"{run.name} (attempt {attempt.number}){f' rank {one}' if ranks > 1 else ''}"
+        found.append((told, [*sbatch.log_paths(submitit, job_id, one), *(attempt.logs if one == 0 else ())]))
     return found
 
 
@@ -73,7 +80,10 @@ def show(found: Sequence[tuple[str, list[Path]]], follow: bool, going: Callable[
         Whether there was any log.
     """
     logs = [
-        _Log(f"{title} {'stderr.log' if place else 'stdout.log'}", path)
+        _Log(
+            f"{title} {'stderr.log' if place % 2 else 'stdout.log'}{' of the job' if len(paths) > place + 2 else ''}",
+            path,
+        )
         for title, paths in found
         for place, path in enumerate(paths)
     ]

@@ -1,7 +1,8 @@
 """Several runs side by side in one job: ``pack: k``.
 
 Each is a process of its own with its own log, result and failure; the job's
-GPUs and cores are shared out among them. The job goes on until all have ended.
+GPUs and cores are shared out among them. A run that may start again does so
+while the others go on. The job goes on until all have ended.
 """
 
 from __future__ import annotations
@@ -11,13 +12,89 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from launchers.ledger import Attempt
+from launchers.policy import Policy
+from launchers.settle import settle
 from launchers.submission_files import Entry, Submission
 
 _TICK_S = 0.5
+
+
+@dataclass
+class _Going:
+    place: int
+    entry: Entry
+    attempt: Attempt
+    process: subprocess.Popen[bytes]
+
+
+class _Pack:
+    """The runs of one job."""
+
+    def __init__(self, record: Path, index: int, submission: Submission) -> None:
+        self.record, self.index, self.submission = record, index, submission
+        self.sweep = record.parent.parent
+        self.entries = submission.tasks[index]
+        self.gpus = gpu_shares(os.environ.get("CUDA_VISIBLE_DEVICES", ""), len(self.entries))
+        self.threads = max(1, (submission.cpus or len(self.entries)) // len(self.entries))
+        self.policy = Policy.from_json(submission.policy)
+        self.stopping = 0
+
+    def work(self) -> None:
+        """Run them all, each until it needs nothing more of this job."""
+        going = [self.start(place) for place in range(len(self.entries))]
+
+        def stop_all(signum: int, frame: FrameType | None) -> None:
+            self.stopping = signum
+
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, stop_all)
+        told = False
+        while going:
+            time.sleep(_TICK_S)
+            if self.stopping and not told:
+                told = True
+                for one in going:
+                    _send(one.process, self.stopping)
+            for one in list(going):
+                folder = self.sweep / one.entry.folder
+                if one.process.poll() is not None:
+                    going.remove(one)
+                    again = self.settle(one)
+                    if again:
+                        going.append(again)
+                elif (folder / "cancelled.json").exists():
+                    _send(one.process, signal.SIGTERM)  # `cancel` of one of several: the others go on
+
+    def start(self, place: int) -> _Going:
+        from launchers.job import next_attempt
+
+        entry = self.entries[place]
+        command = [sys.executable, "-u", "-m", "launchers.job", str(self.record), str(self.index), str(place)]
+        environment = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": self.gpus[place],
+            "OMP_NUM_THREADS": str(self.threads),
+            "OMP_WAIT_POLICY": "passive",
+        }
+        attempt = next_attempt(self.sweep / entry.folder, entry.attempt)
+        attempt.folder.mkdir(parents=True, exist_ok=True)
+        with attempt.logs[0].open("ab") as out, attempt.logs[1].open("ab") as errors:
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=errors)
+        return _Going(place, entry, attempt, process)
+
+    def settle(self, one: _Going) -> _Going | None:
+        """After a run's process has ended: start it again if its failure's kind asks for that."""
+        decision = settle(
+            self.sweep / one.entry.folder, one.attempt, self.policy,
+            since=one.entry.attempt, exit_code=one.process.returncode,
+        )  # fmt: skip
+        print(f"{one.entry.name}: {decision.why}: {decision.action}", flush=True)
+        return self.start(one.place) if decision.action == "again" and not self.stopping else None
 
 
 def run_side_by_side(record: Path, index: int, submission: Submission) -> None:
@@ -25,43 +102,7 @@ def run_side_by_side(record: Path, index: int, submission: Submission) -> None:
 
     A failed run fails alone: its own files tell it, and the job ends well.
     """
-    sweep = record.parent.parent
-    entries = submission.tasks[index]
-    shares = gpu_shares(os.environ.get("CUDA_VISIBLE_DEVICES", ""), len(entries))
-    threads = max(1, (submission.cpus or len(entries)) // len(entries))
-    going: list[tuple[Entry, subprocess.Popen[bytes]]] = []
-    for place, entry in enumerate(entries):
-        command = [sys.executable, "-u", "-m", "launchers.job", str(record), str(index), str(place)]
-        environment = {
-            **os.environ,
-            "CUDA_VISIBLE_DEVICES": shares[place],
-            "OMP_NUM_THREADS": str(threads),
-            "OMP_WAIT_POLICY": "passive",
-        }
-        attempt = Attempt(sweep / entry.folder / "attempts" / str(entry.attempt))
-        attempt.folder.mkdir(parents=True, exist_ok=True)
-        if (sweep / entry.folder / "cancelled.json").exists():
-            attempt.write_outcome("stopped", message="cancelled before it started")
-            continue
-        with attempt.logs[0].open("ab") as out, attempt.logs[1].open("ab") as errors:
-            going.append((entry, subprocess.Popen(command, env=environment, stdout=out, stderr=errors)))
-
-    def stop_all(signum: int, frame: FrameType | None) -> None:
-        for _, process in going:
-            if process.poll() is None:
-                process.terminate()
-
-    signal.signal(signal.SIGTERM, stop_all)
-    signal.signal(signal.SIGUSR2, stop_all)
-    while going:
-        time.sleep(_TICK_S)
-        for entry, process in list(going):
-            folder = sweep / entry.folder
-            if process.poll() is not None:
-                _tell(Attempt(folder / "attempts" / str(entry.attempt)), process.returncode)
-                going.remove((entry, process))
-            elif (folder / "cancelled.json").exists():
-                process.terminate()  # `cancel` of one of several: the others go on
+    _Pack(record, index, submission).work()
 
 
 def gpu_shares(visible: str, count: int) -> list[str]:
@@ -76,8 +117,6 @@ def gpu_shares(visible: str, count: int) -> list[str]:
     return [gpus[place % len(gpus)] if gpus else "" for place in range(count)]
 
 
-def _tell(attempt: Attempt, code: int) -> None:
-    """The end of a run that could not tell it itself."""
-    if not attempt.outcome.exists():
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        attempt.write_outcome("failed", error_type="Died", message=f"it ended by {how}, without a word")
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    if process.poll() is None:
+        process.send_signal(number)

@@ -60,6 +60,8 @@ _MEMORY = re.compile(
 
 def is_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
     """Whether it ended for want of memory, of the GPU or the machine."""
+    if status.kind:
+        return status.kind in ("out_of_gpu_memory", "out_of_memory")
     return bool(_MEMORY.search(f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"))
 
 
@@ -79,6 +81,8 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
         told = " ".join(status.detail.split())
         last = last_words(status, ledger)
         parts = [told] if told else []
+        if status.note:
+            return "; ".join([*parts, status.note])[:600]
         if how and how not in told and status.slurm_state != "FAILED":
             parts.append(how)
         message = told.partition(": ")[2] or told
@@ -86,9 +90,8 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
             parts.append(f"last line of its log: {last}")
         return "; ".join(parts)[:600]
     if status.state == "stopped":
-        return (
-            f"it saved and stopped{': ' + status.detail if status.detail else ''}; submit goes on from there"
-        )
+        told = status.note or status.detail
+        return f"it stopped{': ' + told if told else ''}; submit goes on from its last checkpoint"
     return None
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from launchers.resources import Resources
 
+# What launchers.aftermath answers where the run starts again in the same job.
+AGAIN = 75
+
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
@@ -16,6 +19,8 @@ def parameters(
     name: str,
     resources: Resources,
     python_path: str,
+    record: Path,
+    python: str,
     environment: Mapping[str, str] | None = None,
     parallel: int | None = None,
     after: str | None = None,
@@ -25,6 +30,8 @@ def parameters(
     Args:
         name: of the jobs.
         python_path: PYTHONPATH of the jobs: the code that they run.
+        record: the submission's file, for :mod:`launchers.aftermath`.
+        python: how to start python on a node.
         environment: further variables of the jobs.
         parallel: tasks of the array at once at most; None: as many as the cluster has room for.
         after: job id that must have ended before.
@@ -34,7 +41,9 @@ def parameters(
     if resources.cpus_per_task:
         # Since SLURM 22.05 a step does not take this over from the job.
         srun.append(f"--cpus-per-task={resources.cpus_per_task}")
-    further: dict[str, Any] = {key: True if value is None else value for key, value in resources.sbatch}
+    # A node that fails must not cost the run, also where the site's default is to let it go.
+    further: dict[str, Any] = {"requeue": True}
+    further |= {key: True if value is None else value for key, value in resources.sbatch}
     if resources.reservation:
         further["reservation"] = resources.reservation
     values = {
@@ -54,17 +63,45 @@ def parameters(
         "mail_type": "END,FAIL" if resources.mail else None,
         "dependency": f"afterany:{after}" if after else None,
         "array_parallelism": parallel or 1_000_000,
-        "setup": _setup(resources, python_path, environment or {}),
+        # A notice ahead of the limit, should an administrator shorten it: the run knows its deadline.
+        "signal_delay_s": min(90, resources.time * 15),
+        "setup": [*_setup(resources, python_path, environment or {}), *_BEFORE],
+        "teardown": _teardown(record, python),
         "srun_args": [*srun, *resources.srun],
         "additional_parameters": further or None,
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
+# submitit's srun line becomes the body of a function, so that it can be started again.
+_BEFORE = [
+    "# SLURM's wish to end the job goes to the run; this script ends after it.",
+    "trap : TERM",
+    "start() {",
+]
+
+
+def _teardown(record: Path, python: str) -> list[str]:
+    """After the run: ask what to do, which may be to start again here, or to go back into the queue."""
+    return [
+        "}",
+        f"code={AGAIN}",
+        f'while [ "$code" -eq {AGAIN} ]; do',
+        "    start",
+        f'    {python} -u -m launchers.aftermath {shlex.quote(str(record))} "$?" "$0"',
+        "    code=$?",
+        "done",
+        'exit "$code"',
+    ]
+
+
 def _setup(resources: Resources, python_path: str, environment: Mapping[str, str]) -> list[str]:
     threads = {"OMP_NUM_THREADS": str(resources.cpus_per_task)} if resources.cpus_per_task else {}
     exports = {"PYTHONPATH": python_path, **threads, **environment}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    # When SLURM will end the job, for the run to stop ahead of it; newer SLURMs tell it.
+    ends = f"$(( $(date +%s) + {resources.time * 60} ))"
+    lines.append(f'export HYPERFORMER_DEADLINE="${{SLURM_JOB_END_TIME:-{ends}}}"')
     if resources.setup:
         # sbatch goes on after a command that failed, and the run would start without its modules.
         lines.append('set_up_failed() { echo "set-up failed: $1" >&2; exit 1; }')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hyperformer.run_folder import RunFolder
 from launchers import last_known, slurm
 from launchers.cluster import ClusterError
 from launchers.ledger import Attempt, Ledger, last_attempt, read_record
@@ -24,6 +26,8 @@ STATES: tuple[State, ...] = (
 # Nobody has to start these: they are done, or going, or nobody can tell.
 LEFT_ALONE = frozenset({"done", "running", "pending", "unknown"})
 GOING = frozenset({"running", "pending", "unknown"})
+# A heartbeat is due every 15 seconds; a file server may show it late.
+SILENT_S = 300.0
 BAD = frozenset({"failed", "lost"})
 
 
@@ -37,7 +41,9 @@ class RunStatus:
         seconds_left: the run's own estimate.
         elapsed: seconds since this attempt started, or that it took.
         slurm_state: SLURM's word for the job, `reason` why it waits, `expected_start` when it might start.
-        has_ended: whether the run itself has written down its end.
+        has_ended: whether the end of the newest attempt is written down.
+        kind: of the failure (:mod:`launchers.failures`), and in `note` what followed from it.
+        goes_on: whether the run is to start again by itself.
     """
 
     name: str
@@ -60,6 +66,14 @@ class RunStatus:
     expected_start: str | None = None
     variant: str | None = None
     has_ended: bool = False
+    kind: str | None = None
+    note: str = ""
+    goes_on: bool = False
+
+    @property
+    def holds_a_job(self) -> bool:
+        """Whether it is lost, but SLURM still runs its job: that must be cancelled before another starts."""
+        return self.state == "lost" and self.slurm_state in slurm.RUNNING
 
     @property
     def word(self) -> str:
@@ -126,14 +140,13 @@ def read_own_files(
         base = replace(base, state="cancelled")
     attempt = last_attempt(folder) if "attempts" in there else None
     job: dict[str, Any] | None = None
-    if submitted and (attempt is None or submitted[2].attempt >= attempt.number):
-        submission, index, entry = submitted
-        attempt = Attempt(folder / "attempts" / str(entry.attempt))
-        if submission.job_id:  # else the submit was interrupted: the job itself must tell
-            job = {"cluster": "slurm", "job_id": submission.task_id(index)}
+    if submitted and (attempt is None or submitted[2].attempt > attempt.number):
+        attempt = Attempt(folder / "attempts" / str(submitted[2].attempt))  # not begun yet
+    started = read_record(attempt.started) if attempt and "attempts" in there else None
+    if submitted and attempt and attempt.number >= submitted[2].attempt and not attempt.job.exists():
+        job = _slurm_job(submitted, started)
     elif attempt:
         job = read_record(attempt.job)
-    started = read_record(attempt.started) if attempt and "attempts" in there else None
     known = {**(started or {}), **(job or {})}
     # Without either, the submit was interrupted before the cluster had the job.
     if attempt and known:
@@ -164,6 +177,18 @@ def read_own_files(
     return base if base.state == "cancelled" else replace(base, state="unknown")
 
 
+def _slurm_job(
+    submitted: tuple[Submission, int, Entry], started: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The job that a submitted run is in now."""
+    submission, index, _ = submitted
+    own = (started or {}).get("job_id")
+    # The job that runs it knows best, unless it has handed it on to another.
+    job_id = submission.moved.get(index) or own or submission.task_id(index)
+    # Without any the submit was interrupted: the job itself must tell.
+    return {"cluster": "slurm", "job_id": job_id} if job_id else None
+
+
 def counts(statuses: Iterable[RunStatus]) -> dict[str, int]:
     """Number of runs in each state that occurs, in the order of STATES."""
     found = Counter(status.state for status in statuses)
@@ -183,7 +208,14 @@ def _with_progress(status: RunStatus, folder: Path) -> RunStatus:
 
 
 def _ended(status: RunStatus, outcome: dict[str, Any]) -> RunStatus:
-    status = replace(status, seconds_left=None, has_ended=True)
+    status = replace(
+        status,
+        seconds_left=None,
+        has_ended=True,
+        kind=outcome.get("kind"),
+        note=str(outcome.get("why", "")),
+        goes_on=outcome.get("then") in ("again", "requeue"),
+    )
     if status.state == "cancelled":
         return status
     how = outcome.get("status")
@@ -224,11 +256,12 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
             status, state="pending", detail="" if job.reason == "None" else job.reason,
             expected_start=job.start or None, elapsed=None,
         )  # fmt: skip
+    if job is not None and job.state in slurm.RUNNING and status.goes_on:
+        return replace(status, state="running", detail=f"starting again: {status.note}")
     if status.state not in ("unknown", "cancelled") or status.has_ended:
         return status
     if job is not None and job.state in slurm.RUNNING:
-        detail = "" if job.state == "RUNNING" else job.state
-        return replace(status, state="running", detail=detail, host=status.host or job.node)
+        return _running(status, job)
     if status.state == "cancelled":
         return status
     status = replace(status, seconds_left=None)
@@ -242,6 +275,34 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
     if job.state == "COMPLETED":
         return replace(status, state="lost", detail="SLURM says COMPLETED, but result.json is not there")
     return replace(status, state="failed", detail=f"SLURM says {job.state}")
+
+
+def _running(status: RunStatus, job: slurm.SlurmJob) -> RunStatus:
+    """A run that SLURM runs; lost if it gives no sign of life."""
+    status = replace(status, host=status.host or job.node)
+    silent = seconds_silent(Path(status.folder))
+    # A heartbeat of an earlier attempt says nothing of one that has only begun.
+    old = min(silent or 0.0, status.elapsed or 0.0) > SILENT_S
+    if silent is not None and old and job.state == "RUNNING":
+        told = f"no sign of life for {silent / 60:.0f} minutes, though SLURM says RUNNING"
+        return replace(status, state="lost", detail=f"{told}: `cancel` it, then submit", seconds_left=None)
+    return replace(status, state="running", detail="" if job.state == "RUNNING" else job.state)
+
+
+def seconds_silent(folder: Path) -> float | None:
+    """Seconds since the run's last heartbeat, by the clock of the file system; None if it never had one."""
+    try:
+        heartbeat = RunFolder(folder).heartbeat.stat().st_mtime
+        if time.time() - heartbeat < SILENT_S / 2:
+            return 0.0
+        # The clocks of nodes and login node may differ: ask the file system what time it has.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as probe:
+            now = os.stat(probe.name).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError:
+        now = time.time()
+    return max(0.0, now - heartbeat)
 
 
 def last_line(attempt: Attempt) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import cluster, sbatch, slurm, snapshot
+from launchers import cluster, held, sbatch, slurm, snapshot, submission_files
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
 from launchers.ledger import Ledger, last_attempt, read_record
@@ -26,7 +28,11 @@ from launchers.submission_files import Entry, Submission, entry_settings, groups
 
 def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
     """The runs that are neither done nor going; `statuses` are those of the plan's runs, in order."""
-    return [run for run, entry in zip(plan.runs, statuses, strict=True) if entry.state not in LEFT_ALONE]
+    return [
+        run
+        for run, entry in zip(plan.runs, statuses, strict=True)
+        if entry.state not in LEFT_ALONE and not entry.holds_a_job
+    ]
 
 
 @dataclass
@@ -57,14 +63,18 @@ class Handing:
     left_out: list[Run] = field(default_factory=list)
     code: snapshot.Snapshot | None = None
 
-    def parameters(self, array: Array, name: str, code: Path, after: str | None) -> dict[str, Any]:
+    def parameters(
+        self, array: Array, name: str, record: Path, code: Path, after: str | None
+    ) -> dict[str, Any]:
         return sbatch.parameters(
-            name, array.resources, cluster.python_path(code), self.environment, array.parallel, after
-        )
+            name, array.resources, cluster.python_path(code), record,
+            self.profile.python or shlex.quote(sys.executable), self.environment, array.parallel, after,
+        )  # fmt: skip
 
-    def text(self, ledger: Ledger, array: Array, name: str, code: Path, after: str | None = None) -> str:
-        """The sbatch file of an array."""
-        parameters = self.parameters(array, name, code, after)
+    def text(self, ledger: Ledger, array: Array, number: int, code: Path, after: str | None = None) -> str:
+        """The sbatch file of the array that becomes submission `number`."""
+        record = submission_files.path_of(ledger.path, number)
+        parameters = self.parameters(array, job_name(ledger, number), record, code, after)
         return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.profile.python)
 
 
@@ -134,11 +144,19 @@ def texts(ledger: Ledger, handing: Handing) -> list[str]:
     first = last_number(ledger) + 1
     return [
         handing.text(
-            ledger, array, job_name(ledger, first + index), code,
+            ledger, array, first + index, code,
             "JOB_ID_OF_THE_ONE_BEFORE" if array.after_previous and index else None,
         )
         for index, array in enumerate(handing.arrays)
     ]  # fmt: skip
+
+
+def want_again(ledger: Ledger, todo: Sequence[Run]) -> list[str]:
+    """The user wants these runs: forget that they were cancelled, and that the sweep was held. Returns notes."""
+    ledger.forget_cancelled(todo)
+    reason = held.reason(ledger.path)
+    held.release(ledger.path, [ledger.folder(run) for run in todo])
+    return [f"the sweep was held ({reason}); now it goes on"] if reason else []
 
 
 def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
@@ -169,11 +187,12 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
             number, name, handing.profile.word, time.time(), str(taken.folder),
             groups(entries, array.resources.pack), ranks=array.resources.ranks,
             cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
+            policy=handing.profile.policy.as_json(),
         )  # fmt: skip
         record = ledger.record_submission(submission)
         after = previous if array.after_previous else None
         try:
-            parameters = handing.parameters(array, name, taken.folder, after)
+            parameters = handing.parameters(array, name, record, taken.folder, after)
             previous = cluster.submit_array(
                 ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Submission:
-    """One array. `tasks`: the runs of each of its tasks, several where they are packed."""
+    """One array.
+
+    Attributes:
+        tasks: the runs of each of its tasks, several where they are packed.
+        policy: what follows a failure (:class:`launchers.policy.Policy`).
+        moved: by task, the job that it is in now, where it had to be submitted again from inside.
+    """
 
     number: int
     job_name: str
@@ -49,9 +55,13 @@ class Submission:
     ranks: int = 1
     cpus: int | None = None
     shape: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    moved: dict[int, str] = field(default_factory=dict)
 
     def task_id(self, index: int) -> str | None:
         """SLURM's name for a task; a submission of one is no array."""
+        if index in self.moved:
+            return self.moved[index]
         if self.job_id is None or len(self.tasks) == 1:
             return self.job_id
         return f"{self.job_id}_{index}"
@@ -71,11 +81,16 @@ def _parts(config: RunConfig) -> list[Any]:
     return [config, *(getattr(config, name) for name in _SECTIONS)]
 
 
+def path_of(folder: Path, number: int) -> Path:
+    """The record's path; `folder` is the sweep's."""
+    return folder / "submissions" / f"{number}.json"
+
+
 def write(folder: Path, submission: Submission) -> Path:
     """Write the record; `folder` is the sweep's. Returns its path."""
-    path = folder / "submissions" / f"{submission.number}.json"
+    path = path_of(folder, submission.number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = dict(vars(submission))
+    record = {key: value for key, value in vars(submission).items() if key != "moved"}
     tasks = [[vars(entry) for entry in task] for task in record.pop("tasks")]
     with atomic_write(path) as stream:
         # A line a task: people can read it, and json writes it at full speed.
@@ -95,17 +110,32 @@ def read(path: Path) -> Submission:
         raise ValueError(f"{path}: not a record of a submission: {error}") from error
 
 
+def moved_file(folder: Path, number: int, index: int) -> Path:
+    """Where a task of a submission tells that it goes on in another job; written by that task alone."""
+    return folder / "submissions" / f"{number}.moved" / f"{index}.json"
+
+
+def _moved(folder: Path, number: int) -> dict[int, str]:
+    found = {}
+    for path in (folder / "submissions" / f"{number}.moved").glob("*.json"):
+        if path.stem.isdigit():
+            found[int(path.stem)] = str(json.loads(path.read_text(encoding="utf-8"))["job_id"])
+    return found
+
+
 def read_all(folder: Path) -> list[Submission]:
     """Every submission of a sweep's folder, oldest first."""
     try:
-        numbers = sorted(
-            int(name.removesuffix(".json"))
-            for name in os.listdir(folder / "submissions")
-            if name.removesuffix(".json").isdigit()
-        )
+        names = os.listdir(folder / "submissions")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [read(folder / "submissions" / f"{number}.json") for number in numbers]
+    numbers = sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit())
+    found = []
+    for number in numbers:
+        submission = read(path_of(folder, number))
+        moved = _moved(folder, number) if f"{number}.moved" in names else {}
+        found.append(replace(submission, moved=moved) if moved else submission)
+    return found
 
 
 def groups(entries: Sequence[Entry], pack: int) -> list[list[Entry]]:

@@ -33,7 +33,7 @@ from launchers.selection import select
 from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
 from launchers.status import BAD, GOING, LEFT_ALONE, RunStatus, read_statuses
-from launchers.submission import stop, to_start
+from launchers.submission import stop, to_start, want_again
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,7 +52,7 @@ def retry(arguments: argparse.Namespace) -> int:
     def choose(statuses: Sequence[RunStatus]) -> list[Run]:
         return [
             run for run, entry in zip(plan.runs, statuses, strict=True)
-            if run.signature in chosen and entry.state in states
+            if run.signature in chosen and entry.state in states and not entry.holds_a_job
             and (not arguments.oom or reasons.is_out_of_memory(entry, ledger))
         ]  # fmt: skip
 
@@ -76,7 +76,7 @@ def _start(arguments: argparse.Namespace, choose: Callable[[Sequence[RunStatus]]
     if profile.source or not profile.is_local:
         plan, ledger = _open(arguments, profile)
     if profile.is_local:
-        return _start_here(arguments, plan, ledger, choose)
+        return _start_here(arguments, plan, ledger, profile, choose)
     if arguments.dry_run:
         return _say_what_slurm_would_get(arguments, dry_run(ledger, profile, arguments.max_parallel, choose))
 
@@ -101,6 +101,7 @@ def _start_here(
     arguments: argparse.Namespace,
     plan: Plan,
     ledger: Ledger,
+    profile: ClusterProfile,
     choose: Callable[[Sequence[RunStatus]], list[Run]] | None,
 ) -> int:
     preflight.check(plan.runs, arguments.runs_dir)
@@ -114,9 +115,9 @@ def _start_here(
         print_notes([*plan.notes, *notes])
         todo = choose(statuses) if choose else to_start(plan, statuses)
         ledger.commit()
-        ledger.forget_cancelled(todo)
+        print_notes(want_again(ledger, todo))
         print(f"{plan.name}: {len(todo)} of {len(plan.runs)} runs to start, {_left_alone(statuses)}")
-        return _work_here(arguments, ledger, todo, arguments.max_parallel or plan.max_parallel)
+        return _work_here(arguments, ledger, profile, todo)
 
 
 def plan_(arguments: argparse.Namespace) -> int:
@@ -200,7 +201,7 @@ def cancel(arguments: argparse.Namespace) -> int:
     touched = [
         (run, entry)
         for run, entry in zip(runs, statuses, strict=True)
-        if entry.state in GOING or (queue and entry.state not in ("done", "cancelled"))
+        if entry.state in GOING or entry.holds_a_job or (queue and entry.state not in ("done", "cancelled"))
     ]
     for run, entry in touched:
         print(f"{'would cancel' if arguments.dry_run else 'cancel'} {run.name} ({entry.state})")
@@ -269,12 +270,15 @@ def _left_alone(statuses: Sequence[RunStatus]) -> str:
     return ", ".join(f"{number} {state}" for state, number in found.items()) or "none done or going"
 
 
-def _work_here(arguments: argparse.Namespace, ledger: Ledger, todo: list[Run], parallel: int | None) -> int:
+def _work_here(
+    arguments: argparse.Namespace, ledger: Ledger, profile: ClusterProfile, todo: list[Run]
+) -> int:
     """Run in the foreground, show progress, end with the table."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with screen.Progress(screen.console(), ledger.plan.name) as progress:
-        queue = LocalQueue(ledger, todo, ledger.plan.runs, progress, parallel)
+        parallel = arguments.max_parallel or ledger.plan.max_parallel
+        queue = LocalQueue(ledger, todo, ledger.plan.runs, progress, parallel, profile.policy)
         try:
             queue.work()
         except KeyboardInterrupt:

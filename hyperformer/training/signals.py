@@ -42,9 +42,9 @@ class StopFlag:
         self._next_look = 0
 
     def set(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal in (signal.SIGINT, signal.SIGTERM) and number != signal.SIGUSR2:
-            # The second one means it: whatever is going on ends here. SIGUSR2 is a notice, of which
-            # SLURM may send several, and the SIGTERM after it is no second request.
+        if self.signal == number == signal.SIGINT:
+            # A person who presses Ctrl-C again means it: whatever is going on ends here. Clusters send
+            # their signals several times, and follow up with SIGKILL when they mean it.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = number

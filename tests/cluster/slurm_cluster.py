@@ -57,6 +57,9 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 KillWait=5
 MinJobAge={min_job_age}
 MessageTimeout=5
+SlurmdTimeout=10
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 MaxArraySize={max_array_size}
 MaxJobCount=100000
 GresTypes=gpu
@@ -65,6 +68,9 @@ NodeName=node[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{l
   CPUs=16 RealMemory=64000 {gres} Feature=pretend
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=node[1-2] MaxTime=30 MaxNodes=1 State=UP
+PartitionName=graceful Nodes=ALL MaxTime=INFINITE State=UP GraceTime=20
+PartitionName=cancelling Nodes=ALL MaxTime=INFINITE State=UP PreemptMode=CANCEL
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 # Bash stays the namespace's first process, so that ended steps are reaped.
@@ -156,6 +162,15 @@ class SlurmCluster:
 
     def stop_controller(self) -> None:
         self._end(self.daemons.pop("slurmctld"))
+
+    def kill_node(self, name: str) -> None:
+        """Pull a node's plug: its daemon and all that runs on it are gone at once."""
+        self._end(self.daemons.pop(name))
+
+    def start_node(self, name: str) -> None:
+        """Plug a node in again, and wait until it answers."""
+        self._start_node(name)
+        self._wait_for(self._nodes_answer, "the nodes")
 
     def stop(self) -> None:
         """End the jobs, then the daemons, in the opposite order of their start."""

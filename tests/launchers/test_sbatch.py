@@ -37,7 +37,10 @@ CASES: dict[str, tuple[str, Resources, dict[str, Any], int]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_sbatch_text(case: str) -> None:
     folder, resources, more, tasks = CASES[case]
-    values = sbatch.parameters("hyperformer-s-abc123", resources, f"{folder}/code/0123", **more)
+    record = Path(folder) / "submissions" / "1.json"
+    values = sbatch.parameters(
+        "hyperformer-s-abc123", resources, f"{folder}/code/0123", record, "python", **more
+    )
     text = cluster.sbatch_text(Path(folder) / "submitit", tasks, values, "python")
     golden = GOLDEN / f"{case}.sbatch"
     if os.environ.get("HYPERFORMER_RENEW"):
@@ -125,6 +128,12 @@ def test_a_job_submitted_from_a_job_does_not_know_of_it(monkeypatch: pytest.Monk
         ("resources: {pack: 2, nodes: 2}", r"packed runs .* have one rank each"),
         ("confirm_above: many", r"line 1, confirm_above: must be a number of GPU-hours above 0"),
         ("environment: {A-B: 1}", r"'A-B' cannot name an environment variable"),
+        (
+            "retries: {hangs: 1}",
+            r"line 1, retries.hangs: unknown kind of failure 'hangs'; did you mean 'hang'",
+        ),
+        ("retries: {bug: 1}", r"never started again by themselves"),
+        ("retries: {hang: some}", r"must be a whole number of at least 0"),
         ("offline: 1", r"must be true or false"),
         ("resources: {mail: you}", r"must be a mail address"),
     ],

@@ -64,7 +64,7 @@ def test_failures_are_told_and_tried_again(command_line: CommandLine, write_swee
     code, out = command_line.run("s.yaml", "--cluster", "local")
     assert code == 1
     assert "hyperformer++-seed13: failed, DataError: row 7 has no label" in out
-    assert "hyperformer++-seed14: lost" in out and "about to be killed" in out
+    assert "hyperformer++-seed14: failed" in out and "about to be killed" in out
     assert "2 of 3" not in out and "3 of 3 runs have no result" in out
     assert "Traceback" not in out
     code, out = command_line.run("s.yaml", "--cluster", "local")

@@ -5,7 +5,9 @@ contract of the real run (files, signals, resuming) and takes no time:
 
 - step n of `max_steps` takes `weight_decay` seconds;
 - the step reached is kept in checkpoints/step, and a new start goes on from it;
-- seed 13 fails, seed 14 dies without a word, seed 15 fails once and then works.
+- seed 13 fails, seed 14 dies without a word, seed 15 fails once and then works;
+- seed 21 runs out of GPU memory until its micro-batch is a quarter, 22 loses its ranks twice,
+  23 hangs always, 24 diverges once, 25 is killed once, 26 stops at a full disk always.
 """
 
 import os
@@ -17,14 +19,37 @@ import types
 fake = types.ModuleType("hyperformer.run")
 
 
-def run(config):
+class OutOfMemoryError(RuntimeError):
+    """As torch's, which these tests do not import."""
+
+
+def fail(config, folder, attempts):
+    """The faults that a real run meets, in the real run's words."""
+    from hyperformer import errors
+    from hyperformer.recovery import read_recovery
+
+    if config.seed == 21 and read_recovery(folder).micro_batch_parts < 4:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    if config.seed == 22 and attempts <= 2:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:12345")
+    if config.seed == 23:
+        os._exit(errors.HANG_EXIT)
+    if config.seed == 24 and attempts == 1:
+        raise errors.Diverged("the loss is nan at step 2")
+    if config.seed == 25 and attempts == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.seed == 26:
+        raise errors.DiskFull("checkpoint of step 2 could not be written: No space left on device")
+
+
+def run(config, deadline=None):
     from hyperformer.config import signature
     from hyperformer.errors import DataError, Interrupted
     from hyperformer.files import write_json
     from hyperformer.run_folder import RunFolder, RunState
 
     stop = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: stop.append(number))
     folder = RunFolder(config.output_dir)
     folder.claim(config)
@@ -40,7 +65,12 @@ def run(config):
     if config.seed == 14:
         print("about to be killed", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+    attempts = len(list(folder.path.glob("attempts/*")))
     for step in range(start, steps):
+        if step == 2:
+            fail(config, folder, attempts)
+        if deadline and time.time() > deadline - 10:
+            stop.append(signal.SIGUSR2)
         if stop:
             folder.write_state(RunState("stopped", step, steps))
             raise Interrupted(f"stopped at step {step}", stop[0])

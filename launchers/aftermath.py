@@ -1,0 +1,94 @@
+"""The last word of a job: its batch script asks here what to do after the run has ended.
+
+    python -m launchers.aftermath RECORD EXIT_CODE BATCH_SCRIPT
+
+Exit code ``sbatch.AGAIN``: start once more, in this allocation. Any other is the job's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from launchers import requeue, sbatch, submission_files
+from launchers.ledger import Attempt, last_attempt, read_record
+from launchers.policy import Decision, Policy
+from launchers.settle import settle
+from launchers.submission_files import Entry, Submission
+
+# With less time left than this, a new start goes to the end of the queue instead.
+_LEAST_LEFT_S = 120.0
+
+
+def after(record: Path, code: int, script: Path) -> int:
+    """Settle every run of the job; returns the exit code for the batch script."""
+    submission = submission_files.read(record)
+    sweep = record.parent.parent
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    job_id = requeue.own_id()
+    decisions = []
+    for entry in submission.tasks[index]:
+        decision = _settle(sweep, entry, submission, index, job_id, code)
+        _say(entry, decision)
+        decisions.append(decision)
+    actions = {decision.action for decision in decisions}
+    if actions <= {"end", "again"} and "again" in actions and _time_left() > _LEAST_LEFT_S:
+        return sbatch.AGAIN
+    if actions & {"again", "requeue"}:
+        return _back_into_the_queue(script, sweep, submission, index, job_id)
+    return code
+
+
+def _settle(
+    sweep: Path, entry: Entry, submission: Submission, index: int, job_id: str, code: int
+) -> Decision:
+    folder = sweep / entry.folder
+    job_log = sbatch.log_paths(sweep / "submitit", job_id)[1]
+    policy = Policy.from_json(submission.policy)
+    attempt = last_attempt(folder)
+    if attempt is None or attempt.number < entry.attempt:
+        attempt = Attempt(folder / "attempts" / str(entry.attempt))
+    outcome = read_record(attempt.outcome) or {}
+    packed = len(submission.tasks[index]) > 1
+    if outcome.get("then") == "end" or ("then" in outcome and packed and _is_of_this_start(attempt, job_id)):
+        return Decision(outcome["then"], outcome.get("why", ""))
+    if "then" in outcome:
+        # An earlier start's, so this one ended before the run could make its first file.
+        attempt = Attempt(folder / "attempts" / str(attempt.number + 1))
+    return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
+
+
+def _is_of_this_start(attempt: Attempt, job_id: str) -> bool:
+    started = read_record(attempt.started) or {}
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return (started.get("job_id"), started.get("restarts")) == (job_id, restarts)
+
+
+def _back_into_the_queue(script: Path, sweep: Path, submission: Submission, index: int, job_id: str) -> int:
+    refused = requeue.requeue(job_id)
+    if refused:
+        print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
+        refused = requeue.resubmit(script, sweep, submission, index, job_id)
+    if refused:
+        print(f"it cannot go back into the queue ({refused}); `sweep.py submit` goes on with it", flush=True)
+        return 1
+    return 0
+
+
+def _time_left() -> float:
+    """Seconds until SLURM ends the job."""
+    return float(os.environ.get("HYPERFORMER_DEADLINE", "inf")) - time.time()
+
+
+def _say(entry: Entry, decision: Decision) -> None:
+    then = {"end": "the end", "again": "starting it again here", "requeue": "back into the queue"}
+    print(f"{entry.name}: {decision.why}: {then[decision.action]}", flush=True)
+
+
+if __name__ == "__main__":
+    # SLURM asks the whole job to end; what follows is all that it has time for.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(after(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

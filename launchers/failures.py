@@ -1,0 +1,264 @@
+"""Kinds of failure, and how to tell them apart. Pure: reads nothing but what it is given.
+
+An attempt's end is told by several witnesses, the best first: what the run
+itself wrote (its outcome), what SLURM's daemons wrote into its log, the exit
+code of srun, and the tail of its log.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from hyperformer.errors import HANG_EXIT
+
+Kind = Literal[
+    "preempted", "node_failure", "requeued", "time_limit", "cancelled", "out_of_gpu_memory", "out_of_memory",
+    "killed", "collective", "hang", "diverged", "disk_full", "data_source", "data", "configuration",
+    "set_up", "user_code", "bug",
+]  # fmt: skip
+
+WORDS: dict[Kind, str] = {
+    "preempted": "a more urgent job took its place",
+    "node_failure": "its node failed",
+    "requeued": "SLURM put it back into the queue",
+    "time_limit": "its time was up",
+    "cancelled": "it was cancelled",
+    "out_of_gpu_memory": "it ran out of GPU memory",
+    "out_of_memory": "it took more memory than it asked for (mem_gb)",
+    "killed": "its process was killed without a word (often for want of memory)",
+    "collective": "its ranks lost each other (network, NCCL, gloo)",
+    "hang": "it made no step for hang_minutes",
+    "diverged": "its loss is no longer a number",
+    "disk_full": "the disk, or a quota on it, is full",
+    "data_source": "its data set could not be reached",
+    "data": "its data is not what the task needs",
+    "configuration": "its settings or files are wrong",
+    "set_up": "the job ended before the run began (set-up commands, python, packages)",
+    "user_code": "an error in code of yours",
+    "bug": "an error in HyperFormer's code",
+}
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_GPU_MEMORY = re.compile(
+    r"(CUDA|HIP|NPU|XPU) out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
+)
+_MEMORY = re.compile(
+    r"oom.?kill|Out Of Memory|exceeded (job|step) memory limit|exceeded memory limit|std::bad_alloc"
+    r"|DefaultCPUAllocator: (can't|not enough)|cannot allocate memory",
+    re.I,
+)
+_COLLECTIVE = re.compile(
+    r"\bNCCL\b|\bgloo\b|ProcessGroup|rendezvous|c10d|TCPStore|Connection closed by peer"
+    r"|Connection reset by peer|EADDRINUSE|Address already in use|No route to host"
+)
+_SOURCE = re.compile(
+    r"Connection(Error|Timeout)|ConnectTimeout|ReadTimeout|HTTPError|HfHubHTTPError|LocalEntryNotFoundError"
+    r"|OfflineModeIsEnabled|Stale file handle|Couldn't reach|Max retries exceeded"
+)
+_HANG = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.M)  # faulthandler's words
+# What SLURM's daemons write into a job's log when they end it.
+_SAID = re.compile(
+    r"\*\*\* (?P<what>JOB|STEP) \S+ ON \S+ CANCELLED AT (?P<at>\S+)(?: DUE TO (?P<why>[A-Z ]+?))? \*\*\*"
+)
+_OF_SLURM: dict[str, Kind] = {
+    "PREEMPTION": "preempted",
+    "TIME LIMIT": "time_limit",
+    "NODE FAILURE": "node_failure",
+    "JOB REQUEUE": "requeued",
+}
+_OF_STATE: dict[str, Kind] = {
+    "PREEMPTED": "preempted",
+    "NODE_FAIL": "node_failure",
+    "BOOT_FAIL": "node_failure",
+    "TIMEOUT": "time_limit",
+    "DEADLINE": "time_limit",
+    "OUT_OF_MEMORY": "out_of_memory",
+    "REQUEUED": "requeued",
+    "CANCELLED": "cancelled",
+}
+_OF_TYPE: dict[str, Kind] = {
+    "Diverged": "diverged",
+    "DiskFull": "disk_full",
+    "ConfigError": "configuration",
+    "CheckpointError": "configuration",
+    "FileError": "configuration",
+    "DataError": "data",
+    "OutOfMemoryError": "out_of_gpu_memory",
+    "MemoryError": "out_of_memory",
+    "DistBackendError": "collective",
+    "DistNetworkError": "collective",
+    "DistStoreError": "collective",
+    "ConnectionError": "data_source",
+    "OfflineModeIsEnabled": "data_source",
+    "LocalEntryNotFoundError": "data_source",
+}
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of an attempt's end.
+
+    Attributes:
+        outcome: what the run wrote itself (outcome.json), or None.
+        exit_code: of the run's process or of srun; above 128: 128 + a signal; negative: a signal.
+        log: the tail of the attempt's standard error.
+        job_log: the tail of the job's standard error, where SLURM's daemons write.
+        run_error: what the run's state.json says of its end.
+        started: when the attempt began, seconds since the epoch; older lines of the job's log are another's.
+        slurm_state: SLURM's word for the job, where it was asked.
+    """
+
+    outcome: Mapping[str, Any] | None = None
+    exit_code: int | None = None
+    log: str = ""
+    job_log: str = ""
+    run_error: str = ""
+    started: float | None = None
+    slurm_state: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that did not end well.
+
+    Attributes:
+        message: the error in the words of whoever told it.
+        mark: equal for failures that have the same traceback.
+    """
+
+    kind: Kind
+    message: str
+    mark: str = field(default="", compare=False)
+
+
+def classify(evidence: Evidence) -> Failure | None:
+    """The kind of failure; None for an attempt that ended well."""
+    outcome = evidence.outcome or {}
+    status = outcome.get("status")
+    if status == "done":
+        return None
+    said = slurm_said(evidence.job_log, evidence.started)
+    if status == "stopped":
+        return Failure(_why_stopped(outcome, said), str(outcome.get("message", "")))
+    if status == "failed" and said is None:
+        return _beyond_a_lost_rank(_told(outcome), evidence)
+    kind, message = _untold(evidence, said)
+    return Failure(kind, message, _mark(kind, message, ()))
+
+
+def slurm_said(job_log: str, since: float | None = None) -> Kind | None:
+    """Why SLURM ended the job, by its own lines in the log; None if it did not.
+
+    A line on the step alone is no end of the job: so a preemption with a grace
+    time begins, and whoever sends a signal to the step leaves the same line.
+    """
+    found: Kind | None = None
+    for match in _SAID.finditer(job_log):
+        if since is not None and _seconds(match["at"]) < since - 1:
+            continue
+        if match["what"] == "JOB":
+            found = _OF_SLURM.get(match["why"] or "", "cancelled")
+    return found
+
+
+def _why_stopped(outcome: Mapping[str, Any], said: Kind | None) -> Kind:
+    if said is not None:
+        return said
+    # Nobody cancelled the job: the signal came ahead of a time limit, or of a preemption.
+    return "time_limit" if outcome.get("signal") == signal.SIGUSR2 else "preempted"
+
+
+def _told(outcome: Mapping[str, Any]) -> Failure:
+    """The kind of a failure that the run told itself."""
+    message = str(outcome.get("message", ""))
+    name = str(outcome.get("error_type", ""))
+    causes = [name, *map(str, outcome.get("causes", ()))]
+    frames = list(_FRAME.finditer("\n".join(outcome.get("traceback_tail", ()))))
+    kind = _kind_of_error(causes, message, outcome.get("errno"), [match["file"] for match in frames])
+    places = [f"{match['file'].rpartition('/')[2]}:{match['function']}" for match in frames]
+    return Failure(kind, f"{name}: {message}", _mark(name, message, places))
+
+
+def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
+    """A rank that dies without a word leaves it to the others to complain of the connection."""
+    if failure.kind != "collective":
+        return failure
+    if _MEMORY.search(evidence.job_log):
+        return replace(failure, kind="out_of_memory")
+    if evidence.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return replace(failure, kind="killed")
+    return failure
+
+
+def _kind_of_error(causes: Sequence[str], message: str, number: Any, files: Sequence[str]) -> Kind:
+    if number in _FULL:
+        return "disk_full"
+    if _GPU_MEMORY.search(message):
+        return "out_of_gpu_memory"
+    if _MEMORY.search(message):
+        return "out_of_memory"
+    if causes[0] == "DataError" and any(_SOURCE.search(cause) for cause in causes[1:]):
+        return "data_source"
+    for cause in causes:
+        if cause in _OF_TYPE:
+            return _OF_TYPE[cause]
+    if causes[0] in ("RuntimeError", "OSError") and _COLLECTIVE.search(message):
+        return "collective"
+    if _SOURCE.search(" ".join([*causes, message])):
+        return "data_source"
+    own = [file for file in files if "site-packages" not in file and "/lib/python" not in file]
+    ours = not own or "/hyperformer/" in own[-1] or "/launchers/" in own[-1]
+    return "bug" if ours else "user_code"
+
+
+def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
+    """The kind of a death without a word."""
+    last = _last_line(evidence.log) or _last_line(evidence.job_log)
+    code = evidence.exit_code
+    both = f"{evidence.log}\n{evidence.job_log}"
+    if said is not None:
+        return said, last
+    if code == HANG_EXIT or evidence.run_error.startswith("Hang:") or _HANG.search(evidence.log):
+        return "hang", evidence.run_error or last
+    if _GPU_MEMORY.search(both):
+        return "out_of_gpu_memory", last
+    if _MEMORY.search(both):
+        return "out_of_memory", last
+    if evidence.slurm_state in _OF_STATE:
+        return _OF_STATE[evidence.slurm_state], last
+    if evidence.started is None:
+        return "set_up", last
+    if code is not None and (code < 0 or code > 128):
+        number = -code if code < 0 else code - 128
+        names = {item.value: item.name for item in signal.Signals}
+        return "killed", f"ended by {names.get(number, f'signal {number}')}{f'; {last}' if last else ''}"
+    told = "ended without a word" if code is None else f"ended with exit code {code}"
+    return "killed", f"{told}{f'; {last}' if last else ''}"
+
+
+def _last_line(log: str) -> str:
+    told = [line.strip() for line in log.splitlines() if line.strip()]
+    # SLURM's own closing words tell less than the line before them.
+    own = [line for line in told if not line.startswith(("srun:", "slurmstepd"))]
+    return (own or told or [""])[-1][:300]
+
+
+def _mark(name: str, message: str, places: Sequence[str]) -> str:
+    """Equal for the same error at the same place; numbers and paths in the message differ from run to run."""
+    words = "" if places else re.sub(r"/\S+|\d+", "", message)
+    return hashlib.sha256("\n".join([name, words, *places]).encode()).hexdigest()[:12]
+
+
+def _seconds(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return float("inf")  # a date of another form: better believed than missed

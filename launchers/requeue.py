@@ -1,0 +1,68 @@
+"""From inside a job: put it back into SLURM's queue, in whichever way the site lets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hyperformer.files import write_json
+from launchers.cluster import link_pickles, outside_of_any_job
+from launchers.submission_files import Submission, moved_file
+
+_TIMEOUT_S = 60
+
+
+def own_id() -> str:
+    """The id of the job that this process runs in, as SLURM's commands take it."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
+
+
+def requeue(job_id: str) -> str | None:
+    """Ask SLURM to start the job again; returns why it does not, or None if it will."""
+    done = _call(["scontrol", "requeue", job_id])
+    if isinstance(done, str):
+        return done
+    told = f"{done.stdout} {done.stderr}".strip()
+    # A preemption that requeues has done it already.
+    return None if done.returncode == 0 or "pending execution" in told.lower() else told
+
+
+def resubmit(
+    script: Path, sweep: Path, submission: Submission, index: int, job_id: str, exclude: Sequence[str] = ()
+) -> str | None:
+    """Submit the job's own batch script again, to start when this job has ended.
+
+    Returns:
+        Why SLURM did not take it, or None if it did.
+    """
+    command = ["sbatch", "--parsable", f"--dependency=afterany:{job_id}"]
+    if len(submission.tasks) > 1:
+        command.append(f"--array={index}")
+    if exclude:
+        command.append(f"--exclude={','.join(exclude)}")
+    with outside_of_any_job():
+        done = _call([*command, str(script)])
+    if isinstance(done, str):
+        return done
+    if done.returncode:
+        return done.stderr.strip() or "sbatch failed"
+    new = done.stdout.strip().partition(";")[0]
+    task = f"{new}_{index}" if len(submission.tasks) > 1 else new
+    link_pickles(sweep / "submitit", own_id(), task)
+    note = moved_file(sweep, submission.number, index)
+    note.parent.mkdir(exist_ok=True)
+    write_json(note, {"job_id": task, "at": time.time()})
+    return None
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str] | str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except FileNotFoundError:
+        return f"{command[0]} is not on this node"
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} did not answer within {_TIMEOUT_S} s"

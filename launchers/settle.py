@@ -1,0 +1,149 @@
+"""After an attempt: what kind of end it was, what follows, and that it is written down.
+
+The same on this machine, for packed runs and for a job of SLURM; nothing on
+the login node has to live for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import HyperformerError
+from hyperformer.recovery import split_micro_batch, step_back
+from hyperformer.run_folder import RunFolder
+from launchers import held
+from launchers.failures import Evidence, Failure, Kind, classify
+from launchers.ledger import Attempt, LedgerError, attempts, read_record
+from launchers.policy import Decision, Policy, decide
+
+TAIL_BYTES = 16_384
+# For a full disk: how long to wait for room, and how much is room.
+_WAIT_S, _LOOK_S = 600.0, 10.0
+_ROOM_BYTES = 64 << 20
+
+
+def settle(
+    run_folder: Path,
+    attempt: Attempt,
+    policy: Policy,
+    *,
+    since: int,
+    exit_code: int | None = None,
+    job_log: Path | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Decision:
+    """Find out how an attempt ended, do what its kind asks for, and write both into its outcome.
+
+    Args:
+        since: number of the first attempt after a user last asked for the run; the budget counts from it.
+        job_log: where SLURM's daemons write.
+
+    Returns:
+        Whether the run is at its end, starts again here, or goes back into the queue.
+    """
+    started, state = _record(attempt.started) or {}, _record(RunFolder(run_folder).state) or {}
+    outcome = _record(attempt.outcome)
+    evidence = Evidence(
+        outcome=outcome,
+        exit_code=exit_code,
+        log=tail(attempt.logs[1]),
+        job_log=tail(job_log) if job_log else "",
+        run_error=str(state.get("error") or ""),
+        started=started.get("started"),
+    )
+    failure = classify(evidence)
+    if failure is None:
+        return Decision("end", "done")
+    step = state.get("step") or 0
+    if (run_folder / "cancelled.json").exists():
+        failure = Failure("cancelled", failure.message)
+    before = [entry for entry in attempts(run_folder) if since <= entry.number < attempt.number]
+    records = [_record(entry.outcome) or {} for entry in before]
+    best = max((record.get("step") or 0 for record in records), default=0)
+    kinds: list[Kind] = [record["kind"] for record in records if "kind" in record]
+    decision = decide(failure, kinds, step > best, policy)
+    if decision.action != "end":
+        decision = _prepare(failure.kind, run_folder, decision, sleep)
+    _write(attempt, outcome, failure, decision, step, exit_code)
+    if decision.action == "end" and failure.kind != "cancelled" and failure.mark:
+        held.count(run_folder, failure, policy)
+    return decision
+
+
+def _prepare(kind: Kind, folder: Path, decision: Decision, sleep: Callable[[float], None]) -> Decision:
+    """What must be done before the next start; where it cannot be done, this is the end."""
+    try:
+        if kind == "out_of_gpu_memory":
+            return Decision(decision.action, split_micro_batch(RunFolder(folder)))
+        if kind == "diverged":
+            return Decision(decision.action, step_back(RunFolder(folder)))
+    except HyperformerError as error:
+        return Decision("end", f"{decision.why}; {error}")
+    if kind == "disk_full" and not _wait_for_room(folder, sleep):
+        return Decision(
+            "end", f"{decision.why}, for {_WAIT_S / 60:.0f} minutes now; the last checkpoint is whole"
+        )
+    return decision
+
+
+def _wait_for_room(folder: Path, sleep: Callable[[float], None]) -> bool:
+    """Wait until the disk takes a file of some size (a quota shows in no other way)."""
+    end = time.monotonic() + _WAIT_S
+    probe = folder / f".room.{os.getpid()}"
+    while True:
+        try:
+            if shutil.disk_usage(folder).free > _ROOM_BYTES:
+                with probe.open("wb") as stream:
+                    os.posix_fallocate(stream.fileno(), 0, _ROOM_BYTES)
+                return True
+        except OSError:
+            pass  # still full
+        finally:
+            probe.unlink(missing_ok=True)
+        if time.monotonic() > end:
+            return False
+        sleep(_LOOK_S)
+
+
+def _write(
+    attempt: Attempt,
+    outcome: dict[str, Any] | None,
+    failure: Failure,
+    decision: Decision,
+    step: int,
+    exit_code: int | None,
+) -> None:
+    told = outcome or {
+        "status": "stopped" if decision.action == "requeue" or failure.kind == "cancelled" else "failed",
+        "error_type": failure.kind,
+        "message": failure.message,
+        "exit_code": exit_code,
+    }
+    ended = told.get("ended", time.time())
+    more = {"kind": failure.kind, "then": decision.action, "why": decision.why, "step": step, "ended": ended}
+    attempt.folder.mkdir(parents=True, exist_ok=True)
+    attempt.write_outcome(**{**told, **more})
+
+
+def tail(path: Path) -> str:
+    """The end of a log; '' if there is none."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """A record, or None where it is not there or damaged: the other witnesses must do."""
+    try:
+        return read_record(path)
+    except LedgerError:
+        return None

@@ -1,0 +1,217 @@
+"""What a cluster does to a run, made for real; each sweep ends by itself, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slurm_cluster import SlurmCluster
+from sweep_command import TOY, CommandLine
+from test_slurm_commands import slurm, wait_for, write
+
+SLOW = TOY.replace("max_steps: 3", "max_steps: 30").replace("0.01", "0.3")
+SMALL = "gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"
+NAME = "hyperformer++-seed{}"
+
+
+def outcomes(line: CommandLine, name: str = "hyperformer++") -> list[dict[str, Any]]:
+    """How each attempt of a run ended, oldest first."""
+    folders = line.folder.glob(f"runs/s/{name}-*/attempts/*")
+    files = [folder / "outcome.json" for folder in sorted(folders, key=lambda folder: int(folder.name))]
+    return [json.loads(path.read_text()) for path in files if path.exists()]
+
+
+def step_of(line: CommandLine) -> int:
+    files = list(line.folder.glob("runs/s/*/checkpoints/step"))
+    return int(files[0].read_text() or 0) if files else -1
+
+
+def wait_until(what: Callable[[], object], seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.2)
+
+
+def started_at(line: CommandLine) -> int:
+    (result,) = line.folder.glob("runs/s/*/result.json")
+    return int(json.loads(result.read_text())["started_at_step"])
+
+
+def running(line: CommandLine) -> str:
+    """Wait until the one run of the sweep trains; returns its job's id."""
+    wait_until(lambda: step_of(line) >= 2)
+    (run,) = line.status()["runs"].values()
+    return str(run["job_id"])
+
+
+def test_each_kind_of_failure_has_its_end(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 21, 22, 23, 24, 25")
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: sum(counts.get(state, 0) for state in ("done", "failed")) == 6)
+    assert line.status()["counts"] == {"done": 4, "failed": 2}
+    kinds = {
+        seed: [(end.get("kind"), end.get("then")) for end in outcomes(line, NAME.format(seed))]
+        for seed in range(21, 26)
+    }
+    done = (None, None)
+    assert kinds[21] == [("out_of_gpu_memory", "again")] * 2 + [done]
+    assert kinds[22] == [("collective", "again")] * 2 + [done]
+    assert kinds[23] == [("hang", "again"), ("hang", "end")]
+    assert kinds[24] == [("diverged", "end")]  # it has no checkpoint to step back to
+    assert kinds[25] == [("killed", "again"), done]
+    _, why = line.run("why", "s.yaml")
+    assert "it made no step for hang_minutes; it was started again for this 1 time already" in why, why
+    _, logs = line.run("logs", "s.yaml", NAME.format(22))
+    assert "collective" not in logs and "start at step 2" in logs, logs
+
+
+def test_sweep_is_held_when_runs_fail_alike(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    path = write(line, "13")
+    path.write_text(
+        path.read_text().replace("[13]", "[13], learning_rate: [0.001, 0.002, 0.003, 0.004, 0.005]")
+    )
+    assert line.run("s.yaml", "--max-parallel", "1")[0] == 0
+    wait_for(line, lambda counts: counts == {"failed": 3, "stopped": 2})
+    _, why = line.run("why", "s.yaml")
+    assert why.count("held: 3 runs failed alike: DataError: row 7 has no label") == 2, why
+    _, out = line.run("submit", "s.yaml")
+    assert "the sweep was held" in out and "5 of 5 runs to start" in out
+    assert line.run("cancel", "s.yaml", "-y")[0] == 0
+
+
+def test_time_limit(slurm_line: CommandLine) -> None:
+    """The run stops ahead of the limit by itself, and goes back into the queue."""
+    line = slurm_line
+    slow = TOY.replace("max_steps: 3", "max_steps: 60").replace("0.01", "1")
+    write(line, "1", slow, SMALL.replace("time: 5", "time: 1"))
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"done": 1}, seconds=180)
+    assert [end.get("kind") for end in outcomes(line)] == ["time_limit", None]
+    assert started_at(line) > 30
+
+
+def test_requeue_by_hand(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1", SLOW)
+    assert line.run("s.yaml")[0] == 0
+    slurm(line, "scontrol", "requeue", running(line))
+    wait_for(line, lambda counts: counts == {"done": 1})
+    assert started_at(line) >= 2 and outcomes(line)[0]["kind"] in ("requeued", "preempted")
+
+
+def preempted_in(line: CommandLine, partition: str, resources: str = SMALL) -> list[dict[str, Any]]:
+    write(line, "1", SLOW, f"{resources}, partition: {partition}, sbatch: {{nodelist: node4}}")
+    assert line.run("s.yaml")[0] == 0
+    running(line)
+    slurm(
+        line,
+        "sbatch",
+        "-p",
+        "urgent",
+        "-w",
+        "node4",
+        "--exclusive",
+        "--mem=100",
+        "-o",
+        "/dev/null",
+        "--wrap",
+        "sleep 2",
+    )
+    wait_for(line, lambda counts: counts == {"done": 1}, seconds=90)
+    assert started_at(line) >= 2
+    return outcomes(line)
+
+
+def test_preemption_that_requeues(slurm_line: CommandLine) -> None:
+    ends = preempted_in(slurm_line, "debug")
+    assert [end.get("kind") for end in ends] == ["preempted", None]
+
+
+def test_preemption_with_a_grace_time(slurm_line: CommandLine) -> None:
+    ends = preempted_in(slurm_line, "graceful")
+    assert [end.get("kind") for end in ends] == ["preempted", None]
+
+
+def test_preemption_that_cancels(slurm_line: CommandLine) -> None:
+    ends = preempted_in(slurm_line, "cancelling")
+    assert [end.get("kind") for end in ends] == ["preempted", None]
+
+
+def test_no_scontrol_on_the_nodes(slurm_line: CommandLine, tmp_path: Path) -> None:
+    """The job submits itself again."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in ("sbatch", "srun", "bash", "date", "env", "hostname", "dirname"):
+        found = shutil.which(name, path=slurm_line.environment["PATH"])
+        assert found is not None
+        (commands / name).symlink_to(found)
+    ends = preempted_in(slurm_line, "cancelling", f"{SMALL}, setup: ['export PATH={commands}']")
+    assert [end.get("kind") for end in ends] == ["preempted", None]
+    (run,) = slurm_line.status()["runs"].values()
+    assert run["job_id"] != ""
+
+
+def test_scancel_is_the_users_will(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1", SLOW)
+    assert line.run("s.yaml")[0] == 0
+    slurm(line, "scancel", running(line))
+    wait_until(lambda: outcomes(line) and "kind" in outcomes(line)[0])
+    assert outcomes(line)[0]["kind"] == "cancelled"
+    time.sleep(3)
+    assert line.status()["counts"] in ({"stopped": 1}, {"cancelled": 1})
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"done": 1})
+    assert started_at(line) >= 2
+
+
+def test_node_that_fails(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1", SLOW, f"{SMALL}, exclude: 'node[1-2]'")
+    assert line.run("s.yaml")[0] == 0
+    running(line)
+    (run,) = line.status()["runs"].values()
+    slurm_cluster.kill_node(run["host"])
+    try:
+        wait_for(line, lambda counts: counts == {"done": 1}, seconds=120)
+    finally:
+        slurm_cluster.start_node(run["host"])
+    assert started_at(line) >= 2
+    assert [end.get("kind") for end in outcomes(line)] == ["requeued", None]
+
+
+def test_silent_run_is_shown_as_lost(slurm_line: CommandLine) -> None:
+    """A job that no longer moves, on a node that SLURM believes to be well."""
+    line = slurm_line
+    write(line, "1", SLOW)
+    assert line.run("s.yaml")[0] == 0
+    running(line)
+    (folder,) = line.folder.glob("runs/s/hyperformer++-*")
+    (started,) = folder.glob("attempts/1/started.json")
+    long_ago = time.time() - 3600
+    started.write_text(json.dumps({**json.loads(started.read_text()), "started": long_ago}))
+    (folder / "heartbeat").touch()
+    assert line.status()["counts"] == {"running": 1}
+    os.utime(folder / "heartbeat", (long_ago, long_ago))
+    (run,) = line.status()["runs"].values()
+    assert run["state"] == "lost" and "no sign of life for 60 minutes" in run["detail"], run
+    assert "0 of 1 runs to start" in line.run("submit", "s.yaml")[1]  # SLURM still runs it
+    assert "cancel hyperformer++" in line.run("cancel", "s.yaml", "-y")[1]
+    wait_for(line, lambda counts: counts == {"cancelled": 1})
+
+
+def test_log_folder_that_is_gone(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1", SLOW)
+    assert line.run("s.yaml")[0] == 0
+    running(line)
+    shutil.rmtree(line.folder / "runs/s/submitit")
+    wait_for(line, lambda counts: counts == {"done": 1})

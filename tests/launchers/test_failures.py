@@ -1,0 +1,157 @@
+"""Kinds of failure, and what follows from each."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperformer.errors import HANG_EXIT
+from launchers import held, settle
+from launchers.failures import Evidence, Failure, classify
+from launchers.ledger import Attempt
+from launchers.policy import Policy, decide
+
+AT = "2026-11-23T16:22:08"
+SAID = "slurmstepd-node1: error: *** {} ON node1 CANCELLED AT " + AT + "{} ***\n"
+PREEMPTED = SAID.format("JOB 1", " DUE TO PREEMPTION")
+OURS = '  File "/work/hyperformer/data/task.py", line 3, in rows'
+THEIRS = '  File "/home/me/tasks/mine.py", line 3, in rows'
+LIBRARY = '  File "/venv/lib/python3.11/site-packages/torch/x.py", line 9, in f'
+
+
+def failed(name: str, message: str, *tail: str, **more: Any) -> Evidence:
+    return Evidence(
+        {"status": "failed", "error_type": name, "message": message, "traceback_tail": tail, **more}
+    )
+
+
+def stopped(number: int, job_log: str = "") -> Evidence:
+    return Evidence({"status": "stopped", "signal": number}, job_log=job_log, started=0.0)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind"),
+    [
+        (failed("OutOfMemoryError", "CUDA out of memory. Tried to allocate 1 GiB"), "out_of_gpu_memory"),
+        (failed("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out_of_gpu_memory"),
+        (failed("MemoryError", ""), "out_of_memory"),
+        (failed("RuntimeError", "[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (failed("RuntimeError", "[pair.cc:553] Connection closed by peer; gloo"), "collective"),
+        (failed("DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp"), "collective"),
+        (failed("DistNetworkError", "The server socket has failed to listen: EADDRINUSE"), "collective"),
+        (failed("Diverged", "the loss is nan"), "diverged"),
+        (failed("DiskFull", "no room"), "disk_full"),
+        (failed("OSError", "[Errno 122] Disk quota exceeded", errno=122), "disk_full"),
+        (failed("DataError", "rte: not reached", causes=["ConnectionError"]), "data_source"),
+        (failed("DataError", "row 7 has no label"), "data"),
+        (failed("ConfigError", "unknown setting"), "configuration"),
+        (failed("KeyError", "'x'", LIBRARY, OURS), "bug"),
+        (failed("KeyError", "'x'", OURS, THEIRS, LIBRARY), "user_code"),
+        (stopped(signal.SIGUSR2), "time_limit"),
+        (stopped(signal.SIGTERM), "preempted"),
+        (stopped(signal.SIGTERM, SAID.format("STEP 1.0", "")), "preempted"),  # a grace time begins
+        (stopped(signal.SIGTERM, PREEMPTED), "preempted"),
+        (stopped(signal.SIGTERM, SAID.format("JOB 1", " DUE TO TIME LIMIT")), "time_limit"),
+        (stopped(signal.SIGTERM, SAID.format("JOB 1", "")), "cancelled"),
+        (Evidence(exit_code=HANG_EXIT, started=0.0), "hang"),
+        (Evidence(exit_code=1, log="Timeout (0:30:00)!\nThread 0x1", started=0.0), "hang"),
+        (Evidence(exit_code=137, job_log="error: Detected 1 oom_kill event", started=0.0), "out_of_memory"),
+        (Evidence(exit_code=137, job_log="Step 7.0 exceeded memory limit (9 > 1)", started=0.0), "out_of_memory"),
+        (Evidence(exit_code=137, started=0.0), "killed"),
+        (Evidence(exit_code=-11, started=0.0), "killed"),
+        (Evidence(exit_code=1, job_log="ModuleNotFoundError: No module named 'torch'"), "set_up"),
+        (Evidence(slurm_state="NODE_FAIL", started=0.0), "node_failure"),
+        # A rank that is killed leaves the complaint to another.
+        (Evidence(failed("RuntimeError", "gloo: Connection closed by peer").outcome, exit_code=137), "killed"),
+        (Evidence(failed("RuntimeError", "gloo: closed").outcome, job_log="oom-kill event"), "out_of_memory"),
+        # What fails in a job that SLURM is ending is no failure of its own.
+        (replace(failed("RuntimeError", "gloo"), job_log=PREEMPTED, started=0.0), "preempted"),
+    ],
+)  # fmt: skip
+def test_kind(evidence: Evidence, kind: str) -> None:
+    failure = classify(evidence)
+    assert failure is not None and failure.kind == kind
+
+
+def test_lines_of_an_earlier_start_do_not_count() -> None:
+    started = 4e9  # long after the line
+    failure = classify(
+        Evidence({"status": "stopped", "signal": signal.SIGUSR2}, job_log=PREEMPTED, started=started)
+    )
+    assert failure is not None and failure.kind == "time_limit"
+    assert classify(Evidence({"status": "done"}, job_log=PREEMPTED, started=0.0)) is None
+
+
+def test_same_traceback_same_mark() -> None:
+    def mark(message: str, *tail: str) -> str:
+        failure = classify(failed("KeyError", message, *tail))
+        assert failure is not None
+        return failure.mark
+
+    assert mark("'a'", OURS) == mark("'b'", OURS.replace("line 3", "line 4"))
+    assert mark("'a'", OURS) != mark("'a'", THEIRS)
+    assert mark("run 7 in /x/y") == mark("run 8 in /z")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "progressed", "action"),
+    [
+        ("preempted", ["preempted"] * 99, False, "requeue"),
+        ("time_limit", ["time_limit"] * 99, True, "requeue"),
+        ("time_limit", [], False, "end"),
+        ("collective", ["preempted", "collective"], True, "again"),
+        ("collective", ["collective", "collective"], True, "end"),
+        ("diverged", ["diverged"], True, "end"),
+        ("out_of_memory", [], True, "end"),
+        ("configuration", [], True, "end"),
+        ("bug", [], True, "end"),
+        ("cancelled", [], True, "end"),
+    ],
+)  # fmt: skip
+def test_decision(kind: Any, before: Any, progressed: bool, action: str) -> None:
+    assert decide(Failure(kind, ""), before, progressed, Policy()).action == action
+
+
+def test_budgets_are_set_in_the_profile(tmp_path: Path) -> None:
+    from launchers.cluster_profile import load_profile
+
+    path = tmp_path / "c.yaml"
+    path.write_text("retries: {collective: 0, hang: unlimited}\nstop_after: 7")
+    policy = Policy.from_json(json.loads(json.dumps(load_profile(str(path)).policy.as_json())))
+    assert decide(Failure("collective", ""), [], True, policy).action == "end"
+    assert decide(Failure("hang", ""), ["hang"] * 50, True, policy).action == "again"
+    assert policy.stop_after == 7 and policy.retries["diverged"] == 1
+
+
+def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = Attempt(tmp_path / "s" / "r" / "attempts" / "1")
+    attempt.folder.mkdir(parents=True)
+    attempt.write_outcome("failed", error_type="DiskFull", message="no room")
+    clock = iter(range(0, 10_000, 300))
+    monkeypatch.setattr(settle.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(settle, "_ROOM_BYTES", 1 << 60)
+    slept: list[float] = []
+    folder = tmp_path / "s" / "r"
+    decision = settle.settle(folder, attempt, Policy(), since=1, sleep=slept.append)
+    assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
+    monkeypatch.setattr(settle, "_ROOM_BYTES", 1 << 10)
+    attempt.write_outcome("failed", error_type="DiskFull", message="no room")
+    assert settle.settle(folder, attempt, Policy(), since=1, sleep=slept.append).action == "again"
+
+
+def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
+    folders = [tmp_path / f"r{number}" for number in range(4)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        held.count(folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy())
+        held.count(folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy())
+        assert (held.reason(tmp_path) is not None) == (number == 3)
+    assert held.reason(tmp_path) == "3 runs failed alike: KeyError: 'x'"
+    held.release(tmp_path, folders[1:3])
+    assert held.reason(tmp_path) is None
+    assert sorted(path.name for path in (tmp_path / "failures").rglob("r*")) == ["r0", "r3"]
