@@ -18,7 +18,6 @@ from hyperformer.config import RunConfig, make_config
 from hyperformer.files import atomic_write
 
 _SECTIONS = ("model", "adapter", "data", "training")
-_DEFAULT_PARTS = [vars(part) for part in (RunConfig(), *(getattr(RunConfig(), name) for name in _SECTIONS))]
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,21 @@ class Submission:
 def entry_settings(config: RunConfig) -> dict[str, Any]:
     """The flat settings that differ from the defaults."""
     found: dict[str, Any] = {}
-    for mine, default in zip(_parts(config), _DEFAULT_PARTS, strict=True):
-        for key, value in vars(mine).items():
-            if value != default[key] and key not in _SECTIONS and key != "output_dir":
+    for mine, defaults in zip(_parts(config), _DEFAULTS, strict=True):
+        for key, default in defaults.items():
+            value = mine[key]
+            if value != default:
                 found[key] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def _parts(config: RunConfig) -> list[Any]:
-    return [config, *(getattr(config, name) for name in _SECTIONS)]
+def _parts(config: RunConfig) -> list[dict[str, Any]]:
+    """The settings by section. A setting may bear the name of a section: `adapter` does."""
+    top = {key: value for key, value in vars(config).items() if key not in (*_SECTIONS, "output_dir")}
+    return [top, *(vars(getattr(config, name)) for name in _SECTIONS)]
+
+
+_DEFAULTS = _parts(RunConfig())
 
 
 def write(folder: Path, submission: Submission) -> Path:
