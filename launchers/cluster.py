@@ -20,6 +20,7 @@ from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
 from launchers.ledger import Attempt
 from launchers.processes import describe, is_alive
+from launchers.records import try_record
 
 CODE = Path(__file__).resolve().parent.parent
 _A_YEAR_MIN = 365 * 24 * 60
@@ -46,9 +47,7 @@ class LocalJob:
 
     def kill(self) -> None:
         """End the run at once, and whatever it started."""
-        from launchers.ledger import read_record
-
-        started = read_record(self.attempt.started)
+        started = try_record(self.attempt.started)
         if started and is_alive(started):
             os.killpg(started["pid"], signal.SIGKILL)  # the job made itself the head of its group
         _signal(self.pid, signal.SIGKILL)
@@ -102,36 +101,56 @@ def submit_array(
         ClusterError: SLURM took none of them.
     """
     import submitit
-    from submitit.core.utils import DelayedSubmission
-
-    from launchers.job import run_submitted
 
     folder.mkdir(parents=True, exist_ok=True)
-    pickled = folder / f".{record.stem}.{os.getpid()}.pkl"
+    pickled = _pickle_path(folder, record)
     try:
         executor = submitit.SlurmExecutor(folder=folder, python=python)
         executor.update_parameters(**parameters)
         if tasks > 1:
             executor.parameters["map_count"] = tasks
-        what = DelayedSubmission(run_submitted, str(record))
-        what.set_timeout(parameters["time"], 0)
-        what.dump(pickled)
+        _pickle(pickled, record, parameters["time"])
         with outside_of_any_job():
             job = executor._submit_command(executor._submitit_command_str)
     except (RuntimeError, OSError) as error:  # submitit's own errors are RuntimeErrors
         pickled.unlink(missing_ok=True)
         raise ClusterError(f"SLURM did not take the jobs: {slurm_words(str(error))}") from error
-    names = [f"{job.job_id}_{index}" for index in range(tasks)] if tasks > 1 else [str(job.job_id)]
-    for name in names:
-        target = folder / f"{name}_submitted.pkl"
+    name_pickles(folder, record, str(job.job_id), tasks, parameters["time"])
+    return str(job.job_id)
+
+
+def name_pickles(folder: Path, record: Path, job_id: str, tasks: int, minutes: int) -> None:
+    """Put the pickle where each task looks for it, under the task's name; does no harm a second time."""
+    names = [f"{job_id}_{index}" for index in range(tasks)] if tasks > 1 else [job_id]
+    targets = [folder / f"{name}_submitted.pkl" for name in names]
+    pickled = _pickle_path(folder, record)
+    if not all(target.exists() for target in targets) and not pickled.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _pickle(pickled, record, minutes)
+    for target in targets:
         with suppress(FileExistsError):
             try:
                 os.link(pickled, target)
+            except FileNotFoundError:  # all are named already
+                break
             except PermissionError:  # a file system without hard links
                 target.symlink_to(pickled.name)
-    if not (folder / f"{names[0]}_submitted.pkl").is_symlink():
-        pickled.unlink()
-    return str(job.job_id)
+    if not targets[0].is_symlink():
+        pickled.unlink(missing_ok=True)
+
+
+def _pickle_path(folder: Path, record: Path) -> Path:
+    return folder / f".{record.stem}.pkl"
+
+
+def _pickle(path: Path, record: Path, minutes: int) -> None:
+    from submitit.core.utils import DelayedSubmission
+
+    from launchers.job import run_submitted
+
+    what = DelayedSubmission(run_submitted, str(record))
+    what.set_timeout(minutes, 0)
+    what.dump(path)
 
 
 def sbatch_text(folder: Path, tasks: int, parameters: dict[str, Any], python: str | None = None) -> str:

@@ -17,7 +17,7 @@ from launchers.lock import sweep_lock
 from launchers.plan import Run
 from launchers.slurm_site import Site, read_site
 from launchers.status import RunStatus, read_statuses
-from launchers.submission import Handing, arrange, hand_to_slurm, texts, to_start
+from launchers.submission import Handing, arrange, hand_to_slurm, make_ready, texts, to_start
 
 LOCK_WAIT_S = 120.0
 
@@ -70,7 +70,7 @@ def submit_to_slurm(
         if confirm is not None and not confirm(found.bill):
             raise NotConfirmed("nothing was submitted")
         ledger.commit()
-        ledger.forget_cancelled(found.todo)
+        found.notes += make_ready(ledger, found.statuses, found.todo)
         found.arrays = hand_to_slurm(ledger, handing)
     return found
 

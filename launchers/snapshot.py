@@ -52,7 +52,7 @@ def take(code: Path, folder: Path, write: bool = True) -> Snapshot:
     if target.is_dir() or not write:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{target.name}.{os.getpid()}"
+    beside = folder / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(beside, ignore_errors=True)
     made: set[Path] = set()
     for name in names:

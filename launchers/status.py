@@ -10,21 +10,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from launchers import last_known, slurm
+from launchers import adoption, last_known, slurm
 from launchers.cluster import ClusterError
-from launchers.ledger import Attempt, Ledger, last_attempt, read_record
+from launchers.damage import Reader, notes_on_files, with_damage
+from launchers.ledger import Attempt, Ledger, last_attempt
 from launchers.plan import Run
-from launchers.processes import is_alive
+from launchers.processes import is_alive, with_argument
 from launchers.submission_files import Entry, Submission
 
-State = Literal["missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "unknown"]
+State = Literal[
+    "missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "damaged", "unknown"
+]
 STATES: tuple[State, ...] = (
-    "done", "running", "pending", "missing", "stopped", "cancelled", "failed", "lost", "unknown",
+    "done", "running", "pending", "missing", "stopped", "cancelled", "failed", "lost", "damaged", "unknown",
 )  # fmt: skip
 # Nobody has to start these: they are done, or going, or nobody can tell.
 LEFT_ALONE = frozenset({"done", "running", "pending", "unknown"})
 GOING = frozenset({"running", "pending", "unknown"})
-BAD = frozenset({"failed", "lost"})
+BAD = frozenset({"failed", "lost", "damaged"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class RunStatus:
         elapsed: seconds since this attempt started, or that it took.
         slurm_state: SLURM's word for the job, `reason` why it waits, `expected_start` when it might start.
         has_ended: whether the run itself has written down its end.
+        damaged: the run's files that say nothing any more, and why.
+        unreadable: what keeps its files from being read, such as a newer schema.
     """
 
     name: str
@@ -60,6 +65,13 @@ class RunStatus:
     expected_start: str | None = None
     variant: str | None = None
     has_ended: bool = False
+    damaged: tuple[tuple[str, str], ...] = ()
+    unreadable: str = ""
+
+    @property
+    def is_going(self) -> bool:
+        """Whether waiting for its end makes sense."""
+        return self.state in GOING and not self.unreadable
 
     @property
     def word(self) -> str:
@@ -83,7 +95,9 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
     Calls squeue at most once and sacct at most once, however many runs.
     """
     ledger.refresh()
+    notes = adoption.settle(ledger)
     newest = ledger.newest_jobs()
+    lost_records = ", ".join(f"submissions/{number}.json" for number in ledger.faults)
     names: dict[str, str] = {}
     found = []
     for run in runs:
@@ -92,9 +106,10 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
             submission, index, _ = submitted
             names[submission.task_id(index) or ""] = submission.job_name
         status = read_own_files(ledger.folder(run), run.name, run.signature, submitted)
-        found.append(replace(status, variant=run.config.variant))
+        # Any run may be in it, queued or running.
+        unreadable = status.unreadable or (lost_records and f"{lost_records} cannot be read: see the note")
+        found.append(replace(status, variant=run.config.variant, unreadable=unreadable))
     ids = [status.job_id for status in found if status.cluster == "slurm" and status.state != "done"]
-    notes: list[str] = []
     memory = last_known.LastKnown(ledger.path)
     try:
         jobs = slurm.query(job_id for job_id in ids if job_id)
@@ -105,8 +120,11 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
         before = memory.recall() or {}
         notes.append(f"{error}; states of jobs are the last ones known{memory.age()}")
         # One that it never told is not lost: nobody can tell.
-        return [_with_slurm(s, before if s.job_id in before else None) for s in found], notes
-    return [_with_slurm(status, jobs) for status in found], notes
+        found = [_with_slurm(s, before if s.job_id in before else None) for s in found]
+    else:
+        found = [_with_slurm(status, jobs) for status in found]
+    found = [with_damage(status) for status in found]
+    return found, [*notes, *notes_on_files(ledger, found)]
 
 
 def read_own_files(
@@ -117,11 +135,16 @@ def read_own_files(
     Args:
         submitted: the run's last submission to SLURM, its task there, and its entry.
     """
-    base = RunStatus(name, signature, str(folder), "missing")
-    try:
-        there = set(os.listdir(folder))
-    except FileNotFoundError:
-        there = set()
+    reader = Reader(folder)
+    status = _read_own_files(reader, RunStatus(name, signature, str(folder), "missing"), submitted)
+    status = replace(status, damaged=tuple(reader.damaged.items()), unreadable=reader.unreadable)
+    return status if status.cluster == "slurm" else with_damage(status)
+
+
+def _read_own_files(
+    reader: Reader, base: RunStatus, submitted: tuple[Submission, int, Entry] | None
+) -> RunStatus:
+    folder, there = reader.folder, reader.names
     if "cancelled.json" in there:
         base = replace(base, state="cancelled")
     attempt = last_attempt(folder) if "attempts" in there else None
@@ -129,11 +152,14 @@ def read_own_files(
     if submitted and (attempt is None or submitted[2].attempt >= attempt.number):
         submission, index, entry = submitted
         attempt = Attempt(folder / "attempts" / str(entry.attempt))
-        if submission.job_id:  # else the submit was interrupted: the job itself must tell
-            job = {"cluster": "slurm", "job_id": submission.task_id(index)}
+        job = {"cluster": "slurm"}
+        if submission.job_id:  # else the submit was interrupted, and SLURM cannot be asked
+            job["job_id"] = submission.task_id(index)
     elif attempt:
-        job = read_record(attempt.job)
-    started = read_record(attempt.started) if attempt and "attempts" in there else None
+        job = reader.read(attempt.job)
+    started = reader.read(attempt.started) if attempt and "attempts" in there else None
+    if attempt and not (job or started):
+        job = with_argument(attempt.folder)
     known = {**(started or {}), **(job or {})}
     # Without either, the submit was interrupted before the cluster had the job.
     if attempt and known:
@@ -144,19 +170,21 @@ def read_own_files(
             job_id=known.get("job_id"),
             host=(started or {}).get("host"),
         )
-    outcome = read_record(attempt.outcome) if attempt and started else None
+    outcome = reader.read(attempt.outcome) if attempt and started else None
     if started and isinstance(started.get("started"), int | float):
-        ended = (outcome or {}).get("ended", time.time())
+        ended = (outcome or {}).get("ended") or time.time()
         base = replace(base, elapsed=max(0.0, ended - started["started"]))
     # Once a run's end is written, its start no longer matters.
-    if "result.json" in there:
-        return replace(_with_progress(base, folder), state="done", seconds_left=None)
+    if "result.json" in there and reader.read_result(base.signature):
+        return replace(_with_progress(base, reader), state="done", seconds_left=None)
+    if "config.json" in there:
+        reader.read(folder / "config.json")
     if attempt is None or not known:
         return base
     if outcome is None:
-        outcome = read_record(attempt.outcome)
+        outcome = reader.read(attempt.outcome)
     if started:
-        base = _with_progress(base, folder)
+        base = _with_progress(base, reader)
     if outcome is not None:
         return _ended(base, outcome)
     if base.cluster == "local":
@@ -170,8 +198,8 @@ def counts(statuses: Iterable[RunStatus]) -> dict[str, int]:
     return {state: found[state] for state in STATES if found[state]}
 
 
-def _with_progress(status: RunStatus, folder: Path) -> RunStatus:
-    state = read_record(folder / "state.json") or {}
+def _with_progress(status: RunStatus, reader: Reader) -> RunStatus:
+    state = reader.read(reader.folder / "state.json") or {}
     return replace(
         status,
         step=state.get("step"),
@@ -232,15 +260,18 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
     if status.state == "cancelled":
         return status
     status = replace(status, seconds_left=None)
+    gone = "" if Path(status.folder).is_dir() else "; its folder is not there any more"
     if job is None:
-        return replace(status, state="lost", detail=f"SLURM does not know job {status.job_id}")
+        return replace(status, state="lost", detail=f"SLURM does not know job {status.job_id}{gone}")
     if job.state == "UNKNOWN":
         return replace(status, detail=f"the queue does not have job {status.job_id}, but {job.reason}")
     status = replace(status, host=status.host or job.node)
     if job.state == "CANCELLED":
         return replace(status, state="cancelled", detail="scancel")
     if job.state == "COMPLETED":
-        return replace(status, state="lost", detail="SLURM says COMPLETED, but result.json is not there")
+        return replace(
+            status, state="lost", detail=f"SLURM says COMPLETED, but result.json is not there{gone}"
+        )
     return replace(status, state="failed", detail=f"SLURM says {job.state}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import signal
 import time
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import cluster, sbatch, slurm, snapshot
+from launchers import adoption, cluster, sbatch, slurm, snapshot
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
-from launchers.ledger import Ledger, last_attempt, read_record
+from launchers.ledger import Ledger, last_attempt
 from launchers.plan import Plan, Run
 from launchers.processes import is_alive
+from launchers.records import try_record
 from launchers.resources import Resources
 from launchers.status import LEFT_ALONE, RunStatus
 from launchers.submission_files import Entry, Submission, entry_settings, groups
@@ -27,6 +27,13 @@ from launchers.submission_files import Entry, Submission, entry_settings, groups
 def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
     """The runs that are neither done nor going; `statuses` are those of the plan's runs, in order."""
     return [run for run, entry in zip(plan.runs, statuses, strict=True) if entry.state not in LEFT_ALONE]
+
+
+def make_ready(ledger: Ledger, statuses: Sequence[RunStatus], todo: Sequence[Run]) -> list[str]:
+    """See that nothing of an earlier attempt stands in the way of the runs; returns notes for the user."""
+    damaged = {status.signature: status.damaged for status in statuses}
+    ledger.forget_cancelled(todo)
+    return ledger.put_aside((run, name) for run in todo for name, _ in damaged[run.signature])
 
 
 @dataclass
@@ -109,16 +116,6 @@ def split_sizes(count: int, most: int | None) -> list[int]:
     return sbatch.split(count, most) if count else []
 
 
-def job_name(ledger: Ledger, number: int) -> str:
-    """A name that no other submission has: job ids are used again where slurmctld lost its state."""
-    token = hashlib.sha256(f"{ledger.path}/{number}".encode()).hexdigest()[:6]
-    return f"hyperformer-{ledger.plan.name}-{token}"
-
-
-def last_number(ledger: Ledger) -> int:
-    return max((entry.number for entry in ledger.submissions()), default=0)
-
-
 def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.Snapshot:
     """Snapshot the code, and let the jobs know its commit."""
     if handing.code is None or write:
@@ -131,10 +128,10 @@ def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.
 def texts(ledger: Ledger, handing: Handing) -> list[str]:
     """The sbatch file of each array, as it would be submitted now; writes nothing."""
     code = take_code(ledger, handing, write=False).folder
-    first = last_number(ledger) + 1
+    first = ledger.next_submission()
     return [
         handing.text(
-            ledger, array, job_name(ledger, first + index), code,
+            ledger, array, ledger.job_name(first + index), code,
             "JOB_ID_OF_THE_ONE_BEFORE" if array.after_previous and index else None,
         )
         for index, array in enumerate(handing.arrays)
@@ -151,13 +148,13 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         ClusterError: SLURM took no job of an array; those before it stay submitted.
     """
     taken = take_code(ledger, handing)
-    number = last_number(ledger)
+    number = ledger.next_submission() - 1
     attempts = {run.signature: ledger.next_number(run) for array in handing.arrays for run in array.runs}
     previous: str | None = None
     handed = []
     for array in handing.arrays:
         number += 1
-        name = job_name(ledger, number)
+        name = ledger.job_name(number)
         entries = [
             Entry(
                 run.signature, run.name, ledger.folder(run).name, attempts[run.signature],
@@ -178,8 +175,7 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
                 ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
             )
         except HyperformerError:
-            record.unlink()
-            ledger.refresh()
+            adoption.settle(ledger)  # SLURM may have taken it, and its answer been lost
             raise
         ledger.record_submission(dataclasses.replace(submission, job_id=previous))
         handed.append((previous, len(array.runs)))
@@ -223,7 +219,7 @@ def _has_ended(ledger: Ledger, entry: Entry) -> bool:
 
 def _stop_local(ledger: Ledger, run: Run) -> None:
     attempt = last_attempt(ledger.folder(run))
-    record = read_record(attempt.job) if attempt else None
+    record = (try_record(attempt.job) or try_record(attempt.started)) if attempt else None
     if record is None or is_alive(record) is None:
         raise ClusterError(f"{run.name} runs on {record and record.get('host')}: cancel it there")
     if is_alive(record):

@@ -33,7 +33,7 @@ from launchers.selection import select
 from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
 from launchers.status import BAD, GOING, LEFT_ALONE, RunStatus, read_statuses
-from launchers.submission import stop, to_start
+from launchers.submission import make_ready, stop, to_start
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -114,7 +114,7 @@ def _start_here(
         print_notes([*plan.notes, *notes])
         todo = choose(statuses) if choose else to_start(plan, statuses)
         ledger.commit()
-        ledger.forget_cancelled(todo)
+        print_notes(make_ready(ledger, statuses, todo))
         print(f"{plan.name}: {len(todo)} of {len(plan.runs)} runs to start, {_left_alone(statuses)}")
         return _work_here(arguments, ledger, todo, arguments.max_parallel or plan.max_parallel)
 
@@ -160,7 +160,7 @@ def show_logs(arguments: argparse.Namespace) -> int:
     runs = select(plan, arguments.names)
 
     def going() -> bool:
-        return any(entry.state in GOING for entry in read_statuses(ledger, runs)[0])
+        return any(entry.is_going for entry in read_statuses(ledger, runs)[0])
 
     found = logs.find(ledger, runs, None if arguments.rank == "all" else int(arguments.rank))
     if not logs.show(found, arguments.follow, going):

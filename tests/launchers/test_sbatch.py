@@ -16,6 +16,7 @@ from hyperformer.config_files import load_config
 from hyperformer.errors import ConfigError
 from launchers import cluster, sbatch
 from launchers.cluster_profile import load_profile
+from launchers.ledger import LedgerError
 from launchers.packed import gpu_shares
 from launchers.resources import Resources
 from launchers.slurm_site import gpus_of
@@ -156,6 +157,8 @@ def test_a_job_trains_the_method_that_was_planned(variant: str, tmp_path: Path) 
     config = load_config(variant)
     entry = Entry(signature(config), "n", "n", 1, entry_settings(config))
     assert replace(entry.config(tmp_path), output_dir=config.output_dir) == config
+    with pytest.raises(LedgerError, match="settings of another run"):
+        Entry("0123456789", "n", "n", 1, entry_settings(config)).config(tmp_path)
 
 
 def test_a_job_reads_the_very_config_that_was_planned(tmp_path: Path) -> None:
