@@ -76,19 +76,20 @@ def is_free(folder: Path) -> bool:
 
 def _create(path: Path, text: str) -> bool:
     # Written beside and linked: nobody ever reads an empty lock, and link() is atomic over NFS too.
-    beside = path.with_name(f".lock.{os.getpid()}.{time.time_ns()}")
-    beside.write_text(text, encoding="utf-8")
+    beside = path.with_name(f".lock.{os.getpid()}.{time.time_ns()}.tmp")
     try:
+        beside.write_text(text, encoding="utf-8")
         os.link(beside, path)
     except OSError as error:
         # Over NFS the server's answer may get lost, and the second try finds our own link there.
         # How many names the file has tells the truth.
-        if beside.stat().st_nlink != 2:
+        if not beside.exists() or beside.stat().st_nlink != 2:
             if isinstance(error, FileExistsError):
                 return False
+            error.filename, error.filename2 = str(path), None
             raise
     finally:
-        beside.unlink()
+        beside.unlink(missing_ok=True)
     return True
 
 

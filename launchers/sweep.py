@@ -17,7 +17,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hyperformer.config_files import ConfigWarning
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import HyperformerError, in_words
 from launchers import logs, prefetch, preflight, reasons, screen, slurm
 from launchers.arguments import parse
 from launchers.bill import Bill
@@ -338,6 +338,14 @@ def _warn(message: Warning | str, category: type[Warning], *place: object) -> No
     print_notes([str(message)])
 
 
+def _print_no_more() -> None:
+    """Python would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 _COMMANDS = {
     "submit": submit, "plan": plan_, "status": status, "logs": show_logs, "why": why, "cancel": cancel,
     "retry": retry, "report": make_report, "prefetch": prefetch_, "clusters": clusters,
@@ -351,15 +359,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("once", ConfigWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:
-            return _COMMANDS[arguments.command](arguments)
+            code = _COMMANDS[arguments.command](arguments)
+            sys.stdout.flush()
+            return code
         except HyperformerError as error:
             print(f"error: {error}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED
         except BrokenPipeError:  # the reader (head, less) has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print_no_more()
             return DONE
+        except OSError as error:
+            print(f"error: {in_words(error)}", file=sys.stderr)
+            _print_no_more()
+            return BAD_INPUT
 
 
 if __name__ == "__main__":
