@@ -66,12 +66,12 @@ def start_local(run_folder: Path, attempt: Attempt, gpu: str | None, threads: in
 
     executor = submitit.LocalExecutor(folder=attempt.folder)
     executor.update_parameters(timeout_min=_A_YEAR_MIN)
-    environment = {
+    variables = {
         "PYTHONPATH": python_path(),
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",  # runs share the cores: a waiting thread must not spin
     }
-    with _environment(environment), _signals_ignored(signal.SIGINT, signal.SIGHUP):
+    with environment(variables), _signals_ignored(signal.SIGINT, signal.SIGHUP):
         job = executor.submit(run_in_folder, str(run_folder), attempt.number, gpu or "")
     attempt.link_logs(job.paths.stdout, job.paths.stderr)
     local = LocalJob(job, attempt)
@@ -248,7 +248,8 @@ def slurm_words(text: str) -> str:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """What is started meanwhile has these variables."""
     before = {key: os.environ.get(key) for key in values}
     os.environ.update(values)
     try:

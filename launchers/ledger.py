@@ -34,7 +34,7 @@ from hyperformer.config import replace
 from hyperformer.errors import ConfigError
 from hyperformer.files import atomic_write, sweep_leftovers, write_json
 from hyperformer.run_folder import RunFolder
-from launchers import submission_files
+from launchers import redaction, submission_files
 from launchers.plan import Plan, Run
 from launchers.records import SCHEMA, DamagedRecord, LedgerError, read_record
 from launchers.submission_files import Entry, Submission
@@ -76,7 +76,15 @@ class Attempt:
             link.symlink_to(os.path.relpath(target, link.parent))
 
     def write_outcome(self, status: str, **more: Any) -> None:
-        write_json(self.outcome, {"status": status, **more, "ended": time.time()})
+        """How the attempt ended, in words that hold no secrets: they end up in reports."""
+        told = {key: _hidden(value) for key, value in more.items()}
+        write_json(self.outcome, {"status": status, **told, "ended": time.time()})
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return redaction.hide(value) if isinstance(value, str) else value
 
 
 def last_attempt(run_folder: Path) -> Attempt | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import adoption, cluster, sbatch, slurm, snapshot
+from launchers import adoption, cluster, redaction, sbatch, slurm, snapshot
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
 from launchers.ledger import Ledger, last_attempt
@@ -55,6 +55,8 @@ class Handing:
     """How a sweep's runs go to SLURM; made by :func:`arrange`.
 
     Attributes:
+        environment: variables of the jobs, written into the sbatch file.
+        secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
         left_out: runs for which the site's submit limit has no room now.
     """
 
@@ -62,6 +64,7 @@ class Handing:
     arrays: list[Array]
     environment: dict[str, str]
     left_out: list[Run] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
     code: snapshot.Snapshot | None = None
 
     def parameters(self, array: Array, name: str, code: Path, after: str | None) -> dict[str, Any]:
@@ -108,8 +111,10 @@ def arrange(
     caps, chained = sbatch.shares([len(array.tasks) for array in arrays], parallel)
     for array, cap in zip(arrays, caps, strict=True):
         array.parallel, array.after_previous = cap, chained
-    environment = {**(sbatch.OFFLINE if offline else {}), **dict(profile.environment)}
-    return Handing(profile, arrays, environment, left_out)
+    variables = {**(sbatch.OFFLINE if offline else {}), **dict(profile.environment)}
+    secrets = {name: value for name, value in variables.items() if redaction.is_secret(name, value)}
+    environment = {name: value for name, value in variables.items() if name not in secrets}
+    return Handing(profile, arrays, environment, left_out, secrets)
 
 
 def split_sizes(count: int, most: int | None) -> list[int]:
@@ -171,9 +176,10 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         after = previous if array.after_previous else None
         try:
             parameters = handing.parameters(array, name, taken.folder, after)
-            previous = cluster.submit_array(
-                ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
-            )
+            with cluster.environment(handing.secrets):
+                previous = cluster.submit_array(
+                    ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
+                )
         except HyperformerError:
             adoption.settle(ledger)  # SLURM may have taken it, and its answer been lost
             raise

@@ -18,7 +18,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 
 from hyperformer.config_files import ConfigWarning
 from hyperformer.errors import HyperformerError, in_words
-from launchers import logs, prefetch, preflight, reasons, screen, slurm
+from launchers import logs, prefetch, preflight, reasons, redaction, screen, slurm
 from launchers.arguments import parse
 from launchers.bill import Bill
 from launchers.cluster_profile import ClusterProfile, load_profile, profiles
@@ -363,7 +363,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
         except HyperformerError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {redaction.hide(str(error))}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED
