@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import random
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -168,3 +173,22 @@ def test_a_queued_job_whose_record_was_deleted_runs_nothing(slurm_line: CommandL
     assert set(starts(line).values()) == {1}
     log = Path(line.folder / f"runs/s/submitit/{old}_0_0_log.err").read_text()
     assert f"is not of job {old}" in log
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("HYPERFORMER_KILLS", "6"))))
+def test_killed_at_any_moment(slurm_line: CommandLine, seed: int) -> None:
+    """And again, until one gets through."""
+    line = slurm_line
+    write(line, "1, 2")
+    dice = random.Random(seed)
+    for _ in range(3):
+        process = line.start("s.yaml")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=dice.uniform(0.15, 0.9))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    code, out = line.run("s.yaml")
+    assert code == 0, out
+    wait_for(line, lambda counts: counts == {"done": 2})
+    assert set(starts(line).values()) == {1} and len(starts(line)) == 2
