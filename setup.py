@@ -50,7 +50,15 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib>=3.8"],
-        "dev": ["pytest>=8", "matplotlib>=3.8", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "matplotlib>=3.8",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -112,7 +112,16 @@ def pretend_ended(ledger: Ledger) -> None:
             ("attempts/1/started.json", {"started": 1.0, "host": "node1"}),
             ("attempts/1/outcome.json", {"status": "done", "ended": 2.0}),
             ("state.json", {"phase": "done", "step": 1, "max_steps": 1, "loss": 1.0, "best_metric": 50.0}),
-            ("result.json", {"validation_average": 50.0}),
+            (
+                "result.json",
+                {
+                    "signature": run.signature,
+                    "test": {},
+                    "validation": {},
+                    "validation_average": 50.0,
+                    "parameters": {"total": 2, "trained": 1, "trained_percent_per_task": 50.0},
+                },
+            ),
         ):
             (folder / name).write_text(f"{record}".replace("'", '"'))
 

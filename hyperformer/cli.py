@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from hyperformer import __version__, finetune_t5_trainer
 from hyperformer.config_files import load_config
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import HyperformerError, in_words
 from hyperformer.model_commands import add_model_commands
 
 EXIT_PIPE_CLOSED = 128 + 13
@@ -58,16 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT
-    except (
-        FileNotFoundError,
-        FileExistsError,
-        NotADirectoryError,
-        IsADirectoryError,
-        PermissionError,
-    ) as error:
+    except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT
 
 

@@ -278,7 +278,8 @@ def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig
         try:
             coerced = _coerce(value, annotation)
         except ValueError:
-            raise ConfigError(f"{where}: {key} is {value!r}, but must be {_describe(annotation)}") from None
+            told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
+            raise ConfigError(f"{where}: {key} is {told}, but must be {_describe(annotation)}") from None
         grouped.setdefault(section, {})[key] = coerced
     sections = {name: owner(**grouped.get(name, {})) for name, owner in _sections().items()}
     config = RunConfig(**grouped[""], **sections)

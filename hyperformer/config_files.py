@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hyperformer import authors_config
 from hyperformer.config import RunConfig, make_config, settings
 from hyperformer.errors import ConfigError, nearest
 
+_MOST_NODES = 100_000
 SHIPPED = Path(__file__).parent / "configs"
 
 
@@ -64,6 +65,8 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number without end, brackets without end
+        raise ConfigError(f"{path}: not JSON that can be read: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be one JSON object of settings, not a {type(values).__name__}")
     if authors_config.is_theirs(values):
@@ -80,17 +83,53 @@ def parse_override(text: str) -> tuple[str, Any]:
         ConfigError: no '=' or an unknown key.
     """
     key, equals, value = text.partition("=")
+    shown = _shown(text)
     key = key.strip().removeprefix("--")
     if not equals:
-        raise ConfigError(f"argument {text!r}: write settings as key=value, for example seed=2")
+        raise ConfigError(f"argument {shown!r}: write settings as key=value, for example seed=2")
     if key not in settings():
-        raise ConfigError(f"argument {text!r}: unknown setting {key!r}{nearest(key, settings())}")
+        raise ConfigError(f"argument {shown!r}: unknown setting {key[:60]!r}{nearest(key, settings())}")
     if settings()[key][1] is str:
         return key, value
     try:
-        return key, yaml.safe_load(value)
+        return key, plain_yaml(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"argument {text!r}: the value cannot be read: {error}") from error
+        raise ConfigError(f"argument {shown!r}: the value cannot be read: {str(error)[:300]}") from error
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def plain_yaml(text: str) -> Any:
+    """The value of a YAML text, by the safe loader, and stricter.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, gives a key twice, or stands for more values than anyone writes.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(node, iter(range(_MOST_NODES)))
+        return loader.construct_document(node)
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(f"it cannot be read: {error}") from error
+
+
+def _check_nodes(node: yaml.Node, room: Iterator[int]) -> None:
+    """Walk as if every alias were written out: aliases of aliases can stand for more than memory holds."""
+    if next(room, None) is None:
+        raise yaml.YAMLError("an alias (*name) stands for a value that holds itself, or for too much")
+    keys = set()
+    for item in node.value if isinstance(node, yaml.CollectionNode) else ():
+        key, value = item if isinstance(node, yaml.MappingNode) else (None, item)
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+            keys.add(key.value)
+        _check_nodes(value, room)
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -105,7 +144,7 @@ def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             raise
         # Whose fault is it? The file's own comes first.
         make_config(values, where=str(path))
-        return make_config(merged, where=f"arguments {' '.join(overrides)}")
+        return make_config(merged, where=f"arguments {' '.join(map(_shown, overrides))}")
 
 
 def _warn(message: str) -> None:

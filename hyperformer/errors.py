@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 # Exit code of a process that ended itself because it no longer moved (hyperformer.watchdog).
@@ -44,6 +45,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are: {', '.join(sorted(known))}"
+
+
+_WAYS_ON = {
+    errno.ENOSPC: "make room there and give the same command again; nothing half was written",
+    errno.EDQUOT: "your quota there is used up: make room and give the same command again",
+    errno.EROFS: "name a folder that can be written to",
+    errno.EACCES: "get the right to it, or name another folder",
+    errno.EPERM: "get the right to it, or name another folder",
+    errno.EIO: "the disk or the network file system fails; give the same command again when it works",
+}
+
+
+def in_words(error: OSError) -> str:
+    """What an error of the operating system is about, for the user: where, why, and what to do."""
+    where = f"{error.filename}: " if error.filename else "a file, or what is printed: "
+    way_on = _WAYS_ON.get(error.errno or 0)
+    return f"{where}{error.strerror or error}" + (f"; {way_on}" if way_on else "")
 
 
 class FileError(HyperformerError, ValueError):

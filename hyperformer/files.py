@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from hyperformer.errors import CheckpointError, FileError
+
+_LEFTOVER_S = 3600
 
 
 @contextmanager
@@ -22,7 +25,11 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     nothing is left behind and an older `path` stays as it was.
     """
     path = Path(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as stream:
@@ -33,9 +40,23 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename, error.filename2 = str(path), None  # a full disk names no file of itself
         raise
+
+
+def sweep_leftovers(folder: Path) -> None:
+    """Take away what writers that were killed left beside their files, hidden and named ``.*.tmp``.
+
+    One that is younger than an hour may be in use.
+    """
+    for entry in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if abs(time.time() - entry.stat().st_mtime) > _LEFTOVER_S:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -101,8 +101,18 @@ class RunFolder:
     def read_state(self) -> RunState | None:
         """The last state written, or None before the first."""
         values = read_json(self.state)
-        return None if values is None else RunState(**values)
+        if values is None:
+            return None
+        if not isinstance(values, dict) or "phase" not in values:
+            raise FileError(f"{self.state} is damaged; move it away: the run writes it anew")
+        known = {item.name for item in dataclasses.fields(RunState)}  # a later version may add some
+        return RunState(**{key: values[key] for key in known & values.keys()})
 
     def read_result(self) -> dict[str, Any] | None:
         """result.json, or None for a run that has not ended well."""
-        return read_json(self.result)
+        result = read_json(self.result)
+        if result is not None and not (isinstance(result, dict) and {"signature", "test"} <= result.keys()):
+            raise FileError(
+                f"{self.result} is damaged; move it away: the run goes on from its last checkpoint"
+            )
+        return result

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 from launchers import requeue, sbatch, submission_files
-from launchers.ledger import Attempt, last_attempt, read_record
+from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Decision, Policy
+from launchers.records import try_record
 from launchers.settle import settle
 from launchers.submission_files import Entry, Submission
 
@@ -51,7 +52,7 @@ def _settle(
     attempt = last_attempt(folder)
     if attempt is None or attempt.number < entry.attempt:
         attempt = Attempt(folder / "attempts" / str(entry.attempt))
-    outcome = read_record(attempt.outcome) or {}
+    outcome = try_record(attempt.outcome) or {}
     packed = len(submission.tasks[index]) > 1
     if outcome.get("then") == "end" or ("then" in outcome and packed and _is_of_this_start(attempt, job_id)):
         return Decision(outcome["then"], outcome.get("why", ""))
@@ -62,7 +63,7 @@ def _settle(
 
 
 def _is_of_this_start(attempt: Attempt, job_id: str) -> bool:
-    started = read_record(attempt.started) or {}
+    started = try_record(attempt.started) or {}
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     return (started.get("job_id"), started.get("restarts")) == (job_id, restarts)
 

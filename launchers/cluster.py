@@ -20,6 +20,7 @@ from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
 from launchers.ledger import Attempt
 from launchers.processes import describe, is_alive
+from launchers.records import try_record
 
 CODE = Path(__file__).resolve().parent.parent
 _A_YEAR_MIN = 365 * 24 * 60
@@ -46,9 +47,7 @@ class LocalJob:
 
     def kill(self) -> None:
         """End the run at once, and whatever it started."""
-        from launchers.ledger import read_record
-
-        started = read_record(self.attempt.started)
+        started = try_record(self.attempt.started)
         if started and is_alive(started):
             os.killpg(started["pid"], signal.SIGKILL)  # the job made itself the head of its group
         _signal(self.pid, signal.SIGKILL)
@@ -67,12 +66,12 @@ def start_local(run_folder: Path, attempt: Attempt, gpu: str | None, threads: in
 
     executor = submitit.LocalExecutor(folder=attempt.folder)
     executor.update_parameters(timeout_min=_A_YEAR_MIN)
-    environment = {
+    variables = {
         "PYTHONPATH": python_path(),
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",  # runs share the cores: a waiting thread must not spin
     }
-    with _environment(environment), _signals_ignored(signal.SIGINT, signal.SIGHUP):
+    with environment(variables), _signals_ignored(signal.SIGINT, signal.SIGHUP):
         job = executor.submit(run_in_folder, str(run_folder), attempt.number, gpu or "")
     attempt.link_logs(job.paths.stdout, job.paths.stderr)
     local = LocalJob(job, attempt)
@@ -102,48 +101,68 @@ def submit_array(
         ClusterError: SLURM took none of them.
     """
     import submitit
-    from submitit.core.utils import DelayedSubmission
-
-    from launchers.job import run_submitted
 
     folder.mkdir(parents=True, exist_ok=True)
-    pickled = folder / f".{record.stem}.{os.getpid()}.pkl"
+    pickled = _pickle_path(folder, record)
     try:
         executor = submitit.SlurmExecutor(folder=folder, python=python)
         executor.update_parameters(**parameters)
         if tasks > 1:
             executor.parameters["map_count"] = tasks
-        what = DelayedSubmission(run_submitted, str(record))
-        what.set_timeout(parameters["time"], 0)
-        what.dump(pickled)
+        _pickle(pickled, record, parameters["time"])
         with outside_of_any_job():
             job = executor._submit_command(executor._submitit_command_str)
     except (RuntimeError, OSError) as error:  # submitit's own errors are RuntimeErrors
         pickled.unlink(missing_ok=True)
         raise ClusterError(f"SLURM did not take the jobs: {slurm_words(str(error))}") from error
-    names = [f"{job.job_id}_{index}" for index in range(tasks)] if tasks > 1 else [str(job.job_id)]
-    for name in names:
-        _link(pickled, _pickle(folder, name))
-    if not _pickle(folder, names[0]).is_symlink():
-        pickled.unlink()
+    name_pickles(folder, record, str(job.job_id), tasks, parameters["time"])
     return str(job.job_id)
 
 
-def link_pickles(folder: Path, old: str, new: str) -> None:
+def name_pickles(folder: Path, record: Path, job_id: str, tasks: int, minutes: int) -> None:
+    """Put the pickle where each task looks for it, under the task's name; does no harm a second time."""
+    names = [f"{job_id}_{index}" for index in range(tasks)] if tasks > 1 else [job_id]
+    targets = [folder / f"{name}_submitted.pkl" for name in names]
+    pickled = _pickle_path(folder, record)
+    if not all(target.exists() for target in targets) and not pickled.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _pickle(pickled, record, minutes)
+    for target in targets:
+        with suppress(FileExistsError):
+            try:
+                _link(pickled, target)
+            except FileNotFoundError:  # all are named already
+                break
+    if not targets[0].is_symlink():
+        pickled.unlink(missing_ok=True)
+
+
+def _pickle_path(folder: Path, record: Path) -> Path:
+    return folder / f".{record.stem}.pkl"
+
+
+def _pickle(path: Path, record: Path, minutes: int) -> None:
+    from submitit.core.utils import DelayedSubmission
+
+    from launchers.job import run_submitted
+
+    what = DelayedSubmission(run_submitted, str(record))
+    what.set_timeout(minutes, 0)
+    what.dump(path)
+
+
+def link_pickle(folder: Path, old: str, new: str) -> None:
     """Let a job that goes on under another id find what it is to run."""
-    _link(_pickle(folder, old).resolve(), _pickle(folder, new))
-
-
-def _pickle(folder: Path, job_id: str) -> Path:
-    return folder / f"{job_id}_submitted.pkl"
+    target = folder / f"{new}_submitted.pkl"
+    if not target.exists():
+        _link((folder / f"{old}_submitted.pkl").resolve(), target)
 
 
 def _link(pickled: Path, target: Path) -> None:
-    with suppress(FileExistsError):
-        try:
-            os.link(pickled, target)
-        except PermissionError:  # a file system without hard links
-            target.symlink_to(pickled.name)
+    try:
+        os.link(pickled, target)
+    except PermissionError:  # a file system without hard links
+        target.symlink_to(pickled.name)
 
 
 def sbatch_text(folder: Path, tasks: int, parameters: dict[str, Any], python: str | None = None) -> str:
@@ -241,7 +260,8 @@ def slurm_words(text: str) -> str:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """What is started meanwhile has these variables."""
     before = {key: os.environ.get(key) for key in values}
     os.environ.update(values)
     try:

@@ -111,6 +111,8 @@ def _environment(node: Located | None) -> tuple[tuple[str, str], ...]:
         if isinstance(entry.value, dict | list) or entry.value is None:
             entry.fail(f"must be the variable's value, not {entry.value_text()}")
         value = entry.value if isinstance(entry.value, str) else str(entry.value).lower()
+        if "\0" in value:
+            entry.fail(f"cannot be the value of a variable: {entry.value_text()}")
         found.append((name, value))
     return tuple(found)
 
@@ -126,6 +128,6 @@ def _flag(node: Located | None) -> bool:
 def _text(node: Located | None) -> str | None:
     if node is None or node.value is None:
         return None
-    if not isinstance(node.value, str) or not node.value.strip() or "\n" in node.value:
+    if not isinstance(node.value, str) or not node.value.strip() or re.search(r"[\x00-\x1f]", node.value):
         node.fail(f"must be one line of text, not {node.value_text()}")
     return node.value

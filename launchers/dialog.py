@@ -15,7 +15,7 @@ from rich.console import Console
 from launchers import report, report_files
 from launchers.ledger import Ledger
 from launchers.screen import Progress, console
-from launchers.status import GOING, RunStatus, read_statuses
+from launchers.status import RunStatus, read_statuses
 
 _WATCH_LOCAL_S, _WATCH_SLURM_S = 1.0, 5.0
 
@@ -60,7 +60,7 @@ def watch(out: Console, ledger: Ledger) -> tuple[list[RunStatus], list[str]]:
         while True:
             statuses, notes = read_statuses(ledger, ledger.plan.runs)
             progress.update(statuses, "; ".join(notes))
-            if not any(entry.state in GOING for entry in statuses):
+            if not any(entry.is_going for entry in statuses):
                 break
             on_slurm = any(entry.cluster == "slurm" for entry in statuses)
             time.sleep(_WATCH_SLURM_S if on_slurm else _WATCH_LOCAL_S)

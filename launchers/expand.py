@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ Values = dict[str, Any]
 Places = dict[str, Located]
 Choice = dict[str, Located]
 
+MOST_RUNS = 100_000  # of a variant; more is a slip of the pen
 ADAPTER_SETTINGS = frozenset(key for key, entry in settings().items() if entry[0] == "adapter")
 
 
@@ -51,6 +53,11 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     if not values.get("tasks"):
         variant.place.fail(f"{variant.name} has no tasks; name tasks under `tasks:`")
     axes = _axes(file, overrides)
+    count = math.prod(len(axis) for axis in axes)
+    if count > MOST_RUNS:
+        variant.place.fail(
+            f"{variant.name} would be {count:,} runs, more than {MOST_RUNS:,}; give fewer values"
+        )
     names = tuple(dict.fromkeys(key for axis in axes for key in axis[0]))
     for choices in itertools.product(*axes):
         chosen = {key: node for choice in choices for key, node in choice.items()}

@@ -18,8 +18,8 @@ from typing import Any
 
 from hyperformer.files import write_json
 from launchers.failures import Failure
-from launchers.ledger import LedgerError, read_record
 from launchers.policy import Policy
+from launchers.records import LedgerError, read_record
 
 
 def count(run_folder: Path, failure: Failure, policy: Policy) -> None:

@@ -32,7 +32,8 @@ def run_submitted(record: str) -> None:
         whatever the run raises, so that the cluster sees a failure.
     """
     _listen()
-    submission = submission_files.read(Path(record))
+    own = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    submission = submission_files.read_for_job(Path(record), own)
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     entries = submission.tasks[index]
     if submission.shape.get("pack", 1) > 1:

@@ -18,8 +18,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -28,33 +31,15 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.config import replace
-from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.files import atomic_write, read_json, write_json
+from hyperformer.errors import ConfigError
+from hyperformer.files import atomic_write, sweep_leftovers, write_json
 from hyperformer.run_folder import RunFolder
-from launchers import submission_files
+from launchers import redaction, submission_files
 from launchers.plan import Plan, Run
+from launchers.records import SCHEMA, DamagedRecord, LedgerError, read_record
 from launchers.submission_files import Entry, Submission
 
-SCHEMA = 1
-
-
-class LedgerError(HyperformerError):
-    """A file of the sweep's folder cannot be understood."""
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON object of the ledger, or None if the file is not there.
-
-    Raises:
-        LedgerError: it holds something else.
-    """
-    try:
-        record = read_json(path)
-    except (OSError, ValueError) as error:
-        raise LedgerError(f"{path} cannot be read ({error}); move it away and ask again") from error
-    if record is not None and not isinstance(record, dict):
-        raise LedgerError(f"{path} holds no JSON object; move it away and ask again")
-    return record
+__all__ = ["Attempt", "Ledger", "LedgerError", "last_attempt", "read_record"]
 
 
 @dataclass(frozen=True)
@@ -91,13 +76,21 @@ class Attempt:
             link.symlink_to(os.path.relpath(target, link.parent))
 
     def write_outcome(self, status: str, **more: Any) -> None:
-        write_json(self.outcome, {"status": status, **more, "ended": time.time()})
+        """How the attempt ended, in words that hold no secrets: they end up in reports."""
+        told = {key: _hidden(value) for key, value in more.items()}
+        write_json(self.outcome, {"status": status, **told, "ended": time.time()})
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return redaction.hide(value) if isinstance(value, str) else value
 
 
 def attempts(run_folder: Path) -> list[Attempt]:
     """Every attempt of a run, oldest first."""
     try:
-        numbers = [int(name) for name in os.listdir(run_folder / "attempts") if name.isdigit()]
+        numbers = [int(name) for name in os.listdir(run_folder / "attempts") if re.fullmatch("[0-9]+", name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [Attempt(run_folder / "attempts" / str(number)) for number in sorted(numbers)]
@@ -106,6 +99,18 @@ def attempts(run_folder: Path) -> list[Attempt]:
 def last_attempt(run_folder: Path) -> Attempt | None:
     """The newest attempt of a run, or None before the first."""
     return next(reversed(attempts(run_folder)), None)
+
+
+def put_aside(path: Path) -> Path | None:
+    """Rename a damaged file, so that it stops nobody and nothing is thrown away; returns its new path."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
+        if not aside.exists():
+            break
+    try:
+        return path.rename(aside)
+    except FileNotFoundError:
+        return None
 
 
 class Ledger:
@@ -118,12 +123,13 @@ class Ledger:
         self.submitit = self.path / "submitit"
         self._folders: dict[str, Path] = {}
         self._submissions: list[Submission] | None = None
+        self.faults: dict[int, LedgerError] = {}
         self._find_folders()
 
     def _find_folders(self) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(self.path):
-                if "-" in name:
+                if "-" in name and not name.startswith("."):
                     self._folders[name.rpartition("-")[2]] = self.path / name
 
     def folder(self, run: Run) -> Path:
@@ -136,17 +142,12 @@ class Ledger:
         Raises:
             ConfigError: it holds the runs of another sweep file.
         """
-        record = read_record(self.path / "plan.json")
-        if record is None:
+        record = self._read_plan()
+        if not record:
             return
-        if record.get("schema") != SCHEMA:
-            raise LedgerError(
-                f"{self.path / 'plan.json'} was written by another version of HyperFormer "
-                f"(schema {record.get('schema')!r}, here {SCHEMA}); use that version, or another --runs-dir"
-            )
         source = Path(str(record.get("source")))
         copy = self.path / "sweep.yaml"
-        same = copy.is_file() and copy.read_text(encoding="utf-8") == self.plan.text
+        same = copy.is_file() and copy.read_bytes() == self.plan.text.encode()
         if source != self.plan.source and source.is_file() and not same:
             raise ConfigError(
                 f"{self.path} holds the runs of {source}; give {self.plan.source} a `name:` of its own, "
@@ -157,9 +158,13 @@ class Ledger:
         """Write the copy of the sweep file and the plan. Runs of earlier plans stay in it."""
         self.check_owner()
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / "submissions", self.report, self.path / "code"):
+            sweep_leftovers(folder)
         with atomic_write(self.path / "sweep.yaml") as stream:
             stream.write(self.plan.text)
         known = self.known_runs()
+        if not known and (self.path / "plan.json").exists():
+            put_aside(self.path / "plan.json")
         for run in self.plan.runs:
             known[run.signature] = {
                 "name": run.name,
@@ -177,16 +182,19 @@ class Ledger:
 
     def known_runs(self) -> dict[str, dict[str, Any]]:
         """Every run that was ever planned here, by signature."""
-        record = read_record(self.path / "plan.json")
-        return dict(record.get("runs", {})) if record else {}
+        return dict(self._read_plan().get("runs", {}))
+
+    def _read_plan(self) -> dict[str, Any]:
+        """plan.json; a damaged one is as none, for nothing in it cannot be had again."""
+        try:
+            return read_record(self.path / "plan.json") or {}
+        except DamagedRecord:
+            return {}
 
     def submissions(self) -> list[Submission]:
-        """What was handed to SLURM so far, oldest first."""
+        """What was handed to SLURM so far, oldest first. `faults`: by number, records that cannot be read."""
         if self._submissions is None:
-            try:
-                self._submissions = submission_files.read_all(self.path)
-            except (OSError, ValueError) as error:
-                raise LedgerError(f"{error}; move it away and ask again") from error
+            self._submissions, self.faults = submission_files.read_all(self.path)
         return self._submissions
 
     def refresh(self) -> None:
@@ -203,10 +211,25 @@ class Ledger:
             for entry in task
         }
 
+    def next_submission(self) -> int:
+        """A number that no submission had, not even one whose record was put aside: jobs know their record by it."""
+        return max((number for number, _ in submission_files.numbers(self.path)), default=0) + 1
+
+    def job_name(self, number: int) -> str:
+        """A name that no other submission has: job ids are used again where slurmctld lost its state."""
+        token = hashlib.sha256(f"{self.path}/{number}".encode(errors="surrogateescape")).hexdigest()[:6]
+        return f"hyperformer-{self.plan.name}-{token}"
+
     def record_submission(self, submission: Submission) -> Path:
         path = submission_files.write(self.path, submission)
         self._submissions = None
         return path
+
+    def replace_submission(self, submission: Submission) -> None:
+        """Take a submission so from now on, without writing it."""
+        self._submissions = [
+            submission if each.number == submission.number else each for each in self.submissions()
+        ]
 
     def new_attempt(self, run: Run) -> Attempt:
         """Make ready to start the run: its folder with its config, and the folder of the next attempt."""
@@ -227,6 +250,17 @@ class Ledger:
         """The user wants these runs again."""
         for run in runs:
             (self.folder(run) / "cancelled.json").unlink(missing_ok=True)
+
+    def put_aside(self, damaged: Iterable[tuple[Run, str]]) -> list[str]:
+        """Rename damaged files of runs that are to start again; returns a line on each."""
+        notes = []
+        for run, name in damaged:
+            aside = put_aside(self.folder(run) / name)
+            if aside:
+                notes.append(
+                    f"{run.name}: {name} was damaged and is {aside.name} now; the run goes on without it"
+                )
+        return notes
 
     def mark_cancelled(self, run: Run) -> None:
         """Remember that the user does not want the run; the next submit forgets it."""

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from launchers.cluster import LocalJob, start_local
 from launchers.job import why_not_to_start
-from launchers.ledger import Ledger, last_attempt, read_record
+from launchers.ledger import Ledger, last_attempt
 from launchers.plan import Run
 from launchers.policy import Policy
+from launchers.records import try_record
 from launchers.settle import settle
 from launchers.status import RunStatus, read_own_files
 
@@ -118,7 +119,7 @@ class LocalQueue:
     def _free_gpu(self) -> str | None:
         """A GPU that no run of the sweep has, those of a launcher that died included."""
         attempts = [last_attempt(self.ledger.folder(run)) for run in self._running()]
-        records = [read_record(attempt.job) for attempt in attempts if attempt]
+        records = [try_record(attempt.job) for attempt in attempts if attempt]
         taken = {record.get("gpu") for record in records if record}
         return next((gpu for gpu in self.gpus if gpu not in taken), None)
 

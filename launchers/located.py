@@ -101,8 +101,9 @@ def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> tuple
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         converter = _Converter(loader, str(path), os.environ if environment is None else environment)
         if node is None:
@@ -113,11 +114,12 @@ def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> tuple
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not YAML: {error.problem or error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 class _Converter:

@@ -61,21 +61,35 @@ def holder(folder: Path) -> dict[str, Any] | None:
     return record if record and is_alive(record) else None
 
 
+def is_mine(folder: Path) -> bool:
+    """Whether this process holds the sweep's lock."""
+    record = holder(folder)
+    return record is not None and record.get("pid") == os.getpid()
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nobody holds the sweep's lock; a process that is gone does not."""
+    text = _read(folder / ".lock")
+    record = _parse(text)
+    return text is None or (record is not None and is_alive(record) is False)
+
+
 def _create(path: Path, text: str) -> bool:
     # Written beside and linked: nobody ever reads an empty lock, and link() is atomic over NFS too.
-    beside = path.with_name(f".lock.{os.getpid()}.{time.time_ns()}")
-    beside.write_text(text, encoding="utf-8")
+    beside = path.with_name(f".lock.{os.getpid()}.{time.time_ns()}.tmp")
     try:
+        beside.write_text(text, encoding="utf-8")
         os.link(beside, path)
     except OSError as error:
         # Over NFS the server's answer may get lost, and the second try finds our own link there.
         # How many names the file has tells the truth.
-        if beside.stat().st_nlink != 2:
+        if not beside.exists() or beside.stat().st_nlink != 2:
             if isinstance(error, FileExistsError):
                 return False
+            error.filename, error.filename2 = str(path), None
             raise
     finally:
-        beside.unlink()
+        beside.unlink(missing_ok=True)
     return True
 
 
@@ -109,7 +123,10 @@ def _held(path: Path) -> LockError:
     record = _parse(_read(path))
     if record is None:
         return LockError(f"another process is submitting this sweep; if none is, remove {path}")
-    since = time.strftime("%H:%M:%S", time.localtime(record.get("since", 0)))
+    try:
+        since = time.strftime("%H:%M:%S", time.localtime(record.get("since", 0)))
+    except (TypeError, ValueError, OverflowError, OSError):
+        since = "some time"
     return LockError(
         f"this sweep is being submitted by process {record.get('pid')} on {record.get('host')} "
         f"({record.get('user', 'somebody')}) since {since}; if that process is gone, remove {path}"
@@ -118,7 +135,7 @@ def _held(path: Path) -> LockError:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 
@@ -126,6 +143,6 @@ def _read(path: Path) -> str | None:
 def _parse(text: str | None) -> dict[str, Any] | None:
     try:
         record = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -104,9 +104,14 @@ def _batches(resources: Resources, runs: list[Run]) -> Iterator[str]:
             )
 
 
+def unusable_name(folder: Path) -> Iterator[str]:
+    """What SLURM would read in the names of log files."""
+    if re.search(r"[%\\\x00-\x1f]", str(folder)):
+        yield f"{folder}: SLURM reads '%', '\\' and line breaks in the names of log files; choose another --runs-dir"
+
+
 def _folder(folder: Path, site: Site, runs: list[Run]) -> Iterator[str]:
-    if "%" in str(folder) or "\n" in str(folder):
-        yield f"{folder}: SLURM reads '%' in the names of log files; choose another --runs-dir"
+    yield from unusable_name(folder)
     hosts = set()
     for run in runs:
         partition = site.partition(run.resources.partition)

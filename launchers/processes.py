@@ -31,6 +31,22 @@ def is_alive(record: Mapping[str, Any]) -> bool | None:
     return born is not None and born == record.get("born", born)
 
 
+def with_argument(folder: Path) -> dict[str, Any] | None:
+    """A local run's process that was started to work in `folder`; None if there is none, or no /proc to ask.
+
+    For the moment in which a launcher was killed between starting a run and writing down which process it is.
+    """
+    wanted = os.fsencode(folder)
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in words:
+            return {"cluster": "local", "job_id": entry.parent.name, **describe(int(entry.parent.name))}
+    return None
+
+
 def _born(pid: int) -> str | None:
     """When a process was born, in the kernel's words; None if there is none (a zombie counts as none)."""
     try:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from hyperformer.config import flatten
 from launchers import sbatch
-from launchers.ledger import Ledger, last_attempt, read_record
+from launchers.ledger import Ledger, last_attempt
 from launchers.naming import value_text
 from launchers.plan import Run
+from launchers.records import try_record
 from launchers.status import BAD, RunStatus
 
 # SLURM's reasons, decoded. A name ending in * stands for all that begin so.
@@ -89,6 +90,8 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
         if last and last not in told and message not in last:
             parts.append(f"last line of its log: {last}")
         return "; ".join(parts)[:600]
+    if status.state == "damaged" or status.unreadable:
+        return status.detail
     if status.state == "stopped":
         told = status.note or status.detail
         return f"it stopped{': ' + told if told else ''}; submit goes on from its last checkpoint"
@@ -100,7 +103,7 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
     folder = Path(status.folder)
     attempt = last_attempt(folder)
     if attempt is not None:
-        outcome = read_record(attempt.outcome) or {}
+        outcome = try_record(attempt.outcome) or {}
         tail = [line for line in outcome.get("traceback_tail", ()) if line.strip()]
         if tail:
             return str(tail[-1]).strip()

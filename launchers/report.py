@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from launchers.ledger import Ledger, read_record
+from launchers.ledger import Ledger
 from launchers.plan import Run
+from launchers.records import try_record
 from launchers.status import RunStatus
 
 Column = tuple[str, str]  # task, metric ('' while no run of the task has ended)
@@ -103,7 +104,7 @@ def collect(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[RunResult]:
     for run, status in zip(ledger.plan.runs, statuses, strict=True):
         done = status.state == "done"
         entries.append(
-            RunResult(run, status, read_record(ledger.folder(run) / "result.json") if done else None)
+            RunResult(run, status, try_record(ledger.folder(run) / "result.json") if done else None)
         )
     return entries
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyperformer.files import write_json
-from launchers.cluster import link_pickles, outside_of_any_job
-from launchers.submission_files import Submission, moved_file
+from launchers.cluster import link_pickle, outside_of_any_job
+from launchers.submission_files import Submission, moved_file, path_of
 
 _TIMEOUT_S = 60
 
@@ -52,8 +52,8 @@ def resubmit(
         return done.stderr.strip() or "sbatch failed"
     new = done.stdout.strip().partition(";")[0]
     task = f"{new}_{index}" if len(submission.tasks) > 1 else new
-    link_pickles(sweep / "submitit", own_id(), task)
-    note = moved_file(sweep, submission.number, index)
+    link_pickle(sweep / "submitit", own_id(), task)
+    note = moved_file(path_of(sweep, submission.number), index)
     note.parent.mkdir(exist_ok=True)
     write_json(note, {"job_id": task, "at": time.time()})
     return None

@@ -111,7 +111,7 @@ def lines(entry: Located) -> tuple[str, ...]:
     """A list of texts, or one text."""
     entries = [entry] if isinstance(entry.value, str) else entry.sequence()
     for item in entries:
-        if not isinstance(item.value, str) or not item.value.strip():
+        if not isinstance(item.value, str) or not item.value.strip() or "\0" in item.value:
             item.fail(f"must be text, not {item.value_text()}")
     return tuple(item.value for item in entries)
 
@@ -143,6 +143,8 @@ def _sbatch(entry: Located) -> tuple[tuple[str, str | None], ...]:
             item.fail(f"--{name} is {_OURS[name]}")
         if isinstance(item.value, dict | list) or item.value in (None, False):
             item.fail(f"must be the option's value, or true for a flag, not {item.value_text()}")
+        if re.search(r"[\x00-\x1f\x7f]", str(item.value)):  # the rest of the line would be another directive
+            item.fail(f"must be one line of text, not {item.value_text()}")
         options.append((name, None if item.value is True else str(item.value)))
     return tuple(options)
 

@@ -20,7 +20,8 @@ WIDTH = 100
 _PLAIN_EVERY_S = 10.0
 _COLOURS = {
     "done": "green", "running": "cyan", "pending": "blue", "missing": "dim", "stopped": "yellow",
-    "cancelled": "yellow", "failed": "bold red", "lost": "bold red", "unknown": "magenta",
+    "cancelled": "yellow", "failed": "bold red", "lost": "bold red", "damaged": "bold red",
+    "unknown": "magenta",
 }  # fmt: skip
 
 
@@ -172,7 +173,7 @@ class Progress:
 
     def _picture(self, statuses: Sequence[RunStatus], message: str) -> RenderableType:
         """What fits the terminal: first what runs, then what failed, then the rest."""
-        order = {"running": 0, "failed": 1, "lost": 1, "stopped": 2, "pending": 3, "missing": 4}
+        order = {"running": 0, "failed": 1, "lost": 1, "damaged": 1, "stopped": 2, "pending": 3, "missing": 4}
         room = max(4, self.out.height - 7)
         if len(statuses) > room:
             statuses_shown = sorted(statuses, key=lambda status: order.get(status.state, 5))[:room]

@@ -18,8 +18,9 @@ from hyperformer.recovery import split_micro_batch, step_back
 from hyperformer.run_folder import RunFolder
 from launchers import held
 from launchers.failures import Evidence, Failure, Kind, classify
-from launchers.ledger import Attempt, LedgerError, attempts, read_record
+from launchers.ledger import Attempt, attempts
 from launchers.policy import Decision, Policy, decide
+from launchers.records import try_record
 
 TAIL_BYTES = 16_384
 # For a full disk: how long to wait for room, and how much is room.
@@ -46,8 +47,8 @@ def settle(
     Returns:
         Whether the run is at its end, starts again here, or goes back into the queue.
     """
-    started, state = _record(attempt.started) or {}, _record(RunFolder(run_folder).state) or {}
-    outcome = _record(attempt.outcome)
+    started, state = try_record(attempt.started) or {}, try_record(RunFolder(run_folder).state) or {}
+    outcome = try_record(attempt.outcome)
     evidence = Evidence(
         outcome=outcome,
         exit_code=exit_code,
@@ -63,7 +64,7 @@ def settle(
     if (run_folder / "cancelled.json").exists():
         failure = Failure("cancelled", failure.message)
     before = [entry for entry in attempts(run_folder) if since <= entry.number < attempt.number]
-    records = [_record(entry.outcome) or {} for entry in before]
+    records = [try_record(entry.outcome) or {} for entry in before]
     best = max((record.get("step") or 0 for record in records), default=0)
     kinds: list[Kind] = [record["kind"] for record in records if "kind" in record]
     decision = decide(failure, kinds, step > best, policy)
@@ -139,11 +140,3 @@ def tail(path: Path) -> str:
             return stream.read().decode(errors="replace")
     except OSError:
         return ""
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """A record, or None where it is not there or damaged: the other witnesses must do."""
-    try:
-        return read_record(path)
-    except LedgerError:
-        return None

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,6 +65,30 @@ def query(job_ids: Iterable[str]) -> dict[str, SlurmJob]:
                 found[job_id] = replace(job, state="UNKNOWN", reason=f"accounting still says {job.state}")
             elif job_id not in found or job.state == "OUT_OF_MEMORY":
                 found[job_id] = job
+    return found
+
+
+def ids_by_name(names: Sequence[str], since: float) -> dict[str, str]:
+    """Job id (an array's, without index) by job name; names that SLURM knows nothing of are left out.
+
+    Args:
+        since: seconds since the epoch: no job of these names is older.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    done = _call(["squeue", "--noheader", "--states=all", f"--name={','.join(names)}", "--format=%F|%j"])
+    if done.returncode:
+        raise ClusterError(f"SLURM does not answer: {_first_line(done.stderr) or 'squeue failed'}")
+    found = {name: job_id for job_id, name in _rows(done.stdout, 2)}
+    gone = [name for name in names if name not in found]
+    if gone:
+        a_day_before = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(since, time.time()) - 86_400))
+        done = _call(["sacct", "--noheader", "--parsable2", f"--name={','.join(gone)}",
+                      f"--starttime={a_day_before}", "--format=JobID,JobName"])  # fmt: skip
+        for job_id, name in [] if done.returncode else _rows(done.stdout, 2):
+            if name in gone:
+                found[name] = job_id.partition(".")[0].partition("_")[0]
     return found
 
 

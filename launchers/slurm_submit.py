@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hyperformer.errors import HyperformerError
-from launchers import prefetch, preflight, preflight_slurm, slurm
+from launchers import prefetch, preflight, preflight_slurm, redaction, slurm
 from launchers.bill import Bill, bill, try_sbatch
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
@@ -17,7 +18,7 @@ from launchers.lock import sweep_lock
 from launchers.plan import Run
 from launchers.slurm_site import Site, read_site
 from launchers.status import RunStatus, read_statuses
-from launchers.submission import Handing, arrange, hand_to_slurm, texts, to_start, want_again
+from launchers.submission import Handing, arrange, hand_to_slurm, make_ready, texts, to_start
 
 LOCK_WAIT_S = 120.0
 
@@ -59,7 +60,7 @@ def submit_to_slurm(
         LockError: another one is submitting this sweep.
         ClusterError: SLURM takes no jobs.
     """
-    preflight.check_folder(ledger.path.parent)
+    preflight.check([], ledger.path.parent, preflight_slurm.unusable_name(ledger.path))
     ledger.check_owner()
     with sweep_lock(ledger.path, wait_s=LOCK_WAIT_S, brief=True):
         found, handing = _look(ledger, profile, parallel, choose, estimate)
@@ -70,7 +71,7 @@ def submit_to_slurm(
         if confirm is not None and not confirm(found.bill):
             raise NotConfirmed("nothing was submitted")
         ledger.commit()
-        found.notes += want_again(ledger, found.todo)
+        found.notes += make_ready(ledger, found.statuses, found.todo)
         found.arrays = hand_to_slurm(ledger, handing)
     return found
 
@@ -141,6 +142,7 @@ def _check(
         fault = shell_fault(text) if array.resources.setup else None
         if fault:
             findings.append(f"the set-up commands are not shell: {fault} ({array.runs[0].name})")
+    findings += _leaks(handing, files)
     start = None
     if site and estimate:
         seen = set()
@@ -155,6 +157,22 @@ def _check(
                 findings.append(f"sbatch refuses: {objection} ({array.runs[0].name})")
     preflight.check(todo, ledger.path.parent, findings)
     return start
+
+
+def _leaks(handing: Handing, files: Sequence[str]) -> Iterator[str]:
+    """Secrets that would be written to disk, or would not reach the jobs."""
+    for array, text in zip(handing.arrays, files, strict=True):
+        shown = redaction.hide(text)
+        if shown != text:
+            line = next(line for line in shown.splitlines() if redaction.HIDDEN.decode() in line)
+            yield (
+                f"the sbatch file, which stays on disk, would hold a secret: {line.strip()[:100]}; put it under "
+                "`environment:` of the cluster's profile as NAME: ${NAME}: that hands it over without writing it"
+            )
+        export = dict(array.resources.sbatch).get("export", os.environ.get("SBATCH_EXPORT", "ALL"))
+        if handing.secrets and not (export or "").startswith("ALL"):
+            names = ", ".join(handing.secrets)
+            yield f"sbatch's --export={export} keeps {names} from the jobs; write `sbatch: {{export: ALL}}`"
 
 
 def shell_fault(text: str) -> str | None:

@@ -6,7 +6,8 @@
     runs/<sweep>/code/<hash>/.snapshot/   commit.json, changes.diff, environment.txt
 
 Equal code is one folder, however often it is submitted. No environment
-variable and no address of a remote is written: they may hold tokens.
+variable and no address of a remote is written, files that hold secrets (.env,
+.netrc, ...) are left out, and tokens elsewhere are blotted out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.files import flush
+from launchers import redaction
 
 _PACKAGES = ("hyperformer", "launchers")
 _MOST_BYTES = 200 << 20
@@ -52,7 +54,7 @@ def take(code: Path, folder: Path, write: bool = True) -> Snapshot:
     if target.is_dir() or not write:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{target.name}.{os.getpid()}"
+    beside = folder / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(beside, ignore_errors=True)
     made: set[Path] = set()
     for name in names:
@@ -60,7 +62,9 @@ def take(code: Path, folder: Path, write: bool = True) -> Snapshot:
         if copy.parent not in made:
             copy.parent.mkdir(parents=True, exist_ok=True)
             made.add(copy.parent)
-        shutil.copy2(code / name, copy)
+        copy.write_bytes(redaction.hide_bytes((code / name).read_bytes()))
+        if os.access(code / name, os.X_OK):
+            copy.chmod(copy.stat().st_mode | (copy.stat().st_mode & 0o444) >> 2)  # for whom may read it
     _describe(code, beside / ".snapshot", found.commit)
     flush(beside)
     try:
@@ -76,7 +80,7 @@ def _files(code: Path) -> list[str]:
     found, size = [], 0
     for name in sorted(filter(None, listed.split("\0"))):
         path = code / name
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and not redaction.is_secret_file(name):
             size += path.stat().st_size
             found.append(name)
     if size > _MOST_BYTES:  # someone's data lies in the checkout: the packages are what jobs need
@@ -89,7 +93,7 @@ def _package_files(code: Path) -> list[str]:
         str(path.relative_to(code))
         for package in _PACKAGES
         for path in (code / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and not redaction.is_secret_file(path.name)
     )
 
 
@@ -99,7 +103,11 @@ def _describe(code: Path, folder: Path, commit: str | None) -> None:
     record = {"commit": commit, "changed": changed.splitlines(), "python": sys.version.split()[0]}
     (folder / "commit.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if commit:
-        (folder / "changes.diff").write_text(_git(code, "diff", "HEAD", "--binary") or "", encoding="utf-8")
+        tracked = (_git(code, "ls-files", "-z") or "").split("\0")
+        secret = [f":(exclude,top,literal){name}" for name in tracked if redaction.is_secret_file(name)]
+        diff = _git(code, "diff", "HEAD", "--binary", "--", ":(top)", *secret) or ""
+        hidden = redaction.hide_bytes(diff.encode(errors="surrogateescape"))
+        (folder / "changes.diff").write_bytes(hidden)
     # The folders' names tell it; parsing every package's metadata takes half a second.
     found = {
         entry.name.removesuffix(".dist-info").replace("-", "==", 1)

@@ -12,23 +12,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperformer.run_folder import RunFolder
-from launchers import last_known, slurm
+from launchers import adoption, last_known, slurm
 from launchers.cluster import ClusterError
-from launchers.ledger import Attempt, Ledger, last_attempt, read_record
+from launchers.damage import Reader, notes_on_files, with_damage
+from launchers.ledger import Attempt, Ledger, last_attempt
 from launchers.plan import Run
-from launchers.processes import is_alive
+from launchers.processes import is_alive, with_argument
 from launchers.submission_files import Entry, Submission
 
-State = Literal["missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "unknown"]
+State = Literal[
+    "missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "damaged", "unknown"
+]
 STATES: tuple[State, ...] = (
-    "done", "running", "pending", "missing", "stopped", "cancelled", "failed", "lost", "unknown",
+    "done", "running", "pending", "missing", "stopped", "cancelled", "failed", "lost", "damaged", "unknown",
 )  # fmt: skip
 # Nobody has to start these: they are done, or going, or nobody can tell.
 LEFT_ALONE = frozenset({"done", "running", "pending", "unknown"})
 GOING = frozenset({"running", "pending", "unknown"})
 # A heartbeat is due every 15 seconds; a file server may show it late.
 SILENT_S = 300.0
-BAD = frozenset({"failed", "lost"})
+BAD = frozenset({"failed", "lost", "damaged"})
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class RunStatus:
         has_ended: whether the end of the newest attempt is written down.
         kind: of the failure (:mod:`launchers.failures`), and in `note` what followed from it.
         goes_on: whether the run is to start again by itself.
+        damaged: the run's files that say nothing any more, and why.
+        unreadable: what keeps its files from being read, such as a newer schema.
     """
 
     name: str
@@ -69,11 +74,18 @@ class RunStatus:
     kind: str | None = None
     note: str = ""
     goes_on: bool = False
+    damaged: tuple[tuple[str, str], ...] = ()
+    unreadable: str = ""
 
     @property
     def holds_a_job(self) -> bool:
         """Whether it is lost, but SLURM still runs its job: that must be cancelled before another starts."""
         return self.state == "lost" and self.slurm_state in slurm.RUNNING
+
+    @property
+    def is_going(self) -> bool:
+        """Whether waiting for its end makes sense."""
+        return self.state in GOING and not self.unreadable
 
     @property
     def word(self) -> str:
@@ -97,7 +109,9 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
     Calls squeue at most once and sacct at most once, however many runs.
     """
     ledger.refresh()
+    notes = adoption.settle(ledger)
     newest = ledger.newest_jobs()
+    lost_records = ", ".join(f"submissions/{number}.json" for number in ledger.faults)
     names: dict[str, str] = {}
     found = []
     for run in runs:
@@ -106,9 +120,10 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
             submission, index, _ = submitted
             names[submission.task_id(index) or ""] = submission.job_name
         status = read_own_files(ledger.folder(run), run.name, run.signature, submitted)
-        found.append(replace(status, variant=run.config.variant))
+        # Any run may be in it, queued or running.
+        unreadable = status.unreadable or (lost_records and f"{lost_records} cannot be read: see the note")
+        found.append(replace(status, variant=run.config.variant, unreadable=unreadable))
     ids = [status.job_id for status in found if status.cluster == "slurm" and status.state != "done"]
-    notes: list[str] = []
     memory = last_known.LastKnown(ledger.path)
     try:
         jobs = slurm.query(job_id for job_id in ids if job_id)
@@ -119,8 +134,11 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
         before = memory.recall() or {}
         notes.append(f"{error}; states of jobs are the last ones known{memory.age()}")
         # One that it never told is not lost: nobody can tell.
-        return [_with_slurm(s, before if s.job_id in before else None) for s in found], notes
-    return [_with_slurm(status, jobs) for status in found], notes
+        found = [_with_slurm(s, before if s.job_id in before else None) for s in found]
+    else:
+        found = [_with_slurm(status, jobs) for status in found]
+    found = [with_damage(status) for status in found]
+    return found, [*notes, *notes_on_files(ledger, found)]
 
 
 def read_own_files(
@@ -131,22 +149,29 @@ def read_own_files(
     Args:
         submitted: the run's last submission to SLURM, its task there, and its entry.
     """
-    base = RunStatus(name, signature, str(folder), "missing")
-    try:
-        there = set(os.listdir(folder))
-    except FileNotFoundError:
-        there = set()
+    reader = Reader(folder)
+    status = _read_own_files(reader, RunStatus(name, signature, str(folder), "missing"), submitted)
+    status = replace(status, damaged=tuple(reader.damaged.items()), unreadable=reader.unreadable)
+    return status if status.cluster == "slurm" else with_damage(status)
+
+
+def _read_own_files(
+    reader: Reader, base: RunStatus, submitted: tuple[Submission, int, Entry] | None
+) -> RunStatus:
+    folder, there = reader.folder, reader.names
     if "cancelled.json" in there:
         base = replace(base, state="cancelled")
     attempt = last_attempt(folder) if "attempts" in there else None
     job: dict[str, Any] | None = None
     if submitted and (attempt is None or submitted[2].attempt > attempt.number):
         attempt = Attempt(folder / "attempts" / str(submitted[2].attempt))  # not begun yet
-    started = read_record(attempt.started) if attempt and "attempts" in there else None
+    started = reader.read(attempt.started) if attempt and "attempts" in there else None
     if submitted and attempt and attempt.number >= submitted[2].attempt and not attempt.job.exists():
         job = _slurm_job(submitted, started)
     elif attempt:
-        job = read_record(attempt.job)
+        job = reader.read(attempt.job)
+    if attempt and not (job or started):
+        job = with_argument(attempt.folder)
     known = {**(started or {}), **(job or {})}
     # Without either, the submit was interrupted before the cluster had the job.
     if attempt and known:
@@ -157,19 +182,21 @@ def read_own_files(
             job_id=known.get("job_id"),
             host=(started or {}).get("host"),
         )
-    outcome = read_record(attempt.outcome) if attempt and started else None
+    outcome = reader.read(attempt.outcome) if attempt and started else None
     if started and isinstance(started.get("started"), int | float):
-        ended = (outcome or {}).get("ended", time.time())
+        ended = (outcome or {}).get("ended") or time.time()
         base = replace(base, elapsed=max(0.0, ended - started["started"]))
     # Once a run's end is written, its start no longer matters.
-    if "result.json" in there:
-        return replace(_with_progress(base, folder), state="done", seconds_left=None)
+    if "result.json" in there and reader.read_result(base.signature):
+        return replace(_with_progress(base, reader), state="done", seconds_left=None)
+    if "config.json" in there:
+        reader.read(folder / "config.json")
     if attempt is None or not known:
         return base
     if outcome is None:
-        outcome = read_record(attempt.outcome)
+        outcome = reader.read(attempt.outcome)
     if started:
-        base = _with_progress(base, folder)
+        base = _with_progress(base, reader)
     if outcome is not None:
         return _ended(base, outcome)
     if base.cluster == "local":
@@ -177,16 +204,14 @@ def read_own_files(
     return base if base.state == "cancelled" else replace(base, state="unknown")
 
 
-def _slurm_job(
-    submitted: tuple[Submission, int, Entry], started: dict[str, Any] | None
-) -> dict[str, Any] | None:
+def _slurm_job(submitted: tuple[Submission, int, Entry], started: dict[str, Any] | None) -> dict[str, Any]:
     """The job that a submitted run is in now."""
     submission, index, _ = submitted
     own = (started or {}).get("job_id")
     # The job that runs it knows best, unless it has handed it on to another.
     job_id = submission.moved.get(index) or own or submission.task_id(index)
-    # Without any the submit was interrupted: the job itself must tell.
-    return {"cluster": "slurm", "job_id": job_id} if job_id else None
+    # Without any, the submit was interrupted, and SLURM cannot be asked.
+    return {"cluster": "slurm", **({"job_id": job_id} if job_id else {})}
 
 
 def counts(statuses: Iterable[RunStatus]) -> dict[str, int]:
@@ -195,8 +220,8 @@ def counts(statuses: Iterable[RunStatus]) -> dict[str, int]:
     return {state: found[state] for state in STATES if found[state]}
 
 
-def _with_progress(status: RunStatus, folder: Path) -> RunStatus:
-    state = read_record(folder / "state.json") or {}
+def _with_progress(status: RunStatus, reader: Reader) -> RunStatus:
+    state = reader.read(reader.folder / "state.json") or {}
     return replace(
         status,
         step=state.get("step"),
@@ -265,15 +290,18 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
     if status.state == "cancelled":
         return status
     status = replace(status, seconds_left=None)
+    gone = "" if Path(status.folder).is_dir() else "; its folder is not there any more"
     if job is None:
-        return replace(status, state="lost", detail=f"SLURM does not know job {status.job_id}")
+        return replace(status, state="lost", detail=f"SLURM does not know job {status.job_id}{gone}")
     if job.state == "UNKNOWN":
         return replace(status, detail=f"the queue does not have job {status.job_id}, but {job.reason}")
     status = replace(status, host=status.host or job.node)
     if job.state == "CANCELLED":
         return replace(status, state="cancelled", detail="scancel")
     if job.state == "COMPLETED":
-        return replace(status, state="lost", detail="SLURM says COMPLETED, but result.json is not there")
+        return replace(
+            status, state="lost", detail=f"SLURM says COMPLETED, but result.json is not there{gone}"
+        )
     return replace(status, state="failed", detail=f"SLURM says {job.state}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import shlex
 import signal
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import cluster, held, sbatch, slurm, snapshot, submission_files
+from launchers import adoption, cluster, held, redaction, sbatch, slurm, snapshot, submission_files
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
-from launchers.ledger import Ledger, last_attempt, read_record
+from launchers.ledger import Ledger, last_attempt
 from launchers.plan import Plan, Run
 from launchers.processes import is_alive
+from launchers.records import try_record
 from launchers.resources import Resources
 from launchers.status import LEFT_ALONE, RunStatus
 from launchers.submission_files import Entry, Submission, entry_settings, groups
@@ -33,6 +33,16 @@ def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
         for run, entry in zip(plan.runs, statuses, strict=True)
         if entry.state not in LEFT_ALONE and not entry.holds_a_job
     ]
+
+
+def make_ready(ledger: Ledger, statuses: Sequence[RunStatus], todo: Sequence[Run]) -> list[str]:
+    """See that nothing of an earlier attempt stands in the way of the runs; returns notes for the user."""
+    damaged = {status.signature: status.damaged for status in statuses}
+    ledger.forget_cancelled(todo)
+    reason = held.reason(ledger.path)
+    held.release(ledger.path, [ledger.folder(run) for run in todo])
+    notes = [f"the sweep was held ({reason}); now it goes on"] if reason else []
+    return notes + ledger.put_aside((run, name) for run in todo for name, _ in damaged[run.signature])
 
 
 @dataclass
@@ -54,6 +64,8 @@ class Handing:
     """How a sweep's runs go to SLURM; made by :func:`arrange`.
 
     Attributes:
+        environment: variables of the jobs, written into the sbatch file.
+        secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
         left_out: runs for which the site's submit limit has no room now.
     """
 
@@ -61,6 +73,7 @@ class Handing:
     arrays: list[Array]
     environment: dict[str, str]
     left_out: list[Run] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
     code: snapshot.Snapshot | None = None
 
     def parameters(
@@ -74,7 +87,7 @@ class Handing:
     def text(self, ledger: Ledger, array: Array, number: int, code: Path, after: str | None = None) -> str:
         """The sbatch file of the array that becomes submission `number`."""
         record = submission_files.path_of(ledger.path, number)
-        parameters = self.parameters(array, job_name(ledger, number), record, code, after)
+        parameters = self.parameters(array, ledger.job_name(number), record, code, after)
         return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.profile.python)
 
 
@@ -111,22 +124,14 @@ def arrange(
     caps, chained = sbatch.shares([len(array.tasks) for array in arrays], parallel)
     for array, cap in zip(arrays, caps, strict=True):
         array.parallel, array.after_previous = cap, chained
-    environment = {**(sbatch.OFFLINE if offline else {}), **dict(profile.environment)}
-    return Handing(profile, arrays, environment, left_out)
+    variables = {**(sbatch.OFFLINE if offline else {}), **dict(profile.environment)}
+    secrets = {name: value for name, value in variables.items() if redaction.is_secret(name, value)}
+    environment = {name: value for name, value in variables.items() if name not in secrets}
+    return Handing(profile, arrays, environment, left_out, secrets)
 
 
 def split_sizes(count: int, most: int | None) -> list[int]:
     return sbatch.split(count, most) if count else []
-
-
-def job_name(ledger: Ledger, number: int) -> str:
-    """A name that no other submission has: job ids are used again where slurmctld lost its state."""
-    token = hashlib.sha256(f"{ledger.path}/{number}".encode()).hexdigest()[:6]
-    return f"hyperformer-{ledger.plan.name}-{token}"
-
-
-def last_number(ledger: Ledger) -> int:
-    return max((entry.number for entry in ledger.submissions()), default=0)
 
 
 def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.Snapshot:
@@ -141,7 +146,7 @@ def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.
 def texts(ledger: Ledger, handing: Handing) -> list[str]:
     """The sbatch file of each array, as it would be submitted now; writes nothing."""
     code = take_code(ledger, handing, write=False).folder
-    first = last_number(ledger) + 1
+    first = ledger.next_submission()
     return [
         handing.text(
             ledger, array, first + index, code,
@@ -149,14 +154,6 @@ def texts(ledger: Ledger, handing: Handing) -> list[str]:
         )
         for index, array in enumerate(handing.arrays)
     ]  # fmt: skip
-
-
-def want_again(ledger: Ledger, todo: Sequence[Run]) -> list[str]:
-    """The user wants these runs: forget that they were cancelled, and that the sweep was held. Returns notes."""
-    ledger.forget_cancelled(todo)
-    reason = held.reason(ledger.path)
-    held.release(ledger.path, [ledger.folder(run) for run in todo])
-    return [f"the sweep was held ({reason}); now it goes on"] if reason else []
 
 
 def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
@@ -169,13 +166,13 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         ClusterError: SLURM took no job of an array; those before it stay submitted.
     """
     taken = take_code(ledger, handing)
-    number = last_number(ledger)
+    number = ledger.next_submission() - 1
     attempts = {run.signature: ledger.next_number(run) for array in handing.arrays for run in array.runs}
     previous: str | None = None
     handed = []
     for array in handing.arrays:
         number += 1
-        name = job_name(ledger, number)
+        name = ledger.job_name(number)
         entries = [
             Entry(
                 run.signature, run.name, ledger.folder(run).name, attempts[run.signature],
@@ -193,12 +190,12 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         after = previous if array.after_previous else None
         try:
             parameters = handing.parameters(array, name, record, taken.folder, after)
-            previous = cluster.submit_array(
-                ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
-            )
+            with cluster.environment(handing.secrets):
+                previous = cluster.submit_array(
+                    ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
+                )
         except HyperformerError:
-            record.unlink()
-            ledger.refresh()
+            adoption.settle(ledger)  # SLURM may have taken it, and its answer been lost
             raise
         ledger.record_submission(dataclasses.replace(submission, job_id=previous))
         handed.append((previous, len(array.runs)))
@@ -242,7 +239,7 @@ def _has_ended(ledger: Ledger, entry: Entry) -> bool:
 
 def _stop_local(ledger: Ledger, run: Run) -> None:
     attempt = last_attempt(ledger.folder(run))
-    record = read_record(attempt.job) if attempt else None
+    record = (try_record(attempt.job) or try_record(attempt.started)) if attempt else None
     if record is None or is_alive(record) is None:
         raise ClusterError(f"{run.name} runs on {record and record.get('host')}: cancel it there")
     if is_alive(record):

@@ -17,8 +17,8 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hyperformer.config_files import ConfigWarning
-from hyperformer.errors import HyperformerError
-from launchers import logs, prefetch, preflight, reasons, screen, slurm
+from hyperformer.errors import HyperformerError, in_words
+from launchers import logs, prefetch, preflight, reasons, redaction, screen, slurm
 from launchers.arguments import parse
 from launchers.bill import Bill
 from launchers.cluster_profile import ClusterProfile, load_profile, profiles
@@ -33,7 +33,7 @@ from launchers.selection import select
 from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
 from launchers.status import BAD, GOING, LEFT_ALONE, RunStatus, read_statuses
-from launchers.submission import stop, to_start, want_again
+from launchers.submission import make_ready, stop, to_start
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -115,7 +115,7 @@ def _start_here(
         print_notes([*plan.notes, *notes])
         todo = choose(statuses) if choose else to_start(plan, statuses)
         ledger.commit()
-        print_notes(want_again(ledger, todo))
+        print_notes(make_ready(ledger, statuses, todo))
         print(f"{plan.name}: {len(todo)} of {len(plan.runs)} runs to start, {_left_alone(statuses)}")
         return _work_here(arguments, ledger, profile, todo)
 
@@ -161,7 +161,7 @@ def show_logs(arguments: argparse.Namespace) -> int:
     runs = select(plan, arguments.names)
 
     def going() -> bool:
-        return any(entry.state in GOING for entry in read_statuses(ledger, runs)[0])
+        return any(entry.is_going for entry in read_statuses(ledger, runs)[0])
 
     found = logs.find(ledger, runs, None if arguments.rank == "all" else int(arguments.rank))
     if not logs.show(found, arguments.follow, going):
@@ -342,6 +342,14 @@ def _warn(message: Warning | str, category: type[Warning], *place: object) -> No
     print_notes([str(message)])
 
 
+def _print_no_more() -> None:
+    """Python would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 _COMMANDS = {
     "submit": submit, "plan": plan_, "status": status, "logs": show_logs, "why": why, "cancel": cancel,
     "retry": retry, "report": make_report, "prefetch": prefetch_, "clusters": clusters,
@@ -355,15 +363,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("once", ConfigWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:
-            return _COMMANDS[arguments.command](arguments)
+            code = _COMMANDS[arguments.command](arguments)
+            sys.stdout.flush()
+            return code
         except HyperformerError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {redaction.hide(str(error))}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED
         except BrokenPipeError:  # the reader (head, less) has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print_no_more()
             return DONE
+        except OSError as error:
+            print(f"error: {in_words(error)}", file=sys.stderr)
+            _print_no_more()
+            return BAD_INPUT
 
 
 if __name__ == "__main__":

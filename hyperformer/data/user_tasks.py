@@ -21,6 +21,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from hyperformer.config_files import plain_yaml
 from hyperformer.data.task import SPLITS, Hub, Task
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.metrics import METRICS
@@ -45,7 +46,7 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
     import yaml
 
     try:
-        rows = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        rows = plain_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"task_file {path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweep_command import result_of
 
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
@@ -122,7 +123,7 @@ def test_local_states(ledger: Ledger) -> None:
     ledger.forget_cancelled([run])
     attempt.write_outcome("done")
     assert state_of(ledger) == ("lost", "it says that it is done, but result.json is not there")
-    write_json(ledger.folder(run) / "result.json", {})
+    write_json(ledger.folder(run) / "result.json", result_of(run))
     assert state_of(ledger)[0] == "done"
 
 

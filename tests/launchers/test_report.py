@@ -30,7 +30,8 @@ def give_result(ledger: Ledger, run: Run, test: dict[str, dict[str, float]], **m
     folder = ledger.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"total": 2_000_000, "trained": 30_000, "trained_percent_per_task": 0.75}
-    write_json(folder / "result.json", {"test": test, "validation": test, "parameters": parameters, **more})
+    result = {"signature": run.signature, "test": test, "validation": test, "parameters": parameters, **more}
+    write_json(folder / "result.json", result)
 
 
 @pytest.fixture
@@ -141,8 +142,12 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
 def test_damaged_result_is_named(ledger: Ledger) -> None:
     run = ledger.plan.runs[0]
     (ledger.folder(run) / "result.json").write_text(json.dumps([1]))
-    with pytest.raises(Exception, match="result.json holds no JSON object"):
-        entries_of(ledger)
+    table = report.make_table(entries_of(ledger), "test")
+    ((name, state, why), *_) = table.rows[0].unfinished
+    assert (name, state) == (
+        run.name,
+        "damaged",
+    ) and "result.json is damaged (it holds no JSON object)" in why
 
 
 def test_plots_of_finished_hypernetworks(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:

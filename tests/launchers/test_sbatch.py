@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from hyperformer.config import VARIANTS, replace, signature
+from hyperformer.config_files import load_config
 from hyperformer.errors import ConfigError
 from launchers import cluster, sbatch
 from launchers.cluster_profile import load_profile
+from launchers.ledger import LedgerError
 from launchers.packed import gpu_shares
 from launchers.resources import Resources
 from launchers.slurm_site import gpus_of
@@ -156,14 +159,25 @@ def test_shipped_profiles_load() -> None:
         load_profile("exmple")
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_job_trains_the_method_that_was_planned(variant: str, tmp_path: Path) -> None:
+    from launchers.submission_files import Entry, entry_settings
+
+    config = load_config(variant)
+    entry = Entry(signature(config), "n", "n", 1, entry_settings(config))
+    assert replace(entry.config(tmp_path), output_dir=config.output_dir) == config
+    with pytest.raises(LedgerError, match="settings of another run"):
+        Entry("0123456789", "n", "n", 1, entry_settings(config)).config(tmp_path)
+
+
 def test_a_job_reads_the_very_config_that_was_planned(tmp_path: Path) -> None:
-    from hyperformer.config import RunConfig, replace
+    from hyperformer.config import RunConfig
     from launchers.submission_files import Entry, Submission, entry_settings, read, write
 
     config = replace(
         RunConfig(), tasks=["rte"], seed=3, learning_rate=1e-3, n_train=7, dropout=0.2, output_dir="x"
     )
-    entry = Entry("abc", "n ä", "n-abc", 2, entry_settings(config))
+    entry = Entry(signature(config), "n ä", "n-abc", 2, entry_settings(config))
     path = write(
         tmp_path, Submission(1, "j", "slurm", 1.0, "/code", [[entry]], shape={"sbatch": (("a", None),)})
     )

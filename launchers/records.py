@@ -1,0 +1,163 @@
+"""Reading the ledger's JSON records: whole, of a schema that we know, with values of the right kind.
+
+A record says ``"schema": n`` where its shape changed after the first version;
+one that says nothing is of schema 1. Keys that we do not know are left alone:
+a newer version may add some without a new schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import HyperformerError
+
+SCHEMA = 1
+
+
+class LedgerError(HyperformerError):
+    """A file of the sweep's folder cannot be understood."""
+
+
+class DamagedRecord(LedgerError):
+    """The file says nothing any more: cut short, overwritten, or not what it should be."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged ({why}); move it away and ask again")
+        self.why = why
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: Any) -> bool:
+    """Also NaN, which a loss can be."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e18)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e18
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+
+def _metrics(value: Any) -> bool:
+    """{task: {metric: number}}"""
+    return isinstance(value, dict) and all(
+        isinstance(each, dict) and all(map(_number, each.values())) for each in value.values()
+    )
+
+
+def _parameters(value: Any) -> bool:
+    names = ("total", "trained", "trained_percent_per_task")
+    return isinstance(value, dict) and all(_finite(value.get(name)) for name in names)
+
+
+def _seconds(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_finite, value.values()))
+
+
+def _runs(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict) and _text(entry.get("name")) for entry in value.values()
+    )
+
+
+Kinds = Mapping[str, Callable[[Any], bool]]
+_PROCESS: Kinds = {"cluster": _text, "job_id": _text, "host": _text}
+# What each record holds if it holds it, and without which keys it says nothing.
+_KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
+    "plan.json": ({"name": _text, "source": _text, "runs": _runs}, ("runs",)),
+    "config.json": ({"signature": _text, "settings": _mapping}, ("signature", "settings")),
+    "job.json": ({**_PROCESS, "gpu": _text}, ()),
+    "started.json": ({**_PROCESS, "started": _finite}, ()),
+    "outcome.json": (
+        {"status": _text, "ended": _finite, "error_type": _text, "message": _text, "traceback_tail": _lines},
+        ("status",),
+    ),
+    "state.json": (
+        {"phase": _text, "step": _finite, "max_steps": _finite, "seconds_left": _finite}
+        | {"loss": _number, "best_metric": _number},
+        ("phase",),
+    ),
+    "result.json": (
+        {"signature": _text, "test": _metrics, "validation": _metrics, "parameters": _parameters}
+        | {"seconds": _seconds, "test_average": _number, "validation_average": _number},
+        ("signature", "test", "validation", "parameters"),
+    ),
+}
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON object of the ledger, or None if the file is not there.
+
+    Raises:
+        DamagedRecord: it is no record of its name any more.
+        LedgerError: it cannot be read, or is of a newer schema.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read ({error.strerror}); mend that and ask again") from error
+    record = _parse(path, data)
+    check(path, record, *_KINDS.get(path.name, ({}, ())))
+    return record
+
+
+def try_record(path: Path) -> dict[str, Any] | None:
+    """A record, or None also where it cannot be understood; for what is good to know, not needed."""
+    try:
+        return read_record(path)
+    except LedgerError:
+        return None
+
+
+def check(path: Path, record: Mapping[str, Any], kinds: Kinds, needed: tuple[str, ...]) -> None:
+    """See that a record is of a schema that we know, and holds what it must.
+
+    Raises:
+        DamagedRecord, LedgerError: it is not, or does not.
+    """
+    schema = record.get("schema", 1)
+    if not isinstance(schema, int):
+        raise DamagedRecord(path, f"its schema is {schema!r}")
+    if schema > SCHEMA:
+        raise LedgerError(
+            f"{path} was written by a newer version of HyperFormer (schema {schema}, this one knows {SCHEMA}); "
+            "use that version, or another --runs-dir"
+        )
+    for key in needed:
+        if record.get(key) is None:
+            raise DamagedRecord(path, f"it has no {key}")
+    for key, fits in kinds.items():
+        value = record.get(key)
+        if value is not None and not fits(value):
+            raise DamagedRecord(path, f"{key} is {repr(value)[:40]}")
+
+
+def _parse(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(data.decode())
+        if b"\\u" in data:  # half a character cannot be printed or written again
+            json.dumps(record, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        why = "it is empty" if not data.strip() else f"not JSON: {str(error)[:100]}"
+        raise DamagedRecord(path, why) from error
+    if not isinstance(record, dict):
+        raise DamagedRecord(path, "it holds no JSON object")
+    return record
