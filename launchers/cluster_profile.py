@@ -7,7 +7,8 @@ max_parallel   jobs of a sweep at once at most
 confirm_above  GPU-hours above which `submit` asks first
 environment    variables of the jobs
 offline        whether the nodes have no way to the Hugging Face hub
-python         how to start python on a node, such as `apptainer exec image.sif python`
+python         how to start python on a node, or in the container
+container      the container in which jobs start python: launchers/job_container.py
 =============  =====================================================================
 """
 
@@ -19,12 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
+from launchers.job_container import JobContainer, read_container
 from launchers.located import Located, read_yaml
 from launchers.resources import Resources, positive_number, read_resources, whole_number
 
 HERE = Path(__file__).parent
 LOCAL, SLURM = "local", "slurm"
-KEYS = ("description", "resources", "max_parallel", "confirm_above", "environment", "offline", "python")
+KEYS = (
+    "description", "resources", "max_parallel", "confirm_above", "environment", "offline", "python", "container",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class ClusterProfile:
     environment: tuple[tuple[str, str], ...] = ()
     offline: bool = False
     python: str | None = None
+    container: JobContainer | None = None
 
     @property
     def is_local(self) -> bool:
@@ -93,6 +98,7 @@ def read_profile(path: Path) -> ClusterProfile:
         environment=_environment(top.get("environment")),
         offline=_flag(top.get("offline")),
         python=_text(top.get("python")),
+        container=read_container(top["container"]) if "container" in top else None,
     )
 
 

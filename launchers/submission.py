@@ -57,15 +57,29 @@ class Handing:
     left_out: list[Run] = field(default_factory=list)
     code: snapshot.Snapshot | None = None
 
-    def parameters(self, array: Array, name: str, code: Path, after: str | None) -> dict[str, Any]:
-        return sbatch.parameters(
-            name, array.resources, cluster.python_path(code), self.environment, array.parallel, after
-        )
+    def parameters(
+        self, ledger: Ledger, array: Array, name: str, code: Path, after: str | None
+    ) -> dict[str, Any]:
+        container = self.profile.container
+        # What else is on our PYTHONPATH belongs to this machine's python, not to the container's.
+        path = str(code) if container else cluster.python_path(code)
+        values = sbatch.parameters(name, array.resources, path, self.environment, array.parallel, after)
+        if container:
+            threads = ["OMP_NUM_THREADS"] if array.resources.cpus_per_task else []
+            values["srun_args"] += container.srun(ledger.path, ["PYTHONPATH", *threads, *self.environment])
+        return values
+
+    def python(self, ledger: Ledger, array: Array) -> str | None:
+        """How a job of the array starts python; None: by the path of this machine's."""
+        container, python = self.profile.container, self.profile.python
+        if container is None:
+            return python
+        return container.python(python, ledger.path, array.resources.gpus_per_node)
 
     def text(self, ledger: Ledger, array: Array, name: str, code: Path, after: str | None = None) -> str:
         """The sbatch file of an array."""
-        parameters = self.parameters(array, name, code, after)
-        return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.profile.python)
+        parameters = self.parameters(ledger, array, name, code, after)
+        return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.python(ledger, array))
 
 
 def arrange(
@@ -173,9 +187,9 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         record = ledger.record_submission(submission)
         after = previous if array.after_previous else None
         try:
-            parameters = handing.parameters(array, name, taken.folder, after)
+            parameters = handing.parameters(ledger, array, name, taken.folder, after)
             previous = cluster.submit_array(
-                ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
+                ledger.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
             )
         except HyperformerError:
             record.unlink()
