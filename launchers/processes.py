@@ -16,12 +16,12 @@ def this_process() -> dict[str, Any]:
 
 def describe(pid: int) -> dict[str, Any]:
     """{"host", "pid", "born"} of a process of this machine."""
-    return {"host": socket.gethostname(), "pid": pid, "born": _born(pid)}
+    return {"host": _host(), "pid": pid, "born": _born(pid)}
 
 
 def is_alive(record: Mapping[str, Any]) -> bool | None:
     """Whether the process that :func:`describe` recorded still runs; None if it is on another machine."""
-    if record.get("host") != socket.gethostname():
+    if record.get("host") != _host():
         return None
     pid = record.get("pid")
     if not isinstance(pid, int) or pid <= 0:
@@ -29,6 +29,11 @@ def is_alive(record: Mapping[str, Any]) -> bool | None:
     born = _born(pid)
     # A process id is used again some day; the time of birth tells the two apart.
     return born is not None and born == record.get("born", born)
+
+
+def _host() -> str:
+    """This machine's name. A container bears the name of the one before it: see launchers/image_entry.py."""
+    return os.environ.get("HYPERFORMER_HOST") or socket.gethostname()
 
 
 def _born(pid: int) -> str | None:
