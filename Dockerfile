@@ -45,13 +45,13 @@ COPY --from=packages /opt/venv /opt/venv
 # The NVIDIA runtimes of clusters (enroot, podman) give GPUs to images that ask for them so.
 ENV PATH=/opt/venv/bin:$PATH PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-WORKDIR /work
-USER 1000:1000
-ENTRYPOINT ["tini", "--", "hyperformer-container"]
-HEALTHCHECK --interval=5m --timeout=60s --start-period=1m CMD ["hyperformer-container", "check", "--quick"]
 COPY --from=code /opt/venv /opt/venv
 ARG COMMIT=
-ENV HYPERFORMER_IMAGE_COMMIT=${COMMIT}
+RUN echo "${COMMIT}" > /opt/venv/commit
 LABEL org.opencontainers.image.title="HyperFormer" \
       org.opencontainers.image.description="Parameter-efficient multi-task fine-tuning of T5" \
       org.opencontainers.image.revision="${COMMIT}"
+WORKDIR /work
+USER 1000:1000
+HEALTHCHECK --interval=5m --timeout=60s --start-period=1m CMD ["hyperformer-container", "check", "--quick"]
+ENTRYPOINT ["tini", "--", "hyperformer-container"]

@@ -16,7 +16,7 @@ from hyperformer.errors import nearest
 from launchers.image_check import check, notes
 from launchers.local_queue import gpus
 
-WORK, CACHE = Path("/work"), Path("/cache")
+WORK, CACHE, COMMIT = Path("/work"), Path("/cache"), Path(sys.prefix) / "commit"
 LOCK, SHARED_NAME = ".hyperformer.lock", "container"
 BAD_INPUT = 2
 # The subcommands of `hyperformer`; each is a command of the image too.
@@ -91,8 +91,8 @@ def environment(before: Mapping[str, str], work: Path, cache: Path) -> dict[str,
         getpass.getuser()
     except (KeyError, OSError):  # torch asks for it too, and does not expect that there is none
         found["USER"] = f"uid{os.getuid()}"
-    if before.get("HYPERFORMER_IMAGE_COMMIT"):
-        found["HYPERFORMER_COMMIT"] = before["HYPERFORMER_IMAGE_COMMIT"]
+    if COMMIT.is_file():  # there is no git in the image
+        found["HYPERFORMER_COMMIT"] = COMMIT.read_text().strip()
     return found
 
 

@@ -41,13 +41,13 @@ def test_words_that_mean_nothing_are_told(capsys: pytest.CaptureFixture[str]) ->
     assert image_entry.main([]) == 0 and capsys.readouterr().out.startswith("usage: docker run")
 
 
-def test_a_home_that_can_be_written(tmp_path: Path) -> None:
+def test_a_home_that_can_be_written_and_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     found = image_entry.environment({"HOME": str(gone)}, tmp_path, tmp_path)
     assert found["HOME"] == str(tmp_path) and "HYPERFORMER_COMMIT" not in found
-    found = image_entry.environment(
-        {"HOME": str(tmp_path), "HYPERFORMER_IMAGE_COMMIT": "abc"}, tmp_path, gone
-    )
+    monkeypatch.setattr(image_entry, "COMMIT", tmp_path / "commit")
+    (tmp_path / "commit").write_text("abc\n")
+    found = image_entry.environment({"HOME": str(tmp_path)}, tmp_path, gone)
     assert found["HOME"] == tempfile.gettempdir() and found["HYPERFORMER_COMMIT"] == "abc"
 
 
