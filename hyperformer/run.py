@@ -211,7 +211,7 @@ def _peak_memory() -> int:
 
 def _git_commit() -> str | None:
     """The commit of the code that runs; None where that is not known."""
-    if "HYPERFORMER_COMMIT" in os.environ:
+    if os.environ.get("HYPERFORMER_COMMIT"):  # set in jobs, and in the container image
         return os.environ["HYPERFORMER_COMMIT"]
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:

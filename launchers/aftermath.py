@@ -2,7 +2,8 @@
 
     python -m launchers.aftermath RECORD EXIT_CODE BATCH_SCRIPT
 
-Exit code ``sbatch.AGAIN``: start once more, in this allocation. Any other is the job's own.
+Exit codes: ``sbatch.AGAIN``: start once more, in this allocation; ``sbatch.REQUEUE``: see whether the
+batch script can requeue the job. Any other is the job's own.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def _back_into_the_queue(script: Path, sweep: Path, submission: Submission, inde
         print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
         refused = requeue.resubmit(script, sweep, submission, index, job_id)
     if refused:
-        print(f"it cannot go back into the queue ({refused}); `sweep.py submit` goes on with it", flush=True)
-        return 1
+        print(f"it did not go back into the queue ({refused}); `sweep.py submit` goes on with it", flush=True)
+        return sbatch.REQUEUE
     return 0
 
 

@@ -9,7 +9,8 @@ environment    variables of the jobs
 offline        whether the nodes have no way to the Hugging Face hub
 retries        how often a run starts again by itself, by kind of failure: a number, or `unlimited`
 stop_after     runs that fail with the same traceback before the rest of the sweep is held; 0: never
-python         how to start python on a node, such as `apptainer exec image.sif python`
+python         how to start python on a node, or in the container
+container      the container in which jobs start python: launchers/job_container.py
 =============  =====================================================================
 """
 
@@ -21,14 +22,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
+from launchers.job_container import JobContainer, read_container
 from launchers.located import Located, read_yaml
 from launchers.policy import Policy, read_policy
 from launchers.resources import Resources, positive_number, read_resources, whole_number
 
 HERE = Path(__file__).parent
 LOCAL, SLURM = "local", "slurm"
-KEYS = ("description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries",
-        "stop_after", "python")  # fmt: skip
+KEYS = (
+    "description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries", "stop_after",
+    "python", "container",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ClusterProfile:
     offline: bool = False
     policy: Policy = field(default_factory=Policy)
     python: str | None = None
+    container: JobContainer | None = None
 
     @property
     def is_local(self) -> bool:
@@ -99,6 +104,7 @@ def read_profile(path: Path) -> ClusterProfile:
         offline=_flag(top.get("offline")),
         policy=read_policy(top.get("retries"), top.get("stop_after")),
         python=_text(top.get("python")),
+        container=read_container(top["container"]) if "container" in top else None,
     )
 
 

@@ -16,12 +16,12 @@ def this_process() -> dict[str, Any]:
 
 def describe(pid: int) -> dict[str, Any]:
     """{"host", "pid", "born"} of a process of this machine."""
-    return {"host": socket.gethostname(), "pid": pid, "born": _born(pid)}
+    return {"host": _host(), "pid": pid, "born": _born(pid)}
 
 
 def is_alive(record: Mapping[str, Any]) -> bool | None:
     """Whether the process that :func:`describe` recorded still runs; None if it is on another machine."""
-    if record.get("host") != socket.gethostname():
+    if record.get("host") != _host():
         return None
     pid = record.get("pid")
     if not isinstance(pid, int) or pid <= 0:
@@ -45,6 +45,11 @@ def with_argument(folder: Path) -> dict[str, Any] | None:
         if wanted in words:
             return {"cluster": "local", "job_id": entry.parent.name, **describe(int(entry.parent.name))}
     return None
+
+
+def _host() -> str:
+    """This machine's name. A container bears the name of the one before it: see launchers/image_entry.py."""
+    return os.environ.get("HYPERFORMER_HOST") or socket.gethostname()
 
 
 def _born(pid: int) -> str | None:

@@ -9,8 +9,10 @@ from typing import Any
 
 from launchers.resources import Resources
 
-# What launchers.aftermath answers where the run starts again in the same job.
-AGAIN = 75
+# What launchers.aftermath answers where the run starts again in the same job, and where the job should
+# go back into the queue, but it cannot put it there itself.
+AGAIN, REQUEUE = 75, 76
+_OWN_ID = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
@@ -91,6 +93,8 @@ def _teardown(record: Path, python: str) -> list[str]:
         f'    {python} -u -m launchers.aftermath {shlex.quote(str(record))} "$?" "$0"',
         "    code=$?",
         "done",
+        # A container has neither scontrol nor sbatch, so what it asks for is done out here.
+        f'[ "$code" -ne {REQUEUE} ] || scontrol requeue "{_OWN_ID}"',
         'exit "$code"',
     ]
 

@@ -137,6 +137,8 @@ def _check(
                 f"{name}: not on this machine, and the nodes are offline; "
                 f"fetch it: sweep.py prefetch {ledger.plan.source}"
             )
+    if profile.container:
+        findings += profile.container.findings(todo, ledger.path)
     files = texts(ledger, handing)
     for array, text in zip(handing.arrays, files, strict=True):
         fault = shell_fault(text) if array.resources.setup else None

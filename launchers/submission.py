@@ -77,18 +77,38 @@ class Handing:
     code: snapshot.Snapshot | None = None
 
     def parameters(
-        self, array: Array, name: str, record: Path, code: Path, after: str | None
+        self, ledger: Ledger, array: Array, number: int, code: Path, after: str | None
     ) -> dict[str, Any]:
-        return sbatch.parameters(
-            name, array.resources, cluster.python_path(code), record,
-            self.profile.python or shlex.quote(sys.executable), self.environment, array.parallel, after,
+        """What submitit is told of the array that becomes submission `number`."""
+        container = self.profile.container
+        # What else is on our PYTHONPATH belongs to this machine's python, not to the container's.
+        path = str(code) if container else cluster.python_path(code)
+        python = self.python(ledger, array) or shlex.quote(sys.executable)
+        in_container: list[str] = []
+        if container:
+            threads = ["OMP_NUM_THREADS"] if array.resources.cpus_per_task else []
+            names = ["PYTHONPATH", "HYPERFORMER_DEADLINE", *threads, *self.environment]
+            in_container = container.srun(ledger.path, names)
+        if in_container:  # python starts there under srun alone
+            python = shlex.join(["srun", "--overlap", "--nodes=1", "--ntasks=1", *in_container, python])
+        values = sbatch.parameters(
+            ledger.job_name(number), array.resources, path, submission_files.path_of(ledger.path, number),
+            python, self.environment, array.parallel, after,
         )  # fmt: skip
+        values["srun_args"] += in_container
+        return values
+
+    def python(self, ledger: Ledger, array: Array) -> str | None:
+        """How a job of the array starts python; None: by the path of this machine's."""
+        container, python = self.profile.container, self.profile.python
+        if container is None:
+            return python
+        return container.python(python, ledger.path, array.resources.gpus_per_node)
 
     def text(self, ledger: Ledger, array: Array, number: int, code: Path, after: str | None = None) -> str:
         """The sbatch file of the array that becomes submission `number`."""
-        record = submission_files.path_of(ledger.path, number)
-        parameters = self.parameters(array, ledger.job_name(number), record, code, after)
-        return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.profile.python)
+        parameters = self.parameters(ledger, array, number, code, after)
+        return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.python(ledger, array))
 
 
 def arrange(
@@ -189,10 +209,10 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         record = ledger.record_submission(submission)
         after = previous if array.after_previous else None
         try:
-            parameters = handing.parameters(array, name, record, taken.folder, after)
+            parameters = handing.parameters(ledger, array, number, taken.folder, after)
             with cluster.environment(handing.secrets):
                 previous = cluster.submit_array(
-                    ledger.submitit, record, len(array.tasks), parameters, handing.profile.python
+                    ledger.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
                 )
         except HyperformerError:
             adoption.settle(ledger)  # SLURM may have taken it, and its answer been lost
