@@ -110,6 +110,10 @@ class CheckpointFolder:
         with atomic_write(self.path / "latest") as stream:
             stream.write(name)
 
+    def is_newer(self, name: str, other: str) -> bool:
+        """Whether `name` is a checkpoint's, and newer than `other`."""
+        return (_order(name) or (-1, 0)) > (_order(other) or (-1, 0))
+
     def manifest(self, name: str) -> Manifest:
         """A checkpoint's manifest.
 
@@ -158,8 +162,12 @@ class CheckpointFolder:
         (self.path / name).rename(aside)
         return aside
 
-    def prune(self, keep: int) -> None:
-        """Drop all but the newest `keep` checkpoints, and the best weights that none needs any more."""
+    def prune(self, keep: int, spare: str | None = None) -> None:
+        """Drop all but the newest `keep` checkpoints, and the best weights that none needs any more.
+
+        Args:
+            spare: best weights that are needed whatever the checkpoints say.
+        """
         for name in self.names()[:-keep]:
             shutil.rmtree(self.path / name)
         needed: set[str] = set()
@@ -172,7 +180,7 @@ class CheckpointFolder:
             if best is not None:
                 needed.add(best[0])
         for path in self.path.glob("best-*.safetensors"):
-            if path.name not in needed:
+            if path.name not in needed and path.name != spare:
                 path.unlink()
 
 
