@@ -9,6 +9,7 @@ views, loading writes them, and a stretch can be read from other stretches.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,12 +152,16 @@ def load_tensors(engine: Any, saved: Pieces) -> None:
     """Put weights and optimizer state, seen to fit by :func:`check`, where they were; every rank calls this."""
     trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
     base = base_optimizer(engine)
-    for piece in pieces(engine):
-        _load_piece(piece, base, saved)
-    if engine.optimizer is not base:
+    with _at_rest(engine):
+        for piece in pieces(engine):
+            _load_piece(piece, base, saved)
+            if is_partitioned(engine) and piece.count:
+                share: Tensor = piece.parameter.ds_tensor  # type: ignore[attr-defined]
+                share.data.view(-1)[: piece.count].copy_(piece.view(piece.key))
+    if engine.optimizer is not base and not is_partitioned(engine):
         put_weights(
             engine,
-            {name: lambda n=name, p=p: saved.read(n, WEIGHTS, 0, _numel(p)) for name, p in trained.items()},
+            {name: lambda n=name, p=p: saved.read(n, WEIGHTS, 0, p.numel()) for name, p in trained.items()},
         )
 
 
@@ -183,6 +188,20 @@ def _numel(parameter: Any) -> int:
     return getattr(parameter, "ds_numel", parameter.numel())
 
 
+@contextmanager
+def _at_rest(engine: Any) -> Iterator[None]:
+    """In this block no partitioned parameter is on its way: those fetched ahead for the next module are put back.
+
+    Without it a parameter that is gathered by hand may be under way, and the next
+    forward fails ("already in registry"). DeepSpeed does the same around its own checkpoints.
+    """
+    if is_partitioned(engine):
+        engine.optimizer.checkpoint_event_prologue()
+    yield
+    if is_partitioned(engine):
+        engine.optimizer.checkpoint_event_epilogue()
+
+
 def put_weights(engine: Any, weights: dict[str, Any]) -> None:
     """Write weights into the model's parameters, not into the optimizer's copies; every rank calls this.
 
@@ -192,13 +211,13 @@ def put_weights(engine: Any, weights: dict[str, Any]) -> None:
     import deepspeed
 
     partitioned = is_partitioned(engine)
-    for name, parameter in engine.module.named_parameters():
-        if name in weights:
-            # A partitioned parameter is gathered, and shared out as rank 0 has written it.
-            gathered = deepspeed.zero.GatheredParameters(parameter, modifier_rank=0, enabled=partitioned)
-            with gathered, torch.no_grad():
-                if not partitioned or torch.distributed.get_rank() == 0:
-                    parameter.copy_(weights[name]().view(parameter.shape))
+    with _at_rest(engine), torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            if name in weights:
+                # A partitioned parameter is gathered, and shared out as rank 0 has written it.
+                with deepspeed.zero.GatheredParameters(parameter, modifier_rank=0, enabled=partitioned):
+                    if not partitioned or torch.distributed.get_rank() == 0:
+                        parameter.copy_(weights[name]().view(parameter.shape))
 
 
 def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, Tensor]:
@@ -210,10 +229,11 @@ def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, Ten
     import deepspeed
 
     weights = {}
-    for name, parameter in engine.module.named_parameters():
-        if parameter.requires_grad or (frozen_too is not None and name.startswith(frozen_too)):
-            with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
-                weights[name] = parameter.detach().cpu().clone()
+    with _at_rest(engine):
+        for name, parameter in engine.module.named_parameters():
+            if parameter.requires_grad or (frozen_too is not None and name.startswith(frozen_too)):
+                with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
+                    weights[name] = parameter.detach().cpu().clone()
     return weights
 
 

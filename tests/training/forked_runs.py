@@ -12,6 +12,8 @@ evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the star
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
 import signal
@@ -44,6 +46,22 @@ SETTINGS = {
     "decode": "rank",
     "loss_reduction": "mean",
 }
+
+# What a run imports, some of it late.
+IMPORTED = [
+    "deepspeed",
+    "datasets",
+    "pandas",
+    "scipy.stats",
+    "sklearn.metrics",
+    "sentencepiece",
+    "torch.utils.tensorboard",
+    "transformers.models.t5.modeling_t5",
+    "transformers.models.t5.tokenization_t5",
+    "hyperformer.run",
+    "hyperformer.config_files",
+    "hyperformer.data.toy",
+]
 
 
 @dataclass
@@ -171,7 +189,10 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
     from hyperformer.config_files import load_config
     from hyperformer.errors import HyperformerError, Interrupted
     from hyperformer.run import run
+    from hyperformer.training import signals
 
+    # These runs have few steps, of milliseconds.
+    signals._AGREE_STEPS = 2
     try:
         config = replace(load_config(order["config"]), **order["settings"])
         run(config, deadline=order["deadline"])
@@ -188,12 +209,14 @@ def serve() -> None:
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    # Imported here, once; nothing is computed, so that no thread is lost in a fork.
-    import deepspeed  # noqa: F401
-
-    import hyperformer.run  # noqa: F401
-    from hyperformer.config_files import load_config  # noqa: F401
-
+    # Imported here, once; torch computes nothing, so that no thread is lost in a fork.
+    for name in IMPORTED:
+        importlib.import_module(name)
+    toy: Any = sys.modules["hyperformer.data.toy"]
+    toy.toy_rows = functools.cache(toy.toy_rows)
+    for task in SETTINGS["tasks"]:
+        for split in ("train", "validation", "test"):
+            toy.toy_rows(task, split)
     for line in sys.stdin:
         order = json.loads(line)
         with socket.socket() as probe:
