@@ -17,7 +17,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import CheckpointError, FileError
-from hyperformer.files import atomic_write, read_json
+from hyperformer.files import atomic_write, read_json, write_json
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -132,10 +134,17 @@ class CheckpointFolder:
             raise CheckpointError(
                 f"its {MANIFEST} is not of schema {SCHEMA}, the one that this version reads"
             )
+        if values.pop("checksum", None) != _checksum_of(values):
+            raise CheckpointError(f"its {MANIFEST} is not as it was written (its checksum differs)")
         try:
             return Manifest(**values)
         except TypeError as error:
             raise CheckpointError(f"its {MANIFEST} is damaged: {error}") from error
+
+    def write_manifest(self, name: str, manifest: Manifest) -> None:
+        """Write a manifest, with a checksum of its own."""
+        values = dataclasses.asdict(manifest)
+        write_json(self.path / name / MANIFEST, {**values, "checksum": _checksum_of(values)})
 
     def verify(self, name: str) -> Manifest:
         """See that a checkpoint is whole, to the last bit.
@@ -182,6 +191,10 @@ class CheckpointFolder:
         for path in self.path.glob("best-*.safetensors"):
             if path.name not in needed and path.name != spare:
                 path.unlink()
+
+
+def _checksum_of(values: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _order(name: str) -> tuple[int, int] | None:

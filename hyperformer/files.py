@@ -80,11 +80,9 @@ def read_json(path: str | Path) -> Any:
         FileError: the file is not JSON.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    try:
-        return json.loads(text)
     except ValueError as error:
         raise FileError(f"{path}: not a JSON file: {error}") from error
 

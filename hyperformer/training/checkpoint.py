@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from hyperformer import __version__
 from hyperformer.checkpoint_folder import CheckpointFolder, Manifest, checksum
 from hyperformer.errors import CheckpointError, DiskFull
-from hyperformer.files import flush, is_disk_full, write_json
+from hyperformer.files import flush, is_disk_full
 from hyperformer.training import engine_state
 from hyperformer.training.checkpoint_write import Writing, put_on_host
 from hyperformer.training.distributed import World
@@ -114,6 +114,7 @@ class Checkpoints:
         for name, why in self._bad.items():
             aside = self.folder.put_aside(name, "damaged")
             say(f"{name} is damaged ({why}); kept as {aside.name}, going on from {chosen}")
+            self.folder.set_witness(chosen)
         self._bad.clear()
         witness = self.folder.witness()
         if witness and self.folder.is_newer(witness, chosen) and not (self.folder.path / witness).exists():
@@ -249,7 +250,7 @@ class Checkpoints:
 
     def _publish(self, partial: Path, manifest: Manifest) -> None:
         """Manifest, name, and then, when this one is whole, drop what is not needed any more."""
-        write_json(partial / "manifest.json", dataclasses.asdict(manifest))
+        self.folder.write_manifest(partial.name, manifest)
         flush(partial)
         name = self.folder.free_name(manifest.step)
         partial.rename(self.folder.path / name)

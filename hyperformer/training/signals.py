@@ -42,9 +42,11 @@ class StopFlag:
         self._next_look = 0
 
     def set(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal in (signal.SIGINT, signal.SIGTERM) and number != signal.SIGUSR2:
-            # The second one means it: whatever is going on ends here. SIGUSR2 is a notice, of which
-            # SLURM may send several, and the SIGTERM after it is no second request.
+        # SIGUSR2 is a notice, of which SLURM may send several, and a SIGTERM after it is no second request.
+        if self.signal and number == signal.SIGUSR2:
+            return
+        if self.signal in (signal.SIGINT, signal.SIGTERM):
+            # The second one means it: whatever is going on ends here.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = number

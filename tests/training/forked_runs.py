@@ -6,8 +6,11 @@ with one a line::
     {"folder": ..., "settings": {...}, "ranks": 2, "at": ["step", 5], "signal": 9, "log": ..., "patch": {}}
     {"codes": [-9, -9]}
 
+``trace`` names a file for the times of what rank 0 does.
+
 ``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
-evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start.
+evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start. At "hang"
+there is no signal: the n-th step does not end.
 """
 
 from __future__ import annotations
@@ -101,6 +104,7 @@ class ForkedRuns:
         signal: int = signal.SIGKILL,
         deadline: float | None = None,
         limits: dict[str, int] | None = None,
+        trace: Path | None = None,
         **settings: Any,
     ) -> Ended:
         """One run, to its end or to the signal; raises nothing for one that fails."""
@@ -120,6 +124,7 @@ class ForkedRuns:
             "log": str(log),
             "deadline": deadline,
             "limits": limits or {},
+            "trace": trace and str(trace),
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps(order), file=self._process.stdin, flush=True)
@@ -152,6 +157,7 @@ def poke(at: list[Any], number: int) -> None:
     owner: Any
     owner, name = {
         "step": (log.RunLog, "step_done"),
+        "hang": (log.RunLog, "step_done"),
         "batch": (evaluation, "answer"),
         "write": (checkpoint_write, "write_checked"),
     }[what]
@@ -160,11 +166,34 @@ def poke(at: list[Any], number: int) -> None:
     def counted(*arguments: Any, **more: Any) -> Any:
         result = real(*arguments, **more)
         calls[0] += 1
-        if calls[0] == when:
+        if calls[0] == when and what == "hang":
+            time.sleep(1000)
+        elif calls[0] == when:
             os.kill(os.getpid(), number)
         return result
 
     setattr(owner, name, counted)
+
+
+def write_trace(path: str) -> None:
+    """Have this process write down when it does what: a line with the time, a word, and a step."""
+    from hyperformer.training import checkpoint_write, log
+
+    stream = open(path, "a", buffering=1)
+
+    def traced(owner: Any, name: str, word: Any) -> None:
+        real = getattr(owner, name)
+
+        def outer(self: Any, *arguments: Any, **more: Any) -> Any:
+            print(time.time(), *word(*arguments), file=stream)
+            return real(self, *arguments, **more)
+
+        setattr(owner, name, outer)
+
+    print(time.time(), "starting", 0, file=stream)
+    traced(log.RunLog, "step_done", lambda step: ("training", step))
+    traced(log.RunLog, "phase", lambda phase: (phase, 0))
+    traced(checkpoint_write.Writing, "run", lambda: ("saving", 0))
 
 
 def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
@@ -183,6 +212,8 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
     }
     for name, value in order["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
+    if order["trace"] and rank == 0:
+        write_trace(order["trace"])
     if order["at"] and rank == 0:
         poke(order["at"], order["signal"])
     from hyperformer.config import replace
