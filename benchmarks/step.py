@@ -24,6 +24,7 @@ from hyperformer.adapters.parameters import published_t5
 from hyperformer.config import VARIANTS, RunConfig, replace
 from hyperformer.config_files import load_config
 from hyperformer.training import distributed
+from hyperformer.training.engine import make_batch as share_out
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
 
@@ -141,7 +142,9 @@ def main() -> None:
     engines, smoothing = {}, {}
     for name, config in configs(arguments).items():
         torch.manual_seed(0)
-        engines[name] = make_engine(build_model(config, t5=t5), config.training, world)
+        engines[name] = make_engine(
+            build_model(config, t5=t5), config.training, share_out(config.training, world.size), world
+        )
         smoothing[name] = config.training.label_smoothing
     batch = make_batch(arguments, t5.vocab_size, world.device)
     steps = {name: training_step(engine, batch, smoothing[name]) for name, engine in engines.items()}

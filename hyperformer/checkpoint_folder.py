@@ -17,7 +17,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import CheckpointError, FileError
-from hyperformer.files import atomic_write, read_json
+from hyperformer.files import atomic_write, read_json, write_json
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -110,6 +112,10 @@ class CheckpointFolder:
         with atomic_write(self.path / "latest") as stream:
             stream.write(name)
 
+    def is_newer(self, name: str, other: str) -> bool:
+        """Whether `name` is a checkpoint's, and newer than `other`."""
+        return (_order(name) or (-1, 0)) > (_order(other) or (-1, 0))
+
     def manifest(self, name: str) -> Manifest:
         """A checkpoint's manifest.
 
@@ -128,10 +134,17 @@ class CheckpointFolder:
             raise CheckpointError(
                 f"its {MANIFEST} is not of schema {SCHEMA}, the one that this version reads"
             )
+        if values.pop("checksum", None) != _checksum_of(values):
+            raise CheckpointError(f"its {MANIFEST} is not as it was written (its checksum differs)")
         try:
             return Manifest(**values)
         except TypeError as error:
             raise CheckpointError(f"its {MANIFEST} is damaged: {error}") from error
+
+    def write_manifest(self, name: str, manifest: Manifest) -> None:
+        """Write a manifest, with a checksum of its own."""
+        values = dataclasses.asdict(manifest)
+        write_json(self.path / name / MANIFEST, {**values, "checksum": _checksum_of(values)})
 
     def verify(self, name: str) -> Manifest:
         """See that a checkpoint is whole, to the last bit.
@@ -158,8 +171,12 @@ class CheckpointFolder:
         (self.path / name).rename(aside)
         return aside
 
-    def prune(self, keep: int) -> None:
-        """Drop all but the newest `keep` checkpoints, and the best weights that none needs any more."""
+    def prune(self, keep: int, spare: str | None = None) -> None:
+        """Drop all but the newest `keep` checkpoints, and the best weights that none needs any more.
+
+        Args:
+            spare: best weights that are needed whatever the checkpoints say.
+        """
         for name in self.names()[:-keep]:
             shutil.rmtree(self.path / name)
         needed: set[str] = set()
@@ -172,8 +189,12 @@ class CheckpointFolder:
             if best is not None:
                 needed.add(best[0])
         for path in self.path.glob("best-*.safetensors"):
-            if path.name not in needed:
+            if path.name not in needed and path.name != spare:
                 path.unlink()
+
+
+def _checksum_of(values: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _order(name: str) -> tuple[int, int] | None:

@@ -160,7 +160,15 @@ class TrainingConfig:
     deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make")
     eval_steps: int = setting(1_000, "steps between evaluations on validation")
     save_steps: int = setting(1_000, "steps between checkpoints", result=False)
-    save_total_limit: int = setting(2, "checkpoints kept beside the best", result=False)
+    save_total_limit: int = setting(
+        2, "checkpoints kept; an older one goes only when the newer is seen to be whole", result=False
+    )
+    save_in_background: bool = setting(
+        False, "train on while a checkpoint is written, from a copy in the host's memory", result=False
+    )
+    hang_minutes: float = setting(
+        30.0, "a run that does not move for so long ends itself; 0: never", result=False
+    )
     logging_steps: int = setting(200, "steps between log lines", result=False)
     do_eval: bool = setting(True, "evaluate on validation and keep the best checkpoint")
     do_test: bool = setting(True, "evaluate the kept checkpoint on test at the end")

@@ -17,7 +17,7 @@ _POSITIVE = (
     "task_hidden_dim", "max_source_length", "max_target_length", "eval_steps", "save_steps", "logging_steps",
     "save_total_limit", "n_train", "n_val", "n_test", "adam_epsilon",
 )  # fmt: skip
-_NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "seed")
+_NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "seed", "hang_minutes")
 _FRACTION = ("label_smoothing", "adam_beta1", "adam_beta2", "dropout")
 
 

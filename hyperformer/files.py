@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from hyperformer.errors import CheckpointError, FileError
+from hyperformer.errors import CheckpointError, DiskFull, FileError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room, or no quota, left."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    # safetensors and torch tell it in words only.
+    words = ("os error 28)", "os error 122)", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+    return any(word in str(error) for word in words)
+
+
+@contextmanager
+def disk_full_told(path: str | Path) -> Iterator[None]:
+    """In this block, a full disk is a :class:`DiskFull` that names `path`, and says what to do."""
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise DiskFull(
+            f"{path} could not be written: {error}. Free some space and start the same command again: "
+            "it goes on from its last whole checkpoint"
+        ) from error
 
 _LEFTOVER_S = 3600
 
@@ -73,11 +101,9 @@ def read_json(path: str | Path) -> Any:
         FileError: the file is not JSON.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    try:
-        return json.loads(text)
     except ValueError as error:
         raise FileError(f"{path}: not a JSON file: {error}") from error
 

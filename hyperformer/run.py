@@ -21,17 +21,21 @@ from hyperformer.adapters.save import save_adapter
 from hyperformer.config import RunConfig, replace, signature
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, Interrupted
-from hyperformer.files import write_json
+from hyperformer.files import disk_full_told, write_json
 from hyperformer.metrics import average
+from hyperformer.recovery import read_recovery
 from hyperformer.run_folder import RunFolder, RunState
 from hyperformer.training import distributed
-from hyperformer.training.checkpoint import Checkpoints, Metrics, trained_weights
-from hyperformer.training.engine import deepspeed_config, global_batch_size, make_engine
+from hyperformer.training.checkpoint import Checkpoints
+from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
+from hyperformer.training.engine_state import trained_weights
 from hyperformer.training.inputs import load_run_data, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
+from hyperformer.training.progress import Metrics, Progress
 from hyperformer.training.rank import check_decode
 from hyperformer.training.signals import StopFlag, stop_flag
+from hyperformer.watchdog import PATIENT, beat, watch
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 
@@ -62,15 +66,30 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
 
     Raises:
         ConfigError, DataError, CheckpointError: what the user can mend.
-        Interrupted: a signal asked to stop; all is saved.
+        DiskFull: there is no room for a file of the run.
+        Diverged: the loss is no longer a number.
+        Interrupted: a signal, or the deadline, asked to stop; all is saved.
     """
     tasks = _tasks(config)
+    folder = RunFolder(config.output_dir)
+    with disk_full_told(folder.path):
+        if distributed.is_main_process():
+            folder.claim(config)
+        with watch(folder, config.training.hang_minutes, main=distributed.is_main_process()):
+            return _run_watched(config, tasks, folder, local_rank, deadline)
+
+
+def _run_watched(
+    config: RunConfig,
+    tasks: dict[str, Task],
+    folder: RunFolder,
+    local_rank: int | None,
+    deadline: float | None,
+) -> dict[str, Any]:
+    """Join the other ranks, and run; a failure is left in state.json."""
     world = distributed.start(local_rank)
     # The batch sizes must fit together, which can be seen before anything is loaded.
-    deepspeed_config(config.training, world.size)
-    folder = RunFolder(config.output_dir)
-    if world.is_main:
-        folder.claim(config)
+    deepspeed_config(config.training, make_batch(config.training, world.size))
     world.barrier()
     done = folder.read_result()
     if done is not None:
@@ -104,42 +123,63 @@ def _run(
     """Data, model, engine, training, evaluation; returns what result.json got."""
     started = time.monotonic()
     settings = config.training
+    parts = read_recovery(folder).micro_batch_parts
     if world.is_main:
-        folder.write_state(RunState("starting", max_steps=settings.max_steps, started=time.time()))
+        folder.write_state(
+            RunState("starting", max_steps=settings.max_steps, started=time.time(), micro_batch_parts=parts)
+        )
+    # What a run goes on from says how large its batch is, on however many ranks it began.
+    checkpoints = Checkpoints(
+        folder.checkpoints,
+        world,
+        settings.save_total_limit,
+        seed=config.seed,
+        background=settings.save_in_background,
+    )
+    name, manifest = checkpoints.find() or (None, None)
+    rows = manifest.global_batch_size if manifest else None
+    batch = make_batch(settings, world.size, parts=parts, rows=rows)
 
     set_seed(config.seed)
+    beat("loading the tokenizer", PATIENT)
     tokenizer = load_tokenizer(config.model)
     data = load_run_data(config, tasks, tokenizer, world)
 
+    beat("loading the model", PATIENT)
     model = build_model(config)
     parameters = count_parameters(model)
     base = None if config.model.random_init else base_fingerprint(model)
 
-    engine = make_engine(model, settings, world)
+    engine = make_engine(model, settings, batch, world)
     # Dropout differs from rank to rank; the weights do not.
     set_seed(config.seed + world.rank)
-    sampler = make_sampler(config, data, global_batch_size(settings, world.size), world.size)
-    checkpoints = Checkpoints(folder.checkpoints, world, settings.save_total_limit)
+    sampler = make_sampler(config, data, batch)
 
-    trainer = Trainer(config, engine, data, sampler, checkpoints, world)
-    log = RunLog(folder, main=world.is_main, start=trainer.progress.step, max_steps=settings.max_steps)
+    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, world, name)
+    progress = trainer.progress
+    log = RunLog(
+        folder,
+        main=world.is_main,
+        start=progress.step,
+        evaluated=progress.evaluated_step,
+        max_steps=settings.max_steps,
+        parts=parts,
+    )
     if world.is_main:
-        _introduce(config, parameters, trainer, world)
-    progress = trainer.train(log, stop)
-
-    if progress.best_step:
-        checkpoints.load_best(engine, progress.best_step)
-    log.phase("evaluating")
-    evaluated = time.monotonic()
-    test = trainer.evaluate(data.test)
-    progress.evaluate_seconds += time.monotonic() - evaluated
+        _introduce(config, parameters, trainer, batch, world)
+    trainer.train(log, stop)
+    test = trainer.test(log, stop)
 
     # What no T5 on the hub has: the adapters, and a T5 that began at random.
     weights = trained_weights(engine, frozen_too="" if base is None else "adapters.")
     result = _result(config, parameters, progress, test, time.monotonic() - started)
+    result["micro_batch_parts"] = parts
+    beat("writing the adapter and the result", PATIENT)
     if world.is_main:
-        save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
-        write_json(folder.result, result)
+        with disk_full_told(folder.adapter):
+            save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
+        with disk_full_told(folder.result):
+            write_json(folder.result, result)
         say(_summary(result))
     log.phase("done")
     log.close()
@@ -148,7 +188,7 @@ def _run(
 
 
 def _introduce(
-    config: RunConfig, parameters: ParameterCount, trainer: Trainer, world: distributed.World
+    config: RunConfig, parameters: ParameterCount, trainer: Trainer, batch: Batch, world: distributed.World
 ) -> None:
     rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
     say(
@@ -156,6 +196,12 @@ def _introduce(
         f"({parameters.trained_percent_per_task:.2f}% of T5 a task)"
     )
     say(f"training rows: {rows}; {world.size} x {world.device.type}")
+    usual = (config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps)
+    if (batch.micro, batch.accumulation) != usual:
+        say(
+            f"global batch of {batch.rows} rows as {batch.micro} rows a forward x {batch.accumulation} forwards x "
+            f"{batch.ranks} ranks"
+        )
     if trainer.progress.step:
         say(f"going on from step {trainer.progress.step} of {config.training.max_steps}")
 
@@ -168,12 +214,12 @@ def _record_failure(folder: RunFolder, error: BaseException) -> None:
         folder.write_state(
             RunState("failed", step=step, max_steps=steps, error=f"{type(error).__name__}: {error}")
         )
-    except (OSError, ValueError) as second:
+    except (OSError, ValueError, TypeError) as second:
         print(f"state.json could not be written: {second}", file=sys.stderr)
 
 
 def _result(
-    config: RunConfig, parameters: ParameterCount, progress: Any, test: Metrics, total_seconds: float
+    config: RunConfig, parameters: ParameterCount, progress: Progress, test: Metrics, total_seconds: float
 ) -> dict[str, Any]:
     """What result.json holds; metrics in percent, sizes in bytes."""
     return {

@@ -1,274 +1,314 @@
 """Checkpoints: what a resume needs, whole or not there at all.
 
-A checkpoint is a folder ``step-<n>`` with DeepSpeed's files (trained
-parameters, optimizer, schedule, loss scaler, our :class:`Progress`) and each
-rank's random states. It is written under another name, flushed, and renamed;
-then ``latest`` is pointed at it. Frozen weights are not in it.
+A checkpoint is written into a hidden folder, flushed, read back and compared
+with its checksums; then it gets its manifest and its name, and only then are
+older ones dropped. A start goes on from the newest that is whole. The files are
+safetensors and JSON (:mod:`hyperformer.checkpoint_folder` has the layout);
+nothing that is found in a checkpoint can be executed. Frozen weights are not in it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import random
+import importlib.metadata
+import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
-from hyperformer.adapters.save import write_safetensors
-from hyperformer.errors import CheckpointError
-from hyperformer.files import atomic_write, flush
+from hyperformer import __version__
+from hyperformer.checkpoint_folder import CheckpointFolder, Manifest, checksum
+from hyperformer.errors import CheckpointError, DiskFull
+from hyperformer.files import flush, is_disk_full
+from hyperformer.training import engine_state
+from hyperformer.training.checkpoint_write import Writing, put_on_host
 from hyperformer.training.distributed import World
-from hyperformer.training.engine import is_partitioned
-
-Metrics = dict[str, dict[str, float]]
-
-
-@dataclass
-class Progress:
-    """Everything beside weights, optimizer and random states that a resume needs.
-
-    Attributes:
-        step: optimizer steps done.
-        sampler: exact position in every task's stream.
-        best_step: step of the best validation so far, 0 before the first.
-        best_metric: its average metric, percent.
-        best_metrics: its metrics a task.
-        train_seconds: spent in training steps by all attempts.
-        evaluate_seconds: spent in evaluation by all attempts.
-    """
-
-    step: int = 0
-    sampler: dict[str, Any] = field(default_factory=dict)
-    best_step: int = 0
-    best_metric: float | None = None
-    best_metrics: Metrics = field(default_factory=dict)
-    train_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
+from hyperformer.training.log import say
+from hyperformer.training.progress import (
+    Progress,
+    Rank,
+    derive_random_states,
+    random_states,
+    set_random_states,
+)
+from hyperformer.training.tensor_file import Pieces, write_tensors
+from hyperformer.watchdog import PATIENT, beat
 
 
-def random_states() -> dict[str, Any]:
-    """State of every random generator of this process, as plain values and tensors."""
-    numpy_state: Any = np.random.get_state(legacy=True)
-    kind, keys, *rest = numpy_state
-    states: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "deepspeed")} | {
+        "hyperformer": __version__
     }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    """The inverse of :func:`random_states`."""
-    random.setstate(states["python"])
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run. Every rank calls every method, in the same order.
 
     Args:
-        folder: the run's ``checkpoints/``.
-        keep: how many to keep.
+        path: the run's ``checkpoints/``.
+        keep: how many to keep once a newer one is seen to be whole.
+        seed: the run's; ranks that a checkpoint does not know derive their random states from it.
+        background: whether :meth:`save` returns when the state is copied to the host's memory,
+            and a thread writes it.
     """
 
-    def __init__(self, folder: Path, world: World, keep: int) -> None:
-        self.folder, self.world, self.keep = folder, world, keep
+    def __init__(self, path: Path, world: World, keep: int, *, seed: int, background: bool = False) -> None:
+        self.folder, self.world, self.keep = CheckpointFolder(path), world, keep
+        self.seed, self.background = seed, background
+        self.save_seconds = 0.0
+        self._bad: dict[str, str] = {}
+        self._writing: tuple[Writing, Progress, float] | None = None
+        self._best: str | None = None
         if world.is_main:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
+                for left_over in path.glob(".*.partial"):
+                    shutil.rmtree(left_over)
+                for temporary in path.glob(".*.tmp"):
+                    temporary.unlink()
             except OSError as error:
-                raise CheckpointError(f"{folder}: {error.strerror}; move it away") from error
-            for left_over in folder.glob(".*.partial"):
-                shutil.rmtree(left_over)
+                raise CheckpointError(f"{path}: {error.strerror}; move it away") from error
         world.barrier()
 
-    def save(self, engine: Any, progress: Progress) -> None:
-        """Save at a step boundary; every rank calls this.
+    # Finding and loading.
+
+    def find(self) -> tuple[str, Manifest] | None:
+        """The newest checkpoint that is whole, on every rank the same; None if there never was one.
+
+        Damaged ones are put aside, which the user is told.
 
         Raises:
-            CheckpointError: the disk is full or fails; the checkpoints before are untouched.
+            CheckpointError: there are checkpoints, or there were, and none can be read.
         """
-        tag = f"step-{progress.step}"
-        partial = self.folder / f".{tag}.partial"
-        failure = None
-        try:
-            with _tied_weights_once(engine.module):
-                engine.save_checkpoint(
-                    str(self.folder),
-                    tag=partial.name,
-                    client_state={"progress": dataclasses.asdict(progress)},
-                    save_latest=False,
-                    exclude_frozen_parameters=True,
-                )
-            torch.save(random_states(), partial / f"random-{self.world.rank}.pt")
-        except (OSError, RuntimeError) as error:
-            # torch raises RuntimeError where a file could not be written in full.
-            failure = error
-        failures = [text for text in self.world.gather(failure and str(failure)) if text]
-        if failures:
-            if self.world.is_main:
-                shutil.rmtree(partial, ignore_errors=True)
-            raise CheckpointError(
-                f"checkpoint of step {progress.step} could not be written to {self.folder}: {failures[0]}. "
-                f"The last whole one is {self.latest() or 'none'}; free some space and start the same command again"
-            ) from failure
-        if self.world.is_main:
-            self._publish(partial, tag)
-            self._prune(progress)
-        self.world.barrier()
+        found, failure = self.world.main_decides(self._find() if self.world.is_main else None)
+        if failure:
+            raise CheckpointError(failure)
+        return found
 
-    def _publish(self, partial: Path, tag: str) -> None:
-        """Flush, rename, and only then point `latest` at it."""
-        for path in [*partial.iterdir(), partial]:
-            flush(path)
-        final = self.folder / tag
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        flush(self.folder)
-        with atomic_write(self.folder / "latest") as stream:
-            stream.write(tag)
+    def _find(self) -> tuple[tuple[str, Manifest] | None, str]:
+        """What was found, and the error's message where there is one."""
+        names = self.folder.names()
+        for name in reversed(names):
+            beat(f"verifying {name}", PATIENT)
+            try:
+                if name not in self._bad:
+                    manifest = self.folder.verify(name)
+                    self._tell(name)
+                    return (name, manifest), ""
+            except (CheckpointError, OSError) as error:
+                self._bad[name] = str(error)
+        witness = self.folder.witness()
+        if not names and witness is None:
+            return None, ""
+        reasons = "; ".join(f"{name}: {why}" for name, why in self._bad.items())
+        return None, (
+            f"{self.folder.path}: no checkpoint can be read ({reasons or f'{witness} is not there any more'}). "
+            "Bring one back from a copy, or move that folder away to start again"
+        )
 
-    def _prune(self, progress: Progress) -> None:
-        """Drop what no kept checkpoint needs."""
-        for step in self._steps()[: -self.keep]:
-            shutil.rmtree(self.folder / f"step-{step}")
-        for path in self.folder.glob("best-*.safetensors"):
-            if path != self.best_file(progress.best_step):
-                path.unlink()
+    def _tell(self, chosen: str) -> None:
+        """Put what is damaged aside; say why the run does not go on from the newest."""
+        for name, why in self._bad.items():
+            aside = self.folder.put_aside(name, "damaged")
+            say(f"{name} is damaged ({why}); kept as {aside.name}, going on from {chosen}")
+            self.folder.set_witness(chosen)
+        self._bad.clear()
+        witness = self.folder.witness()
+        if witness and self.folder.is_newer(witness, chosen) and not (self.folder.path / witness).exists():
+            say(f"{witness}, the newest checkpoint, is not there any more; going on from {chosen}")
+            self.folder.set_witness(chosen)
 
-    def _steps(self) -> list[int]:
-        """The steps of the checkpoints there are, in order. A folder gets its name when it is whole."""
-        names = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
-        return sorted(int(name) for name in names if name.isdigit())
+    def load(self, engine: Any, name: str) -> tuple[Progress, float]:
+        """Put the engine, and this rank's random states, where a checkpoint left them.
 
-    def latest(self) -> str | None:
-        """Name of the newest whole checkpoint, or None."""
-        try:
-            named = (self.folder / "latest").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            named = ""
-        return named or (f"step-{self._steps()[-1]}" if self._steps() else None)
-
-    def load_latest(self, engine: Any) -> Progress | None:
-        """Put the engine, and this rank's random states, where the newest checkpoint left them.
+        A checkpoint that turns out not to be readable after all is left for the one before.
 
         Returns:
-            The progress there, or None if there is no checkpoint.
+            Where the run is, and the sum of this rank's losses since the last line.
 
         Raises:
-            CheckpointError: it is damaged, or was written by another number of ranks.
+            CheckpointError: none can be read.
         """
-        tag = self.latest()
-        if tag is None:
-            return None
-        others = ", ".join(f"step-{step}" for step in self._steps() if f"step-{step}" != tag)
-        remedy = (
-            f"write the name of another one into {self.folder / 'latest'} (there are: {others or 'none'}), "
-        )
-        remedy += f"or move {self.folder} away to start again"
-        if not (self.folder / tag).is_dir():
-            raise CheckpointError(f"{self.folder / tag}, which 'latest' names, is not there; {remedy}")
-        ranks = len(list((self.folder / tag).glob("random-*.pt")))
-        if ranks not in (0, self.world.size):
-            raise CheckpointError(
-                f"{self.folder / tag} was written by {ranks} processes, and this run has {self.world.size}: "
-                "start it with as many"
-            )
-        try:
-            _, state = engine.load_checkpoint(str(self.folder), tag=tag, load_module_strict=False)
-            randoms = torch.load(self.folder / tag / f"random-{self.world.rank}.pt", weights_only=True)
-        except Exception as error:
-            # torch and DeepSpeed raise almost anything for a file that is damaged.
-            why = (
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-            )
-            raise CheckpointError(f"{self.folder / tag} is damaged ({why}); {remedy}") from error
-        set_random_states(randoms)
-        return Progress(**state["progress"])
+        while True:
+            beat(f"loading {name}", PATIENT)
+            failure, read = "", None
+            try:
+                read = self._read(engine, name)
+            except Exception as error:
+                # Its checksums are right and its content is not: someone's work, and any error may come of it.
+                failure = f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
+            failures = [text for text in self.world.gather(failure) if text]
+            if read is not None and not failures:
+                progress, ranks, values, saved = read
+                engine_state.load_tensors(engine, saved)
+                engine_state.load_counters(engine, values)
+                self._best = progress.best_file[0] if progress.best_file else None
+                return progress, self._load_rank(ranks, progress.step)
+            self._bad[name] = failures[0]
+            found = self.find()
+            assert found is not None  # there is one, damaged as it may be
+            name = found[0]
 
-    def best_file(self, step: int) -> Path:
-        """Where the trained weights of the best validation are kept."""
-        return self.folder / f"best-{step}.safetensors"
+    def _read(self, engine: Any, name: str) -> tuple[Progress, list[Rank], dict[str, Any], Pieces]:
+        """A checkpoint's content, seen to fit; changes nothing."""
+        path, manifest = self.folder.path / name, self.folder.manifest(name)
+        values = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+        progress = Progress(**values["progress"])
+        numbers = range(manifest.world_size)
+        ranks = [Rank(**json.loads((path / f"random-{number}.json").read_text())) for number in numbers]
+        saved = Pieces(sorted(path / file for file in manifest.files if file.endswith(".safetensors")))
+        engine_state.check(engine, saved)
+        return progress, ranks, values["engine"], saved
 
-    def save_best(self, engine: Any, step: int) -> None:
-        """Keep the trained weights as they are now; every rank calls this."""
-        weights = trained_weights(engine)
+    def _load_rank(self, ranks: list[Rank], step: int) -> float:
+        """Random states, and the losses since the last line, for as many ranks as there are now."""
+        rank, size = self.world.rank, self.world.size
+        if rank < len(ranks):
+            set_random_states(ranks[rank].random)
+        else:
+            derive_random_states(self.seed, step, rank)
+        if len(ranks) == size:
+            return ranks[rank].loss
+        # A line has the mean over the ranks.
+        return sum(part.loss for part in ranks) * size / len(ranks) if rank == 0 else 0.0
+
+    # Saving.
+
+    def save(self, engine: Any, progress: Progress, loss: float) -> None:
+        """Save at a step boundary.
+
+        Args:
+            loss: the sum of this rank's losses since the last line.
+
+        Raises:
+            DiskFull, CheckpointError: it could not be written; the checkpoints before are untouched.
+        """
+        self.wait()
+        beat(f"saving step {progress.step}", PATIENT)
+        started = time.monotonic()
+        partial = self.folder.path / f".step-{progress.step}.partial"
+        rank = self.world.rank
+        texts = {f"random-{rank}.json": dataclasses.asdict(Rank(loss, random_states()))}
         if self.world.is_main:
-            write_safetensors(weights, self.best_file(step))
+            values = {"progress": dataclasses.asdict(progress), "engine": engine_state.counters(engine)}
+            texts["progress.json"] = values
+            shutil.rmtree(partial, ignore_errors=True)
+        parts = engine_state.tensors(engine, rank)
+        writing = Writing(partial, f"part-{rank}.safetensors", parts, texts)
+        self._writing = writing, dataclasses.replace(progress), started
+        self._manifest = Manifest(
+            step=progress.step,
+            files={},
+            best=progress.best_file,
+            world_size=self.world.size,
+            zero_stage=engine.zero_optimization_stage(),
+            global_batch_size=engine.train_batch_size(),
+            versions=_versions(),
+        )
         self.world.barrier()
+        if self.background:
+            writing.tensors = put_on_host(parts)
+            writing.start()
+        else:
+            writing.run()
+            self.wait()
 
-    def load_best(self, engine: Any, step: int) -> None:
-        """Put the kept weights into the model; every rank calls this."""
-        import deepspeed
+    def poll(self) -> None:
+        """Publish what was written in the background, if every rank has written it; raises as `save` does."""
+        if self._writing is not None and all(self.world.gather(not self._writing[0].is_alive())):
+            self.wait()
 
+    def wait(self) -> None:
+        """Wait for what is being written in the background, and publish it; raises as `save` does."""
+        if self._writing is None:
+            return
+        writing, progress, started = self._writing
+        writing.join()
+        self._writing = None
+        results = self.world.gather((writing.files, writing.error and _told(writing.error)))
+        failure = next((error for _, error in results if error), None)
+        if failure is None and self.world.is_main:
+            files = {name: entry for written, _ in results for name, entry in written.items()}
+            try:
+                self._publish(writing.folder, dataclasses.replace(self._manifest, files=files))
+            except (OSError, CheckpointError) as error:
+                failure = _told(error)
+        failure = self.world.main_decides(failure)
+        if failure is not None:
+            if self.world.is_main:
+                shutil.rmtree(writing.folder, ignore_errors=True)
+            full, why = failure
+            raise (DiskFull if full else CheckpointError)(
+                f"checkpoint of step {progress.step} could not be written to {self.folder.path}: {why}. The last "
+                f"whole one is {self.folder.newest() or 'none'}; free some space and start the same command again"
+            ) from writing.error
+        self.save_seconds = time.monotonic() - started
+        beat(f"step {progress.step} saved")
+
+    def _publish(self, partial: Path, manifest: Manifest) -> None:
+        """Manifest, name, and then, when this one is whole, drop what is not needed any more."""
+        self.folder.write_manifest(partial.name, manifest)
+        flush(partial)
+        name = self.folder.free_name(manifest.step)
+        partial.rename(self.folder.path / name)
+        flush(self.folder.path)
+        if self.folder.manifest(name) != manifest:
+            raise CheckpointError("its manifest does not read back as it was written: the disk is failing")
+        self.folder.set_witness(name)
+        self.folder.prune(self.keep, spare=self._best)
+
+    # The best validation's weights.
+
+    def save_best(self, engine: Any, step: int) -> list[str]:
+        """Keep the trained weights as they are now; returns the file's name and checksum.
+
+        Raises:
+            DiskFull, CheckpointError: it could not be written.
+        """
+        weights = engine_state.trained_weights(engine)
+        name, written, failure = f"best-{step}.safetensors", ["", ""], None
+        temporary = self.folder.path / f".{name}.tmp"
+        if self.world.is_main:
+            try:
+                written = write_tensors(temporary, list(weights.items()))
+                temporary.replace(self.folder.path / name)
+                flush(self.folder.path)
+            except (OSError, CheckpointError) as error:
+                temporary.unlink(missing_ok=True)
+                failure = _told(error)
+        failure, digest = self.world.main_decides((failure, written[1]))
+        if failure is not None:
+            full, why = failure
+            raise (DiskFull if full else CheckpointError)(
+                f"{self.folder.path / name} could not be written: {why}. "
+                "Free some space and start the same command again"
+            )
+        self._best = name
+        return [name, digest]
+
+    def load_best(self, engine: Any, best_file: list[str]) -> None:
+        """Put the kept weights into the model.
+
+        Raises:
+            CheckpointError: they are damaged.
+        """
+        path = self.folder.path / best_file[0]
         try:
-            weights = load_file(self.best_file(step))
-        except (OSError, SafetensorError) as error:
+            if checksum(path) != best_file[1]:
+                raise CheckpointError("its checksum differs")
+            with safe_open(str(path), framework="pt") as file:
+                names = file.keys()
+                engine_state.put_weights(engine, {name: lambda n=name: file.get_tensor(n) for name in names})
+        except (OSError, SafetensorError, CheckpointError) as error:
             raise CheckpointError(
-                f"{self.best_file(step)}, the weights of the best validation, is damaged ({error}); "
-                f"move {self.folder} away to start again"
+                f"{path}, the weights of the best validation, is damaged ({error}); start the same command "
+                "again: it goes on from a checkpoint before that validation, if one is kept"
             ) from error
-        for name, parameter in engine.module.named_parameters():
-            if name in weights:
-                # For a partitioned parameter this gathers, and shares out what rank 0 has written.
-                with (
-                    deepspeed.zero.GatheredParameters(
-                        parameter, modifier_rank=0, enabled=is_partitioned(engine)
-                    ),
-                    torch.no_grad(),
-                ):
-                    if not is_partitioned(engine) or self.world.is_main:
-                        parameter.copy_(weights[name].to(parameter.device))
 
 
-@contextmanager
-def _tied_weights_once(module: torch.nn.Module) -> Iterator[None]:
-    """Within this block `module.state_dict()` has tied weights under their first name only.
-
-    DeepSpeed leaves frozen weights out by name, and would keep T5's frozen
-    embeddings under the names that are tied to them.
-    """
-    once = {name for name, _ in module.named_parameters()}
-    copies = [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in once]
-
-    def drop(_module: torch.nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-        for name in copies:
-            state.pop(prefix + name, None)
-
-    handle = module.register_state_dict_post_hook(drop)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, torch.Tensor]:
-    """The parameters that train, by name, on the CPU; on every rank. Every rank calls this.
-
-    Args:
-        frozen_too: with those whose names start so, even if they do not train.
-    """
-    import deepspeed
-
-    weights = {}
-    for name, parameter in engine.module.named_parameters():
-        if parameter.requires_grad or (frozen_too is not None and name.startswith(frozen_too)):
-            with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
-                weights[name] = parameter.detach().cpu().clone()
-    return weights
+def _told(error: BaseException) -> tuple[bool, str]:
+    """(whether the disk is full, why) of an error, for the other ranks."""
+    return is_disk_full(error), f"{type(error).__name__}: {error}"

@@ -60,6 +60,11 @@ class World:
         return box[0]
 
 
+def is_main_process() -> bool:
+    """Whether this is rank 0, as the environment has it: known before the ranks have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

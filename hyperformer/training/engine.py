@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,63 @@ from hyperformer.training.distributed import World
 from hyperformer.training.optimization import make_optimizer, make_schedule
 
 
-def global_batch_size(config: TrainingConfig, world_size: int) -> int:
-    """Rows a step: micro batch x accumulation x ranks."""
-    return config.per_device_train_batch_size * config.gradient_accumulation_steps * world_size
+@dataclass(frozen=True)
+class Batch:
+    """How the rows of a step are shared out: ``micro`` x ``accumulation`` x ``ranks``.
+
+    Attributes:
+        micro: rows a device and forward.
+        accumulation: forwards a step.
+        ranks: there are now.
+        ranks_at_first: that the run began with; the settings' micro-batch and accumulation
+            on each of them make the same global batch.
+    """
+
+    micro: int
+    accumulation: int
+    ranks: int
+    ranks_at_first: int
+
+    @property
+    def rows(self) -> int:
+        """The global batch: it never changes in a run."""
+        return self.micro * self.accumulation * self.ranks
 
 
-def deepspeed_config(config: TrainingConfig, world_size: int) -> dict[str, Any]:
+def make_batch(config: TrainingConfig, ranks: int, *, parts: int = 1, rows: int | None = None) -> Batch:
+    """The batch for as many ranks as there are: the global batch is kept, the accumulation gives.
+
+    Args:
+        parts: forwards that share what the settings call a micro-batch (recovery.json).
+        rows: global batch of the checkpoint that the run goes on from; None: the settings
+            on these ranks make it.
+
+    Raises:
+        ConfigError: the global batch cannot be shared out among the ranks.
+    """
+    a_rank = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows = rows or a_rank * ranks
+    if rows % ranks:
+        fit = [str(number) for number in range(1, rows + 1) if rows % number == 0]
+        raise ConfigError(
+            f"the run has a global batch of {rows} rows, which {ranks} ranks cannot share evenly; "
+            f"{', '.join(fit)} would fit"
+        )
+    most = max(1, config.per_device_train_batch_size // parts)
+    micro = next(number for number in range(most, 0, -1) if rows // ranks % number == 0)
+    return Batch(micro, rows // ranks // micro, ranks, rows // a_rank)
+
+
+def deepspeed_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
     """The JSON for DeepSpeed: ours, or the user's file with its "auto" values filled in.
 
     Raises:
         ConfigError: the user's file cannot be read, or its batch sizes contradict ours.
     """
     ours: dict[str, Any] = {
-        "train_batch_size": global_batch_size(config, world_size),
-        "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "train_batch_size": batch.rows,
+        "train_micro_batch_size_per_gpu": batch.micro,
+        "gradient_accumulation_steps": batch.accumulation,
         # DeepSpeed clips at 1.0 where the config is silent; 0 switches clipping off.
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": {"stage": config.zero_stage},
@@ -46,9 +89,8 @@ def deepspeed_config(config: TrainingConfig, world_size: int) -> dict[str, Any]:
     for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
         if filled.setdefault(key, ours[key]) != ours[key]:
             raise ConfigError(
-                f"{config.deepspeed_config}: {key} is {filled[key]}, but the run's settings make it {ours[key]} "
-                f"(per_device_train_batch_size {config.per_device_train_batch_size} x "
-                f"gradient_accumulation_steps {config.gradient_accumulation_steps} x {world_size} ranks); "
+                f"{config.deepspeed_config}: {key} is {filled[key]}, but the run makes it {ours[key]} "
+                f"(micro-batch {batch.micro} x accumulation {batch.accumulation} x {batch.ranks} ranks); "
                 'write "auto" there'
             )
     return {
@@ -72,7 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def make_engine(model: nn.Module, config: TrainingConfig, world: World) -> Any:
+def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, world: World) -> Any:
     """``deepspeed.initialize`` over `model`, whose `requires_grad` is final by now.
 
     Raises:
@@ -83,7 +125,7 @@ def make_engine(model: nn.Module, config: TrainingConfig, world: World) -> Any:
     if config.precision == "fp16" and world.device.type == "cpu":
         raise ConfigError("precision is fp16, which DeepSpeed does not run on the CPU: write bf16 or fp32")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    settings = deepspeed_config(config, world.size)
+    settings = deepspeed_config(config, batch)
     optimizer = None if "optimizer" in settings else make_optimizer(model, config)
     schedule = None
     if "scheduler" not in settings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ def predict(
     world: World,
     decode: str = "generate",
     partitioned: bool = False,
+    after_batch: Callable[[float], None] | None = None,
 ) -> list[str]:
     """The model's answer to each row of `split`, in the rows' order, on every rank.
 
@@ -45,23 +48,30 @@ def predict(
         batch_size: rows a device.
         decode: 'generate' or 'rank'.
         partitioned: whether the parameters are spread over the ranks (ZeRO stage 3).
+        after_batch: told the seconds that each batch took; every rank calls it as often. What
+            it raises ends the evaluation.
     """
     was_training = model.training
     model.eval()
     mine: dict[int, str] = {}
-    for rows in _batches(split, batch_size, world):
-        batch = collate(split, rows, pad_token_id=tokenizer.pad_token_id)
-        texts = answer(
-            model,
-            task,
-            tokenizer,
-            batch["input_ids"].to(world.device),
-            batch["attention_mask"].to(world.device),
-            decode=decode,
-            synced_gpus=partitioned and world.size > 1,
-        )
-        mine.update(zip(rows.tolist(), texts, strict=True))
-    model.train(was_training)
+    try:
+        for rows in _batches(split, batch_size, world):
+            started = time.monotonic()
+            batch = collate(split, rows, pad_token_id=tokenizer.pad_token_id)
+            texts = answer(
+                model,
+                task,
+                tokenizer,
+                batch["input_ids"].to(world.device),
+                batch["attention_mask"].to(world.device),
+                decode=decode,
+                synced_gpus=partitioned and world.size > 1,
+            )
+            mine.update(zip(rows.tolist(), texts, strict=True))
+            if after_batch is not None:
+                after_batch(time.monotonic() - started)
+    finally:
+        model.train(was_training)
     everyone: dict[int, str] = {}
     for part in world.gather(mine):
         everyone.update(part)
@@ -114,8 +124,9 @@ def evaluate(
     world: World,
     decode: str = "generate",
     partitioned: bool = False,
+    after_batch: Callable[[float], None] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of every task in percent: task -> metric -> value."""
+    """Metrics of every task in percent: task -> metric -> value. The arguments are :func:`predict`'s."""
     return {
         name: compute_metrics(
             tasks[name],
@@ -128,6 +139,7 @@ def evaluate(
                 world=world,
                 decode=decode,
                 partitioned=partitioned,
+                after_batch=after_batch,
             ),
             split.target_texts,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,9 @@ from hyperformer.data.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import Task
 from hyperformer.training.distributed import World
+from hyperformer.training.engine import Batch
 from hyperformer.training.log import say
+from hyperformer.watchdog import PATIENT, beat
 
 CACHE = Path.home() / ".cache" / "hyperformer"
 
@@ -45,6 +48,7 @@ def load_run_data(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, wor
         DataError: rows are missing or are not what a task needs.
     """
     if not world.is_main:
+        beat("waiting for rank 0 to tokenise", math.inf)
         world.barrier()
     data = _load(config, tasks, tokenizer, report=world.is_main)
     if world.is_main:
@@ -59,6 +63,7 @@ def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: boo
     splits: dict[str, dict[str, TokenizedSplit]] = {name: {} for name in limits}
     for split, tokenized in splits.items():
         for name, task in tasks.items() if wanted[split] else ():
+            beat(f"loading {name} {split}", PATIENT)
             rows = load_split(
                 task,
                 split,
@@ -85,11 +90,14 @@ def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: boo
     return RunData(tasks, **splits, tokenizer=tokenizer)
 
 
-def make_sampler(config: RunConfig, data: RunData, batch_size: int, world_size: int) -> Sampler:
-    """The run's sampler of global batches of `batch_size` rows."""
+def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
+    """The run's sampler of global batches: one stream, on however many ranks the run goes on."""
     sizes = {task: len(rows) for task, rows in data.train.items()}
     if config.data.reference_sampler:
         return ReferenceSampler(
-            sizes, batch_size // world_size, temperature=config.data.temperature, num_replicas=world_size
+            sizes,
+            batch.rows // batch.ranks_at_first,
+            temperature=config.data.temperature,
+            num_replicas=batch.ranks_at_first,
         )
-    return TaskSampler(sizes, batch_size, temperature=config.data.temperature, seed=config.seed)
+    return TaskSampler(sizes, batch.rows, temperature=config.data.temperature, seed=config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hyperformer.files import atomic_write
+from hyperformer.files import atomic_write, disk_full_told
 from hyperformer.run_folder import Phase, RunFolder, RunState
 
 # Seconds between two writes of state.json.
@@ -40,30 +41,43 @@ class RunLog:
     Args:
         start: step that this attempt starts from; later lines of an attempt
             that died are dropped, since their steps are run again.
+        evaluated: step of the last validation that counts; the same goes for later ones.
+        parts: micro-batch parts, for state.json.
     """
 
-    def __init__(self, folder: RunFolder, *, main: bool, start: int, max_steps: int) -> None:
+    def __init__(
+        self, folder: RunFolder, *, main: bool, start: int, evaluated: int, max_steps: int, parts: int = 1
+    ) -> None:
         self.folder, self.main, self.start, self.max_steps = folder, main, start, max_steps
         self.started = time.time()
         self._state_written = 0.0
-        self.state = RunState("training", step=start, max_steps=max_steps, started=self.started)
+        self.state = RunState(
+            "training", step=start, max_steps=max_steps, started=self.started, micro_batch_parts=parts
+        )
+        self._state_failed = False
         if not main:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._drop_lines_after(start)
+        self._drop_lines_after({"train": start, "validation": evaluated})
         self._tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=start + 1)
         self._bar = tqdm(
             total=max_steps, initial=start, disable=not sys.stderr.isatty(), unit="step", dynamic_ncols=True
         )
         self._write_state()
 
-    def _drop_lines_after(self, step: int) -> None:
+    def _drop_lines_after(self, steps: Mapping[str, int]) -> None:
+        """Keep the lines up to a step, which is a split's own."""
         if not self.folder.metrics.exists():
             return
-        with self.folder.metrics.open(encoding="utf-8") as lines:
-            # A process killed in the middle of a line leaves half of one at the end.
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = []
+        with self.folder.metrics.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                # A process killed, or a disk full, in the middle of a line leaves half of one.
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    values = json.loads(line)
+                    if line.endswith("\n") and values["step"] <= steps[values["split"]]:
+                        kept.append(line)
         with atomic_write(self.folder.metrics) as stream:
             stream.writelines(kept)
 
@@ -120,10 +134,11 @@ class RunLog:
             self._tensorboard.close()
 
     def _record(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        with self.folder.metrics.open("a", encoding="utf-8") as stream:
+        with disk_full_told(self.folder.metrics), self.folder.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        for name, value in values.items():
-            self._tensorboard.add_scalar(f"{split}/{name}", value, step)
+        with disk_full_told(self.folder.tensorboard):
+            for name, value in values.items():
+                self._tensorboard.add_scalar(f"{split}/{name}", value, step)
 
     def _update(self, **values: Any) -> None:
         step = values.get("step", self.state.step)
@@ -134,5 +149,11 @@ class RunLog:
         self.state = replace(self.state, **values)
 
     def _write_state(self) -> None:
-        self.folder.write_state(self.state)
+        """Write state.json; the run goes on without it, since nothing that counts is only there."""
         self._state_written = time.time()
+        try:
+            self.folder.write_state(self.state)
+        except OSError as error:
+            if not self._state_failed:
+                print(f"{self.folder.state} could not be written ({error}); the run goes on", file=sys.stderr)
+            self._state_failed = True

@@ -47,7 +47,7 @@ class StopFlag:
             # their signals several times, and follow up with SIGKILL when they mean it.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.signal = number
+        self.signal = self.signal or number  # the first tells why
 
     def took(self, what: Literal["step", "batch", "save"], seconds: float) -> None:
         """Note how long something took; the longest counts."""

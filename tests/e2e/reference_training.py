@@ -24,7 +24,7 @@ from hyperformer.data.tasks import get_task
 from hyperformer.run_folder import RunFolder
 from hyperformer.training import distributed
 from hyperformer.training.checkpoint import Checkpoints
-from hyperformer.training.engine import make_engine
+from hyperformer.training.engine import make_batch, make_engine
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.loop import Trainer
@@ -76,7 +76,7 @@ def settings(golden: dict, output: Path) -> RunConfig:
 
 def batches(config: RunConfig, data: RunData) -> list[dict]:
     """What the run's sampler and collator make, in the form of the fixture."""
-    sampler = make_sampler(config, data, config.training.per_device_train_batch_size, 1)
+    sampler = make_sampler(config, data, make_batch(config.training, 1))
     found = []
     for _ in range(config.training.max_steps):
         task, indices = sampler.next_batch()
@@ -109,13 +109,14 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     assert not start.pop(CROSS_BIAS).any() and not final.pop(CROSS_BIAS).any()
     model = model_from_reference(t5, golden["adapter_args"], TASKS, state_dict=start)
     mark_trained(model, config.model)
-    engine = make_engine(model, config.training, world)
+    batch = make_batch(config.training, world.size)
+    engine = make_engine(model, config.training, batch, world)
     run_folder = RunFolder(config.output_dir)
     run_folder.claim(config)
-    checkpoints = Checkpoints(run_folder.checkpoints, world, keep=1)
-    sampler = make_sampler(config, data, config.training.per_device_train_batch_size, 1)
-    trainer = Trainer(config, engine, data, sampler, checkpoints, world)
-    log = RunLog(run_folder, main=True, start=0, max_steps=config.training.max_steps)
+    checkpoints = Checkpoints(run_folder.checkpoints, world, keep=1, seed=config.seed)
+    sampler = make_sampler(config, data, batch)
+    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, world)
+    log = RunLog(run_folder, main=True, start=0, evaluated=0, max_steps=config.training.max_steps)
     progress = trainer.train(log, StopFlag())
     steps = [json.loads(line) for line in run_folder.metrics.read_text().splitlines()]
     ours = reference_state_dict(model)

@@ -9,14 +9,12 @@ import pytest
 
 from hyperformer.config import TrainingConfig
 from hyperformer.errors import ConfigError
-from hyperformer.training.engine import deepspeed_config
+from hyperformer.training.engine import Batch, deepspeed_config, make_batch
 
 
 def test_batch_triangle_and_clipping() -> None:
-    made = deepspeed_config(
-        TrainingConfig(per_device_train_batch_size=4, gradient_accumulation_steps=3, max_grad_norm=0.5),
-        world_size=2,
-    )
+    config = TrainingConfig(per_device_train_batch_size=4, gradient_accumulation_steps=3, max_grad_norm=0.5)
+    made = deepspeed_config(config, make_batch(config, 2))
     assert made["train_batch_size"] == 24
     assert made["gradient_clipping"] == 0.5
 
@@ -24,9 +22,8 @@ def test_batch_triangle_and_clipping() -> None:
 def test_the_users_file_with_auto(tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(json.dumps({"train_batch_size": "auto", "zero_optimization": {"stage": 2}}))
-    made = deepspeed_config(
-        TrainingConfig(deepspeed_config=str(path), per_device_train_batch_size=4), world_size=2
-    )
+    config = TrainingConfig(deepspeed_config=str(path), per_device_train_batch_size=4)
+    made = deepspeed_config(config, make_batch(config, 2))
     assert made["train_batch_size"] == 8 and made["zero_optimization"] == {"stage": 2}
     # Silence means 1.0 to DeepSpeed; we always say it.
     assert made["gradient_clipping"] == 1.0
@@ -39,7 +36,25 @@ def test_the_users_file_with_auto(tmp_path: Path) -> None:
 def test_a_bad_file(text: str, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=complaint):
-        deepspeed_config(TrainingConfig(deepspeed_config=str(path)), world_size=1)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        deepspeed_config(TrainingConfig(deepspeed_config=str(tmp_path / "none.json")), world_size=1)
+    for named, says in ((path, complaint), (tmp_path / "none.json", "cannot be read")):
+        config = TrainingConfig(deepspeed_config=str(named))
+        with pytest.raises(ConfigError, match=says):
+            deepspeed_config(config, make_batch(config, 1))
+
+
+def test_the_global_batch_is_kept_on_other_ranks_and_with_less_memory() -> None:
+    config = TrainingConfig(per_device_train_batch_size=6, gradient_accumulation_steps=2)
+    assert make_batch(config, 4) == Batch(6, 2, 4, 4)
+    for ranks, parts, expected in (
+        (2, 1, (6, 4)),
+        (1, 1, (6, 8)),
+        (8, 1, (6, 1)),
+        (16, 1, (3, 1)),
+        (2, 4, (1, 24)),
+    ):
+        made = make_batch(config, ranks, parts=parts, rows=48)
+        assert (made.micro, made.accumulation, made.rows, made.ranks_at_first) == (*expected, 48, 4)
+    with pytest.raises(
+        ConfigError, match="5 ranks cannot share evenly; 1, 2, 3, 4, 6, 8, 12, 16, 24, 48 would"
+    ):
+        make_batch(config, 5, rows=48)

@@ -1,0 +1,65 @@
+"""One rank's files of a checkpoint being written: at once, or by a thread."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hyperformer.training.tensor_file import write_checked, write_tensors
+from hyperformer.watchdog import beat
+
+
+class Writing(threading.Thread):
+    """Writes a rank's files into a folder: call :meth:`run`, or `start` and `join`.
+
+    Args:
+        folder: where; is made if it is not there.
+        tensor_file: name of the file for `tensors`; there is none if there are no tensors.
+        texts: file name -> plain JSON.
+
+    Attributes:
+        files: of each file its size and checksum, as a manifest has them.
+        error: what went wrong, if anything did.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        tensor_file: str,
+        tensors: Sequence[tuple[str, Tensor]],
+        texts: dict[str, Any],
+    ) -> None:
+        super().__init__(name="checkpoint", daemon=True)
+        self.folder, self.tensor_file, self.tensors, self.texts = folder, tensor_file, tensors, texts
+        self.files: dict[str, list[Any]] = {}
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            for name, value in self.texts.items():
+                content = json.dumps(value).encode()
+                self.files[name] = write_checked(self.folder / name, lambda content=content: [content])  # type: ignore[misc]
+            if self.tensors:
+                self.files[self.tensor_file] = write_tensors(self.folder / self.tensor_file, self.tensors)
+        except Exception as error:
+            # Told, and raised, at the next step boundary.
+            self.error = error
+        finally:
+            self.tensors = []
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the thread, if it was started."""
+        while self.is_alive():
+            super().join(1.0)
+            beat("waiting for a checkpoint to be written", 4.0)
+
+
+def put_on_host(tensors: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+    """Copies in the host's memory, which the next step does not change."""
+    return [(key, tensor.detach().to("cpu", copy=True)) for key, tensor in tensors]

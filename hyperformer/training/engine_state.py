@@ -1,0 +1,284 @@
+"""What a DeepSpeed engine knows, by parameter name: the same for every ZeRO stage and number of ranks.
+
+DeepSpeed keeps weights and optimizer state in flat buffers that depend on the
+ranks, in a layout of its own for each stage. Here each is a :class:`Piece`: this
+rank's stretch of one parameter, as views into those buffers. Saving reads the
+views, loading writes them, and a stretch can be read from other stretches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperformer.errors import CheckpointError
+from hyperformer.training.engine import is_partitioned
+from hyperformer.training.tensor_file import Pieces, piece_key
+
+WEIGHTS = "weights"
+
+
+@dataclass
+class Piece:
+    """This rank's stretch of one trained parameter.
+
+    Attributes:
+        name: of the parameter.
+        start, count: the stretch, in elements of the flattened parameter; `count` may be 0.
+        key: the tensor under which the optimizer knows the buffer that the stretch is in.
+        offset: where the stretch begins in that buffer.
+        group: the optimizer's parameter group.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    start: int
+    count: int
+    key: Tensor
+    offset: int
+    group: dict[str, Any]
+
+    def view(self, buffer: Tensor) -> Tensor:
+        """The stretch in a buffer of the key's shape: (count,), memory shared."""
+        return buffer.detach().view(-1).narrow(0, self.offset, self.count)
+
+
+def base_optimizer(engine: Any) -> torch.optim.Optimizer:
+    """The optimizer that steps, without what DeepSpeed wraps around it."""
+    return getattr(engine.optimizer, "optimizer", engine.optimizer)
+
+
+def pieces(engine: Any) -> Iterator[Piece]:
+    """This rank's pieces, in the order of the model's parameters.
+
+    Raises:
+        CheckpointError: DeepSpeed keeps the state in a way that is not known here.
+    """
+    outer, base = engine.optimizer, base_optimizer(engine)
+    places = {} if outer is base or is_partitioned(engine) else _unpartitioned(outer, base)
+    for name, parameter in engine.module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if is_partitioned(engine):
+            yield _stage_3(name, parameter, outer, base)
+        elif hasattr(parameter, "_hp_mapping"):
+            piece = _stage_1_or_2(name, parameter, base)
+            if piece is not None:
+                yield piece
+        elif outer is base:
+            group = next(g for g in base.param_groups if any(p is parameter for p in g["params"]))
+            yield Piece(name, parameter, 0, parameter.numel(), parameter, 0, group)
+        elif parameter in places:
+            yield Piece(name, parameter, 0, parameter.numel(), *places[parameter])
+        else:
+            raise CheckpointError(
+                f"the state of {type(outer).__name__}, which deepspeed_config asks for, cannot be saved"
+            )
+
+
+def _stage_3(name: str, parameter: Any, outer: Any, base: Any) -> Piece:
+    """Every rank has an equal share of each parameter, the last ones padded."""
+    number, offset, count = outer.grad_position[outer.get_param_id(parameter)]
+    start = outer._get_param_partition_rank(parameter) * count
+    real = max(0, min(count, parameter.ds_numel - start))
+    group = base.param_groups[outer.sub_group_to_group_id[number]]
+    return Piece(name, parameter, start, real, outer.fp32_partitioned_groups_flat[number], offset, group)
+
+
+def _stage_1_or_2(name: str, parameter: Any, base: Any) -> Piece | None:
+    """A rank has a share of all parameters laid end to end; of most, all or nothing."""
+    mapping = parameter._hp_mapping
+    if mapping is None:
+        return None
+    address, group = mapping.hp_fragment_address, base.param_groups[mapping.param_group_index]
+    start = mapping.lp_fragment_address.start
+    return Piece(name, parameter, start, address.numel, group["params"][0], address.start, group)
+
+
+def _unpartitioned(outer: Any, base: Any) -> dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]]:
+    """Stage 0 in half precision: float32 copies, one a parameter or laid end to end."""
+    places: dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]] = {}
+    for number, halves in enumerate(getattr(outer, "fp16_groups", [])):
+        group, offset = base.param_groups[number], 0
+        flat = hasattr(outer, "fp32_groups_flat")
+        for place, half in enumerate(halves):
+            places[half] = (group["params"][0 if flat else place], offset, group)
+            offset += half.numel() if flat else 0
+    return places
+
+
+def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
+    """Keys and views of what this rank writes; nothing that another rank writes too."""
+    if rank and engine.zero_optimization_stage() == 0:
+        return []
+    found, base = [], base_optimizer(engine)
+    for piece in pieces(engine):
+        if piece.count:
+            found.append((piece_key(piece.name, WEIGHTS, piece.start), piece.view(piece.key)))
+        for kind, value in base.state.get(piece.key, {}).items():
+            if torch.is_tensor(value) and value.shape == piece.key.shape and value.dim():
+                if piece.count:
+                    found.append((piece_key(piece.name, kind, piece.start), piece.view(value)))
+            elif torch.is_tensor(value):
+                found.append((piece_key(piece.name, kind), value))
+            else:
+                found.append((piece_key(piece.name, f"{kind}:number"), torch.tensor(value)))
+    unique = dict(found)
+    return list(unique.items())
+
+
+def check(engine: Any, saved: Pieces) -> None:
+    """See that what was saved is this model's, all of it.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    trained = {name: _numel(p) for name, p in engine.module.named_parameters() if p.requires_grad}
+    if trained.keys() != saved.names():
+        other = sorted(trained.keys() ^ saved.names())
+        raise CheckpointError(f"it is of another model ({len(other)} parameters differ, {other[0]} is one)")
+    for name, count in trained.items():
+        for kind in {WEIGHTS, *saved.kinds(name)}:
+            if saved.count(name, kind) != count:
+                raise CheckpointError(f"{kind} of {name} has {saved.count(name, kind)} elements of {count}")
+
+
+def load_tensors(engine: Any, saved: Pieces) -> None:
+    """Put weights and optimizer state, seen to fit by :func:`check`, where they were; every rank calls this."""
+    trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
+    base = base_optimizer(engine)
+    with _at_rest(engine):
+        for piece in pieces(engine):
+            _load_piece(piece, base, saved)
+            if is_partitioned(engine) and piece.count:
+                share: Tensor = piece.parameter.ds_tensor  # type: ignore[attr-defined]
+                share.data.view(-1)[: piece.count].copy_(piece.view(piece.key))
+    if engine.optimizer is not base and not is_partitioned(engine):
+        put_weights(
+            engine,
+            {name: lambda n=name, p=p: saved.read(n, WEIGHTS, 0, p.numel()) for name, p in trained.items()},
+        )
+
+
+def _load_piece(piece: Piece, base: torch.optim.Optimizer, saved: Pieces) -> None:
+    state = base.state[piece.key]
+    for kind in saved.kinds(piece.name):
+        if kind != WEIGHTS and kind not in state:
+            # Before its first step an optimizer has no state.
+            state[kind] = torch.zeros_like(piece.key, requires_grad=False)
+        target = piece.view(piece.key if kind == WEIGHTS else state[kind])
+        if piece.count:
+            target.copy_(saved.read(piece.name, kind, piece.start, piece.count))
+    on_device = piece.group.get("fused") or piece.group.get("capturable")
+    for kind, value in saved.whole(piece.name).items():
+        name, _, number = kind.partition(":")
+        if number:
+            state[name] = value.item()
+        else:
+            # As torch's Optimizer.load_state_dict: a count of steps is on the device for fused kernels only.
+            state[name] = value.to(piece.key.device if on_device or value.dim() else "cpu")
+
+
+def _numel(parameter: Any) -> int:
+    return getattr(parameter, "ds_numel", parameter.numel())
+
+
+@contextmanager
+def _at_rest(engine: Any) -> Iterator[None]:
+    """In this block no partitioned parameter is on its way: those fetched ahead for the next module are put back.
+
+    Without it a parameter that is gathered by hand may be under way, and the next
+    forward fails ("already in registry"). DeepSpeed does the same around its own checkpoints.
+    """
+    if is_partitioned(engine):
+        engine.optimizer.checkpoint_event_prologue()
+    yield
+    if is_partitioned(engine):
+        engine.optimizer.checkpoint_event_epilogue()
+
+
+def put_weights(engine: Any, weights: dict[str, Any]) -> None:
+    """Write weights into the model's parameters, not into the optimizer's copies; every rank calls this.
+
+    Args:
+        weights: parameter name -> a function that reads it.
+    """
+    import deepspeed
+
+    partitioned = is_partitioned(engine)
+    with _at_rest(engine), torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            if name in weights:
+                # A partitioned parameter is gathered, and shared out as rank 0 has written it.
+                with deepspeed.zero.GatheredParameters(parameter, modifier_rank=0, enabled=partitioned):
+                    if not partitioned or torch.distributed.get_rank() == 0:
+                        parameter.copy_(weights[name]().view(parameter.shape))
+
+
+def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, Tensor]:
+    """The parameters that train, by name, on the CPU; on every rank. Every rank calls this.
+
+    Args:
+        frozen_too: with those whose names start so, even if they do not train.
+    """
+    import deepspeed
+
+    weights = {}
+    with _at_rest(engine):
+        for name, parameter in engine.module.named_parameters():
+            if parameter.requires_grad or (frozen_too is not None and name.startswith(frozen_too)):
+                with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
+                    weights[name] = parameter.detach().cpu().clone()
+    return weights
+
+
+_SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
+_COUNTS = ("global_steps", "global_samples", "skipped_steps")
+
+
+def _scaler(engine: Any) -> Any:
+    """What holds the loss scale, under one of two names; or None."""
+    for name in ("loss_scaler", "loss_scale_config"):
+        found = getattr(engine.optimizer, name, None)
+        if hasattr(found, "cur_scale"):
+            return found
+    return None
+
+
+def counters(engine: Any) -> dict[str, Any]:
+    """Schedule, loss scaler, and the engine's counts: plain JSON."""
+    scaler, schedule = _scaler(engine), engine.lr_scheduler
+    return {
+        "engine": {name: getattr(engine, name) for name in _COUNTS},
+        "groups": [
+            {key: value for key, value in group.items() if _is_plain(value)}
+            for group in base_optimizer(engine).param_groups
+        ],
+        "schedule": {k: v for k, v in schedule.state_dict().items() if _is_plain(v)} if schedule else None,
+        "scaler": {name: getattr(scaler, name) for name in _SCALER if _is_plain(getattr(scaler, name, None))},
+    }
+
+
+def load_counters(engine: Any, values: dict[str, Any]) -> None:
+    """The inverse of :func:`counters`."""
+    for name in _COUNTS:
+        setattr(engine, name, values["engine"][name])
+    for group, saved in zip(base_optimizer(engine).param_groups, values["groups"], strict=True):
+        group.update({k: tuple(v) if isinstance(group.get(k), tuple) else v for k, v in saved.items()})
+    if engine.lr_scheduler is not None:
+        engine.lr_scheduler.load_state_dict({**engine.lr_scheduler.state_dict(), **values["schedule"]})
+    scaler = _scaler(engine)
+    for name, value in values["scaler"].items():
+        setattr(scaler, name, value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value survives JSON."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value) and bool(value)
+    return isinstance(value, bool | int | float | str)

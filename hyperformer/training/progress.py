@@ -1,0 +1,107 @@
+"""What a resume needs: the one list."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import set_seed
+
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass
+class Progress:
+    """Where a run is. **What a resume needs is this list, and nothing else:**
+
+    ==========================  ============================================================
+    trained weights, optimizer  engine_state.pieces: float32 weights and moments, by name
+    schedule, loss scaler       engine_state.counters, with DeepSpeed's own counts of steps
+    random states               :func:`random_states`, of every rank
+    loss since the last line    Rank.loss, of every rank
+    everything else             the attributes below
+    ==========================  ============================================================
+
+    Frozen weights come from the base model and the seed; the micro-batch parts
+    from recovery.json; the batch from the settings and the manifest.
+
+    Attributes:
+        step: optimizer steps done.
+        logged_step: step of the last line with a loss.
+        evaluated_step: step of the last validation that was ended.
+        sampler: exact position in every task's stream.
+        best_step: step of the best validation so far, 0 before the first.
+        best_metric: its average metric, percent.
+        best_metrics: its metrics a task.
+        best_file: name and checksum of the weights that it saw.
+        train_seconds: spent in training steps by all attempts.
+        evaluate_seconds: spent in evaluation by all attempts.
+    """
+
+    step: int = 0
+    logged_step: int = 0
+    evaluated_step: int = 0
+    sampler: dict[str, Any] = field(default_factory=dict)
+    best_step: int = 0
+    best_metric: float | None = None
+    best_metrics: Metrics = field(default_factory=dict)
+    best_file: list[str] | None = None
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+
+
+@dataclass
+class Rank:
+    """What is one rank's own.
+
+    Attributes:
+        loss: sum of its losses since the last line.
+        random: its random states, plain JSON.
+    """
+
+    loss: float
+    random: dict[str, Any]
+
+
+def random_states() -> dict[str, Any]:
+    """State of every random generator of this process, as plain JSON."""
+    numpy_state: Any = np.random.get_state(legacy=True)
+    kind, keys, *rest = numpy_state
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": [kind, keys.tolist(), *rest],
+        "torch": _text(torch.get_rng_state()),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = _text(torch.cuda.get_rng_state())
+    return states
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """The inverse of :func:`random_states`."""
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(_tensor(states["torch"]))
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_tensor(states["cuda"]))
+
+
+def derive_random_states(seed: int, step: int, rank: int) -> None:
+    """Seed a rank that was not there before: by a hash of the run's seed, the step and its number."""
+    text = f"{seed} {step} {rank}"
+    set_seed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little"))
+
+
+def _text(state: torch.Tensor) -> str:
+    return base64.b64encode(state.numpy().tobytes()).decode()
+
+
+def _tensor(text: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)

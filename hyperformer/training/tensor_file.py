@@ -1,0 +1,145 @@
+"""Tensors in safetensors files: written one at a time with a checksum, read in pieces.
+
+The format is a JSON table and raw numbers; nothing in it can be executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from hyperformer.checkpoint_folder import checksum
+from hyperformer.errors import CheckpointError
+
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def write_tensors(path: Path, tensors: Sequence[tuple[str, Tensor]]) -> list[Any]:
+    """Write a safetensors file, flush it to the disk, and read it back.
+
+    One tensor at a time passes through the host's memory.
+
+    Args:
+        tensors: unique keys, and tensors on any device.
+
+    Returns:
+        [bytes, checksum] as a manifest has them.
+
+    Raises:
+        OSError: the file could not be written.
+        CheckpointError: what was read back is not what was written.
+    """
+    table: dict[str, Any] = {}
+    end = 0
+    for key, tensor in tensors:
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        table[key] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    header = json.dumps(table).encode()
+    header += b" " * (-len(header) % 8)
+
+    def chunks() -> Iterator[Any]:
+        yield len(header).to_bytes(8, "little") + header
+        for _, tensor in tensors:
+            yield tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy()
+
+    return write_checked(path, chunks)
+
+
+def write_checked(path: Path, chunks: Callable[[], Iterable[Any]]) -> list[Any]:
+    """Write chunks of bytes; returns and raises as :func:`write_tensors` does."""
+    digest, size = hashlib.blake2b(digest_size=16), 0
+    with path.open("wb") as stream:
+        for chunk in chunks():
+            stream.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if checksum(path) != digest.hexdigest():
+        raise CheckpointError(f"{path.name} does not read back as it was written: the disk is failing")
+    return [size, digest.hexdigest()]
+
+
+def piece_key(name: str, kind: str, start: int | None = None) -> str:
+    """Key of a piece of a parameter's state: elements from `start` on, or all of it."""
+    return f"{name}|{kind}" if start is None else f"{name}|{kind}|{start}"
+
+
+class Pieces:
+    """The pieces of all ranks' files, whichever ranks there are now."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = [safe_open(str(path), framework="pt") for path in files]
+        self._flat: dict[tuple[str, str], list[tuple[int, Any, str]]] = defaultdict(list)
+        self._whole: dict[tuple[str, str], tuple[Any, str]] = {}
+        for file in self._files:
+            for key in file.keys():  # noqa: SIM118 (a file is no dict)
+                name, kind, *start = key.split("|")
+                if start:
+                    self._flat[name, kind].append((int(start[0]), file, key))
+                else:
+                    self._whole[name, kind] = (file, key)
+        for pieces in self._flat.values():
+            pieces.sort(key=lambda piece: piece[0])
+
+    def names(self) -> set[str]:
+        """The parameters that there is something of."""
+        return {name for name, _ in self._flat}
+
+    def kinds(self, name: str) -> list[str]:
+        """What there is of each element of a parameter."""
+        return [kind for other, kind in self._flat if other == name]
+
+    def whole(self, name: str) -> dict[str, Tensor]:
+        """What there is of a parameter as one (a count of steps)."""
+        return {k: file.get_tensor(key) for (n, k), (file, key) in self._whole.items() if n == name}
+
+    def count(self, name: str, kind: str) -> int:
+        """Elements that there are, without a gap, from the first on."""
+        place = 0
+        for start, file, key in self._flat.get((name, kind), ()):
+            if start > place:
+                break
+            place = max(place, start + math.prod(file.get_slice(key).get_shape()))
+        return place
+
+    def read(self, name: str, kind: str, start: int, count: int) -> Tensor:
+        """Elements `start` to `start + count` of a flattened parameter: shape (count,), on the CPU.
+
+        Raises:
+            CheckpointError: some are missing.
+        """
+        found, place = [], start
+        for begin, file, key in self._flat[name, kind]:
+            piece = file.get_slice(key)
+            end = begin + piece.get_shape()[0]
+            if begin <= place < end and place < start + count:
+                stop = min(end, start + count)
+                found.append(piece[place - begin : stop - begin])
+                place = stop
+        if place != start + count:
+            raise CheckpointError(f"{kind} of {name} is not all there")
+        return torch.cat(found) if found else torch.empty(0)

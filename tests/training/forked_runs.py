@@ -1,0 +1,292 @@
+"""Many short runs quickly: a process imports everything once, and forks one for every rank of every run.
+
+As a script it reads a JSON object a line from stdin, does that run, and answers
+with one a line::
+
+    {"folder": ..., "settings": {...}, "ranks": 2, "at": ["step", 5], "signal": 9, "log": ..., "patch": {}}
+    {"codes": [-9, -9]}
+
+``trace`` names a file for the times of what rank 0 does.
+
+``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
+evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start. At "hang"
+there is no signal: the n-th step does not end.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SETTINGS = {
+    "variant": "custom",
+    "model_name_or_path": "toy",
+    "data_source": "toy",
+    "tasks": ["toy-sentiment", "toy-similarity"],
+    "max_steps": 8,
+    "per_device_train_batch_size": 4,
+    "warmup_steps": 2,
+    "learning_rate": 1e-3,
+    "reduction_factor": 8,
+    "logging_steps": 2,
+    "eval_steps": 4,
+    "save_steps": 3,
+    "n_train": 64,
+    "n_val": 8,
+    "n_test": 8,
+    "per_device_eval_batch_size": 2,
+    "decode": "rank",
+    "loss_reduction": "mean",
+}
+
+# What a run imports, some of it late.
+IMPORTED = [
+    "deepspeed",
+    "datasets",
+    "pandas",
+    "scipy.stats",
+    "sklearn.metrics",
+    "sentencepiece",
+    "torch.utils.tensorboard",
+    "transformers.models.t5.modeling_t5",
+    "transformers.models.t5.tokenization_t5",
+    "hyperformer.run",
+    "hyperformer.config_files",
+    "hyperformer.data.toy",
+]
+
+
+@dataclass
+class Ended:
+    """How a run ended: every rank's exit code (negative: its signal), and all that was printed."""
+
+    codes: list[int]
+    out: str
+
+
+class ForkedRuns:
+    """Talks to the process that forks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._number = folder, 0
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def run(
+        self,
+        folder: Path,
+        config: str = "hyperformer++",
+        *,
+        ranks: int = 1,
+        at: tuple[str, float] | None = None,
+        signal: int = signal.SIGKILL,
+        deadline: float | None = None,
+        limits: dict[str, int] | None = None,
+        trace: Path | None = None,
+        **settings: Any,
+    ) -> Ended:
+        """One run, to its end or to the signal; raises nothing for one that fails."""
+        self._number += 1
+        log = self.folder / f"{self._number}.log"
+        order = {
+            "config": config,
+            "settings": {
+                **SETTINGS,
+                "cache_dir": str(self.folder / "cache"),
+                "output_dir": str(folder),
+                **settings,
+            },
+            "ranks": ranks,
+            "at": at,
+            "signal": signal,
+            "log": str(log),
+            "deadline": deadline,
+            "limits": limits or {},
+            "trace": trace and str(trace),
+        }
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, "the process that forks has died"
+        return Ended(json.loads(answer)["codes"], log.read_text(errors="replace"))
+
+    def whole(self, folder: Path, config: str = "hyperformer++", **settings: Any) -> Ended:
+        """One run that must end well."""
+        ended = self.run(folder, config, **settings)
+        assert set(ended.codes) == {0}, ended.out
+        return ended
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def poke(at: list[Any], number: int) -> None:
+    """Have this process send itself a signal at the n-th call of something."""
+    from hyperformer.training import checkpoint_write, evaluation, log
+
+    what, when = at
+    if what == "seconds":
+        timer = threading.Timer(when, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+        return
+    owner: Any
+    owner, name = {
+        "step": (log.RunLog, "step_done"),
+        "hang": (log.RunLog, "step_done"),
+        "batch": (evaluation, "answer"),
+        "write": (checkpoint_write, "write_checked"),
+    }[what]
+    real, calls = getattr(owner, name), [0]
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        result = real(*arguments, **more)
+        calls[0] += 1
+        if calls[0] == when and what == "hang":
+            time.sleep(1000)
+        elif calls[0] == when:
+            os.kill(os.getpid(), number)
+        return result
+
+    setattr(owner, name, counted)
+
+
+def write_trace(path: str) -> None:
+    """Have this process write down when it does what: a line with the time, a word, and a step."""
+    from hyperformer.training import checkpoint_write, log
+
+    stream = open(path, "a", buffering=1)
+
+    def traced(owner: Any, name: str, word: Any) -> None:
+        real = getattr(owner, name)
+
+        def outer(self: Any, *arguments: Any, **more: Any) -> Any:
+            print(time.time(), *word(*arguments), file=stream)
+            return real(self, *arguments, **more)
+
+        setattr(owner, name, outer)
+
+    print(time.time(), "starting", 0, file=stream)
+    traced(log.RunLog, "step_done", lambda step: ("training", step))
+    traced(log.RunLog, "phase", lambda phase: (phase, 0))
+    traced(checkpoint_write.Writing, "run", lambda: ("saving", 0))
+
+
+def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
+    """In the fork: the run; returns the exit code."""
+    import resource
+
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(order["ranks"]),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    for name, value in order["limits"].items():
+        resource.setrlimit(getattr(resource, name), (value, value))
+    if order["trace"] and rank == 0:
+        write_trace(order["trace"])
+    if order["at"] and rank == 0:
+        poke(order["at"], order["signal"])
+    from hyperformer.config import replace
+    from hyperformer.config_files import load_config
+    from hyperformer.errors import HyperformerError, Interrupted
+    from hyperformer.run import run
+    from hyperformer.training import signals
+
+    # These runs have few steps, of milliseconds.
+    signals._AGREE_STEPS = 2
+    try:
+        config = replace(load_config(order["config"]), **order["settings"])
+        run(config, deadline=order["deadline"])
+    except Interrupted as error:
+        print(error)
+        return 128 + error.signal
+    except HyperformerError as error:
+        print(f"error: {type(error).__name__}: {error}")
+        return 2
+    return 0
+
+
+def serve() -> None:
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    # Imported here, once; torch computes nothing, so that no thread is lost in a fork.
+    for name in IMPORTED:
+        importlib.import_module(name)
+    toy: Any = sys.modules["hyperformer.data.toy"]
+    toy.toy_rows = functools.cache(toy.toy_rows)
+    for task in SETTINGS["tasks"]:
+        for split in ("train", "validation", "test"):
+            toy.toy_rows(task, split)
+    for line in sys.stdin:
+        order = json.loads(line)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        children = []
+        for rank in range(order["ranks"]):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    code = one_rank(order, rank, port)
+                except BaseException:
+                    import traceback
+
+                    traceback.print_exc()
+                finally:
+                    sys.stdout.flush()
+                    os._exit(code)
+            children.append(child)
+        print(json.dumps({"codes": _wait(children)}), file=answers, flush=True)
+
+
+def _wait(children: list[int]) -> list[int]:
+    """Exit codes; when one rank has died the others, who wait for it, are ended a little later."""
+    codes: dict[int, int] = {}
+    died = None
+    while len(codes) < len(children):
+        for child in children:
+            if child not in codes:
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    codes[child] = os.waitstatus_to_exitcode(status)
+                    died = died or (time.monotonic() if codes[child] else None)
+                elif died and time.monotonic() - died > 10:
+                    os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    return [codes[child] for child in children]
+
+
+if __name__ == "__main__":
+    serve()

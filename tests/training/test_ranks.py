@@ -1,0 +1,72 @@
+"""Runs of several ranks, and runs that go on on another number of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from training.forked_runs import ForkedRuns
+from training.test_resume import assert_same
+
+ELASTIC = {"dropout": 0.0, "per_device_train_batch_size": 2, "logging_steps": 1}
+
+
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["split"] == "train"]
+
+
+def differences(one: Path, other: Path) -> tuple[float, float]:
+    """Largest relative difference of the losses, and of the weights (to each tensor's largest)."""
+    first, second = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (one, other))
+    weights = max(
+        float((value - second[name]).abs().max() / value.abs().max().clamp(min=1e-8))
+        for name, value in first.items()
+    )
+    pairs = list(zip(losses(one), losses(other), strict=True))
+    return max(abs(a - b) / abs(a) for a, b in pairs), weights
+
+
+@pytest.fixture(scope="module")
+def four_ranks(runs: ForkedRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four") / "run"
+    runs.whole(folder, ranks=4, **ELASTIC)
+    return folder
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_run_goes_on_on_fewer_and_on_more_ranks(
+    stage: int, runs: ForkedRuns, four_ranks: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    settings = {**ELASTIC, "zero_stage": stage}
+    for ranks, expected in ((4, ""), (2, "2 forwards x 2 ranks"), (1, "4 forwards x 1 ranks")):
+        ended = runs.run(folder, ranks=ranks, at=("step", 2), signal=signal.SIGTERM, **settings)
+        assert set(ended.codes) == {143}, ended.out
+        assert not expected or f"global batch of 8 rows as 2 rows a forward x {expected}" in ended.out
+    ended = runs.whole(folder, ranks=4, **settings)
+    loss, weights = differences(four_ranks, folder)
+    print(f"stage {stage}, 4 -> 2 -> 1 -> 4 ranks: losses {loss:.1e}, weights {weights:.1e}")
+    assert loss < 1e-4 and weights < 1e-3
+    assert len(losses(folder)) == 8
+
+
+def test_two_ranks_with_dropout_go_on_to_the_bit(runs: ForkedRuns, tmp_path: Path) -> None:
+    settings = {"zero_stage": 2, "gradient_accumulation_steps": 2, "ranks": 2}
+    runs.whole(tmp_path / "whole", **settings)
+    runs.run(tmp_path / "cut", at=("step", 1), signal=signal.SIGTERM, **settings)
+    runs.run(tmp_path / "cut", at=("step", 5), **settings)
+    ended = runs.run(tmp_path / "cut", at=("batch", 2), signal=signal.SIGTERM, **settings)
+    assert set(ended.codes) == {143}, ended.out
+    runs.whole(tmp_path / "cut", **settings)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_ranks_that_cannot_share_the_batch(runs: ForkedRuns, tmp_path: Path) -> None:
+    runs.run(tmp_path / "run", at=("step", 1), signal=signal.SIGTERM)
+    ended = runs.run(tmp_path / "run", ranks=3)
+    assert 2 in ended.codes
+    assert "global batch of 4 rows, which 3 ranks cannot share evenly; 1, 2, 4 would fit" in ended.out

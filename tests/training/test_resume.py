@@ -1,0 +1,67 @@
+"""Interrupted anywhere and started again equals never interrupted, to the bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.forked_runs import ForkedRuns
+
+from hyperformer.config import VARIANTS
+
+ONE_TASK = {"tasks": ["toy-sentiment"]}
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    """All of the last checkpoint's tensors: weights and moments, of every rank."""
+    last = json.loads((folder / "result.json").read_text())
+    newest = (folder / "checkpoints/latest").read_text()
+    found = {}
+    for path in sorted((folder / "checkpoints" / newest).glob("*.safetensors")):
+        found |= {f"{path.name} {key}": value for key, value in load_file(path).items()}
+    assert found and last
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = state(one), state(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    for name in ("metrics.jsonl", "adapter/adapter_model.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
+    for name in ("validation", "test", "best_step"):
+        assert results[0][name] == results[1][name]
+
+
+CASES: list[Any] = [
+    *((variant, ONE_TASK if variant in ("adapters", "finetune_single_task") else {}) for variant in VARIANTS),
+    ("adapters_dagger", {"zero_stage": 1, "gradient_accumulation_steps": 2}),
+    ("adapters_dagger", {"zero_stage": 2, "precision": "bf16", "gradient_accumulation_steps": 2}),
+    ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2}),
+    ("hyperformer++", {"zero_stage": 0, "precision": "bf16"}),
+    ("hyperformer++", {"zero_stage": 1, "save_in_background": True}),
+]
+
+
+@pytest.mark.parametrize(("config", "settings"), CASES, ids=lambda part: str(part).replace(" ", ""))
+def test_killed_and_stopped_runs_end_the_same(
+    config: str, settings: dict, runs: ForkedRuns, tmp_path: Path
+) -> None:
+    runs.whole(tmp_path / "whole", config, **settings)
+    # Off every boundary of logging, saving and validation; then in the middle of a validation.
+    stopped = runs.run(tmp_path / "cut", config, at=("step", 1), signal=signal.SIGTERM, **settings)
+    assert stopped.codes == [128 + signal.SIGTERM], stopped.out
+    killed = runs.run(tmp_path / "cut", config, at=("step", 4), **settings)
+    assert killed.codes == [-signal.SIGKILL], killed.out
+    stopped = runs.run(tmp_path / "cut", config, at=("batch", 2), signal=signal.SIGUSR2, **settings)
+    assert stopped.codes == [128 + signal.SIGUSR2], stopped.out
+    ended = runs.whole(tmp_path / "cut", config, **settings)
+    assert "going on from step 4" in ended.out
+    assert_same(tmp_path / "whole", tmp_path / "cut")

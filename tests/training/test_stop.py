@@ -1,0 +1,135 @@
+"""What ends a run before its end: the deadline, a full disk, a loss that is none, a hang; and micro-batches split."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training.forked_runs import ForkedRuns
+from training.test_ranks import differences, losses
+from training.test_resume import assert_same
+
+from hyperformer.errors import HANG_EXIT
+from hyperformer.recovery import split_micro_batch, step_back
+from hyperformer.run_folder import RunFolder
+from hyperformer.training import signals
+from hyperformer.training.distributed import World
+from hyperformer.training.signals import StopFlag
+
+ALONE = World(0, 0, 1, torch.device("cpu"))
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "state.json").read_text())
+
+
+def test_the_lead_is_what_is_going_on_and_a_save_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopFlag(deadline=time.time() + 100)
+    assert stop.lead(ALONE) == signals.MARGIN and stop.agreed(ALONE) == 0
+    for what, seconds in (("step", 2.0), ("step", 1.0), ("batch", 4.0), ("save", 30.0)):
+        stop.took(what, seconds)  # type: ignore[arg-type]
+    assert stop.lead(ALONE) == 2 * 4 + 2 * 30 + signals.MARGIN
+    assert stop.agreed(ALONE) == 0
+    stop.took("batch", 16.0)
+    assert stop.agreed(ALONE) == signal.SIGUSR2
+    # Several ranks look every few steps: long steps bring the looks closer, and count as often.
+    many = World(0, 0, 4, torch.device("cpu"))
+    for seconds, steps in ((0.01, 8), (1.0, 5), (30.0, 1)):
+        stop = StopFlag(deadline=1.0)
+        stop.took("step", seconds)
+        assert stop.lead(many) == pytest.approx(2 * steps * seconds + signals.MARGIN)
+
+
+def test_signals_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM may send SIGUSR2 twice, and SIGTERM after it; who presses Ctrl-C twice means it."""
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    stop = StopFlag()
+    for number in (signal.SIGUSR2, signal.SIGUSR2, signal.SIGTERM, signal.SIGUSR2):
+        stop.set(number, None)
+    assert not raised
+    stop.set(signal.SIGINT, None)
+    assert raised == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_stops_ahead_of_its_deadline_before_its_first_step(
+    ranks: int, runs: ForkedRuns, tmp_path: Path
+) -> None:
+    ended = runs.run(tmp_path / "run", ranks=ranks, deadline=time.time() + 5)
+    assert set(ended.codes) == {128 + signal.SIGUSR2}, ended.out
+    assert "stopped by SIGUSR2 after step 0" in ended.out
+    assert read_state(tmp_path / "run")["phase"] == "stopped"
+    assert not list((tmp_path / "run/checkpoints").iterdir())
+
+
+def test_stopped_in_the_test_evaluation(runs: ForkedRuns, tmp_path: Path) -> None:
+    runs.whole(tmp_path / "whole")
+    # 2 validations of 2 tasks of 4 batches, and one batch of the test.
+    stopped = runs.run(tmp_path / "run", at=("batch", 17), signal=signal.SIGTERM)
+    assert stopped.codes == [143] and not (tmp_path / "run/result.json").exists()
+    runs.whole(tmp_path / "run")
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_is_never_saved(runs: ForkedRuns, tmp_path: Path) -> None:
+    settings = {
+        "learning_rate": 1e30,
+        "save_steps": 1,
+        "eval_steps": 8,
+        "warmup_steps": 0,
+        "logging_steps": 8,
+    }
+    ended = runs.run(tmp_path / "run", **settings)
+    assert ended.codes == [2] and "error: Diverged: the loss is nan at step" in ended.out
+    assert read_state(tmp_path / "run")["error"].startswith("Diverged: ")
+    at = read_state(tmp_path / "run")["step"]
+    checkpoints = tmp_path / "run/checkpoints"
+    saved = sorted(path.name for path in checkpoints.glob("step-*"))
+    assert saved and f"step-{at}" not in saved
+    line = step_back(RunFolder(tmp_path / "run"))
+    assert (checkpoints / f".diverged-{saved[-1]}").is_dir() and saved[-1] in line
+    again = runs.run(tmp_path / "run", **settings)
+    assert len(saved) == 1 or f"going on from {saved[-2].replace('-', ' ')} of" in again.out
+
+
+def test_no_room_for_a_checkpoint(runs: ForkedRuns, tmp_path: Path) -> None:
+    """No file may be larger than 64 kB: the system's own refusal, as of a quota (EFBIG stands in for it)."""
+    ended = runs.run(tmp_path / "run", limits={"RLIMIT_FSIZE": 1 << 16})
+    assert ended.codes == [2] and "could not be written" in ended.out, ended.out
+    assert "Traceback" not in ended.out
+    assert not list((tmp_path / "run/checkpoints").glob("*step*"))
+
+
+def test_a_run_that_hangs_ends_itself(runs: ForkedRuns, tmp_path: Path) -> None:
+    """Stopped threads can tell nothing; a run whose training thread sleeps can."""
+    ended = runs.run(tmp_path / "run", at=("hang", 3), hang_minutes=0.02)
+    assert ended.codes == [HANG_EXIT], ended.out
+    assert "Hang: nothing moved" in ended.out and "Thread" in ended.out and "forked_runs.py" in ended.out
+    state = read_state(tmp_path / "run")
+    assert state["phase"] == "failed" and state["error"].startswith("Hang:")
+    assert (tmp_path / "run/heartbeat").exists()
+    runs.whole(tmp_path / "run", hang_minutes=0.5)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_split_micro_batches_train_the_same(reduction: str, runs: ForkedRuns, tmp_path: Path) -> None:
+    settings = {"dropout": 0.0, "logging_steps": 1, "loss_reduction": reduction}
+    runs.whole(tmp_path / "whole", **settings)
+    runs.run(tmp_path / "run", at=("step", 3), signal=signal.SIGTERM, **settings)
+    assert "2 rows in place of 4" in split_micro_batch(RunFolder(tmp_path / "run"))
+    ended = runs.whole(tmp_path / "run", **settings)
+    assert "2 rows a forward x 2 forwards x 1 ranks" in ended.out
+    loss, weights = differences(tmp_path / "whole", tmp_path / "run")
+    print(f"{reduction}: losses {loss:.1e}, weights {weights:.1e}")
+    assert len(losses(tmp_path / "run")) == 8 and loss < 1e-4 and weights < 1e-3
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "run")]
+    assert [result["micro_batch_parts"] for result in results] == [1, 2]
+    assert results[0]["signature"] == results[1]["signature"]
+    assert read_state(tmp_path / "run")["micro_batch_parts"] == 2
