@@ -1,12 +1,13 @@
 # make demo   a real sweep, from nothing to the table      make test    all tests
 # make slurm  a small real SLURM on this machine        make slurm-stop  and its end (Linux, root)
-# make lint   ruff and mypy                                 make toy-t5  the small T5 that ships with us, made anew
+# make faults real trainings on it, each hit by a fault: a table of what was lost and repeated
+# make lint   ruff, mypy and more                          make toy-t5  the small T5 that ships with us, made anew
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test slurm slurm-stop lint toy-t5 clean
+.PHONY: demo test faults slurm slurm-stop lint toy-t5 clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +30,10 @@ test: $(STAMP)
 # Needs root and the Debian packages slurm-wlm and munge; says so where they are missing.
 slurm:
 	$(PYTHON) tests/cluster/slurm_cluster.py start .cluster
+
+# About a minute a fault: real trainings on a real SLURM, each hit by one; needs what `make slurm` needs.
+faults: $(STAMP)
+	$(BIN)/python tests/cluster/fault_table.py .faults
 
 slurm-stop:
 	$(PYTHON) tests/cluster/slurm_cluster.py stop .cluster

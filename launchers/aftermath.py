@@ -18,6 +18,7 @@ from launchers import requeue, sbatch, submission_files
 from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Decision, Policy
 from launchers.records import try_record
+from launchers.retrying import failed_nodes
 from launchers.settle import settle
 from launchers.submission_files import Entry, Submission
 
@@ -73,7 +74,8 @@ def _back_into_the_queue(script: Path, sweep: Path, submission: Submission, inde
     refused = requeue.requeue(job_id)
     if refused:
         print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
-        refused = requeue.resubmit(script, sweep, submission, index, job_id)
+        nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep / entry.folder)}
+        refused = requeue.resubmit(script, sweep, submission, index, job_id, sorted(nodes))
     if refused:
         print(f"it did not go back into the queue ({refused}); `sweep.py submit` goes on with it", flush=True)
         return sbatch.REQUEUE

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import reasons, slurm
+from launchers import slurm
 from launchers.bill import Bill
 from launchers.cluster_profile import ClusterProfile, load_profile
 from launchers.ledger import Ledger
 from launchers.plan import Plan, Run, load_plan
+from launchers.retrying import to_retry
 from launchers.selection import select
 from launchers.slurm_submit import NotConfirmed, Outcome, dry_run, submit_to_slurm
 from launchers.status import BAD, GOING, RunStatus, read_statuses
@@ -60,11 +61,7 @@ class Sweep:
         chosen = {run.signature for run in select(self.plan, names or ["*"])}
 
         def choose(statuses: Sequence[RunStatus]) -> list[Run]:
-            return [
-                run for run, entry in zip(self.plan.runs, statuses, strict=True)
-                if run.signature in chosen and entry.state in BAD and not entry.holds_a_job
-                and (not oom or reasons.is_out_of_memory(entry, self.ledger))
-            ]  # fmt: skip
+            return to_retry(self.ledger, statuses, chosen, BAD, oom)[0]
 
         return self._submit(None, yes, choose)
 

@@ -16,10 +16,12 @@ from hyperformer.config import RunConfig, replace
 from hyperformer.errors import Interrupted
 from hyperformer.files import write_json
 from hyperformer.run_folder import RunFolder
-from launchers import held, packed, submission_files
+from launchers import held, packed, slurm, submission_files
 from launchers.cluster import Place, join_ranks
+from launchers.failures import WORDS, Kind
 from launchers.ledger import Attempt, attempts, last_attempt
 from launchers.processes import this_process
+from launchers.records import try_record
 from launchers.submission_files import Entry
 
 _TAIL_LINES = 30
@@ -110,8 +112,10 @@ def next_attempt(folder: Path, first: int) -> Attempt:
     for attempt in before:
         if not attempt.outcome.exists():
             # Nobody was left to tell: the node failed, or SLURM gave the job no time.
+            host = str((try_record(attempt.started) or {}).get("host", ""))
+            kind: Kind = "node_failure" if slurm.is_down(host) else "requeued"
             attempt.write_outcome(
-                "stopped", message="it ended without a word", kind="requeued", then="requeue"
+                "stopped", message=f"it was on {host}", kind=kind, then="requeue", why=WORDS[kind]
             )
     return Attempt(folder / "attempts" / str(before[-1].number + 1 if before else first))
 

@@ -213,6 +213,17 @@ def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+def is_down(node: str) -> bool:
+    """Whether SLURM says that a node does not work; False also where SLURM cannot be asked."""
+    if not node:
+        return False
+    try:
+        told = call("sinfo", "--noheader", f"--nodes={node}", "--format=%t").stdout.split()
+    except ClusterError:
+        return False
+    return any(state.startswith(("down", "drain", "fail", "unk")) for state in told)
+
+
 def call(*command: str) -> subprocess.CompletedProcess[str]:
     """Run one of SLURM's commands. Raises ClusterError if it is not here, or takes too long."""
     return _call(list(command))

@@ -16,6 +16,7 @@ from launchers.cluster_profile import ClusterProfile
 from launchers.ledger import Ledger
 from launchers.lock import sweep_lock
 from launchers.plan import Run
+from launchers.retrying import without_failed_nodes
 from launchers.slurm_site import Site, read_site
 from launchers.status import RunStatus, read_statuses
 from launchers.submission import Handing, arrange, hand_to_slurm, make_ready, texts, to_start
@@ -100,6 +101,8 @@ def _look(
     plan = ledger.plan
     statuses, notes = read_statuses(ledger, plan.runs)
     todo = choose(statuses) if choose else to_start(plan, statuses)
+    todo, shunned = without_failed_nodes(ledger, todo)
+    notes += shunned
     found = Outcome(statuses, todo, notes)
     parallel = parallel or plan.max_parallel or profile.max_parallel
     if not todo:

@@ -29,6 +29,7 @@ from launchers.local_queue import LocalQueue
 from launchers.lock import holder, sweep_lock
 from launchers.plan import Plan, Run, load_plan
 from launchers.plots import plot_similarities
+from launchers.retrying import to_retry
 from launchers.selection import select
 from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
@@ -50,19 +51,21 @@ def retry(arguments: argparse.Namespace) -> int:
     states = BAD if arguments.failed or arguments.oom else {*BAD, "stopped", "cancelled"}
 
     def choose(statuses: Sequence[RunStatus]) -> list[Run]:
-        return [
-            run for run, entry in zip(plan.runs, statuses, strict=True)
-            if run.signature in chosen and entry.state in states and not entry.holds_a_job
-            and (not arguments.oom or reasons.is_out_of_memory(entry, ledger))
-        ]  # fmt: skip
+        return to_retry(ledger, statuses, chosen, states, arguments.oom)[0]
 
     statuses, _ = read_statuses(ledger, plan.runs)
-    touched = {run.signature for run in choose(statuses)}
+    todo, alike = to_retry(ledger, statuses, chosen, states, arguments.oom)
+    touched = {run.signature for run in todo}
+    for entry in alike:
+        told = (
+            f"{entry.detail}; the same code and settings would end so again (`submit` starts it all the same)"
+        )
+        print(f"left: {entry.name} ({entry.kind}): {told}")
     for entry in statuses:
         if entry.signature in touched:
             print(f"{'would retry' if arguments.dry_run else 'retry'} {entry.name} ({entry.word})")
     if not touched:
-        print("nothing to retry: none of these runs ended badly")
+        print("nothing to retry" if alike else "nothing to retry: none of these runs ended badly")
         print_next(arguments, "status")
         return DONE
     if not (arguments.dry_run or agreed(arguments, f"retry {len(touched)} runs?")):

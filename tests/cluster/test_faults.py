@@ -185,7 +185,7 @@ def test_node_that_fails(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -
     finally:
         slurm_cluster.start_node(run["host"])
     assert started_at(line) >= 2
-    assert [end.get("kind") for end in outcomes(line)] == ["requeued", None]
+    assert [end.get("kind") for end in outcomes(line)] == ["node_failure", None]
 
 
 def test_silent_run_is_shown_as_lost(slurm_line: CommandLine) -> None:
