@@ -6,8 +6,8 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 from hyperformer.files import atomic_write
 from launchers.slurm import SlurmJob
@@ -23,7 +23,7 @@ class LastKnown:
     def keep(self, jobs: Mapping[str, SlurmJob]) -> None:
         if not jobs:
             return
-        record = {"at": time.time(), "jobs": {key: astuple(job) for key, job in jobs.items()}}
+        record = {"at": time.time(), "jobs": {key: vars(job) for key, job in jobs.items()}}
         with suppress(OSError), atomic_write(self.path) as stream:  # the folder may be another's
             stream.write(json.dumps(record))
 
@@ -31,9 +31,9 @@ class LastKnown:
         """The jobs as SLURM last told them, or None if it never did."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
-            jobs = {key: SlurmJob(*values) for key, values in record["jobs"].items()}
+            jobs = {key: _job(values) for key, values in record["jobs"].items()}
             self._at = float(record["at"])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
         return jobs
 
@@ -41,7 +41,18 @@ class LastKnown:
         """', 3 minutes old', for a note."""
         if self._at is None:
             return ""
-        minutes = round((time.time() - self._at) / 60)
+        minutes = max(0, round((time.time() - self._at) / 60))  # clocks differ
         return (
             f", {minutes} minute{'s' if minutes != 1 else ''} old" if minutes else ", less than a minute old"
         )
+
+
+def _job(values: dict[str, Any]) -> SlurmJob:
+    """A job as it was kept, by an earlier or later version perhaps; raises ValueError if it is none."""
+    defaults = vars(SlurmJob(""))
+    known = {name: values[name] for name in defaults.keys() & values.keys()}
+    for name, value in known.items():
+        is_text = isinstance(defaults[name], str)
+        if not isinstance(value, str) if is_text else not 0 <= float(value or 0) < 1e12:
+            raise ValueError(f"{name} is {value!r}")
+    return SlurmJob(**known)

