@@ -42,6 +42,7 @@ def disk_full_told(path: str | Path) -> Iterator[None]:
             "it goes on from its last whole checkpoint"
         ) from error
 
+
 _LEFTOVER_S = 3600
 
 

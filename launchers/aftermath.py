@@ -35,7 +35,8 @@ def after(record: Path, code: int, script: Path) -> int:
     decisions = []
     for entry in submission.tasks[index]:
         decision = _settle(sweep, entry, submission, index, job_id, code)
-        _say(entry, decision)
+        if decision.why != "done":
+            _say(entry, decision)
         decisions.append(decision)
     actions = {decision.action for decision in decisions}
     if actions <= {"end", "again"} and "again" in actions and _time_left() > _LEAST_LEFT_S:

@@ -6,8 +6,8 @@ contract of the real run (files, signals, resuming) and takes no time:
 - step n of `max_steps` takes `weight_decay` seconds;
 - the step reached is kept in checkpoints/step, and a new start goes on from it;
 - seed 13 fails, seed 14 dies without a word, seed 15 fails once and then works;
-- seed 21 runs out of GPU memory until its micro-batch is a quarter, 22 loses its ranks twice,
-  23 hangs always, 24 diverges once, 25 is killed once, 26 stops at a full disk always.
+- seed 81 runs out of GPU memory until its micro-batch is a quarter, 82 loses its ranks twice,
+  83 hangs always, 84 diverges once, 85 is killed once, 86 stops at a full disk always.
 """
 
 import os
@@ -28,17 +28,17 @@ def fail(config, folder, attempts):
     from hyperformer import errors
     from hyperformer.recovery import read_recovery
 
-    if config.seed == 21 and read_recovery(folder).micro_batch_parts < 4:
+    if config.seed == 81 and read_recovery(folder).micro_batch_parts < 4:
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    if config.seed == 22 and attempts <= 2:
+    if config.seed == 82 and attempts <= 2:
         raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:12345")
-    if config.seed == 23:
+    if config.seed == 83:
         os._exit(errors.HANG_EXIT)
-    if config.seed == 24 and attempts == 1:
+    if config.seed == 84 and attempts == 1:
         raise errors.Diverged("the loss is nan at step 2")
-    if config.seed == 25 and attempts == 1:
+    if config.seed == 85 and attempts == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    if config.seed == 26:
+    if config.seed == 86:
         raise errors.DiskFull("checkpoint of step 2 could not be written: No space left on device")
 
 
