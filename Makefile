@@ -1,12 +1,13 @@
 # make demo   a real sweep, from nothing to the table      make test    all tests
 # make slurm  a small real SLURM on this machine        make slurm-stop  and its end (Linux, root)
+# make chaos  a hundred kills -9 at random moments; every run must end as if nothing had been
 # make lint   ruff and mypy                                 make toy-t5  the small T5 that ships with us, made anew
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test slurm slurm-stop lint toy-t5 clean
+.PHONY: demo test chaos slurm slurm-stop lint toy-t5 clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +26,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos.py
 
 # Needs root and the Debian packages slurm-wlm and munge; says so where they are missing.
 slurm:
