@@ -1,13 +1,14 @@
 # make demo   a real sweep, from nothing to the table      make test    all tests
 # make slurm  a small real SLURM on this machine        make slurm-stop  and its end (Linux, root)
 # make faults real trainings on it, each hit by a fault: a table of what was lost and repeated
+# make chaos  a hundred kills -9 at random moments; every run must end as if nothing had been
 # make lint   ruff, mypy and more                          make toy-t5  the small T5 that ships with us, made anew
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test faults slurm slurm-stop lint toy-t5 clean
+.PHONY: demo test faults chaos slurm slurm-stop lint toy-t5 clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +27,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos.py
 
 # Needs root and the Debian packages slurm-wlm and munge; says so where they are missing.
 slurm:

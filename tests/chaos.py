@@ -41,15 +41,16 @@ class Kill:
     """One kill.
 
     Attributes:
+        moment: when, in seconds since the epoch.
         phase: what the run was in when it came.
         repeated: steps done before it that had to be done again.
         seconds: from the kill to the next finished step, or None if the run ended without one.
     """
 
-    scenario: int
+    moment: float
     phase: str
-    repeated: int
-    seconds: float | None
+    repeated: int = 0
+    seconds: float | None = None
 
 
 def lines(trace: Path) -> list[tuple[float, str, int]]:
@@ -66,7 +67,9 @@ def disturbed(runs: ForkedRuns, folder: Path, scenario: int, rng: random.Random,
     while True:
         trace = folder.parent / f"{folder.name}.trace"
         before = lines(trace)
-        at = ("seconds", rng.uniform(0.05, 2.5)) if len(kills) < most else None
+        # Most while it trains, saves or evaluates; some before that.
+        clock = "seconds of training" if rng.random() < 0.85 else "seconds"
+        at = (clock, rng.uniform(0, 1)) if len(kills) < most else None
         ended = runs.run(folder, at=at, trace=trace, **SETTINGS, **SCENARIOS[scenario])
         killed = time.time()
         now = lines(trace)[len(before) :]
@@ -75,12 +78,11 @@ def disturbed(runs: ForkedRuns, folder: Path, scenario: int, rng: random.Random,
             # What was done before the last kill, and again now.
             last = max((step for _, word, step in before if word == "training"), default=0)
             kills[-1].repeated = max(0, last - steps[0][1] + 1)
-            kills[-1].seconds = steps[0][0] - killed_before
-        killed_before = killed
+            kills[-1].seconds = steps[0][0] - kills[-1].moment
         if set(ended.codes) == {0}:
             return kills
         assert ended.codes[0] == -9, ended.out
-        kills.append(Kill(scenario, now[-1][1] if now else "starting", 0, None))
+        kills.append(Kill(killed, now[-1][1] if now else "starting"))
 
 
 def chaos(runs: ForkedRuns, folder: Path, number: int, seed: int) -> list[Kill]:

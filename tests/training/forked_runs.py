@@ -9,7 +9,8 @@ with one a line::
 ``trace`` names a file for the times of what rank 0 does.
 
 ``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
-evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start. At "hang"
+evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start,
+or ["seconds of training", 0.7] from where it goes on. At "hang"
 there is no signal: the n-th step does not end.
 """
 
@@ -149,10 +150,19 @@ def poke(at: list[Any], number: int) -> None:
     from hyperformer.training import checkpoint_write, evaluation, log
 
     what, when = at
+    timer = threading.Timer(when, os.kill, (os.getpid(), number))
+    timer.daemon = True
     if what == "seconds":
-        timer = threading.Timer(when, os.kill, (os.getpid(), number))
-        timer.daemon = True
         timer.start()
+        return
+    if what == "seconds of training":
+        begin = log.RunLog.__init__
+
+        def started(*arguments: Any, **more: Any) -> None:
+            timer.start()
+            begin(*arguments, **more)
+
+        log.RunLog.__init__ = started  # type: ignore[method-assign]
         return
     owner: Any
     owner, name = {
@@ -179,7 +189,7 @@ def write_trace(path: str) -> None:
     """Have this process write down when it does what: a line with the time, a word, and a step."""
     from hyperformer.training import checkpoint_write, log
 
-    stream = open(path, "a", buffering=1)
+    stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "w", buffering=1)
 
     def traced(owner: Any, name: str, word: Any) -> None:
         real = getattr(owner, name)

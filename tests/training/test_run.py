@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from places import ROOT
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 ENTRY = ROOT / "hyperformer" / "finetune_t5_trainer.py"
 STEPS = 12
@@ -61,7 +61,8 @@ def two_ranks() -> list[str]:
 def last_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Weights and optimizer state in the newest checkpoint of a run of one rank that has ended."""
     assert (folder / "checkpoints" / "latest").read_text() == f"step-{STEPS}"
-    return load_file(folder / "checkpoints" / f"step-{STEPS}" / "part-0.safetensors")
+    # Not by load_file, which keeps the file mapped, and so the disk that it is on busy.
+    return load((folder / "checkpoints" / f"step-{STEPS}" / "part-0.safetensors").read_bytes())
 
 
 def losses(folder: Path) -> list[float]:
@@ -90,18 +91,9 @@ def stop_after(
     return subprocess.CompletedProcess(process.args, process.returncode, "".join(seen) + out, err)
 
 
-@pytest.mark.parametrize(
-    ("config", "settings"),
-    [
-        ("hyperformer++", {}),
-        ("hyperformer", {"zero_stage": 1}),
-        ("adapters_dagger", {"zero_stage": 2, "gradient_accumulation_steps": 2}),
-    ],
-    ids=["hyperformer++", "hyperformer-zero1", "adapters_dagger-zero2-accumulation"],
-)
-def test_killed_and_started_again_ends_with_the_same_weights(
-    config: str, settings: dict, tmp_path: Path
-) -> None:
+def test_killed_and_started_again_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """As a user starts it; test_resume.py has the other variants and stages, and every moment."""
+    config, settings = "hyperformer++", {"zero_stage": 1}
     run(config, tmp_path / "whole", **settings)
     killed = stop_after(tmp_path / "killed", 10, signal.SIGKILL, config, **settings)
     assert killed.returncode == -signal.SIGKILL
@@ -113,21 +105,6 @@ def test_killed_and_started_again_ends_with_the_same_weights(
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     for name in ("metrics.jsonl", "adapter/adapter_model.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
-
-
-def test_zero_stage_3_goes_on_to_the_bit_and_agrees_with_stage_0(tmp_path: Path) -> None:
-    """Also where tasks alternate: no trained parameter is ever without a gradient."""
-    run("adapters_dagger", tmp_path / "zero0")
-    run("adapters_dagger", tmp_path / "whole", zero_stage=3)
-    stop_after(tmp_path / "killed", 10, signal.SIGKILL, "adapters_dagger", zero_stage=3)
-    run("adapters_dagger", tmp_path / "killed", zero_stage=3)
-    weights = {
-        name: load_file(tmp_path / name / "adapter" / "adapter_model.safetensors")
-        for name in ("zero0", "whole", "killed")
-    }
-    for name, value in weights["whole"].items():
-        assert torch.equal(value, weights["killed"][name]), name
-        torch.testing.assert_close(value, weights["zero0"][name], atol=1e-5, rtol=1e-4)
 
 
 def test_interrupt_saves_and_goes_on(tmp_path: Path) -> None:
