@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from launchers.ledger import Attempt
+from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Policy
+from launchers.records import try_record
 from launchers.settle import settle
 from launchers.submission_files import Entry, Submission
 
@@ -46,7 +47,8 @@ class _Pack:
 
     def work(self) -> None:
         """Run them all, each until it needs nothing more of this job."""
-        going = [self.start(place) for place in range(len(self.entries))]
+        # In a job that went back into the queue some may have come to their end before.
+        going = [self.start(place) for place, entry in enumerate(self.entries) if not self.is_settled(entry)]
 
         def stop_all(signum: int, frame: FrameType | None) -> None:
             self.stopping = signum
@@ -86,6 +88,14 @@ class _Pack:
         with attempt.logs[0].open("ab") as out, attempt.logs[1].open("ab") as errors:
             process = subprocess.Popen(command, env=environment, stdout=out, stderr=errors)
         return _Going(place, entry, attempt, process)
+
+    def is_settled(self, entry: Entry) -> bool:
+        """Whether an earlier start of this job brought the run to its end."""
+        last = last_attempt(self.sweep / entry.folder)
+        if last is None or last.number < entry.attempt:
+            return False
+        outcome = try_record(last.outcome) or {}
+        return outcome.get("status") == "done" or outcome.get("then") == "end"
 
     def settle(self, one: _Going) -> _Going | None:
         """After a run's process has ended: start it again if its failure's kind asks for that."""

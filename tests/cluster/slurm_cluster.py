@@ -58,6 +58,9 @@ KillWait=5
 MinJobAge={min_job_age}
 MessageTimeout=5
 SlurmdTimeout=10
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill,UsePss
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 MaxArraySize={max_array_size}

@@ -52,13 +52,13 @@ def running(line: CommandLine) -> str:
 
 def test_each_kind_of_failure_has_its_end(slurm_line: CommandLine) -> None:
     line = slurm_line
-    write(line, "1, 81, 82, 83, 84, 85")
+    write(line, "1, 81, 82, 83, 84, 85, 86, 87")
     assert line.run("s.yaml")[0] == 0
-    wait_for(line, lambda counts: sum(counts.get(state, 0) for state in ("done", "failed")) == 6)
-    assert line.status()["counts"] == {"done": 4, "failed": 2}
+    wait_for(line, lambda counts: sum(counts.get(state, 0) for state in ("done", "failed")) == 8)
+    assert line.status()["counts"] == {"done": 4, "failed": 4}
     kinds = {
         seed: [(end.get("kind"), end.get("then")) for end in outcomes(line, NAME.format(seed))]
-        for seed in range(81, 86)
+        for seed in range(81, 88)
     }
     done = (None, None)
     assert kinds[81] == [("out_of_gpu_memory", "again")] * 2 + [done]
@@ -66,10 +66,31 @@ def test_each_kind_of_failure_has_its_end(slurm_line: CommandLine) -> None:
     assert kinds[83] == [("hang", "again"), ("hang", "end")]
     assert kinds[84] == [("diverged", "end")]  # it has no checkpoint to step back to
     assert kinds[85] == [("killed", "again"), done]
+    assert kinds[86] == [("disk_full", "again"), ("disk_full", "end")]
+    assert kinds[87] == [("out_of_memory", "end")]
     _, why = line.run("why", "s.yaml")
     assert "it made no step for hang_minutes; it was started again for this 1 time already" in why, why
     _, logs = line.run("logs", "s.yaml", NAME.format(82))
     assert "collective" not in logs and "start at step 2" in logs, logs
+
+
+def test_packed_runs_start_again_alone(slurm_line: CommandLine) -> None:
+    """One that fails for good, one that is killed, and one that goes on when the job is back from the queue."""
+    line = slurm_line
+    base = TOY.replace("max_steps: 3", "max_steps: 40").replace("0.01", "0.3")
+    write(line, "13, 85, 1", base, f"{SMALL}, pack: 3")
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts.get("failed") == 1)
+    wait_until(lambda: len(outcomes(line, NAME.format(85))) == 1)
+    runs = line.folder / "runs/s"
+    wait_until(
+        lambda: [int(path.read_text() or 0) > 3 for path in runs.glob("*/checkpoints/step")].count(True) == 2
+    )
+    slurm(line, "scontrol", "requeue", line.status()["runs"][NAME.format(1)]["job_id"])
+    wait_for(line, lambda counts: counts == {"done": 2, "failed": 1})
+    assert [end.get("kind") for end in outcomes(line, NAME.format(13))] == ["data"]
+    assert [end.get("then") for end in outcomes(line, NAME.format(85))] == ["again", "requeue", None]
+    assert [end.get("then") for end in outcomes(line, NAME.format(1))] == ["requeue", None]
 
 
 def test_sweep_is_held_when_runs_fail_alike(slurm_line: CommandLine) -> None:

@@ -7,7 +7,8 @@ contract of the real run (files, signals, resuming) and takes no time:
 - the step reached is kept in checkpoints/step, and a new start goes on from it;
 - seed 13 fails, seed 14 dies without a word, seed 15 fails once and then works;
 - seed 81 runs out of GPU memory until its micro-batch is a quarter, 82 loses its ranks twice,
-  83 hangs always, 84 diverges once, 85 is killed once, 86 stops at a full disk always.
+  83 hangs always, 84 diverges once, 85 is killed once, 86 stops at a full disk always,
+  87 takes more memory than there is.
 """
 
 import os
@@ -38,6 +39,10 @@ def fail(config, folder, attempts):
         raise errors.Diverged("the loss is nan at step 2")
     if config.seed == 85 and attempts == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if config.seed == 87:
+        hoard = [bytearray(b"x" * (100 << 20)) for _ in range(40)]
+        time.sleep(20)
+        raise RuntimeError(f"nobody minded {len(hoard)} times 100 MB")
     if config.seed == 86:
         raise errors.DiskFull("checkpoint of step 2 could not be written: No space left on device")
 
