@@ -19,9 +19,10 @@ from launchers.cluster_profile import ClusterProfile, load_profile
 from launchers.ledger import Ledger
 from launchers.plan import Plan, Run, load_plan
 from launchers.retrying import to_retry
+from launchers.run_status import BAD, GOING, RunStatus
 from launchers.selection import select
 from launchers.slurm_submit import NotConfirmed, Outcome, dry_run, submit_to_slurm
-from launchers.status import BAD, GOING, RunStatus, read_statuses
+from launchers.status import read_statuses
 from launchers.submission import stop
 
 

@@ -12,7 +12,7 @@ from launchers.records import DamagedRecord, LedgerError, read_record
 
 if TYPE_CHECKING:
     from launchers.ledger import Ledger
-    from launchers.status import RunStatus
+    from launchers.run_status import RunStatus
 
 
 _AGAIN = "; cancel them and submit again"

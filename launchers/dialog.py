@@ -14,8 +14,9 @@ from rich.console import Console
 
 from launchers import report, report_files
 from launchers.ledger import Ledger
+from launchers.run_status import RunStatus
 from launchers.screen import Progress, console
-from launchers.status import RunStatus, read_statuses
+from launchers.status import read_statuses
 
 _WATCH_LOCAL_S, _WATCH_SLURM_S = 1.0, 5.0
 

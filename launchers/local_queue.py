@@ -15,11 +15,12 @@ from typing import Protocol
 from launchers.cluster import LocalJob, start_local
 from launchers.job import why_not_to_start
 from launchers.ledger import Ledger, last_attempt
+from launchers.own_files import read_own_files
 from launchers.plan import Run
 from launchers.policy import Policy
 from launchers.records import try_record
+from launchers.run_status import RunStatus
 from launchers.settle import settle
-from launchers.status import RunStatus, read_own_files
 
 _TICK_S = 0.3
 

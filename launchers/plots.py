@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyperformer.run_folder import RunFolder
 from launchers.ledger import Ledger
-from launchers.status import RunStatus
+from launchers.run_status import RunStatus
 
 
 def plot_similarities(ledger: Ledger, statuses: Sequence[RunStatus]) -> Iterator[Path]:

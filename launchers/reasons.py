@@ -12,7 +12,7 @@ from launchers.ledger import Ledger, last_attempt
 from launchers.naming import value_text
 from launchers.plan import Run
 from launchers.records import try_record
-from launchers.status import BAD, RunStatus
+from launchers.run_status import BAD, RunStatus
 
 # SLURM's reasons, decoded. A name ending in * stands for all that begin so.
 _WAITS = {

@@ -15,7 +15,7 @@ from typing import Any
 from launchers.ledger import Ledger
 from launchers.plan import Run
 from launchers.records import try_record
-from launchers.status import RunStatus
+from launchers.run_status import RunStatus
 
 Column = tuple[str, str]  # task, metric ('' while no run of the task has ended)
 AVERAGE: Column = ("Avg", "")

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from hyperformer.files import atomic_write
 from launchers.report import AVERAGE, Cell, Column, Parameters, Row, RunResult, Table, make_table, splits
+from launchers.run_status import BAD
 from launchers.screen import WIDTH, screen_table
-from launchers.status import BAD
 
 MISSING = "–"
 _SHORT_METRICS = {"pearson_corrcoef": "pearson", "spearman_corrcoef": "spearman"}

@@ -11,7 +11,7 @@ from launchers import cluster, reasons, snapshot
 from launchers.ledger import Ledger, attempts
 from launchers.plan import Run
 from launchers.records import try_record
-from launchers.status import RunStatus
+from launchers.run_status import RunStatus
 
 # With the same code and settings these end the same way.
 _ALIKE = frozenset({"configuration", "user_code", "bug"})

@@ -14,7 +14,7 @@ from rich.text import Text
 from hyperformer.config import RunConfig, flatten
 from launchers.naming import value_text
 from launchers.plan import Plan
-from launchers.status import BAD, RunStatus, counts
+from launchers.run_status import BAD, RunStatus, counts
 
 WIDTH = 100
 _PLAIN_EVERY_S = 10.0

@@ -17,8 +17,9 @@ from launchers.ledger import Ledger
 from launchers.lock import sweep_lock
 from launchers.plan import Run
 from launchers.retrying import without_failed_nodes
+from launchers.run_status import RunStatus
 from launchers.slurm_site import Site, read_site
-from launchers.status import RunStatus, read_statuses
+from launchers.status import read_statuses
 from launchers.submission import Handing, arrange, hand_to_slurm, make_ready, texts, to_start
 
 LOCK_WAIT_S = 120.0

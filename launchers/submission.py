@@ -22,7 +22,7 @@ from launchers.plan import Plan, Run
 from launchers.processes import is_alive
 from launchers.records import try_record
 from launchers.resources import Resources
-from launchers.status import LEFT_ALONE, RunStatus
+from launchers.run_status import LEFT_ALONE, RunStatus
 from launchers.submission_files import Entry, Submission, entry_settings, groups
 
 

@@ -30,10 +30,11 @@ from launchers.lock import holder, sweep_lock
 from launchers.plan import Plan, Run, load_plan
 from launchers.plots import plot_similarities
 from launchers.retrying import to_retry
+from launchers.run_status import BAD, GOING, LEFT_ALONE, RunStatus
 from launchers.selection import select
 from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
-from launchers.status import BAD, GOING, LEFT_ALONE, RunStatus, read_statuses
+from launchers.status import read_statuses
 from launchers.submission import make_ready, stop, to_start
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130

@@ -21,7 +21,8 @@ from launchers.last_known import LastKnown
 from launchers.ledger import Ledger
 from launchers.plan import Plan
 from launchers.records import DamagedRecord, LedgerError, read_record
-from launchers.status import RunStatus, read_statuses
+from launchers.run_status import RunStatus
+from launchers.status import read_statuses
 from launchers.submission_files import Entry, Submission
 
 TWO = "{variants: [hyperformer], tasks: [rte, cola], grid: {seed: [1, 2]}}"

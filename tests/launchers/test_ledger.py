@@ -23,7 +23,8 @@ from launchers.ledger import Ledger, LedgerError, last_attempt
 from launchers.lock import LockError, holder, sweep_lock
 from launchers.plan import Plan, load_plan
 from launchers.processes import describe, is_alive, this_process
-from launchers.status import counts, read_statuses
+from launchers.run_status import counts
+from launchers.status import read_statuses
 
 ONE = "{variants: [hyperformer], tasks: [rte, cola]}"
 
