@@ -19,7 +19,8 @@ RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv/bin/python install --no-cache-dir --no-index --no-deps --no-compile /wheel/*.whl \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib \
  && /opt/venv/bin/python -c "from importlib.metadata import requires; \
-print(*(line.partition(';')[0] for line in requires('hyperformer') if 'dev' not in line), sep='\n')" > /requirements.txt
+lines = (line.partition(';') for line in requires('hyperformer')); \
+print(*(name for name, _, extra in lines if 'dev' not in extra), sep='\n')" > /requirements.txt
 
 FROM tools AS packages
 ARG TORCH_INDEX=

@@ -2,13 +2,15 @@
 # make slurm  a small real SLURM on this machine        make slurm-stop  and its end (Linux, root)
 # make faults real trainings on it, each hit by a fault: a table of what was lost and repeated
 # make chaos  a hundred kills -9 at random moments; every run must end as if nothing had been
-# make lint   ruff, mypy and more                          make toy-t5  the small T5 that ships with us, made anew
+# make image  the container image `hyperformer`            make docker-test  builds it and uses it for real (minutes)
+# make lint   ruff, mypy and hadolint                      make toy-t5  the small T5 that ships with us, made anew
 PYTHON ?= python3
+DOCKER ?= docker
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test faults chaos slurm slurm-stop lint toy-t5 clean
+.PHONY: demo test faults chaos slurm slurm-stop lint toy-t5 image docker-test clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,12 +48,22 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 # About 5 minutes on a CPU with bfloat16 units.
 toy-t5: $(STAMP)
 	$(BIN)/python -m hyperformer.pretrain --text toy --toy-lines 200000 --vocab-size 600 --d-ff 256 --length 64 \
 	  --batch-size 32 --steps 5000 --learning-rate 0.02 --dropout 0 --bf16 --log-every 500 --save-every 2500 \
 	  --output hyperformer/data/assets/toy-t5
+
+# Torch with CUDA; a smaller one for CPUs: make image TORCH_INDEX=https://download.pytorch.org/whl/cpu
+image:
+	$(DOCKER) build --build-arg COMMIT=$$(git describe --always --exclude '*' --abbrev=40 --dirty) \
+	  --build-arg TORCH_INDEX=$(TORCH_INDEX) -t hyperformer .
+
+# Without a Docker engine it needs root, buildah, podman, runc and debootstrap; says so where they are missing.
+docker-test:
+	$(PYTHON) tests/docker/check_image.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
