@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "launchers"))  # sweep_command
 
@@ -44,6 +45,12 @@ class Trial:
 
     line: CommandLine
     cluster: SlurmCluster
+    hit: float = 0.0  # when the fault came, seconds since the epoch
+    before: int = 0  # the last step seen before the next start
+
+    def strike(self) -> None:
+        """The fault comes now."""
+        self.hit, self.before = time.time(), self.step()
 
     def submit(self, more: str = "", time: int = 20, ranks: int = 1) -> None:
         extra = f", tasks_per_node: {ranks}" if ranks > 1 else ""
@@ -92,6 +99,11 @@ class Trial:
         found = re.search(r"going on from step (\d+)", (attempts[-1] / "stdout.log").read_text())
         return int(found[1]) if found else None
 
+    def first_end(self) -> dict[str, Any]:
+        """How the first attempt ended; empty before it has."""
+        end = read_json(self.folder / "attempts/1/outcome.json") if self.folder else None
+        return end or {}
+
     def adapter(self) -> bytes:
         assert self.folder
         return (self.folder / "adapter/adapter_model.safetensors").read_bytes()
@@ -100,7 +112,9 @@ class Trial:
 def requeued(trial: Trial) -> None:
     trial.submit()
     trial.wait(lambda: trial.step() > 150)
-    trial.call("scontrol", "requeue", trial.job_id())
+    job_id = trial.job_id()
+    trial.strike()
+    trial.call("scontrol", "requeue", job_id)
 
 
 def _preempted(trial: Trial, partition: str, more: str = "") -> None:
@@ -118,6 +132,7 @@ def _preempted(trial: Trial, partition: str, more: str = "") -> None:
         "--wrap",
         "sleep 1",
     ]
+    trial.strike()
     trial.call("sbatch", *urgent)
 
 
@@ -145,13 +160,15 @@ def no_scontrol_on_the_node(trial: Trial) -> None:
 
 def time_limit(trial: Trial) -> None:
     trial.submit(time=1)
-    trial.wait(lambda: trial.done() or len(list(trial.folder.glob("attempts/*")) if trial.folder else []) > 1)
+    trial.wait(lambda: trial.done() or trial.first_end())
+    trial.strike()
 
 
 def node_without_power(trial: Trial) -> None:
     trial.submit()
     trial.wait(lambda: trial.step() > 150)
     host = trial.host()
+    trial.strike()
     trial.cluster.kill_node(host)
     trial.wait(lambda: trial.resumed_at() is not None)
     trial.cluster.start_node(host)
@@ -175,6 +192,7 @@ def _kill_a_rank(trial: Trial) -> None:
         if b"submitit.core._submit" in words and str(trial.line.folder).encode() in path.read_bytes():
             environment = (path.parent / "environ").read_bytes()
             if b"SLURM_PROCID=1" in environment or b"SLURM_NTASKS=1" in environment:
+                trial.strike()
                 os.kill(int(path.parent.name), signal.SIGKILL)
                 return
     raise RuntimeError("no rank was found")
@@ -183,6 +201,7 @@ def _kill_a_rank(trial: Trial) -> None:
 def controller_restarted(trial: Trial) -> None:
     trial.submit()
     trial.wait(lambda: trial.step() > 150)
+    trial.strike()
     trial.cluster.stop_controller()
     time.sleep(5)
     trial.cluster.start_controller()
@@ -196,11 +215,9 @@ def disk_full(trial: Trial) -> None:
     trial.submit()
     trial.wait(lambda: trial.step() > 150)
     filler = disk / "filler"
+    trial.strike()
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
-    assert trial.folder
-    folder = trial.folder
-    trial.wait(lambda: "DiskFull" in (folder / "attempts/1/outcome.json").read_text()
-               if (folder / "attempts/1/outcome.json").exists() else False)  # fmt: skip
+    trial.wait(trial.first_end)
     filler.unlink()
 
 
@@ -233,25 +250,23 @@ def run(
         trial.wait(trial.done)
         return trial.adapter(), None, None
     FAULTS[name][0](trial)
-    hit, before = time.monotonic(), 0
-    assert trial.folder
-    folder = trial.folder
+    end = time.monotonic() + 400
     while not trial.done():
-        first = folder / "attempts/1/outcome.json"
-        before = max(before, trial.step() if not first.exists() else (read_json(first) or {}).get("step", 0))
+        # A run that saves before it ends gets further than where the fault met it.
+        trial.before = max(trial.before, int(trial.first_end().get("step", 0)))
         resumed = trial.resumed_at()
         if resumed is not None and trial.step() > resumed:
             break
         time.sleep(0.1)
-        if time.monotonic() - hit > 400:
+        if time.monotonic() > end:
             raise RuntimeError(f"{name}: {line.run('why', 's.yaml')[1]}")
     resumed = trial.resumed_at()
-    seconds = None if resumed is None else time.monotonic() - hit
+    seconds = None if resumed is None else time.time() - trial.hit
     trial.wait(trial.done)
     adapter = trial.adapter()
     if os.path.ismount(line.folder / "runs"):
         subprocess.run(["umount", "-l", str(line.folder / "runs")], check=True)
-    return adapter, None if resumed is None else max(0, before - resumed), seconds
+    return adapter, None if resumed is None else max(0, trial.before - resumed), seconds
 
 
 def main() -> int:
