@@ -114,12 +114,14 @@ class Checkpoints:
         for name, why in self._bad.items():
             aside = self.folder.put_aside(name, "damaged")
             say(f"{name} is damaged ({why}); kept as {aside.name}, going on from {chosen}")
+        witness = self.folder.witness()
+        # Put aside above, or a checkpoint that was lost; a kill between its name and `latest` leaves an older one.
+        lost = witness and not self._bad and self.folder.is_newer(witness, chosen)
+        if lost:
+            say(f"{witness}, the newest checkpoint, is not there any more; going on from {chosen}")
+        if witness != chosen:
             self.folder.set_witness(chosen)
         self._bad.clear()
-        witness = self.folder.witness()
-        if witness and self.folder.is_newer(witness, chosen) and not (self.folder.path / witness).exists():
-            say(f"{witness}, the newest checkpoint, is not there any more; going on from {chosen}")
-            self.folder.set_witness(chosen)
 
     def load(self, engine: Any, name: str) -> tuple[Progress, float]:
         """Put the engine, and this rank's random states, where a checkpoint left them.

@@ -88,6 +88,18 @@ def test_latest_is_a_witness_only(text: str | None, runs: ForkedRuns, folder: Pa
     went_on(runs.run(folder, **CUT), folder, whole, 6)
 
 
+def test_killed_between_the_last_checkpoint_and_its_mention(
+    runs: ForkedRuns, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    (folder / "result.json").unlink()
+    (folder / "checkpoints/latest").write_text("step-6")
+    ended = runs.run(folder, **CUT)
+    assert (folder / "checkpoints/latest").read_text() == "step-8" and "any more" not in ended.out
+    went_on(ended, folder, whole, 8)
+
+
 def test_none_readable_is_an_error_and_never_a_start_from_nothing(runs: ForkedRuns, folder: Path) -> None:
     for step in (3, 6):
         flip(folder / f"checkpoints/step-{step}/part-0.safetensors")
