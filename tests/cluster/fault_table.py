@@ -30,6 +30,7 @@ from sweep_command import CommandLine
 from hyperformer.files import read_json
 
 STEPS, SAVE = 600, 40
+DISK = "disk"  # a small file system, for the fault that fills it
 SWEEP = """
 base: {{model_name_or_path: toy, data_source: toy, max_steps: {steps}, save_steps: {save}, eval_steps: 300,
        n_train: 400, n_val: 40, n_test: 40, per_device_train_batch_size: {batch}}}
@@ -209,9 +210,8 @@ def controller_restarted(trial: Trial) -> None:
 
 def disk_full(trial: Trial) -> None:
     """The sweep's folder is a small file system of its own; it fills up, and is emptied after a while."""
-    disk = trial.line.folder / "runs"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400M", "tmpfs", str(disk)], check=True)
+    disk = trial.line.folder.parent / DISK
+    (trial.line.folder / "runs").symlink_to(disk)
     trial.submit()
     trial.wait(lambda: trial.step() > 150)
     filler = disk / "filler"
@@ -264,8 +264,6 @@ def run(
     seconds = None if resumed is None else time.time() - trial.hit
     trial.wait(trial.done)
     adapter = trial.adapter()
-    if os.path.ismount(line.folder / "runs"):
-        subprocess.run(["umount", "-l", str(line.folder / "runs")], check=True)
     return adapter, None if resumed is None else max(0, trial.before - resumed), seconds
 
 
@@ -275,10 +273,16 @@ def main() -> int:
     parser.add_argument("faults", nargs="*", metavar="FAULT", default=list(FAULTS))
     parser.add_argument("--tries", type=int, default=1)
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    arguments.folder = arguments.folder.resolve()
+    arguments.folder.mkdir(parents=True)
     cluster = SlurmCluster(arguments.folder / "slurm")
-    cluster.start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the daemons end with us
+    disk = arguments.folder / DISK
+    disk.mkdir()
+    # Before the nodes are there: each has a view of its own of what is mounted.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400M", "tmpfs", str(disk)], check=True)
     try:
+        cluster.start()
         left_alone = {
             ranks: run(cluster, arguments.folder / f"alone-{ranks}", "", ranks)[0] for ranks in (1, 2)
         }
@@ -304,6 +308,7 @@ def main() -> int:
             print(f"| {' | '.join(map(str, row))} |", flush=True)
     finally:
         cluster.stop()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
     return 0
 
 
