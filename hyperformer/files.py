@@ -15,13 +15,13 @@ from typing import IO, Any
 
 from hyperformer.errors import CheckpointError, DiskFull, FileError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that there is no room, or no quota, left."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _FULL
+        return error.errno in FULL
     # safetensors and torch tell it in words only.
     words = ("os error 28)", "os error 122)", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
     return any(word in str(error) for word in words)

@@ -7,7 +7,6 @@ code of srun, and the tail of its log.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import signal
@@ -17,6 +16,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hyperformer.errors import HANG_EXIT
+from hyperformer.files import FULL
 
 Kind = Literal[
     "preempted", "node_failure", "requeued", "time_limit", "cancelled", "out_of_gpu_memory", "out_of_memory",
@@ -45,7 +45,6 @@ WORDS: dict[Kind, str] = {
     "bug": "an error in HyperFormer's code",
 }
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _GPU_MEMORY = re.compile(
     r"(CUDA|HIP|NPU|XPU) out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
 )
@@ -199,7 +198,7 @@ def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
 
 
 def _kind_of_error(causes: Sequence[str], message: str, number: Any, files: Sequence[str]) -> Kind:
-    if number in _FULL:
+    if number in FULL:
         return "disk_full"
     if _GPU_MEMORY.search(message):
         return "out_of_gpu_memory"

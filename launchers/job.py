@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -168,16 +169,19 @@ def _failed(attempt: Attempt | None, rank: int, error: BaseException) -> None:
     if attempt is None or attempt.outcome.exists():
         return
     tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
-    attempt.write_outcome(
-        "failed",
-        error_type=type(error).__name__,
-        message=str(error),
-        causes=[type(cause).__name__ for cause in causes(error)],
-        errno=next((cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None),
-        rank=rank,
-        host=socket.gethostname(),
-        traceback_tail=tail,
-    )
+    with suppress(OSError):  # a full disk: the error itself must not be lost for that
+        attempt.write_outcome(
+            "failed",
+            error_type=type(error).__name__,
+            message=str(error),
+            causes=[type(cause).__name__ for cause in causes(error)],
+            errno=next(
+                (cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None
+            ),
+            rank=rank,
+            host=socket.gethostname(),
+            traceback_tail=tail,
+        )
 
 
 def causes(error: BaseException) -> list[BaseException]:

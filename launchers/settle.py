@@ -7,13 +7,15 @@ the login node has to live for it.
 from __future__ import annotations
 
 import os
-import shutil
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
+from hyperformer.files import is_disk_full
 from hyperformer.recovery import split_micro_batch, step_back
 from hyperformer.run_folder import RunFolder
 from launchers import held
@@ -63,6 +65,9 @@ def settle(
     step = state.get("step") or 0
     if (run_folder / "cancelled.json").exists():
         failure = Failure("cancelled", failure.message)
+    elif outcome is None and run_folder.exists() and not _has_room(run_folder):
+        # Whoever had something to say could not write it.
+        failure = Failure("disk_full", failure.message)
     before = [entry for entry in attempts(run_folder) if since <= entry.number < attempt.number]
     records = [try_record(entry.outcome) or {} for entry in before]
     best = max((record.get("step") or 0 for record in records), default=0)
@@ -70,9 +75,12 @@ def settle(
     decision = decide(failure, kinds, step > best, policy)
     if decision.action != "end":
         decision = _prepare(failure.kind, run_folder, decision, sleep)
-    _write(attempt, outcome, failure, decision, step, exit_code)
-    if decision.action == "end" and failure.kind != "cancelled" and failure.mark:
-        held.count(run_folder, failure, policy)
+    try:
+        _write(attempt, outcome, failure, decision, step, exit_code)
+        if decision.action == "end" and failure.kind != "cancelled" and failure.mark:
+            held.count(run_folder, failure, policy)
+    except OSError as error:  # what was decided holds all the same
+        print(f"{attempt.outcome} could not be written: {error.strerror}", file=sys.stderr)
     return decision
 
 
@@ -93,22 +101,27 @@ def _prepare(kind: Kind, folder: Path, decision: Decision, sleep: Callable[[floa
 
 
 def _wait_for_room(folder: Path, sleep: Callable[[float], None]) -> bool:
-    """Wait until the disk takes a file of some size (a quota shows in no other way)."""
+    """Wait until the disk takes files again; False if it does not for too long."""
     end = time.monotonic() + _WAIT_S
-    probe = folder / f".room.{os.getpid()}"
-    while True:
-        try:
-            if shutil.disk_usage(folder).free > _ROOM_BYTES:
-                with probe.open("wb") as stream:
-                    os.posix_fallocate(stream.fileno(), 0, _ROOM_BYTES)
-                return True
-        except OSError:
-            pass  # still full
-        finally:
-            probe.unlink(missing_ok=True)
+    while not _has_room(folder):
         if time.monotonic() > end:
             return False
         sleep(_LOOK_S)
+    return True
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether the disk takes a file of some size; a quota shows in no other way."""
+    probe = folder / f".room.{os.getpid()}"
+    try:
+        with probe.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, _ROOM_BYTES)
+    except OSError as error:
+        return not is_disk_full(error)
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return True
 
 
 def _write(

@@ -134,14 +134,30 @@ def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.Monke
     attempt.write_outcome("failed", error_type="DiskFull", message="no room")
     clock = iter(range(0, 10_000, 300))
     monkeypatch.setattr(settle.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(settle, "_ROOM_BYTES", 1 << 60)
+    monkeypatch.setattr(settle, "_has_room", lambda folder: False)
     slept: list[float] = []
     folder = tmp_path / "s" / "r"
     decision = settle.settle(folder, attempt, Policy(), since=1, sleep=slept.append)
     assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
-    monkeypatch.setattr(settle, "_ROOM_BYTES", 1 << 10)
+    monkeypatch.undo()
     attempt.write_outcome("failed", error_type="DiskFull", message="no room")
     assert settle.settle(folder, attempt, Policy(), since=1, sleep=slept.append).action == "again"
+
+
+def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing tells the kind but the disk itself, and nothing can be written down; the run starts again."""
+    attempt = Attempt(tmp_path / "s" / "r" / "attempts" / "1")
+    attempt.folder.mkdir(parents=True)
+    room = iter([False, False, True])
+    monkeypatch.setattr(settle, "_has_room", lambda folder: next(room))
+    monkeypatch.setattr(
+        Attempt, "write_outcome", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "No space"))
+    )
+    slept: list[float] = []
+    decision = settle.settle(
+        tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, sleep=slept.append
+    )
+    assert decision.action == "again" and len(slept) == 1
 
 
 def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
