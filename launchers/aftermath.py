@@ -9,7 +9,6 @@ batch script can requeue the job. Any other is the job's own.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from launchers import requeue, sbatch, submission_files
 from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Decision, Policy
-from launchers.records import try_record
+from launchers.records import LedgerError, try_record
 from launchers.retrying import failed_nodes
 from launchers.settle import settle
 from launchers.submission_files import Entry, Submission
@@ -28,40 +27,47 @@ _LEAST_LEFT_S = 120.0
 
 def after(record: Path, code: int, script: Path) -> int:
     """Settle every run of the job; returns the exit code for the batch script."""
-    submission = submission_files.read(record)
+    own = 1 if code in (sbatch.AGAIN, sbatch.REQUEUE) else code
+    job_id = requeue.own_id()
+    try:
+        submission = submission_files.read_for_job(record, job_id.partition("_")[0])
+    except LedgerError as error:  # what it says is another job's
+        print(error, flush=True)
+        return own
     sweep = record.parent.parent
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    job_id = requeue.own_id()
-    decisions = []
+    actions = set()
     for entry in submission.tasks[index]:
         decision = _settle(sweep, entry, submission, index, job_id, code)
         if decision.why != "done":
             _say(entry, decision)
-        decisions.append(decision)
-    actions = {decision.action for decision in decisions}
+        actions.add(decision.action)
     if actions <= {"end", "again"} and "again" in actions and _time_left() > _LEAST_LEFT_S:
         return sbatch.AGAIN
     if actions & {"again", "requeue"}:
-        return _back_into_the_queue(script, sweep, submission, index, job_id)
-    return code
+        nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep / entry.folder)}
+        return _back_into_the_queue(script, sweep, submission, index, job_id, sorted(nodes))
+    return own
 
 
 def _settle(
     sweep: Path, entry: Entry, submission: Submission, index: int, job_id: str, code: int
 ) -> Decision:
     folder = sweep / entry.folder
-    job_log = sbatch.log_paths(sweep / "submitit", job_id)[1]
-    policy = Policy.from_json(submission.policy)
     attempt = last_attempt(folder)
     if attempt is None or attempt.number < entry.attempt:
         attempt = Attempt(folder / "attempts" / str(entry.attempt))
-    outcome = try_record(attempt.outcome) or {}
+    started, outcome = try_record(attempt.started) or {}, try_record(attempt.outcome) or {}
+    if started.get("job_id", job_id) != job_id:
+        return Decision("end", f"job {started['job_id']} has it now")
     packed = len(submission.tasks[index]) > 1
     if outcome.get("then") == "end" or ("then" in outcome and packed and _is_of_this_start(attempt, job_id)):
         return Decision(outcome["then"], outcome.get("why", ""))
     if "then" in outcome:
         # An earlier start's, so this one ended before the run could make its first file.
         attempt = Attempt(folder / "attempts" / str(attempt.number + 1))
+    job_log = sbatch.log_paths(sweep / "submitit", job_id)[1]
+    policy = Policy.from_json(submission.policy)
     return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
 
 
@@ -71,14 +77,19 @@ def _is_of_this_start(attempt: Attempt, job_id: str) -> bool:
     return (started.get("job_id"), started.get("restarts")) == (job_id, restarts)
 
 
-def _back_into_the_queue(script: Path, sweep: Path, submission: Submission, index: int, job_id: str) -> int:
-    refused = requeue.requeue(job_id)
+def _back_into_the_queue(
+    script: Path, sweep: Path, submission: Submission, index: int, job_id: str, shun: list[str]
+) -> int:
+    refused = requeue.requeue(job_id, shun)
     if refused:
         print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
-        nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep / entry.folder)}
-        refused = requeue.resubmit(script, sweep, submission, index, job_id, sorted(nodes))
+        refused = requeue.resubmit(script, sweep, submission, index, job_id, shun)
     if refused:
-        print(f"it did not go back into the queue ({refused}); `sweep.py submit` goes on with it", flush=True)
+        print(
+            f"nor does sbatch take it ({refused}); if the batch script cannot put it back either, "
+            "`sweep.py submit` goes on with it",
+            flush=True,
+        )
         return sbatch.REQUEUE
     return 0
 
@@ -94,6 +105,4 @@ def _say(entry: Entry, decision: Decision) -> None:
 
 
 if __name__ == "__main__":
-    # SLURM asks the whole job to end; what follows is all that it has time for.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(after(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

@@ -7,12 +7,12 @@ code of srun, and the tail of its log.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from hyperformer.errors import HANG_EXIT
@@ -20,7 +20,7 @@ from hyperformer.files import FULL
 
 Kind = Literal[
     "preempted", "node_failure", "requeued", "time_limit", "cancelled", "out_of_gpu_memory", "out_of_memory",
-    "killed", "collective", "hang", "diverged", "disk_full", "data_source", "data", "configuration",
+    "killed", "gpu_failure", "collective", "hang", "diverged", "disk_full", "data_source", "data", "configuration",
     "set_up", "user_code", "bug",
 ]  # fmt: skip
 
@@ -33,6 +33,7 @@ WORDS: dict[Kind, str] = {
     "out_of_gpu_memory": "it ran out of GPU memory",
     "out_of_memory": "it took more memory than it asked for (mem_gb)",
     "killed": "its process was killed without a word (often for want of memory)",
+    "gpu_failure": "its GPU does not work",
     "collective": "its ranks lost each other (network, NCCL, gloo)",
     "hang": "it made no step for hang_minutes",
     "diverged": "its loss is no longer a number",
@@ -45,8 +46,12 @@ WORDS: dict[Kind, str] = {
     "bug": "an error in HyperFormer's code",
 }
 
+# Kinds that other runs with the same code and settings are likely to share.
+ALIKE: tuple[Kind, ...] = ("data", "configuration", "set_up", "user_code", "bug")
 _GPU_MEMORY = re.compile(
-    r"(CUDA|HIP|NPU|XPU) out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
+    r"(CUDA|HIP|NPU|XPU)( error:| failure \S+)?\W*out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|CUBLAS_STATUS_ALLOC_FAILED",
+    re.I,
 )
 _MEMORY = re.compile(
     r"oom.?kill|Out Of Memory|exceeded (job|step) memory limit|exceeded memory limit|std::bad_alloc"
@@ -58,29 +63,25 @@ _COLLECTIVE = re.compile(
     r"|Connection reset by peer|EADDRINUSE|Address already in use|No route to host"
 )
 _SOURCE = re.compile(
-    r"Connection(Error|Timeout)|ConnectTimeout|ReadTimeout|HTTPError|HfHubHTTPError|LocalEntryNotFoundError"
+    r"Connect(ion)?(Error|Timeout)|RemoteProtocolError|NameResolutionError|gaierror|ReadTimeout|HTTPError|HfHubHTTPError|LocalEntryNotFoundError"
     r"|OfflineModeIsEnabled|Stale file handle|Couldn't reach|Max retries exceeded"
+)
+_NCCL = re.compile(r"ProcessGroupNCCL|NCCL (error|WARN)|Watchdog caught collective", re.I)
+_GPU = re.compile(
+    r"uncorrectable ECC|device\(s\) is/are busy|no CUDA-capable device|GPU is lost|fallen off the bus"
+    r"|hardware error|CUDA driver initialization failed",
+    re.I,
 )
 _HANG = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.M)  # faulthandler's words
 # What SLURM's daemons write into a job's log when they end it.
-_SAID = re.compile(
-    r"\*\*\* (?P<what>JOB|STEP) \S+ ON \S+ CANCELLED AT (?P<at>\S+)(?: DUE TO (?P<why>[A-Z ]+?))? \*\*\*"
-)
+_SAID = re.compile(r"\*\*\* (?P<what>JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?P<why> DUE TO .*?)? \*\*\*")
+# A file server that went away, or was started anew.
+_FILE_SERVER = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO}
 _OF_SLURM: dict[str, Kind] = {
     "PREEMPTION": "preempted",
     "TIME LIMIT": "time_limit",
     "NODE FAILURE": "node_failure",
     "JOB REQUEUE": "requeued",
-}
-_OF_STATE: dict[str, Kind] = {
-    "PREEMPTED": "preempted",
-    "NODE_FAIL": "node_failure",
-    "BOOT_FAIL": "node_failure",
-    "TIMEOUT": "time_limit",
-    "DEADLINE": "time_limit",
-    "OUT_OF_MEMORY": "out_of_memory",
-    "REQUEUED": "requeued",
-    "CANCELLED": "cancelled",
 }
 _OF_TYPE: dict[str, Kind] = {
     "Diverged": "diverged",
@@ -98,6 +99,7 @@ _OF_TYPE: dict[str, Kind] = {
     "OfflineModeIsEnabled": "data_source",
     "LocalEntryNotFoundError": "data_source",
 }
+_CLOSING = re.compile(r"srun:|slurmstepd|attempt \d+ goes on in")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -109,10 +111,9 @@ class Evidence:
         outcome: what the run wrote itself (outcome.json), or None.
         exit_code: of the run's process or of srun; above 128: 128 + a signal; negative: a signal.
         log: the tail of the attempt's standard error.
-        job_log: the tail of the job's standard error, where SLURM's daemons write.
+        job_log: the tail of the job's standard error since this start, where SLURM's daemons write.
         run_error: what the run's state.json says of its end.
-        started: when the attempt began, seconds since the epoch; older lines of the job's log are another's.
-        slurm_state: SLURM's word for the job, where it was asked.
+        has_started: whether the run began at all.
     """
 
     outcome: Mapping[str, Any] | None = None
@@ -120,8 +121,7 @@ class Evidence:
     log: str = ""
     job_log: str = ""
     run_error: str = ""
-    started: float | None = None
-    slurm_state: str | None = None
+    has_started: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def classify(evidence: Evidence) -> Failure | None:
     status = outcome.get("status")
     if status == "done":
         return None
-    said = slurm_said(evidence.job_log, evidence.started)
+    said = slurm_said(evidence.job_log)
     if status == "stopped":
         return Failure(_why_stopped(outcome, said), str(outcome.get("message", "")))
     if status == "failed" and said is None:
@@ -153,7 +153,7 @@ def classify(evidence: Evidence) -> Failure | None:
     return Failure(kind, message, _mark(kind, message, ()))
 
 
-def slurm_said(job_log: str, since: float | None = None) -> Kind | None:
+def slurm_said(job_log: str) -> Kind | None:
     """Why SLURM ended the job, by its own lines in the log; None if it did not.
 
     A line on the step alone is no end of the job: so a preemption with a grace
@@ -161,10 +161,10 @@ def slurm_said(job_log: str, since: float | None = None) -> Kind | None:
     """
     found: Kind | None = None
     for match in _SAID.finditer(job_log):
-        if since is not None and _seconds(match["at"]) < since - 1:
-            continue
         if match["what"] == "JOB":
-            found = _OF_SLURM.get(match["why"] or "", "cancelled")
+            why = (match["why"] or "").removeprefix(" DUE TO ")
+            known = (kind for word, kind in _OF_SLURM.items() if why.startswith(word))
+            found = next(known, "requeued") if why else "cancelled"
     return found
 
 
@@ -200,12 +200,14 @@ def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
 def _kind_of_error(causes: Sequence[str], message: str, number: Any, files: Sequence[str]) -> Kind:
     if number in FULL:
         return "disk_full"
+    if number in _FILE_SERVER or any(_SOURCE.search(cause) for cause in causes[1:]):
+        return "data_source"
     if _GPU_MEMORY.search(message):
         return "out_of_gpu_memory"
     if _MEMORY.search(message):
         return "out_of_memory"
-    if causes[0] == "DataError" and any(_SOURCE.search(cause) for cause in causes[1:]):
-        return "data_source"
+    if _GPU.search(message):
+        return "gpu_failure"
     for cause in causes:
         if cause in _OF_TYPE:
             return _OF_TYPE[cause]
@@ -227,13 +229,17 @@ def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
         return said, last
     if code == HANG_EXIT or evidence.run_error.startswith("Hang:") or _HANG.search(evidence.log):
         return "hang", evidence.run_error or last
+    if evidence.run_error.startswith("DiskFull:"):
+        return "disk_full", evidence.run_error
     if _GPU_MEMORY.search(both):
         return "out_of_gpu_memory", last
     if _MEMORY.search(both):
         return "out_of_memory", last
-    if evidence.slurm_state in _OF_STATE:
-        return _OF_STATE[evidence.slurm_state], last
-    if evidence.started is None:
+    if _GPU.search(evidence.log):
+        return "gpu_failure", last
+    if _NCCL.search(evidence.log):
+        return "collective", last
+    if not evidence.has_started:
         return "set_up", last
     if code is not None and (code < 0 or code > 128):
         number = -code if code < 0 else code - 128
@@ -245,8 +251,8 @@ def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
 
 def _last_line(log: str) -> str:
     told = [line.strip() for line in log.splitlines() if line.strip()]
-    # SLURM's own closing words tell less than the line before them.
-    own = [line for line in told if not line.startswith(("srun:", "slurmstepd"))]
+    # SLURM's closing words, and our own, tell less than the line before them.
+    own = [line for line in told if not _CLOSING.match(line)]
     return (own or told or [""])[-1][:300]
 
 
@@ -254,10 +260,3 @@ def _mark(name: str, message: str, places: Sequence[str]) -> str:
     """Equal for the same error at the same place; numbers and paths in the message differ from run to run."""
     words = "" if places else re.sub(r"/\S+|\d+", "", message)
     return hashlib.sha256("\n".join([name, words, *places]).encode()).hexdigest()[:12]
-
-
-def _seconds(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return float("inf")  # a date of another form: better believed than missed

@@ -13,14 +13,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hyperformer.checkpoint_folder import CheckpointFolder
 from hyperformer.config import RunConfig, replace
-from hyperformer.errors import Interrupted
+from hyperformer.errors import ConfigError, Interrupted
 from hyperformer.files import write_json
 from hyperformer.run_folder import RunFolder
+from hyperformer.watchdog import HEARTBEAT_SECONDS
 from launchers import held, packed, slurm, submission_files
 from launchers.cluster import Place, join_ranks
-from launchers.failures import WORDS, Kind
+from launchers.failures import Failure, Kind
 from launchers.ledger import Attempt, attempts, last_attempt
+from launchers.policy import Policy, decide
 from launchers.processes import this_process
 from launchers.records import try_record
 from launchers.submission_files import Entry
@@ -42,7 +45,8 @@ def run_submitted(record: str) -> None:
     if submission.shape.get("pack", 1) > 1:
         packed.run_side_by_side(Path(record), index, submission)
     else:
-        _run_entry(Path(record).parent.parent, entries[0], join_ranks())
+        policy = Policy.from_json(submission.policy)
+        _run_entry(Path(record).parent.parent, entries[0], join_ranks(), policy)
 
 
 def run_packed(record: str, index: int, place: int) -> None:
@@ -50,7 +54,8 @@ def run_packed(record: str, index: int, place: int) -> None:
     _listen()
     submission = submission_files.read(Path(record))
     here = Place(0, submission.task_id(index) or "", None)
-    _run_entry(Path(record).parent.parent, submission.tasks[index][place], here)
+    policy = Policy.from_json(submission.policy)
+    _run_entry(Path(record).parent.parent, submission.tasks[index][place], here, policy)
 
 
 def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> None:
@@ -75,14 +80,15 @@ def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> N
     _attempt(config, Attempt(Path(folder) / "attempts" / str(attempt_number)), join_ranks())
 
 
-def _run_entry(sweep: Path, entry: Entry, place: Place) -> None:
+def _run_entry(sweep: Path, entry: Entry, place: Place, policy: Policy) -> None:
     """Make the run's folder if this is its first attempt, and run."""
     folder = sweep / entry.folder
     config = entry.config(folder)
     if place.rank != 0:
         _attempt(config, None, place)
         return
-    unwanted = why_not_to_start(folder)
+    wait_for_silence(folder)
+    unwanted = why_not_to_start(folder) or settle_unfinished(folder, entry.attempt, policy)
     attempt = next_attempt(folder, entry.attempt)
     attempt.folder.mkdir(parents=True, exist_ok=True)
     if unwanted:
@@ -109,16 +115,52 @@ def next_attempt(folder: Path, first: int) -> Attempt:
     Args:
         first: the number of the job's first attempt.
     """
-    before = [attempt for attempt in attempts(folder) if attempt.number >= first and attempt.started.exists()]
-    for attempt in before:
+    taken = [a for a in attempts(folder) if a.number >= first and (a.started.exists() or a.outcome.exists())]
+    return Attempt(folder / "attempts" / str(taken[-1].number + 1 if taken else first))
+
+
+def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
+    """Write down the end of earlier attempts that nobody was left to tell: SLURM has started the job again.
+
+    Returns:
+        Why the run must not start once more, or None if it may.
+    """
+    kinds: list[Kind] = []
+    for attempt in attempts(folder):
+        if attempt.number < first or not attempt.started.exists():
+            continue
         if not attempt.outcome.exists():
-            # Nobody was left to tell: the node failed, or SLURM gave the job no time.
             host = str((try_record(attempt.started) or {}).get("host", ""))
             kind: Kind = "node_failure" if slurm.is_down(host) else "requeued"
+            decision = decide(Failure(kind, ""), kinds, progressed=True, policy=policy)
             attempt.write_outcome(
-                "stopped", message=f"it was on {host}", kind=kind, then="requeue", why=WORDS[kind]
+                "stopped", message=f"it was on {host}", kind=kind, then=decision.action, why=decision.why
             )
-    return Attempt(folder / "attempts" / str(before[-1].number + 1 if before else first))
+            if decision.action == "end":
+                return decision.why
+        kinds.append((try_record(attempt.outcome) or {}).get("kind", "requeued"))
+    return None
+
+
+def wait_for_silence(folder: Path) -> None:
+    """See that nobody else trains this run: a node that SLURM gave up may still be at it.
+
+    Raises:
+        ConfigError: somebody does.
+    """
+    heartbeat = RunFolder(folder).heartbeat
+    last = last_attempt(folder)
+    if last is None or last.outcome.exists() or not heartbeat.exists():
+        return
+    before = heartbeat.stat().st_mtime
+    end = time.monotonic() + 3 * HEARTBEAT_SECONDS
+    while time.time() - before < 4 * HEARTBEAT_SECONDS and time.monotonic() < end:
+        time.sleep(1)
+        if heartbeat.stat().st_mtime > before:
+            host = (try_record(last.started) or {}).get("host", "another node")
+            raise ConfigError(
+                f"{folder} is being trained on {host} by another process: end it, then submit again"
+            )
 
 
 def _write_logs_to(attempt: Attempt) -> None:
@@ -137,28 +179,55 @@ def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
         started = {
             "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
             "job_id": place.job_id,
-            "restarts": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            "restarts": _restarts(),
             "started": time.time(),
+            "from_step": _step_of_newest_checkpoint(folder),
         }
         write_json(attempt.started, {**this_process(), **started})
     try:
         result = _run(config, folder)
     except (KeyboardInterrupt, Interrupted) as stopped:
+        _deaf()
         if attempt is not None and place.rank == 0:
             number = getattr(stopped, "signal", signal.SIGTERM)
             attempt.write_outcome("stopped", message=str(stopped), signal=int(number))
         return
     except BaseException as error:
-        _failed(attempt or last_attempt(folder), place.rank, error)
+        _deaf()
+        _failed(attempt or _current(folder, place), place.rank, error)
         raise
+    _deaf()
     if attempt is not None and place.rank == 0:
         attempt.write_outcome("done" if result is not None else "stopped")
 
 
+def _current(folder: Path, place: Place) -> Attempt | None:
+    """The attempt that rank 0 has begun in this start of the job; None if it has not yet."""
+    last = last_attempt(folder)
+    started = (try_record(last.started) or {}) if last else {}
+    own = place.job_id, _restarts()
+    return last if (started.get("job_id"), started.get("restarts")) == own else None
+
+
+def _restarts() -> int:
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def _step_of_newest_checkpoint(folder: Path) -> int:
+    newest = CheckpointFolder(RunFolder(folder).checkpoints).newest() or "step-0"
+    return int(newest.removeprefix("step-").partition(".")[0])
+
+
 def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     """The run itself; None if it was stopped before its end."""
+    import torch
+
     from hyperformer.run import run
 
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES") and "SLURM_JOB_ID" in os.environ
+    if asked and torch.version.cuda and not torch.cuda.is_available():
+        # It would train on the CPU, for as long as the job lasts.
+        raise RuntimeError(f"no CUDA-capable device works on {socket.gethostname()}, and the job has GPUs")
     deadline = os.environ.get("HYPERFORMER_DEADLINE")
     run(config, deadline=float(deadline) if deadline else None)
     return RunFolder(folder).read_result()
@@ -194,14 +263,28 @@ def causes(error: BaseException) -> list[BaseException]:
     return found
 
 
+class _Stopped(KeyboardInterrupt):
+    """A signal before the run sets its own handlers. Nothing that catches errors may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("stopped before it began to train")
+        self.signal = number
+
+
 def _listen() -> None:
     """Until the run sets its own handlers, which save first, there is nothing to save."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _stop)
 
 
+def _deaf() -> None:
+    """The end is being written down, and a signal that comes a second time must not prevent that."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted("stopped before it began to train", signum)
+    raise _Stopped(signum)
 
 
 if __name__ == "__main__":

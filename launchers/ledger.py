@@ -78,7 +78,7 @@ class Attempt:
     def write_outcome(self, status: str, **more: Any) -> None:
         """How the attempt ended, in words that hold no secrets: they end up in reports."""
         told = {key: _hidden(value) for key, value in more.items()}
-        write_json(self.outcome, {"status": status, **told, "ended": time.time()})
+        write_json(self.outcome, {"ended": time.time(), "status": status, **told})
 
 
 def _hidden(value: Any) -> Any:
@@ -239,6 +239,12 @@ class Ledger:
         attempt.folder.mkdir(parents=True)
         self._folders[run.signature] = folder
         return attempt
+
+    def note_not_started(self, run: Run, why: str) -> None:
+        """Write down why a local run was not started; what it is shown as."""
+        attempt = self.new_attempt(run)
+        write_json(attempt.job, {"cluster": "local"})
+        attempt.write_outcome("stopped", message=why, kind="cancelled", then="end", why=why)
 
     def next_number(self, run: Run) -> int:
         """The number of the run's next attempt."""

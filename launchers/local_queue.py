@@ -108,7 +108,10 @@ class LocalQueue:
         while self.waiting and len(self._running()) < self.parallel:
             run = self.waiting.popleft()
             folder = self.ledger.folder(run)
-            if why_not_to_start(folder):
+            unwanted = why_not_to_start(folder)
+            if unwanted:
+                if not (folder / "cancelled.json").exists():
+                    self.ledger.note_not_started(run, unwanted)
                 self.statuses[run.signature] = self._read(run)
                 continue
             gpu = self._free_gpu()
@@ -130,10 +133,16 @@ class LocalQueue:
                 continue
             del self.going[mark]
             folder = self.ledger.folder(run)
-            decision = settle(folder, job.attempt, self.policy, since=self._first[mark])
+            decision = settle(
+                folder, job.attempt, self.policy, since=self._first[mark], sleep=self._wait_for_room
+            )
             if decision.action == "again":
                 self.waiting.appendleft(run)
             self.statuses[mark] = self._read(run)
+
+    def _wait_for_room(self, seconds: float) -> None:
+        self._refresh("the disk is full: waiting for room")
+        time.sleep(seconds)
 
     def _refresh(self, message: str = "") -> None:
         for run in self._running():

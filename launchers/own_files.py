@@ -107,6 +107,7 @@ def _ended(status: RunStatus, outcome: dict[str, Any]) -> RunStatus:
         has_ended=True,
         kind=outcome.get("kind"),
         note=str(outcome.get("why", "")),
+        settled="then" in outcome,
         goes_on=outcome.get("then") in ("again", "requeue"),
     )
     if status.state == "cancelled":

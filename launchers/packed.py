@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from launchers import requeue, sbatch
 from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Policy
 from launchers.records import try_record
@@ -99,9 +100,13 @@ class _Pack:
 
     def settle(self, one: _Going) -> _Going | None:
         """After a run's process has ended: start it again if its failure's kind asks for that."""
+        outcome = try_record(one.attempt.outcome) or {}
+        if "then" in outcome:  # it did not even start: cancelled, or held
+            return None
         decision = settle(
-            self.sweep / one.entry.folder, one.attempt, self.policy,
-            since=one.entry.attempt, exit_code=one.process.returncode,
+            self.sweep / one.entry.folder, one.attempt, self.policy, since=one.entry.attempt,
+            exit_code=one.process.returncode,
+            job_log=sbatch.log_paths(self.sweep / "submitit", requeue.own_id())[1],
         )  # fmt: skip
         print(f"{one.entry.name}: {decision.why}: {decision.action}", flush=True)
         return self.start(one.place) if decision.action == "again" and not self.stopping else None

@@ -17,7 +17,7 @@ UNLIMITED = "unlimited"
 # Starting these again as they are would end the same way, or against the user's will.
 NEVER: tuple[Kind, ...] = ("cancelled", "data", "configuration", "set_up", "user_code", "bug")
 # The job itself is over, or should make room: back into the queue. The others start again where they are.
-_NEED_A_NEW_JOB: tuple[Kind, ...] = ("preempted", "node_failure", "requeued", "time_limit")
+_NEED_A_NEW_JOB: tuple[Kind, ...] = ("preempted", "node_failure", "requeued", "time_limit", "gpu_failure")
 _RETRIES: dict[Kind, int | None] = {
     "preempted": None,
     "node_failure": None,
@@ -26,6 +26,7 @@ _RETRIES: dict[Kind, int | None] = {
     "out_of_gpu_memory": 4,
     "out_of_memory": 0,
     "killed": 1,
+    "gpu_failure": 2,
     "collective": 2,
     "hang": 1,
     "diverged": 1,
@@ -86,7 +87,7 @@ def decide(failure: Failure, before: Sequence[Kind], progressed: bool, policy: P
 
     Args:
         before: kinds of the run's earlier failures since a user last asked for it.
-        progressed: whether this attempt got further than those before it.
+        progressed: whether this attempt made steps, or had too little of the limit for any.
     """
     kind = failure.kind
     if kind in NEVER:

@@ -33,7 +33,7 @@ class RunStatus:
         slurm_state: SLURM's word for the job, `reason` why it waits, `expected_start` when it might start.
         has_ended: whether the end of the newest attempt is written down.
         kind: of the failure (:mod:`launchers.failures`), and in `note` what followed from it.
-        goes_on: whether the run is to start again by itself.
+        settled: whether it was decided what follows; `goes_on`: that is a new start.
         damaged: the run's files that say nothing any more, and why.
         unreadable: what keeps its files from being read, such as a newer schema.
     """
@@ -60,6 +60,7 @@ class RunStatus:
     has_ended: bool = False
     kind: str | None = None
     note: str = ""
+    settled: bool = False
     goes_on: bool = False
     damaged: tuple[tuple[str, str], ...] = ()
     unreadable: str = ""

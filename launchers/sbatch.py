@@ -89,9 +89,13 @@ def _teardown(record: Path, python: str) -> list[str]:
         "}",
         f"code={AGAIN}",
         f'while [ "$code" -eq {AGAIN} ]; do',
-        "    start",
-        f'    {python} -u -m launchers.aftermath {shlex.quote(str(record))} "$?" "$0"',
-        "    code=$?",
+        "    # What was in the job's log before is another start's.",
+        '    export HYPERFORMER_LOG_FROM="$(stat -Lc %s /dev/fd/2 || echo 0)"',
+        "    # Also under `set -e` of the set-up commands.",
+        "    status=0; start || status=$?",
+        "    trap '' TERM",
+        f'    code=0; {python} -u -m launchers.aftermath {shlex.quote(str(record))} "$status" "$0" || code=$?',
+        "    trap : TERM",
         "done",
         # A container has neither scontrol nor sbatch, so what it asks for is done out here.
         f'[ "$code" -ne {REQUEUE} ] || scontrol requeue "{_OWN_ID}"',
@@ -101,7 +105,8 @@ def _teardown(record: Path, python: str) -> list[str]:
 
 def _setup(resources: Resources, python_path: str, environment: Mapping[str, str]) -> list[str]:
     threads = {"OMP_NUM_THREADS": str(resources.cpus_per_task)} if resources.cpus_per_task else {}
-    exports = {"PYTHONPATH": python_path, **threads, **environment}
+    # Without the safe path `python -m` would take code in the folder that the sweep was submitted from.
+    exports = {"PYTHONPATH": python_path, "PYTHONSAFEPATH": "1", **threads, **environment}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     # When SLURM will end the job, for the run to stop ahead of it; newer SLURMs tell it.
     ends = f"$(( $(date +%s) + {resources.time * 60} ))"

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hyperformer.checkpoint_folder import CheckpointFolder
 from hyperformer.errors import HyperformerError
 from hyperformer.files import is_disk_full
 from hyperformer.recovery import split_micro_batch, step_back
 from hyperformer.run_folder import RunFolder
 from launchers import held
-from launchers.failures import Evidence, Failure, Kind, classify
+from launchers.failures import ALIKE, Evidence, Failure, Kind, classify
 from launchers.ledger import Attempt, attempts
 from launchers.policy import Decision, Policy, decide
 from launchers.records import try_record
@@ -50,19 +51,20 @@ def settle(
         Whether the run is at its end, starts again here, or goes back into the queue.
     """
     started, state = try_record(attempt.started) or {}, try_record(RunFolder(run_folder).state) or {}
+    if state.get("updated", 0) < started.get("started", 0):
+        state = {}  # an earlier attempt's
     outcome = try_record(attempt.outcome)
     evidence = Evidence(
         outcome=outcome,
         exit_code=exit_code,
         log=tail(attempt.logs[1]),
-        job_log=tail(job_log) if job_log else "",
+        job_log=tail(job_log, job_log_from()) if job_log else "",
         run_error=str(state.get("error") or ""),
-        started=started.get("started"),
+        has_started=bool(started),
     )
     failure = classify(evidence)
     if failure is None:
         return Decision("end", "done")
-    step = state.get("step") or 0
     if (run_folder / "cancelled.json").exists():
         failure = Failure("cancelled", failure.message)
     elif outcome is None and run_folder.exists() and not _has_room(run_folder):
@@ -70,14 +72,15 @@ def settle(
         failure = Failure("disk_full", failure.message)
     before = [entry for entry in attempts(run_folder) if since <= entry.number < attempt.number]
     records = [try_record(entry.outcome) or {} for entry in before]
-    best = max((record.get("step") or 0 for record in records), default=0)
     kinds: list[Kind] = [record["kind"] for record in records if "kind" in record]
-    decision = decide(failure, kinds, step > best, policy)
+    step = state.get("step") or 0
+    progressed = step > started.get("from_step", 0) or not _is_first_of_its_job(started, before)
+    decision = decide(failure, kinds, progressed, policy)
     if decision.action != "end":
         decision = _prepare(failure.kind, run_folder, decision, sleep)
     try:
         _write(attempt, outcome, failure, decision, step, exit_code)
-        if decision.action == "end" and failure.kind != "cancelled" and failure.mark:
+        if decision.action == "end" and failure.kind in ALIKE:
             held.count(run_folder, failure, policy)
     except OSError as error:  # what was decided holds all the same
         print(f"{attempt.outcome} could not be written: {error.strerror}", file=sys.stderr)
@@ -90,6 +93,8 @@ def _prepare(kind: Kind, folder: Path, decision: Decision, sleep: Callable[[floa
         if kind == "out_of_gpu_memory":
             return Decision(decision.action, split_micro_batch(RunFolder(folder)))
         if kind == "diverged":
+            if len(CheckpointFolder(RunFolder(folder).checkpoints).names()) < 2:
+                return Decision("end", f"{decision.why}, and there is no earlier checkpoint to go on from")
             return Decision(decision.action, step_back(RunFolder(folder)))
     except HyperformerError as error:
         return Decision("end", f"{decision.why}; {error}")
@@ -112,16 +117,37 @@ def _wait_for_room(folder: Path, sleep: Callable[[float], None]) -> bool:
 
 def _has_room(folder: Path) -> bool:
     """Whether the disk takes a file of some size; a quota shows in no other way."""
-    probe = folder / f".room.{os.getpid()}"
+    probe = folder / f".room.{os.getpid()}.tmp"  # named so, it is swept up if we are killed
     try:
         with probe.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, _ROOM_BYTES)
+            os.posix_fallocate(stream.fileno(), 0, _room(folder))
     except OSError as error:
         return not is_disk_full(error)
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
     return True
+
+
+def _room(folder: Path) -> int:
+    """Bytes that the run needs to go on: those of a checkpoint, and some more."""
+    checkpoints = CheckpointFolder(RunFolder(folder).checkpoints)
+    newest = checkpoints.newest()
+    files = (checkpoints.path / newest).iterdir() if newest else ()
+    return _ROOM_BYTES + sum(path.stat().st_size for path in files)
+
+
+def _is_first_of_its_job(started: dict[str, Any], before: Sequence[Attempt]) -> bool:
+    """Whether the attempt had the job's whole time, and not what others had left of it."""
+    own = started.get("job_id"), started.get("restarts")
+    records = (try_record(entry.started) or {} for entry in before)
+    return all((record.get("job_id"), record.get("restarts")) != own for record in records)
+
+
+def job_log_from() -> int:
+    """Where this start's part of the job's log begins; the batch script tells it."""
+    text = os.environ.get("HYPERFORMER_LOG_FROM", "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _write(
@@ -138,18 +164,17 @@ def _write(
         "message": failure.message,
         "exit_code": exit_code,
     }
-    ended = told.get("ended", time.time())
-    more = {"kind": failure.kind, "then": decision.action, "why": decision.why, "step": step, "ended": ended}
+    more = {"kind": failure.kind, "then": decision.action, "why": decision.why, "step": step}
     attempt.folder.mkdir(parents=True, exist_ok=True)
     attempt.write_outcome(**{**told, **more})
 
 
-def tail(path: Path) -> str:
-    """The end of a log; '' if there is none."""
+def tail(path: Path, since: int = 0) -> str:
+    """The end of a log, at most what comes after `since` bytes; '' if there is none."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            stream.seek(max(since, stream.tell() - TAIL_BYTES))
             return stream.read().decode(errors="replace")
     except OSError:
         return ""

@@ -77,8 +77,11 @@ def _with_slurm(status: RunStatus, jobs: dict[str, slurm.SlurmJob] | None) -> Ru
             status, state="pending", detail="" if job.reason == "None" else job.reason,
             expected_start=job.start or None, elapsed=None,
         )  # fmt: skip
-    if job is not None and job.state in slurm.RUNNING and status.goes_on:
-        return replace(status, state="running", detail=f"starting again: {status.note}")
+    if job is not None and job.state in slurm.RUNNING and status.has_ended and status.state != "cancelled":
+        if status.goes_on:
+            return replace(status, state="running", detail=f"starting again: {status.note}")
+        if not status.settled:  # the job has yet to look at it, and may start it again
+            return replace(status, state="running", detail=f"its end is being looked at: {status.detail}")
     if status.state not in ("unknown", "cancelled") or status.has_ended:
         return status
     if job is not None and job.state in slurm.RUNNING:

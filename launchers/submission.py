@@ -87,7 +87,14 @@ class Handing:
         in_container: list[str] = []
         if container:
             threads = ["OMP_NUM_THREADS"] if array.resources.cpus_per_task else []
-            names = ["PYTHONPATH", "HYPERFORMER_DEADLINE", *threads, *self.environment]
+            names = [
+                "PYTHONPATH",
+                "PYTHONSAFEPATH",
+                "HYPERFORMER_DEADLINE",
+                "HYPERFORMER_LOG_FROM",
+                *threads,
+                *self.environment,
+            ]
             in_container = container.srun(ledger.path, names)
         if in_container:  # python starts there under srun alone
             python = shlex.join(["srun", "--overlap", "--nodes=1", "--ntasks=1", *in_container, python])

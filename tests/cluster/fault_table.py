@@ -29,7 +29,7 @@ from sweep_command import CommandLine
 
 from hyperformer.files import read_json
 
-STEPS, SAVE = 600, 40
+STEPS, LONG, SAVE = 600, 4000, 40
 DISK = "disk"  # a small file system, for the fault that fills it
 SWEEP = """
 base: {{model_name_or_path: toy, data_source: toy, max_steps: {steps}, save_steps: {save}, eval_steps: 300,
@@ -53,9 +53,9 @@ class Trial:
         """The fault comes now."""
         self.hit, self.before = time.time(), self.step()
 
-    def submit(self, more: str = "", time: int = 20, ranks: int = 1) -> None:
+    def submit(self, more: str = "", time: int = 20, ranks: int = 1, steps: int = STEPS) -> None:
         extra = f", tasks_per_node: {ranks}" if ranks > 1 else ""
-        text = SWEEP.format(steps=STEPS, save=SAVE, batch=8 // ranks, time=time, more=extra + more)
+        text = SWEEP.format(steps=steps, save=SAVE, batch=8 // ranks, time=time, more=extra + more)
         (self.line.folder / "s.yaml").write_text(text)
         code, out = self.line.run("submit", "s.yaml")
         assert code == 0, out
@@ -152,7 +152,7 @@ def preempted_and_cancelled(trial: Trial) -> None:
 def no_scontrol_on_the_node(trial: Trial) -> None:
     commands = trial.line.folder / "commands"
     commands.mkdir()
-    for name in ("sbatch", "srun", "bash", "date", "env", "hostname"):
+    for name in ("sbatch", "srun", "bash", "date", "env", "hostname", "stat"):
         found = shutil.which(name, path=trial.cluster.environment["PATH"])
         assert found
         (commands / name).symlink_to(found)
@@ -160,7 +160,7 @@ def no_scontrol_on_the_node(trial: Trial) -> None:
 
 
 def time_limit(trial: Trial) -> None:
-    trial.submit(time=1)
+    trial.submit(time=1, steps=LONG)
     trial.wait(lambda: trial.done() or trial.first_end())
     trial.strike()
 
@@ -237,7 +237,7 @@ FAULTS: dict[str, tuple[Callable[[Trial], None], str]] = {
 
 
 def run(
-    cluster: SlurmCluster, folder: Path, name: str, ranks: int = 1
+    cluster: SlurmCluster, folder: Path, name: str, ranks: int = 1, steps: int = STEPS
 ) -> tuple[bytes, int | None, float | None]:
     """One trial; the adapter, the steps repeated, and the seconds from the fault to training again."""
     folder.mkdir(parents=True)
@@ -246,7 +246,7 @@ def run(
     line.environment.pop("PYTHONPATH")
     trial = Trial(line, cluster)
     if name not in FAULTS:
-        trial.submit(ranks=ranks)
+        trial.submit(ranks=ranks, steps=steps)
         trial.wait(trial.done)
         return trial.adapter(), None, None
     FAULTS[name][0](trial)
@@ -290,6 +290,9 @@ def main() -> int:
         print("| --- | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for name in arguments.faults:
             lost = unequal = 0
+            how = 2 if "ranks" in name else 1, LONG if name == "time limit" else STEPS
+            if how not in left_alone:
+                left_alone[how] = run(cluster, arguments.folder / "alone-{}-{}".format(*how), "", *how)[0]
             repeated, seconds = [], []
             for number in range(arguments.tries):
                 place = arguments.folder / f"{re.sub('[^a-z]+', '-', name.lower())}-{number}"
@@ -299,7 +302,7 @@ def main() -> int:
                     print(error, file=sys.stderr)
                     lost += 1
                     continue
-                unequal += adapter != left_alone[2 if "ranks" in name else 1]
+                unequal += adapter != left_alone[how]
                 repeated += [again] if again is not None else []
                 seconds += [took] if took is not None else []
             steps = f"{statistics.mean(repeated):.0f}" if repeated else "-"

@@ -126,7 +126,7 @@ def test_requeue_by_hand(slurm_line: CommandLine) -> None:
     assert line.run("s.yaml")[0] == 0
     slurm(line, "scontrol", "requeue", running(line))
     wait_for(line, lambda counts: counts == {"done": 1})
-    assert started_at(line) >= 2 and outcomes(line)[0]["kind"] in ("requeued", "preempted")
+    assert started_at(line) >= 2 and outcomes(line)[0]["kind"] == "requeued"
 
 
 def preempted_in(line: CommandLine, partition: str, resources: str = SMALL) -> list[dict[str, Any]]:
@@ -171,14 +171,36 @@ def test_no_scontrol_on_the_nodes(slurm_line: CommandLine, tmp_path: Path) -> No
     """The job submits itself again."""
     commands = tmp_path / "commands"
     commands.mkdir()
-    for name in ("sbatch", "srun", "bash", "date", "env", "hostname", "dirname"):
+    for name in ("sbatch", "srun", "bash", "date", "env", "hostname", "dirname", "stat"):
         found = shutil.which(name, path=slurm_line.environment["PATH"])
         assert found is not None
         (commands / name).symlink_to(found)
     ends = preempted_in(slurm_line, "cancelling", f"{SMALL}, setup: ['export PATH={commands}']")
     assert [end.get("kind") for end in ends] == ["preempted", None]
+    (moved,) = slurm_line.folder.glob("runs/s/submissions/1.moved/0.json")
     (run,) = slurm_line.status()["runs"].values()
-    assert run["job_id"] != ""
+    assert run["job_id"] == json.loads(moved.read_text())["job_id"]
+
+
+def test_scancel_of_packed_runs_and_strict_set_up(slurm_line: CommandLine) -> None:
+    """The user's will for all of a pack; and `set -e` in the set-up leaves us our word after the run."""
+    line = slurm_line
+    write(line, "1, 2", SLOW, f"{SMALL}, pack: 2, setup: ['set -eu']")
+    assert line.run("s.yaml")[0] == 0
+    runs = line.folder / "runs/s"
+    wait_until(lambda: len(list(runs.glob("*/checkpoints/step"))) == 2)
+    slurm(line, "scancel", line.status()["runs"][NAME.format(1)]["job_id"])
+    wait_until(
+        lambda: (
+            [end.get("kind") for seed in (1, 2) for end in outcomes(line, NAME.format(seed))]
+            == ["cancelled"] * 2
+        )
+    )
+    time.sleep(3)
+    assert set(line.status()["counts"]) <= {"stopped", "cancelled"}
+    write(line, "85", resources=f"{SMALL}, setup: ['set -eu']", name="strict")
+    assert line.run("strict.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"done": 1}, sweep="strict.yaml")
 
 
 def test_scancel_is_the_users_will(slurm_line: CommandLine) -> None:

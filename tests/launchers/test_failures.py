@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from hyperformer.errors import HANG_EXIT
-from launchers import held, settle
+from hyperformer.errors import HANG_EXIT, ConfigError
+from launchers import aftermath, held, job, settle
 from launchers.failures import Evidence, Failure, classify
 from launchers.ledger import Attempt
 from launchers.policy import Policy, decide
+from launchers.submission_files import Entry, Submission, write
 
 AT = "2026-11-23T16:22:08"
 SAID = "slurmstepd-node1: error: *** {} ON node1 CANCELLED AT " + AT + "{} ***\n"
+NODE = " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"
 PREEMPTED = SAID.format("JOB 1", " DUE TO PREEMPTION")
 OURS = '  File "/work/hyperformer/data/task.py", line 3, in rows'
 THEIRS = '  File "/home/me/tasks/mine.py", line 3, in rows'
@@ -31,7 +34,7 @@ def failed(name: str, message: str, *tail: str, **more: Any) -> Evidence:
 
 
 def stopped(number: int, job_log: str = "") -> Evidence:
-    return Evidence({"status": "stopped", "signal": number}, job_log=job_log, started=0.0)
+    return Evidence({"status": "stopped", "signal": number}, job_log=job_log)
 
 
 @pytest.mark.parametrize(
@@ -58,19 +61,28 @@ def stopped(number: int, job_log: str = "") -> Evidence:
         (stopped(signal.SIGTERM, PREEMPTED), "preempted"),
         (stopped(signal.SIGTERM, SAID.format("JOB 1", " DUE TO TIME LIMIT")), "time_limit"),
         (stopped(signal.SIGTERM, SAID.format("JOB 1", "")), "cancelled"),
-        (Evidence(exit_code=HANG_EXIT, started=0.0), "hang"),
-        (Evidence(exit_code=1, log="Timeout (0:30:00)!\nThread 0x1", started=0.0), "hang"),
-        (Evidence(exit_code=137, job_log="error: Detected 1 oom_kill event", started=0.0), "out_of_memory"),
-        (Evidence(exit_code=137, job_log="Step 7.0 exceeded memory limit (9 > 1)", started=0.0), "out_of_memory"),
-        (Evidence(exit_code=137, started=0.0), "killed"),
-        (Evidence(exit_code=-11, started=0.0), "killed"),
-        (Evidence(exit_code=1, job_log="ModuleNotFoundError: No module named 'torch'"), "set_up"),
-        (Evidence(slurm_state="NODE_FAIL", started=0.0), "node_failure"),
+        (Evidence(exit_code=HANG_EXIT), "hang"),
+        (Evidence(exit_code=1, log="Timeout (0:30:00)!\nThread 0x1"), "hang"),
+        (Evidence(exit_code=137, job_log="error: Detected 1 oom_kill event"), "out_of_memory"),
+        (Evidence(exit_code=137, job_log="Step 7.0 exceeded memory limit (9 > 1)"), "out_of_memory"),
+        (Evidence(exit_code=137), "killed"),
+        (Evidence(exit_code=-11), "killed"),
+        (Evidence(exit_code=1, log="x", job_log="No module named 'torch'", has_started=False), "set_up"),
+        (Evidence(run_error="DiskFull: no room"), "disk_full"),
+        (Evidence(exit_code=134, log="Watchdog caught collective operation timeout"), "collective"),
+        (failed("RuntimeError", "CUDA error: out of memory"), "out_of_gpu_memory"),
+        (failed("DistBackendError", "Cuda failure 2 'out of memory'"), "out_of_gpu_memory"),
+        (failed("RuntimeError", "CUDA error: uncorrectable ECC error encountered"), "gpu_failure"),
+        (failed("CheckpointError", "t5-base: not here", causes=["LocalEntryNotFoundError"]), "data_source"),
+        (failed("DataError", "rte", causes=["ConnectError"]), "data_source"),
+        (failed("CheckpointError", "could not be written", errno=116), "data_source"),  # ESTALE
+        (stopped(signal.SIGTERM, SAID.format("JOB 1", NODE)), "node_failure"),
+        (stopped(signal.SIGTERM, SAID.format("JOB 1", " DUE TO A WORD OF ANOTHER VERSION")), "requeued"),
         # A rank that is killed leaves the complaint to another.
         (Evidence(failed("RuntimeError", "gloo: Connection closed by peer").outcome, exit_code=137), "killed"),
         (Evidence(failed("RuntimeError", "gloo: closed").outcome, job_log="oom-kill event"), "out_of_memory"),
         # What fails in a job that SLURM is ending is no failure of its own.
-        (replace(failed("RuntimeError", "gloo"), job_log=PREEMPTED, started=0.0), "preempted"),
+        (replace(failed("RuntimeError", "gloo"), job_log=PREEMPTED), "preempted"),
     ],
 )  # fmt: skip
 def test_kind(evidence: Evidence, kind: str) -> None:
@@ -78,13 +90,75 @@ def test_kind(evidence: Evidence, kind: str) -> None:
     assert failure is not None and failure.kind == kind
 
 
-def test_lines_of_an_earlier_start_do_not_count() -> None:
-    started = 4e9  # long after the line
-    failure = classify(
-        Evidence({"status": "stopped", "signal": signal.SIGUSR2}, job_log=PREEMPTED, started=started)
+def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "job.err"
+    log.write_text(PREEMPTED)
+    attempt = Attempt(tmp_path / "s" / "r" / "attempts" / "1")
+    attempt.folder.mkdir(parents=True)
+    kinds = []
+    for start in (0, log.stat().st_size):
+        monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(start))
+        attempt.outcome.unlink(missing_ok=True)
+        settle.settle(tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, job_log=log)
+        kinds.append(json.loads(attempt.outcome.read_text())["kind"])
+    assert kinds == ["preempted", "set_up"]
+    assert classify(Evidence({"status": "done"}, job_log=PREEMPTED)) is None
+
+
+def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> None:
+    """SLURM ended the job before its first file, and settle wrote the only word on it."""
+    folder = tmp_path / "s" / "r"
+    first = job.next_attempt(folder, 1)
+    first.folder.mkdir(parents=True)
+    first.write_outcome("stopped", kind="preempted", then="requeue")
+    assert job.next_attempt(folder, 1).number == 2
+    assert job.next_attempt(folder, 5).number == 5
+
+
+def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job.slurm, "is_down", lambda node: True)
+    policy = Policy.from_json({"retries": {"node_failure": 1}})
+    folder = tmp_path / "s" / "r"
+    answers = []
+    for _ in range(3):
+        answers.append(job.settle_unfinished(folder, 1, policy))
+        attempt = job.next_attempt(folder, 1)
+        attempt.folder.mkdir(parents=True)
+        attempt.started.write_text('{"host": "node7", "started": 1.0}')
+    assert (
+        answers[:2] == [None, None] and "its node failed; it was started again for this 1 time" in answers[2]
     )
-    assert failure is not None and failure.kind == "time_limit"
-    assert classify(Evidence({"status": "done"}, job_log=PREEMPTED, started=0.0)) is None
+
+
+def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = Attempt(tmp_path / "attempts" / "1")
+    attempt.folder.mkdir(parents=True)
+    attempt.started.write_text('{"host": "node7", "started": 1.0}')
+    heartbeat = tmp_path / "heartbeat"
+    heartbeat.touch()
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: os.utime(heartbeat))
+    with pytest.raises(ConfigError, match="trained on node7 by another process"):
+        job.wait_for_silence(tmp_path)
+    os.utime(heartbeat, (1.0, 1.0))
+    job.wait_for_silence(tmp_path)  # it was silent for long
+
+
+def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run may end with any exit code; 75 and 76 mean something to the batch script."""
+    entry = Entry("abc", "n", "n-abc", 1, {})
+    record = write(tmp_path, Submission(1, "j", "slurm", 1.0, "/code", [[entry]], job_id="7"))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    attempt = Attempt(tmp_path / "n-abc" / "attempts" / "1")
+    attempt.folder.mkdir(parents=True)
+    attempt.started.write_text('{"job_id": "7", "restarts": 0, "started": 1.0}')
+    attempt.write_outcome("failed", error_type="ConfigError", message="no")
+    assert [aftermath.after(record, code, record) for code in (75, 76, 3)] == [1, 1, 3]
+    attempt.started.write_text('{"job_id": "8", "restarts": 0, "started": 1.0}')
+    before = attempt.outcome.read_text()
+    attempt.write_outcome("failed", error_type="RuntimeError", message="gloo")
+    before = attempt.outcome.read_text()
+    assert aftermath.after(record, 3, record) == 3 and attempt.outcome.read_text() == before  # another's
 
 
 def test_same_traceback_same_mark() -> None:
