@@ -222,7 +222,7 @@ def _kind_of_error(causes: Sequence[str], message: str, number: Any, files: Sequ
 
 def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
     """The kind of a death without a word."""
-    last = _last_line(evidence.log) or _last_line(evidence.job_log)
+    last = last_words(evidence.log) or last_words(evidence.job_log)
     code = evidence.exit_code
     both = f"{evidence.log}\n{evidence.job_log}"
     if said is not None:
@@ -249,7 +249,8 @@ def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
     return "killed", f"{told}{f'; {last}' if last else ''}"
 
 
-def _last_line(log: str) -> str:
+def last_words(log: str) -> str:
+    """The last line of a log that tells something; '' if there is none."""
     told = [line.strip() for line in log.splitlines() if line.strip()]
     # SLURM's closing words, and our own, tell less than the line before them.
     own = [line for line in told if not _CLOSING.match(line)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hyperformer.config import flatten
-from launchers import sbatch
+from launchers import failures, sbatch, settle
 from launchers.ledger import Ledger, last_attempt
 from launchers.naming import value_text
 from launchers.plan import Run
@@ -110,17 +110,7 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
     paths = [attempt.logs[1]] if attempt else []
     if status.cluster == "slurm" and status.job_id:
         paths.append(sbatch.log_paths(ledger.submitit, status.job_id)[1])
-    for path in paths:
-        try:
-            lines = path.read_bytes()[-4096:].decode(errors="replace").splitlines()
-        except OSError:
-            continue
-        # SLURM's own closing words tell less than the line before them.
-        told = [line.strip() for line in lines if line.strip()]
-        own = [line for line in told if not line.startswith(("srun:", "slurmstepd:"))]
-        if own or told:
-            return (own or told)[-1][:300]
-    return ""
+    return next(filter(None, (failures.last_words(settle.tail(path)) for path in paths)), "")
 
 
 def shared_by_failed(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> str | None:

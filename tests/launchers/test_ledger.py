@@ -162,7 +162,7 @@ def test_slurm_states(
     attempt = ledger.new_attempt(ledger.plan.runs[0])
     write_json(attempt.job, {"cluster": "slurm", "job_id": "7_1"})
     if outcome:
-        attempt.write_outcome(outcome, error_type="E", message="m")
+        attempt.write_outcome(outcome, error_type="E", message="m", then="end")
     monkeypatch.setattr(slurm, "query", lambda ids: {"7_1": job} if list(ids) == ["7_1"] and job else {})
     assert state_of(ledger) == expected
 
