@@ -198,9 +198,10 @@ class Ledger:
 
     def last_cluster(self) -> str | None:
         """Where runs of the sweep were started last, as `--cluster` takes it."""
-        word = self._read_plan().get("cluster")
-        if isinstance(word, str):
-            return word
+        with suppress(LedgerError):  # what cannot be read is said where it matters more
+            word = self._read_plan().get("cluster")
+            if isinstance(word, str):
+                return word
         return self.submissions()[-1].cluster if self.submissions() else None
 
     def known_runs(self) -> dict[str, dict[str, Any]]:
