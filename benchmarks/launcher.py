@@ -132,6 +132,12 @@ def files_and_bytes(folder: Path) -> tuple[int, int]:
     return len(inodes), sum(inodes.values())
 
 
+def empty_queue() -> None:
+    """Cancel every job, and wait until slurmctld is done with it."""
+    subprocess.run(["scancel", "--full", "--user=root"], check=True)
+    drained(dict(os.environ))
+
+
 def drained(environment: dict[str, str]) -> None:
     while subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True).stdout:
         time.sleep(0.5)
@@ -160,13 +166,13 @@ def compare(runs: int, rounds: int, few: int) -> None:
         for number in range(rounds):
             folder = Path(name) / str(number)
             folder.mkdir()
-            ledger, seconds, mine_calls = ours(folder, runs)
-            mine.append(seconds)
+            empty_queue()
             _, seconds, their_calls = theirs(folder, runs)
             other.append(seconds)
+            empty_queue()  # both find nobody's jobs before them
+            ledger, seconds, mine_calls = ours(folder, runs)
+            mine.append(seconds)
             calls = (mine_calls, their_calls)
-            if number + 1 < rounds:
-                subprocess.run(["scancel", "--full", "--user=root"], check=True)
         assert ledger is not None
         planned = least(lambda: load_plan(str(sweep_file(Path(name), runs, True))))
         _calls.clear()
@@ -191,7 +197,7 @@ def compare(runs: int, rounds: int, few: int) -> None:
         code = files_and_bytes(ledger.path / "code")
         all_mine, all_theirs = files_and_bytes(ledger.path), files_and_bytes(ended / "submitit")
         print(f"\n{runs:,} runs, least of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}")
-        print(f"{'submit, s':<45}{min(mine):>15.2f}{min(other):>16.2f}")
+        print(f"{'submit, s':<45}{min(mine):>15.3f}{min(other):>16.3f}")
         print(f"{'the plan before it (YAML, settings), s':<45}{planned:>15.2f}{'-':>16}")
         print(f"{'SLURM commands of a submit':<45}{calls[0]:>15}{calls[1]:>16}")
         told = f"{polled:.2f} ({states[0]})"

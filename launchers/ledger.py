@@ -122,7 +122,9 @@ class Ledger:
         self.report = self.path / "report"
         self.submitit = self.path / "submitit"
         self._folders: dict[str, Path] = {}
+        self._planned: dict[str, Path] = {}
         self._submissions: list[Submission] | None = None
+        self._newest: dict[str, tuple[Submission, int, Entry]] | None = None
         self.faults: dict[int, LedgerError] = {}
         self._find_folders()
 
@@ -134,7 +136,14 @@ class Ledger:
 
     def folder(self, run: Run) -> Path:
         """The run's folder. Found by its signature: its name may have changed with the sweep file."""
-        return self._folders.get(run.signature, self.path / f"{run.name}-{run.signature}")
+        found = self._folders.get(run.signature) or self._planned.get(run.signature)
+        if found is None:
+            found = self._planned[run.signature] = self.path / f"{run.name}-{run.signature}"
+        return found
+
+    def has_folder(self, run: Run) -> bool:
+        """Whether the run had a folder when the ledger last looked: one that never began has none."""
+        return run.signature in self._folders
 
     def check_owner(self) -> None:
         """See that the folder is this sweep's.
@@ -154,9 +163,14 @@ class Ledger:
                 "or choose another --runs-dir"
             )
 
-    def commit(self) -> None:
-        """Write the copy of the sweep file and the plan. Runs of earlier plans stay in it."""
+    def commit(self, cluster: str | None = None) -> None:
+        """Write the copy of the sweep file and the plan. Runs of earlier plans stay in it.
+
+        Args:
+            cluster: where runs start now, as `--cluster` takes it; :meth:`last_cluster` remembers it.
+        """
         self.check_owner()
+        cluster = cluster or self.last_cluster()
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.path / "submissions", self.report, self.path / "code"):
             sweep_leftovers(folder)
@@ -173,12 +187,22 @@ class Ledger:
                 "tasks": list(run.config.data.tasks),
                 "differs": dict(run.differs),
             }
-        head = {"schema": SCHEMA, "name": self.plan.name, "source": str(self.plan.source)}
-        lines = ",\n".join(
-            f"  {json.dumps(mark)}: {json.dumps(entry, ensure_ascii=False)}" for mark, entry in known.items()
-        )
+        head = {
+            "schema": SCHEMA, "name": self.plan.name, "source": str(self.plan.source),
+            **({"cluster": cluster} if cluster else {}),
+        }  # fmt: skip
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        lines = ",\n".join(f"  {encode(mark)}: {encode(entry)}" for mark, entry in known.items())
         with atomic_write(self.path / "plan.json") as stream:  # a line a run
             stream.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "runs": {{\n{lines}\n}}}}\n')
+
+    def last_cluster(self) -> str | None:
+        """Where runs of the sweep were started last, as `--cluster` takes it."""
+        with suppress(LedgerError):  # what cannot be read is said where it matters more
+            word = self._read_plan().get("cluster")
+            if isinstance(word, str):
+                return word
+        return self.submissions()[-1].cluster if self.submissions() else None
 
     def known_runs(self) -> dict[str, dict[str, Any]]:
         """Every run that was ever planned here, by signature."""
@@ -195,6 +219,7 @@ class Ledger:
         """What was handed to SLURM so far, oldest first. `faults`: by number, records that cannot be read."""
         if self._submissions is None:
             self._submissions, self.faults = submission_files.read_all(self.path)
+            self._newest = None
         return self._submissions
 
     def refresh(self) -> None:
@@ -204,12 +229,15 @@ class Ledger:
 
     def newest_jobs(self) -> dict[str, tuple[Submission, int, Entry]]:
         """By signature: the last submission of a run, the task that it is in, and its entry."""
-        return {
-            entry.signature: (submission, index, entry)
-            for submission in self.submissions()
-            for index, task in enumerate(submission.tasks)
-            for entry in task
-        }
+        submissions = self.submissions()
+        if self._newest is None:
+            self._newest = {
+                entry.signature: (submission, index, entry)
+                for submission in submissions
+                for index, task in enumerate(submission.tasks)
+                for entry in task
+            }
+        return self._newest
 
     def next_submission(self) -> int:
         """A number that no submission had, not even one whose record was put aside: jobs know their record by it."""
@@ -220,8 +248,8 @@ class Ledger:
         token = hashlib.sha256(f"{self.path}/{number}".encode(errors="surrogateescape")).hexdigest()[:6]
         return f"hyperformer-{self.plan.name}-{token}"
 
-    def record_submission(self, submission: Submission) -> Path:
-        path = submission_files.write(self.path, submission)
+    def record_submission(self, submission: Submission, lines: str | None = None) -> Path:
+        path = submission_files.write(self.path, submission, lines)
         self._submissions = None
         return path
 
@@ -230,6 +258,7 @@ class Ledger:
         self._submissions = [
             submission if each.number == submission.number else each for each in self.submissions()
         ]
+        self._newest = None
 
     def new_attempt(self, run: Run) -> Attempt:
         """Make ready to start the run: its folder with its config, and the folder of the next attempt."""
@@ -248,13 +277,13 @@ class Ledger:
 
     def next_number(self, run: Run) -> int:
         """The number of the run's next attempt."""
-        last = last_attempt(self.folder(run))
+        last = last_attempt(self.folder(run)) if self.has_folder(run) else None
         job = self.newest_jobs().get(run.signature) if self._submissions or last is None else None
         return max(last.number if last else 0, job[2].attempt if job else 0) + 1
 
     def forget_cancelled(self, runs: Iterable[Run]) -> None:
         """The user wants these runs again."""
-        for run in runs:
+        for run in filter(self.has_folder, runs):
             (self.folder(run) / "cancelled.json").unlink(missing_ok=True)
 
     def put_aside(self, damaged: Iterable[tuple[Run, str]]) -> list[str]:
@@ -272,4 +301,5 @@ class Ledger:
         """Remember that the user does not want the run; the next submit forgets it."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
+        self._folders[run.signature] = folder
         write_json(folder / "cancelled.json", {"at": time.time()})

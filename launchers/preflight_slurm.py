@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hyperformer.errors import nearest
+from launchers import room
 from launchers.plan import Run
 from launchers.resources import Resources
 from launchers.slurm_site import Partition, Site
 
-# Room that a run's files take at least; checkpoints come on top.
-_FILES_A_RUN, _BYTES_A_RUN = 30, 1 << 20
 _NOT_SHARED = ("tmpfs", "ramfs", "overlay")
 
 
@@ -34,7 +32,6 @@ def findings(runs: Iterable[Run], site: Site, folder: Path) -> Iterator[str]:
             yield f"{text} ({who})"
         yield from _batches(resources, members)
     yield from _folder(folder, site, runs)
-    yield from _room(folder, len(runs))
 
 
 def _shape(resources: Resources, site: Site) -> Iterator[str]:
@@ -116,7 +113,7 @@ def _folder(folder: Path, site: Site, runs: list[Run]) -> Iterator[str]:
     for run in runs:
         partition = site.partition(run.resources.partition)
         hosts |= partition.hosts if partition else set()
-    kind = file_system(folder)
+    _, kind = room.mount(folder)
     if hosts - {socket.gethostname()} and (kind in _NOT_SHARED or _is_temporary(folder)):
         yield (
             f"{folder} is on this machine only ({kind or 'a temporary folder'}), and the jobs run on others; "
@@ -126,35 +123,3 @@ def _folder(folder: Path, site: Site, runs: list[Run]) -> Iterator[str]:
 
 def _is_temporary(folder: Path) -> bool:
     return any(folder.is_relative_to(place) for place in ("/tmp", "/var/tmp", "/dev/shm"))
-
-
-def file_system(folder: Path) -> str:
-    """The kind of file system that `folder` is on ('nfs4'); '' where that is not known."""
-    try:
-        mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    best, kind = "", ""
-    for line in mounts:
-        _, place, name, *_ = line.split(" ")
-        place = place.replace("\\040", " ")
-        if folder.is_relative_to(place) and len(place) >= len(best):
-            best, kind = place, name
-    return kind
-
-
-def _room(folder: Path, count: int) -> Iterator[str]:
-    there = folder
-    while not there.exists():
-        there = there.parent
-    try:
-        disk = os.statvfs(there)
-    except OSError:
-        return
-    free = disk.f_bavail * disk.f_frsize
-    if free < count * _BYTES_A_RUN:
-        yield f"{there}: {free >> 20} MB are free, too little for {count} runs"
-    if disk.f_files and disk.f_favail < count * _FILES_A_RUN:
-        yield (
-            f"{there}: room for {disk.f_favail} more files, but {count} runs need about {count * _FILES_A_RUN}"
-        )

@@ -42,7 +42,7 @@ def to_retry(
         if oom and not reasons.is_out_of_memory(entry, ledger):
             continue
         if entry.cluster == "slurm" and entry.state == "failed" and entry.kind in _ALIKE:
-            code = code or snapshot.take(cluster.CODE, ledger.path / "code", write=False).folder
+            code = code or snapshot.read(cluster.CODE, ledger.path / "code").folder
             submitted = ledger.newest_jobs().get(run.signature)
             if submitted and Path(submitted[0].code) == code:
                 alike.append(entry)
@@ -55,7 +55,7 @@ def without_failed_nodes(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[Run]
     """The runs, kept away from nodes that failed under them a short while ago; and notes for the user."""
     found, notes = [], []
     for run in runs:
-        nodes = failed_nodes(ledger.folder(run))
+        nodes = failed_nodes(ledger.folder(run)) if ledger.has_folder(run) else []
         if nodes:
             exclude = ",".join(filter(None, [run.resources.exclude, *nodes]))
             run = replace(run, resources=replace(run.resources, exclude=exclude))

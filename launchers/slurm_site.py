@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from launchers.cluster import ClusterError
@@ -50,15 +51,20 @@ class Site:
 
 def read_site() -> Site:
     """Ask SLURM. Raises ClusterError if it does not answer."""
-    config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _ask("scontrol", "show", "config"), re.M))
+    with ThreadPoolExecutor() as pool:  # at once: each takes its time to reach slurmctld
+        whats = (("config",), ("partition", "--oneliner"), ("node", "--oneliner"))
+        settings, about_partitions, about_nodes = pool.map(
+            lambda what: _ask("scontrol", "show", *what), whats
+        )
+    config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
     partitions = {}
-    for fields in _records(_ask("scontrol", "show", "partition", "--oneliner")):
+    for fields in _records(about_partitions):
         name = fields["PartitionName"]
         partitions[name] = Partition(
             name, fields.get("Default") == "YES", fields.get("State", "UP") == "UP",
             minutes(fields.get("MaxTime", "")), _number(fields.get("MaxNodes")),
         )  # fmt: skip
-    for fields in _records(_ask("scontrol", "show", "node", "--oneliner")):
+    for fields in _records(about_nodes):
         for name in fields.get("Partitions", "").split(","):
             if name in partitions:
                 _add_node(partitions[name], fields)

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from hyperformer.errors import HyperformerError
-from launchers import prefetch, preflight, preflight_slurm, redaction, slurm
+from launchers import cluster, prefetch, preflight, preflight_slurm, redaction, room, slurm, snapshot
 from launchers.bill import Bill, bill, try_sbatch
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
@@ -66,13 +67,13 @@ def submit_to_slurm(
     ledger.check_owner()
     with sweep_lock(ledger.path, wait_s=LOCK_WAIT_S, brief=True):
         found, handing = _look(ledger, profile, parallel, choose, estimate)
-        if not found.todo:
+        if handing is None:
             ledger.commit()
             return found
         assert found.bill is not None
         if confirm is not None and not confirm(found.bill):
             raise NotConfirmed("nothing was submitted")
-        ledger.commit()
+        ledger.commit(profile.word)
         found.notes += make_ready(ledger, found.statuses, found.todo)
         found.arrays = hand_to_slurm(ledger, handing)
     return found
@@ -86,7 +87,7 @@ def dry_run(
 ) -> Outcome:
     """What :func:`submit_to_slurm` would do, with the text of each sbatch file; writes nothing."""
     found, handing = _look(ledger, profile, parallel, choose, estimate=True, must_answer=False)
-    found.texts = texts(ledger, handing)
+    found.texts = texts(ledger, handing) if handing else []
     return found
 
 
@@ -97,8 +98,8 @@ def _look(
     choose: Callable[[Sequence[RunStatus]], list[Run]] | None,
     estimate: bool,
     must_answer: bool = True,
-) -> tuple[Outcome, Handing]:
-    """Find out what is to start and check it; changes nothing."""
+) -> tuple[Outcome, Handing | None]:
+    """Find out what is to start and check it; changes nothing. Without anything to start nothing is handed over."""
     plan = ledger.plan
     statuses, notes = read_statuses(ledger, plan.runs)
     todo = choose(statuses) if choose else to_start(plan, statuses)
@@ -107,19 +108,23 @@ def _look(
     found = Outcome(statuses, todo, notes)
     parallel = parallel or plan.max_parallel or profile.max_parallel
     if not todo:
-        return found, Handing(profile, [], {})
+        return found, None
     site: Site | None = None
-    try:
-        site = read_site()
-    except ClusterError as error:
-        if must_answer:
-            raise
-        notes.append(f"{error}; what SLURM allows was not checked")
+    with ThreadPoolExecutor() as pool:  # SLURM answers while disks are read
+        code = pool.submit(snapshot.read, cluster.CODE, ledger.path / "code")
+        place = pool.submit(room.look, ledger.path, len(todo))
+        try:
+            site = read_site()
+        except ClusterError as error:
+            if must_answer:
+                raise
+            notes.append(f"{error}; what SLURM allows was not checked")
     offline = profile.offline or _all_prefetched(ledger, todo)
     most = site.max_array_size if site else None
-    room = _room(site) if site else None
-    handing = arrange(todo, profile, parallel, most, room, offline)
-    start = _check(ledger, profile, site, todo, handing, estimate)
+    may_submit = _may_submit(site) if site else None
+    handing = arrange(todo, profile, code.result(), parallel, most, may_submit, offline)
+    notes += place.result().notes
+    start = _check(ledger, profile, site, todo, handing, estimate, place.result().findings)
     found.left_out = handing.left_out
     found.bill = bill(handing, start)
     return found, handing
@@ -132,9 +137,11 @@ def _check(
     todo: list[Run],
     handing: Handing,
     estimate: bool,
+    more: Sequence[str],
 ) -> str | None:
     """All findings at once; returns when the first job would start."""
     findings = list(preflight_slurm.findings(todo, site, ledger.path)) if site else []
+    findings += more
     if profile.offline:
         for name in prefetch.missing(todo, ledger.path, dict(profile.environment)):
             findings.append(
@@ -195,7 +202,7 @@ def _all_prefetched(ledger: Ledger, todo: list[Run]) -> bool:
     return bool(have) and set(prefetch.needs(todo)) <= have
 
 
-def _room(site: Site) -> int | None:
+def _may_submit(site: Site) -> int | None:
     """Jobs that the user may still submit; None where no limit is known."""
     if site.max_submit is None:
         return None

@@ -17,9 +17,12 @@ import json
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperformer.files import flush
@@ -31,61 +34,104 @@ _MOST_BYTES = 200 << 20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of the code; `commit` is None outside of git."""
+    """The code at one moment, without its secrets.
+
+    Attributes:
+        folder: where its copy is, or would be.
+        commit: None outside of git.
+        files: content and mode by relative path, in order.
+        changed: git's lines on files that are not as committed, and `diff` what they differ in.
+    """
 
     folder: Path
     commit: str | None
+    files: dict[str, tuple[bytes, int]] = field(repr=False)
+    changed: list[str]
+    diff: bytes = field(repr=False)
 
-
-def take(code: Path, folder: Path, write: bool = True) -> Snapshot:
-    """Copy the code at `code` below `folder`, unless the same is there already.
-
-    Args:
-        write: without it only say where it would be.
-    """
-    commit = _git(code, "rev-parse", "HEAD")
-    names = _files(code) if commit else _package_files(code)
-    digest = hashlib.sha256(f"{commit}\n".encode())
-    for name in names:
-        digest.update(f"{name}\n".encode(errors="surrogateescape"))
-        digest.update(hashlib.sha256((code / name).read_bytes()).digest())
-    target = folder / digest.hexdigest()[:12]
-    found = Snapshot(target, commit.strip() if commit else None)
-    if target.is_dir() or not write:
-        return found
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    made: set[Path] = set()
-    for name in names:
-        copy = beside / name
-        if copy.parent not in made:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            made.add(copy.parent)
-        copy.write_bytes(redaction.hide_bytes((code / name).read_bytes()))
-        if os.access(code / name, os.X_OK):
-            copy.chmod(copy.stat().st_mode | (copy.stat().st_mode & 0o444) >> 2)  # for whom may read it
-    _describe(code, beside / ".snapshot", found.commit)
-    flush(beside)
-    try:
-        beside.rename(target)
-    except OSError:  # another submit was quicker
+    def write(self) -> None:
+        """Write the copy, unless it is there already."""
+        target = self.folder
+        if target.is_dir():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
+        for folder in dict.fromkeys(os.path.dirname(name) for name in self.files):
+            (beside / folder).mkdir(parents=True, exist_ok=True)
+        for name, (content, mode) in self.files.items():
+            with open(f"{beside}/{name}", "wb") as copy:
+                copy.write(content)
+                if mode & stat.S_IXUSR:
+                    readable = os.fstat(copy.fileno()).st_mode
+                    os.fchmod(copy.fileno(), readable | (readable & 0o444) >> 2)  # for whom may read it
+        _describe(self, beside / ".snapshot")
+        flush(beside)
+        try:
+            beside.rename(target)
+        except OSError:  # another submit was quicker
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def take(code: Path, folder: Path) -> Snapshot:
+    """Copy the code at `code` below `folder`, unless the same is there already."""
+    found = read(code, folder)
+    found.write()
     return found
 
 
-def _files(code: Path) -> list[str]:
-    """Tracked files and new ones that git does not ignore, as they are in the working tree."""
-    listed = _git(code, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate") or ""
-    found, size = [], 0
-    for name in sorted(filter(None, listed.split("\0"))):
-        path = code / name
-        if path.is_file() and not path.is_symlink() and not redaction.is_secret_file(name):
-            size += path.stat().st_size
-            found.append(name)
-    if size > _MOST_BYTES:  # someone's data lies in the checkout: the packages are what jobs need
-        return [name for name in found if name.split("/")[0] in (*_PACKAGES, "setup.py", "pyproject.toml")]
-    return found
+def read(code: Path, folder: Path) -> Snapshot:
+    """The code at `code` as it is now, to be copied below `folder`; writes nothing."""
+    # Three processes at once: this is most of what a submit waits for.
+    listed, head, status = (
+        _Git(code, *words) for words in (
+            ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"),
+            ("rev-parse", "HEAD"),
+            ("status", "--porcelain"),
+        )
+    )  # fmt: skip
+    names = sorted(filter(None, listed.said().split("\0")))
+    commit = head.said()
+    tracked = (name for name in names if not os.path.islink(f"{code}/{name}"))
+    files = _contents(code, tracked if commit else _package_files(code))
+    digest = hashlib.sha256(f"{commit or None}\n".encode())
+    for name, (content, _) in files.items():
+        digest.update(f"{name}\n".encode(errors="surrogateescape"))
+        digest.update(hashlib.sha256(content).digest())
+    hide = redaction.hider()
+    hidden = {name: (hide(content), mode) for name, (content, mode) in files.items()}
+    changed = status.said().splitlines()
+    diff = ""
+    if any(not line.startswith("??") for line in changed):
+        secret = [f":(exclude,top,literal){name}" for name in names if redaction.is_secret_file(name)]
+        diff = _Git(code, "diff", "HEAD", "--binary", "--", ":(top)", *secret).said()
+    return Snapshot(
+        folder / digest.hexdigest()[:12],
+        commit.strip() or None,
+        hidden,
+        changed,
+        hide(diff.encode(errors="surrogateescape")),
+    )
+
+
+def _contents(code: Path, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
+    """Regular files that hold no secrets; of a checkout in which someone's data lie the packages only."""
+    found = {}
+    for name in names:
+        try:
+            about = os.stat(f"{code}/{name}")
+        except (FileNotFoundError, NotADirectoryError):  # git still lists what was removed
+            continue
+        if stat.S_ISREG(about.st_mode) and not redaction.is_secret_file(name):
+            found[name] = about
+    if sum(about.st_size for about in found.values()) > _MOST_BYTES:
+        needed = (*_PACKAGES, "setup.py", "pyproject.toml")
+        found = {name: about for name, about in found.items() if name.split("/")[0] in needed}
+    contents = {}
+    for name, about in found.items():
+        with open(f"{code}/{name}", "rb") as stream:
+            contents[name] = stream.read(), about.st_mode
+    return contents
 
 
 def _package_files(code: Path) -> list[str]:
@@ -97,17 +143,16 @@ def _package_files(code: Path) -> list[str]:
     )
 
 
-def _describe(code: Path, folder: Path, commit: str | None) -> None:
+def _describe(snapshot: Snapshot, folder: Path) -> None:
     folder.mkdir(parents=True)
-    changed = _git(code, "status", "--porcelain") or ""
-    record = {"commit": commit, "changed": changed.splitlines(), "python": sys.version.split()[0]}
+    record = {
+        "commit": snapshot.commit,
+        "changed": snapshot.changed,
+        "python": sys.version.split()[0],
+    }
     (folder / "commit.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if commit:
-        tracked = (_git(code, "ls-files", "-z") or "").split("\0")
-        secret = [f":(exclude,top,literal){name}" for name in tracked if redaction.is_secret_file(name)]
-        diff = _git(code, "diff", "HEAD", "--binary", "--", ":(top)", *secret) or ""
-        hidden = redaction.hide_bytes(diff.encode(errors="surrogateescape"))
-        (folder / "changes.diff").write_bytes(hidden)
+    if snapshot.commit:
+        (folder / "changes.diff").write_bytes(snapshot.diff)
     # The folders' names tell it; parsing every package's metadata takes half a second.
     found = {
         entry.name.removesuffix(".dist-info").replace("-", "==", 1)
@@ -119,18 +164,21 @@ def _describe(code: Path, folder: Path, commit: str | None) -> None:
     (folder / "environment.txt").write_text(head + "\n".join(versions) + "\n", encoding="utf-8")
 
 
-def _git(code: Path, *words: str) -> str | None:
-    """What git prints, or None where `code` is no checkout of its own (or git is not here)."""
-    if not (code / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(code), *words],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout
+class _Git:
+    """A git command, begun; silent where `code` is no checkout of its own, or git is not here."""
+
+    def __init__(self, code: Path, *words: str) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        if (code / ".git").exists():
+            with suppress(OSError):
+                self._process = subprocess.Popen(
+                    ["git", "--no-optional-locks", "-C", str(code), *words], text=True, errors="surrogateescape",
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+
+    def said(self) -> str:
+        """What it prints in the end; '' where it fails."""
+        if self._process is None:
+            return ""
+        out, _ = self._process.communicate()
+        return "" if self._process.returncode else out

@@ -38,10 +38,17 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
         if submitted:
             submission, index, _ = submitted
             names[submission.task_id(index) or ""] = submission.job_name
-        status = read_own_files(ledger.folder(run), run.name, run.signature, submitted)
+        folder, variant = ledger.folder(run), run.config.variant
         # Any run may be in it, queued or running.
-        unreadable = status.unreadable or (lost_records and f"{lost_records} cannot be read: see the note")
-        found.append(replace(status, variant=run.config.variant, unreadable=unreadable))
+        unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""
+        if submitted or ledger.has_folder(run):
+            status = read_own_files(folder, run.name, run.signature, submitted)
+            status = replace(status, variant=variant, unreadable=status.unreadable or unreadable)
+        else:
+            status = RunStatus(
+                run.name, run.signature, str(folder), "missing", variant=variant, unreadable=unreadable
+            )
+        found.append(status)
     ids = [status.job_id for status in found if status.cluster == "slurm" and status.state != "done"]
     memory = last_known.LastKnown(ledger.path)
     try:

@@ -9,12 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import adoption, cluster, held, redaction, sbatch, slurm, snapshot, submission_files
+from launchers import adoption, cluster, held, redaction, sbatch, slurm, submission_files
 from launchers.cluster import ClusterError
 from launchers.cluster_profile import ClusterProfile
 from launchers.ledger import Ledger, last_attempt
@@ -23,7 +22,8 @@ from launchers.processes import is_alive
 from launchers.records import try_record
 from launchers.resources import Resources
 from launchers.run_status import LEFT_ALONE, RunStatus
-from launchers.submission_files import Entry, Submission, entry_settings, groups
+from launchers.snapshot import Snapshot
+from launchers.submission_files import Entry, Submission, entry_settings, groups, task_lines
 
 
 def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
@@ -67,21 +67,21 @@ class Handing:
         environment: variables of the jobs, written into the sbatch file.
         secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
         left_out: runs for which the site's submit limit has no room now.
+        code: what the jobs run.
     """
 
     profile: ClusterProfile
     arrays: list[Array]
     environment: dict[str, str]
-    left_out: list[Run] = field(default_factory=list)
-    secrets: dict[str, str] = field(default_factory=dict)
-    code: snapshot.Snapshot | None = None
+    left_out: list[Run]
+    secrets: dict[str, str]
+    code: Snapshot
 
-    def parameters(
-        self, ledger: Ledger, array: Array, number: int, code: Path, after: str | None
-    ) -> dict[str, Any]:
+    def parameters(self, ledger: Ledger, array: Array, number: int, after: str | None) -> dict[str, Any]:
         """What submitit is told of the array that becomes submission `number`."""
         container = self.profile.container
         # What else is on our PYTHONPATH belongs to this machine's python, not to the container's.
+        code = self.code.folder
         path = str(code) if container else cluster.python_path(code)
         python = self.python(ledger, array) or shlex.quote(sys.executable)
         in_container: list[str] = []
@@ -112,15 +112,16 @@ class Handing:
             return python
         return container.python(python, ledger.path, array.resources.gpus_per_node)
 
-    def text(self, ledger: Ledger, array: Array, number: int, code: Path, after: str | None = None) -> str:
+    def text(self, ledger: Ledger, array: Array, number: int, after: str | None = None) -> str:
         """The sbatch file of the array that becomes submission `number`."""
-        parameters = self.parameters(ledger, array, number, code, after)
+        parameters = self.parameters(ledger, array, number, after)
         return cluster.sbatch_text(ledger.submitit, len(array.tasks), parameters, self.python(ledger, array))
 
 
 def arrange(
     todo: Sequence[Run],
     profile: ClusterProfile,
+    code: Snapshot,
     parallel: int | None,
     most_tasks: int | None = None,
     room: int | None = None,
@@ -154,29 +155,21 @@ def arrange(
     variables = {**(sbatch.OFFLINE if offline else {}), **dict(profile.environment)}
     secrets = {name: value for name, value in variables.items() if redaction.is_secret(name, value)}
     environment = {name: value for name, value in variables.items() if name not in secrets}
-    return Handing(profile, arrays, environment, left_out, secrets)
+    if code.commit:
+        environment["HYPERFORMER_COMMIT"] = code.commit
+    return Handing(profile, arrays, environment, left_out, secrets, code)
 
 
 def split_sizes(count: int, most: int | None) -> list[int]:
     return sbatch.split(count, most) if count else []
 
 
-def take_code(ledger: Ledger, handing: Handing, write: bool = True) -> snapshot.Snapshot:
-    """Snapshot the code, and let the jobs know its commit."""
-    if handing.code is None or write:
-        handing.code = snapshot.take(cluster.CODE, ledger.path / "code", write)
-    if handing.code.commit:
-        handing.environment["HYPERFORMER_COMMIT"] = handing.code.commit
-    return handing.code
-
-
 def texts(ledger: Ledger, handing: Handing) -> list[str]:
     """The sbatch file of each array, as it would be submitted now; writes nothing."""
-    code = take_code(ledger, handing, write=False).folder
     first = ledger.next_submission()
     return [
         handing.text(
-            ledger, array, first + index, code,
+            ledger, array, first + index,
             "JOB_ID_OF_THE_ONE_BEFORE" if array.after_previous and index else None,
         )
         for index, array in enumerate(handing.arrays)
@@ -192,31 +185,24 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
     Raises:
         ClusterError: SLURM took no job of an array; those before it stay submitted.
     """
-    taken = take_code(ledger, handing)
+    handing.code.write()
+    entries = [[_entry(ledger, run) for run in array.runs] for array in handing.arrays]
     number = ledger.next_submission() - 1
-    attempts = {run.signature: ledger.next_number(run) for array in handing.arrays for run in array.runs}
     previous: str | None = None
     handed = []
-    for array in handing.arrays:
+    for array, runs in zip(handing.arrays, entries, strict=True):
         number += 1
-        name = ledger.job_name(number)
-        entries = [
-            Entry(
-                run.signature, run.name, ledger.folder(run).name, attempts[run.signature],
-                entry_settings(run.config),
-            )
-            for run in array.runs
-        ]  # fmt: skip
         submission = Submission(
-            number, name, handing.profile.word, time.time(), str(taken.folder),
-            groups(entries, array.resources.pack), ranks=array.resources.ranks,
+            number, ledger.job_name(number), handing.profile.word, time.time(), str(handing.code.folder),
+            groups(runs, array.resources.pack), ranks=array.resources.ranks,
             cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
             policy=handing.profile.policy.as_json(),
         )  # fmt: skip
-        record = ledger.record_submission(submission)
+        lines = task_lines(submission.tasks)
+        record = ledger.record_submission(submission, lines)
         after = previous if array.after_previous else None
         try:
-            parameters = handing.parameters(ledger, array, number, taken.folder, after)
+            parameters = handing.parameters(ledger, array, number, after)
             with cluster.environment(handing.secrets):
                 previous = cluster.submit_array(
                     ledger.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
@@ -224,9 +210,15 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         except HyperformerError:
             adoption.settle(ledger)  # SLURM may have taken it, and its answer been lost
             raise
-        ledger.record_submission(dataclasses.replace(submission, job_id=previous))
+        ledger.record_submission(dataclasses.replace(submission, job_id=previous), lines)
         handed.append((previous, len(array.runs)))
     return handed
+
+
+def _entry(ledger: Ledger, run: Run) -> Entry:
+    return Entry(
+        run.signature, run.name, ledger.folder(run).name, ledger.next_number(run), entry_settings(run.config)
+    )
 
 
 def stop(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> None:

@@ -130,18 +130,27 @@ def path_of(folder: Path, number: int) -> Path:
     return folder / "submissions" / f"{number}.json"
 
 
-def write(folder: Path, submission: Submission) -> Path:
-    """Write the record; `folder` is the sweep's. Returns its path."""
+def write(folder: Path, submission: Submission, lines: str | None = None) -> Path:
+    """Write the record; `folder` is the sweep's. Returns its path.
+
+    Args:
+        lines: the :func:`task_lines` of its tasks, where they are known already.
+    """
     path = path_of(folder, submission.number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"schema": SCHEMA, **{key: value for key, value in vars(submission).items() if key != "moved"}}
-    tasks = [[vars(entry) for entry in task] for task in record.pop("tasks")]
+    record = {key: value for key, value in vars(submission).items() if key not in ("moved", "tasks")}
+    head = _encode({"schema": SCHEMA, **record})[:-1]
     with atomic_write(path) as stream:
-        # A line a task: people can read it, and json writes it at full speed.
-        head = json.dumps(record, ensure_ascii=False)[:-1]
-        body = ",\n".join(json.dumps(task, ensure_ascii=False) for task in tasks)
-        stream.write(f'{head}, "tasks": [\n{body}\n]}}\n')
+        stream.write(f'{head}, "tasks": [\n{task_lines(submission.tasks) if lines is None else lines}\n]}}\n')
     return path
+
+
+def task_lines(tasks: Sequence[Sequence[Entry]]) -> str:
+    """A line a task: people can read it, and json writes it at full speed."""
+    return ",\n".join(_encode([vars(entry) for entry in task]) for task in tasks)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def read(path: Path) -> Submission:

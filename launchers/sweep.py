@@ -118,7 +118,7 @@ def _start_here(
         statuses, notes = read_statuses(ledger, plan.runs)
         print_notes([*plan.notes, *notes])
         todo = choose(statuses) if choose else to_start(plan, statuses)
-        ledger.commit()
+        ledger.commit(profile.word if todo else None)
         print_notes(make_ready(ledger, statuses, todo))
         print(f"{plan.name}: {len(todo)} of {len(plan.runs)} runs to start, {_left_alone(statuses)}")
         return _work_here(arguments, ledger, profile, todo)
@@ -262,11 +262,8 @@ def _open(arguments: argparse.Namespace, profile: ClusterProfile | None = None) 
 
 
 def _profile(arguments: argparse.Namespace, ledger: Ledger) -> ClusterProfile:
-    """The profile that --cluster names; else that of the last submission, else SLURM where it is."""
-    if arguments.cluster:
-        return load_profile(arguments.cluster)
-    last = ledger.submissions()[-1].cluster if ledger.submissions() else None
-    return load_profile(last or ("slurm" if slurm.here() else "local"))
+    """The profile that --cluster names; else that of the last time, else SLURM where it is."""
+    return load_profile(arguments.cluster or ledger.last_cluster() or ("slurm" if slurm.here() else "local"))
 
 
 def _left_alone(statuses: Sequence[RunStatus]) -> str:

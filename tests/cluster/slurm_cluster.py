@@ -331,7 +331,7 @@ def _start(folder: Path) -> int:
     told = "" if cluster.namespaces else " (no namespaces here: runs of several nodes do not work)"
     print(f"a SLURM of {NODES} nodes with {GPUS} pretend GPUs each is up{told}. Use it:")
     print(f"  . {_short(folder / 'env.sh')}")
-    print("  python launchers/sweep.py sweeps/demo.yaml --cluster own")
+    print("  python launchers/sweep.py sweeps/tour.yaml --cluster own")
     print("and end it: make slurm-stop")
     return 0
 

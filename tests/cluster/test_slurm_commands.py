@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -310,3 +311,21 @@ def test_from_python(slurm_line: CommandLine) -> None:
         [sys.executable, "-c", code], cwd=line.folder, env=environment, capture_output=True, text=True
     )
     assert done.stdout == "1 1 []\n2 {'COMPLETED'}\n", done.stderr
+
+
+def test_too_little_is_left_of_a_quota(slurm_line: CommandLine) -> None:
+    """The command `quota` is a pretended one."""
+    line = slurm_line
+    write(line, "1, 2")
+    quota = line.folder / "bin" / "quota"
+    quota.parent.mkdir()
+    quota.write_text(
+        f"#!/bin/sh\necho 'Disk quotas for user me (uid {os.geteuid()}): '\n"
+        "echo '  /dev/sda1  20480  0  21504  0  190*  100  200  0'\n"
+    )
+    quota.chmod(0o755)
+    line.environment["PATH"] = f"{quota.parent}:{line.environment['PATH']}"
+    code, out = line.run("s.yaml")
+    assert code == 2 and "your quota leaves 1 MB (20 of 21 MB used), but 2 runs need about 2 MB" in out
+    assert "your quota leaves 10 files (190 of 200 files used)" in out and "nothing was started" in out
+    assert not (line.folder / "runs/s/submissions").exists()

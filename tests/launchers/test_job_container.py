@@ -13,6 +13,7 @@ from hyperformer.errors import ConfigError
 from launchers.cluster_profile import load_profile
 from launchers.ledger import Ledger
 from launchers.plan import load_plan
+from launchers.snapshot import Snapshot
 from launchers.submission import arrange
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,9 +44,10 @@ def sbatch_of(folder: Path, runs_dir: str, profile_text: str) -> str:
     profile = load_profile(str(folder / "site.yaml"))
     plan = load_plan(str(sweep), profile.resources)
     ledger = Ledger(plan, Path(runs_dir))
-    handing = arrange(plan.runs, profile, parallel=None)
+    code = Snapshot(Path(runs_dir) / "s/code/0123", None, {}, [], b"")
+    handing = arrange(plan.runs, profile, code, parallel=None)
     (array,) = handing.arrays
-    return handing.text(ledger, array, 1, Path(runs_dir) / "s/code/0123")
+    return handing.text(ledger, array, 1)
 
 
 @pytest.mark.parametrize("case", CASES)

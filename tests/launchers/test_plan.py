@@ -276,7 +276,8 @@ def test_shipped_sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("HYPERFORMER_MODEL", "/model")
     monkeypatch.chdir(tmp_path)
     six = {"hyperformer++", "hyperformer", "adapters_dagger", "adapters", "finetune", "finetune_single_task"}
-    demo, glue, local = (load_plan(name) for name in ("demo", "sweeps/glue.yaml", "glue-local"))
+    demo, glue, local, tour = (load_plan(name) for name in ("demo", "sweeps/glue.yaml", "glue-local", "tour"))
+    assert [run.config.training.max_steps for run in tour.runs] == [100] * 4
     for plan in (demo, glue, local):
         assert {run.config.variant for run in plan.runs} == six
     assert len(demo.runs) == 11

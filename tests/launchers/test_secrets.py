@@ -17,8 +17,10 @@ from launchers.ledger import Attempt
 from launchers.plan import Plan
 from launchers.resources import Resources
 from launchers.slurm_submit import _leaks
+from launchers.snapshot import Snapshot
 from launchers.submission import Array, arrange
 
+NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
 MARK = "s3cr3tFakeValue0123456789"
 NAMES = (
     "HF_TOKEN",
@@ -135,7 +137,7 @@ def test_a_profiles_secrets_are_not_in_the_sbatch_file(
         "PIP_INDEX_URL": "https://u:p@h",
         "HF_HOME": "/hf",
     }
-    handing = arrange(runs, ClusterProfile("x", environment=tuple(values.items())), None)
+    handing = arrange(runs, ClusterProfile("x", environment=tuple(values.items())), NO_CODE, None)
     assert handing.environment == {"HF_HOME": "/hf"} and set(handing.secrets) == {*values} - {"HF_HOME"}
     assert not list(_leaks(handing, [""]))
 

@@ -16,9 +16,11 @@ from launchers.ledger import Ledger
 from launchers.plan import Plan
 from launchers.resources import Resources
 from launchers.selection import select
+from launchers.snapshot import Snapshot
 from launchers.submission import arrange
 
 PlanOf = Callable[[str], Plan]
+NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
 SWEEP = "{variants: [hyperformer, adapters], tasks: [rte, cola], grid: {seed: [1, 2], learning_rate: [3e-4, 1e-3]}}"
 
 
@@ -62,10 +64,10 @@ def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:
 
 def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf) -> None:
     plan = plan_of(SWEEP[:-1] + ", resources: {variants: {adapters: {pack: 3}}}}")
-    handing = arrange(plan.runs, ClusterProfile("slurm"), parallel=3, most_tasks=2, room=5)
+    handing = arrange(plan.runs, ClusterProfile("slurm"), NO_CODE, parallel=3, most_tasks=2, room=5)
     assert [(len(array.tasks), len(array.runs)) for array in handing.arrays] == [(2, 2), (2, 2), (1, 3)]
     assert [array.parallel for array in handing.arrays] == [1, 1, 1] and len(handing.left_out) == 5
-    assert arrange(plan.runs, ClusterProfile("slurm"), None).arrays[0].resources == Resources()
+    assert arrange(plan.runs, ClusterProfile("slurm"), NO_CODE, None).arrays[0].resources == Resources()
 
 
 def test_what_a_sweep_needs_from_the_hub(

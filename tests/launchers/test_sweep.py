@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,27 @@ def test_dry_run_does_nothing(command_line: CommandLine, write_sweep: WriteSweep
     code, out = command_line.run("cancel", "s.yaml", "-n")
     assert code == 0
     assert list(command_line.folder.iterdir()) == [path]
+
+
+def test_the_next_command_goes_where_the_last_one_went(
+    command_line: CommandLine, write_sweep: WriteSweep
+) -> None:
+    """Also where there is an sbatch whose SLURM is dead."""
+    sbatch = command_line.folder / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text("#!/bin/sh\nexit 1\n")
+    sbatch.chmod(0o755)
+    command_line.environment["PATH"] = f"{sbatch.parent}:{os.environ['PATH']}"
+    write_sweep(sweep_text("1"))
+    assert command_line.run("s.yaml", "--cluster", "local")[0] == 0
+    for run in command_line.status()["runs"].values():
+        shutil.rmtree(run["folder"])
+    write_sweep(sweep_text("2"))
+    code, out = command_line.run("status", "s.yaml")
+    (suggested,) = re.findall(r"next: python \S+ (.*)", out)
+    assert code == 0 and suggested == "submit s.yaml"
+    code, out = command_line.run(*suggested.split())
+    assert code == 0 and "hyperformer++: done" in out, out
 
 
 def test_looking_makes_no_files(command_line: CommandLine, write_sweep: WriteSweep) -> None:
