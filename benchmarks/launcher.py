@@ -53,7 +53,7 @@ def sweep_file(folder: Path, runs: int, held: bool) -> Path:
         "base: {model_name_or_path: toy, data_source: toy, max_steps: 1, weight_decay: 0.0}\n"
         "variants: [hyperformer++]\ntasks: [toy-sentiment]\n"
         f"grid: {{seed: [{', '.join(str(seed) for seed in range(100, 100 + runs))}]}}\n"
-        "resources: {gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.1, time: 5"
+        "resources: {gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"
         f"{', sbatch: {hold: true}' if held else ''}}}\n"
     )
     return path
@@ -78,7 +78,7 @@ def theirs(folder: Path, runs: int, held: bool = True) -> tuple[list[object], fl
     _calls.clear()
     began = time.perf_counter()
     executor = submitit.SlurmExecutor(folder=folder / "submitit")
-    executor.update_parameters(time=5, cpus_per_task=1, mem="100MB", array_parallelism=runs, **more)
+    executor.update_parameters(time=5, cpus_per_task=1, mem="500MB", array_parallelism=runs, **more)
     with executor.batch():
         jobs = [executor.submit(nothing, number) for number in range(runs)]
     return list(jobs), time.perf_counter() - began, len(_calls)
