@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="for programs")
     runs = "names of runs, globs such as 'adapters-*', or key=value such as seed=2 (default: all)"
     one = add("logs", "show the logs of runs")
-    one.add_argument("names", metavar="NAME", nargs="+", help=runs)
+    one.add_argument("names", metavar="NAME", nargs="+", help=runs.replace("(default: all)", "('*' for all)"))
     one.add_argument("-f", "--follow", action="store_true", help="go on while the runs go on")
     one.add_argument(
         "--rank", type=_rank, default="0", metavar="N|all", help="of runs with several ranks (0)"

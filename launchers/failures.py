@@ -35,7 +35,7 @@ WORDS: dict[Kind, str] = {
     "killed": "its process was killed without a word (often for want of memory)",
     "gpu_failure": "its GPU does not work",
     "collective": "its ranks lost each other (network, NCCL, gloo)",
-    "hang": "it made no step for hang_minutes",
+    "hang": "nothing moved for hang_minutes",
     "diverged": "its loss is no longer a number",
     "disk_full": "the disk, or a quota on it, is full",
     "data_source": "its data set could not be reached",

@@ -16,6 +16,7 @@ from launchers.run_status import RunStatus
 # With the same code and settings these end the same way.
 _ALIKE = frozenset({"configuration", "user_code", "bug"})
 # A node that failed under a run is not given to it again for so long.
+_OF_THE_NODE = ("node_failure", "gpu_failure")
 _SHUN_S = 24 * 3600.0
 
 
@@ -69,6 +70,6 @@ def failed_nodes(run_folder: Path) -> list[str]:
     nodes = set()
     for attempt in attempts(run_folder):
         outcome = try_record(attempt.outcome) or {}
-        if outcome.get("kind") == "node_failure" and time.time() - outcome.get("ended", 0) < _SHUN_S:
+        if outcome.get("kind") in _OF_THE_NODE and time.time() - outcome.get("ended", 0) < _SHUN_S:
             nodes.add((try_record(attempt.started) or {}).get("host"))
     return sorted(node for node in nodes if node)

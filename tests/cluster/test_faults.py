@@ -69,7 +69,7 @@ def test_each_kind_of_failure_has_its_end(slurm_line: CommandLine) -> None:
     assert kinds[86] == [("disk_full", "again"), ("disk_full", "end")]
     assert kinds[87] == [("out_of_memory", "end")]
     _, why = line.run("why", "s.yaml")
-    assert "it made no step for hang_minutes; it was started again for this 1 time already" in why, why
+    assert "nothing moved for hang_minutes; it was started again for this 1 time already" in why, why
     _, logs = line.run("logs", "s.yaml", NAME.format(82))
     assert "collective" not in logs and "start at step 2" in logs, logs
 
