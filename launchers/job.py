@@ -15,15 +15,14 @@ from typing import Any
 
 from hyperformer.checkpoint_folder import CheckpointFolder
 from hyperformer.config import RunConfig, replace
-from hyperformer.errors import ConfigError, Interrupted
+from hyperformer.errors import Interrupted
 from hyperformer.files import write_json
 from hyperformer.run_folder import RunFolder
-from hyperformer.watchdog import HEARTBEAT_SECONDS
-from launchers import held, packed, slurm, submission_files
+from launchers import packed, submission_files
+from launchers.beginning import next_attempt, settle_unfinished, wait_for_silence, why_not_to_start
 from launchers.cluster import Place, join_ranks
-from launchers.failures import Failure, Kind
-from launchers.ledger import Attempt, attempts, last_attempt
-from launchers.policy import Policy, decide
+from launchers.ledger import Attempt, last_attempt
+from launchers.policy import Policy
 from launchers.processes import this_process
 from launchers.records import try_record
 from launchers.submission_files import Entry
@@ -99,68 +98,6 @@ def _run_entry(sweep: Path, entry: Entry, place: Place, policy: Policy) -> None:
     if place.logs:
         _write_logs_to(attempt)
     _attempt(config, attempt, place)
-
-
-def why_not_to_start(folder: Path) -> str | None:
-    """Why a run that waited should not start any more: `folder` is its own. None if it should."""
-    if (folder / "cancelled.json").exists():
-        return "cancelled before it started"
-    reason = held.reason(folder.parent)
-    return None if reason is None else f"held: {reason}"
-
-
-def next_attempt(folder: Path, first: int) -> Attempt:
-    """The attempt that begins now. A job starts several times: in its place, or because SLURM requeued it.
-
-    Args:
-        first: the number of the job's first attempt.
-    """
-    taken = [a for a in attempts(folder) if a.number >= first and (a.started.exists() or a.outcome.exists())]
-    return Attempt(folder / "attempts" / str(taken[-1].number + 1 if taken else first))
-
-
-def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
-    """Write down the end of earlier attempts that nobody was left to tell: SLURM has started the job again.
-
-    Returns:
-        Why the run must not start once more, or None if it may.
-    """
-    kinds: list[Kind] = []
-    for attempt in attempts(folder):
-        if attempt.number < first or not attempt.started.exists():
-            continue
-        if not attempt.outcome.exists():
-            host = str((try_record(attempt.started) or {}).get("host", ""))
-            kind: Kind = "node_failure" if slurm.is_down(host) else "requeued"
-            decision = decide(Failure(kind, ""), kinds, progressed=True, policy=policy)
-            attempt.write_outcome(
-                "stopped", message=f"it was on {host}", kind=kind, then=decision.action, why=decision.why
-            )
-            if decision.action == "end":
-                return decision.why
-        kinds.append((try_record(attempt.outcome) or {}).get("kind", "requeued"))
-    return None
-
-
-def wait_for_silence(folder: Path) -> None:
-    """See that nobody else trains this run: a node that SLURM gave up may still be at it.
-
-    Raises:
-        ConfigError: somebody does.
-    """
-    heartbeat = RunFolder(folder).heartbeat
-    last = last_attempt(folder)
-    if last is None or last.outcome.exists() or not heartbeat.exists():
-        return
-    before = heartbeat.stat().st_mtime
-    end = time.monotonic() + 3 * HEARTBEAT_SECONDS
-    while time.time() - before < 4 * HEARTBEAT_SECONDS and time.monotonic() < end:
-        time.sleep(1)
-        if heartbeat.stat().st_mtime > before:
-            host = (try_record(last.started) or {}).get("host", "another node")
-            raise ConfigError(
-                f"{folder} is being trained on {host} by another process: end it, then submit again"
-            )
 
 
 def _write_logs_to(attempt: Attempt) -> None:

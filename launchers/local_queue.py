@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from launchers.beginning import why_not_to_start
 from launchers.cluster import LocalJob, start_local
-from launchers.job import why_not_to_start
 from launchers.ledger import Ledger, last_attempt
 from launchers.own_files import read_own_files
 from launchers.plan import Run

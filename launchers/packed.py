@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from launchers import requeue, sbatch
+from launchers.beginning import next_attempt
 from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Policy
 from launchers.records import try_record
@@ -74,8 +75,6 @@ class _Pack:
                     _send(one.process, signal.SIGTERM)  # `cancel` of one of several: the others go on
 
     def start(self, place: int) -> _Going:
-        from launchers.job import next_attempt
-
         entry = self.entries[place]
         command = [sys.executable, "-u", "-m", "launchers.job", str(self.record), str(self.index), str(place)]
         environment = {

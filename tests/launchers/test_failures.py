@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hyperformer.errors import HANG_EXIT, ConfigError
-from launchers import aftermath, held, job, settle
+from launchers import aftermath, beginning, held, settle
 from launchers.failures import Evidence, Failure, classify
 from launchers.ledger import Attempt
 from launchers.policy import Policy, decide
@@ -108,21 +108,21 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
 def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> None:
     """SLURM ended the job before its first file, and settle wrote the only word on it."""
     folder = tmp_path / "s" / "r"
-    first = job.next_attempt(folder, 1)
+    first = beginning.next_attempt(folder, 1)
     first.folder.mkdir(parents=True)
     first.write_outcome("stopped", kind="preempted", then="requeue")
-    assert job.next_attempt(folder, 1).number == 2
-    assert job.next_attempt(folder, 5).number == 5
+    assert beginning.next_attempt(folder, 1).number == 2
+    assert beginning.next_attempt(folder, 5).number == 5
 
 
 def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job.slurm, "is_down", lambda node: True)
+    monkeypatch.setattr(beginning.slurm, "is_down", lambda node: True)
     policy = Policy.from_json({"retries": {"node_failure": 1}})
     folder = tmp_path / "s" / "r"
     answers = []
     for _ in range(3):
-        answers.append(job.settle_unfinished(folder, 1, policy))
-        attempt = job.next_attempt(folder, 1)
+        answers.append(beginning.settle_unfinished(folder, 1, policy))
+        attempt = beginning.next_attempt(folder, 1)
         attempt.folder.mkdir(parents=True)
         attempt.started.write_text('{"host": "node7", "started": 1.0}')
     assert (
@@ -136,11 +136,11 @@ def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: 
     attempt.started.write_text('{"host": "node7", "started": 1.0}')
     heartbeat = tmp_path / "heartbeat"
     heartbeat.touch()
-    monkeypatch.setattr(job.time, "sleep", lambda seconds: os.utime(heartbeat))
+    monkeypatch.setattr(beginning.time, "sleep", lambda seconds: os.utime(heartbeat))
     with pytest.raises(ConfigError, match="trained on node7 by another process"):
-        job.wait_for_silence(tmp_path)
+        beginning.wait_for_silence(tmp_path)
     os.utime(heartbeat, (1.0, 1.0))
-    job.wait_for_silence(tmp_path)  # it was silent for long
+    beginning.wait_for_silence(tmp_path)  # it was silent for long
 
 
 def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
