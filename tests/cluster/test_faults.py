@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from slurm_cluster import SlurmCluster
@@ -129,56 +129,50 @@ def test_requeue_by_hand(slurm_line: CommandLine) -> None:
     assert started_at(line) >= 2 and outcomes(line)[0]["kind"] == "requeued"
 
 
-def preempted_in(line: CommandLine, partition: str, resources: str = SMALL) -> list[dict[str, Any]]:
-    write(line, "1", SLOW, f"{resources}, partition: {partition}, sbatch: {{nodelist: node4}}")
-    assert line.run("s.yaml")[0] == 0
-    running(line)
-    slurm(
-        line,
-        "sbatch",
-        "-p",
-        "urgent",
-        "-w",
-        "node4",
-        "--exclusive",
-        "--mem=100",
-        "-o",
-        "/dev/null",
-        "--wrap",
-        "sleep 2",
-    )
-    wait_for(line, lambda counts: counts == {"done": 1}, seconds=90)
-    assert started_at(line) >= 2
-    return outcomes(line)
-
-
-def test_preemption_that_requeues(slurm_line: CommandLine) -> None:
-    ends = preempted_in(slurm_line, "debug")
-    assert [end.get("kind") for end in ends] == ["preempted", None]
-
-
-def test_preemption_with_a_grace_time(slurm_line: CommandLine) -> None:
-    ends = preempted_in(slurm_line, "graceful")
-    assert [end.get("kind") for end in ends] == ["preempted", None]
-
-
-def test_preemption_that_cancels(slurm_line: CommandLine) -> None:
-    ends = preempted_in(slurm_line, "cancelling")
-    assert [end.get("kind") for end in ends] == ["preempted", None]
-
-
-def test_no_scontrol_on_the_nodes(slurm_line: CommandLine, tmp_path: Path) -> None:
-    """The job submits itself again."""
-    commands = tmp_path / "commands"
+def without_scontrol(line: CommandLine) -> str:
+    """Set-up after which a job finds the commands that it needs, and no scontrol."""
+    commands = line.folder / "commands"
     commands.mkdir()
     for name in ("sbatch", "srun", "bash", "date", "env", "hostname", "dirname", "stat"):
-        found = shutil.which(name, path=slurm_line.environment["PATH"])
+        found = shutil.which(name, path=line.environment["PATH"])
         assert found is not None
         (commands / name).symlink_to(found)
-    ends = preempted_in(slurm_line, "cancelling", f"{SMALL}, setup: ['export PATH={commands}']")
-    assert [end.get("kind") for end in ends] == ["preempted", None]
-    (moved,) = slurm_line.folder.glob("runs/s/submissions/1.moved/0.json")
-    (run,) = slurm_line.status()["runs"].values()
+    return f", setup: ['export PATH={commands}']"
+
+
+def test_preemption_in_every_mode(slurm_line: CommandLine) -> None:
+    """At once, each on a node of its own: requeued, with a grace time, cancelled, and that without scontrol."""
+    modes = {"node1": "debug", "node2": "graceful", "node3": "cancelling", "node4": "cancelling"}
+    lines = {}
+    for node, partition in modes.items():
+        line = lines[node] = copy.copy(slurm_line)
+        line.folder = slurm_line.folder / node
+        line.folder.mkdir()
+        more = without_scontrol(line) if node == "node4" else ""
+        write(line, "1", SLOW, f"{SMALL}, partition: {partition}, sbatch: {{nodelist: {node}}}{more}")
+        assert line.run("s.yaml")[0] == 0
+    for line in lines.values():
+        running(line)
+    for node in modes:
+        urgent = [
+            "-p",
+            "urgent",
+            "-w",
+            node,
+            "--exclusive",
+            "--mem=100",
+            "-o",
+            "/dev/null",
+            "--wrap",
+            "sleep 2",
+        ]
+        slurm(slurm_line, "sbatch", *urgent)
+    for node, line in lines.items():
+        wait_for(line, lambda counts: counts == {"done": 1}, seconds=120)
+        assert started_at(line) >= 2, node
+        assert [end.get("kind") for end in outcomes(line)] == ["preempted", None], node
+    (moved,) = lines["node4"].folder.glob("runs/s/submissions/1.moved/0.json")
+    (run,) = lines["node4"].status()["runs"].values()
     assert run["job_id"] == json.loads(moved.read_text())["job_id"]
 
 
