@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -18,26 +17,22 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 
 from hyperformer.config_files import ConfigWarning
 from hyperformer.errors import HyperformerError, in_words
-from launchers import logs, prefetch, preflight, reasons, redaction, screen, slurm
+from launchers import looking, preflight, redaction, screen
 from launchers.arguments import parse
 from launchers.bill import Bill
-from launchers.cluster_profile import ClusterProfile, load_profile, profiles
-from launchers.dialog import agreed, print_next, print_notes, show_report, watch
-from launchers.first_profile import write_profile
+from launchers.cluster_profile import ClusterProfile
+from launchers.dialog import agreed, print_next, print_notes, show_report
 from launchers.ledger import Ledger
 from launchers.local_queue import LocalQueue
 from launchers.lock import holder, sweep_lock
-from launchers.plan import Plan, Run, load_plan
-from launchers.plots import plot_similarities
+from launchers.opening import BAD_INPUT, DONE, INTERRUPTED, exit_code, open_sweep, profile_of
+from launchers.plan import Plan, Run
 from launchers.retrying import to_retry
 from launchers.run_status import BAD, GOING, LEFT_ALONE, RunStatus
 from launchers.selection import select
-from launchers.slurm_site import read_site
 from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
 from launchers.status import read_statuses
 from launchers.submission import make_ready, stop, to_start
-
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def submit(arguments: argparse.Namespace) -> int:
@@ -47,7 +42,7 @@ def submit(arguments: argparse.Namespace) -> int:
 
 def retry(arguments: argparse.Namespace) -> int:
     """Start again runs that did not end well, and no others."""
-    plan, ledger = _open(arguments)
+    plan, ledger = open_sweep(arguments)
     chosen = {run.signature for run in select(plan, arguments.names or ["*"])}
     states = BAD if arguments.failed or arguments.oom else {*BAD, "stopped", "cancelled"}
 
@@ -75,10 +70,10 @@ def retry(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace, choose: Callable[[Sequence[RunStatus]], list[Run]] | None) -> int:
-    plan, ledger = _open(arguments)
-    profile = _profile(arguments, ledger)
+    plan, ledger = open_sweep(arguments)
+    profile = profile_of(arguments, ledger)
     if profile.source or not profile.is_local:
-        plan, ledger = _open(arguments, profile)
+        plan, ledger = open_sweep(arguments, profile)
     if profile.is_local:
         return _start_here(arguments, plan, ledger, profile, choose)
     if arguments.dry_run:
@@ -124,81 +119,9 @@ def _start_here(
         return _work_here(arguments, ledger, profile, todo)
 
 
-def plan_(arguments: argparse.Namespace) -> int:
-    """Show the runs that the sweep file means."""
-    plan, ledger = _open(arguments)
-    out = screen.console()
-    statuses, notes = read_statuses(ledger, plan.runs)
-    screen.print_plan(out, plan, statuses)
-    print_notes([*plan.notes, *notes])
-    print_next(arguments, "submit")
-    return DONE
-
-
-def status(arguments: argparse.Namespace) -> int:
-    """Show how the runs stand."""
-    plan, ledger = _open(arguments)
-    if arguments.json:
-        statuses, notes = read_statuses(ledger, plan.runs)
-        runs = [entry.as_json() for entry in statuses]
-        record = {"sweep": plan.name, "folder": str(ledger.path), "counts": screen.counts(statuses)}
-        print(json.dumps({**record, "notes": notes, "runs": runs}, indent=2))
-        return _exit_code(statuses)
-    out = screen.console()
-    statuses, notes = watch(out, ledger) if arguments.watch else read_statuses(ledger, plan.runs)
-    if not (arguments.watch and out.is_terminal):
-        screen.print_shared(out, plan)
-        screen.print_statuses(out, str(ledger.path), statuses)
-    print_notes([*notes, *_strangers(ledger)])
-    if any(entry.state in BAD for entry in statuses):
-        print_next(arguments, "logs", next(entry.name for entry in statuses if entry.state in BAD))
-    elif any(entry.state == "pending" for entry in statuses):
-        print_next(arguments, "why")
-    else:
-        print_next(arguments, "report" if any(entry.state == "done" for entry in statuses) else "submit")
-    return _exit_code(statuses)
-
-
-def show_logs(arguments: argparse.Namespace) -> int:
-    """Show the logs of the runs whose name matches."""
-    plan, ledger = _open(arguments)
-    runs = select(plan, arguments.names)
-
-    def going() -> bool:
-        return any(entry.is_going for entry in read_statuses(ledger, runs)[0])
-
-    found = logs.find(ledger, runs, None if arguments.rank == "all" else int(arguments.rank))
-    if not logs.show(found, arguments.follow, going):
-        print("there is no log yet")
-    print_next(arguments, "status")
-    return DONE
-
-
-def why(arguments: argparse.Namespace) -> int:
-    """Say in a line why each run waits or failed."""
-    plan, ledger = _open(arguments)
-    runs = select(plan, arguments.names or ["*"])
-    statuses, notes = read_statuses(ledger, runs)
-    told = 0
-    for entry in sorted(statuses, key=lambda entry: entry.state not in BAD):
-        line = reasons.why(entry, ledger)
-        if line:
-            told += 1
-            print(f"{entry.name} ({entry.word}): {line}")
-    common = reasons.shared_by_failed(runs, statuses)
-    if common:
-        print(common)
-    if not told:
-        print("no run waits or failed")
-    print_notes(notes)
-    bad = any(entry.state in BAD for entry in statuses)
-    print_next(arguments, "retry" if bad else "status", *(["--failed"] if bad else []))
-    return DONE
-
-
 def cancel(arguments: argparse.Namespace) -> int:
     """Stop runs (they save first), and take waiting ones out of the queue."""
-    plan, ledger = _open(arguments)
+    plan, ledger = open_sweep(arguments)
     runs = select(plan, arguments.names or ["*"])
     statuses, notes = read_statuses(ledger, runs)
     queue = holder(ledger.path)
@@ -216,54 +139,6 @@ def cancel(arguments: argparse.Namespace) -> int:
         stop(ledger, touched)
     print_next(arguments, "status")
     return DONE
-
-
-def prefetch_(arguments: argparse.Namespace) -> int:
-    """Fetch the models and data sets of the sweep, and prove that they load offline."""
-    plan, ledger = _open(arguments)
-    profile = _profile(arguments, ledger)
-    names = prefetch.fetch(plan.runs, ledger.path, dict(profile.environment))
-    for name in names:
-        print(f"loads offline: {name}")
-    print_next(arguments, "submit")
-    return DONE
-
-
-def clusters(arguments: argparse.Namespace) -> int:
-    """List cluster profiles, or write a first one."""
-    if arguments.action == "init":
-        path = Path("clusters") / f"{arguments.name or 'site'}.yaml"
-        print(write_profile(path, read_site()), end="")
-        print(f"\nwritten to {path}; look it over, then: sweep.py SWEEP --cluster {path.stem}")
-        return DONE
-    known = {"local": "this machine", "slurm": "SLURM, without a profile"}
-    known |= {name: str(path) for name, path in profiles().items()}
-    for name, told in known.items():
-        print(f"{name:<16} {told}")
-    return DONE
-
-
-def make_report(arguments: argparse.Namespace) -> int:
-    """Write the results table, and show it."""
-    plan, ledger = _open(arguments)
-    statuses, notes = read_statuses(ledger, plan.runs)
-    print_notes(notes)
-    show_report(ledger, statuses)
-    if arguments.plots:
-        for path in plot_similarities(ledger, statuses):
-            print(f"plot: {path}")
-    print_next(arguments, "status")
-    return _exit_code(statuses)
-
-
-def _open(arguments: argparse.Namespace, profile: ClusterProfile | None = None) -> tuple[Plan, Ledger]:
-    plan = load_plan(arguments.sweep, profile.resources if profile else None)
-    return plan, Ledger(plan, arguments.runs_dir)
-
-
-def _profile(arguments: argparse.Namespace, ledger: Ledger) -> ClusterProfile:
-    """The profile that --cluster names; else that of the last time, else SLURM where it is."""
-    return load_profile(arguments.cluster or ledger.last_cluster() or ("slurm" if slurm.here() else "local"))
 
 
 def _left_alone(statuses: Sequence[RunStatus]) -> str:
@@ -290,7 +165,7 @@ def _work_here(
     show_report(ledger, statuses)
     failed = [entry.name for entry in statuses if entry.state in BAD]
     print_next(arguments, *(("logs", failed[0]) if failed else ("status",)))
-    return _exit_code(statuses)
+    return exit_code(statuses)
 
 
 def _say_what_would_start(
@@ -322,19 +197,6 @@ def _say_what_slurm_would_get(arguments: argparse.Namespace, outcome: Outcome) -
     return DONE
 
 
-def _strangers(ledger: Ledger) -> list[str]:
-    """A note on runs of earlier versions of the sweep file: they stay, and go on."""
-    planned = {run.signature for run in ledger.plan.runs}
-    others = [entry["name"] for mark, entry in ledger.known_runs().items() if mark not in planned]
-    if not others:
-        return []
-    return [f"{len(others)} earlier runs are no longer in the sweep file: {', '.join(others[:5])}"[:300]]
-
-
-def _exit_code(statuses: Sequence[RunStatus]) -> int:
-    return SOME_FAILED if any(entry.state in BAD for entry in statuses) else DONE
-
-
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -352,8 +214,9 @@ def _print_no_more() -> None:
 
 
 _COMMANDS = {
-    "submit": submit, "plan": plan_, "status": status, "logs": show_logs, "why": why, "cancel": cancel,
-    "retry": retry, "report": make_report, "prefetch": prefetch_, "clusters": clusters,
+    "submit": submit, "retry": retry, "cancel": cancel, "plan": looking.plan, "status": looking.status,
+    "logs": looking.logs, "why": looking.why, "report": looking.report, "prefetch": looking.prefetch,
+    "clusters": looking.clusters,
 }  # fmt: skip
 
 
