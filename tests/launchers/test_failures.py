@@ -22,7 +22,7 @@ AT = "2026-11-23T16:22:08"
 SAID = "slurmstepd-node1: error: *** {} ON node1 CANCELLED AT " + AT + "{} ***\n"
 NODE = " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"
 PREEMPTED = SAID.format("JOB 1", " DUE TO PREEMPTION")
-OURS = '  File "/work/hyperformer/data/task.py", line 3, in rows'
+OURS = '  File "/code/hyperformer/data/task.py", line 3, in rows'
 THEIRS = '  File "/home/me/tasks/mine.py", line 3, in rows'
 LIBRARY = '  File "/venv/lib/python3.11/site-packages/torch/x.py", line 9, in f'
 
