@@ -58,7 +58,7 @@ def _settle(
     if attempt is None or attempt.number < entry.attempt:
         attempt = Attempt(folder / "attempts" / str(entry.attempt))
     started, outcome = try_record(attempt.started) or {}, try_record(attempt.outcome) or {}
-    if started.get("job_id", job_id) != job_id:
+    if "then" not in outcome and started.get("job_id", job_id) != job_id:
         return Decision("end", f"job {started['job_id']} has it now")
     packed = len(submission.tasks[index]) > 1
     if outcome.get("then") == "end" or ("then" in outcome and packed and _is_of_this_start(attempt, job_id)):

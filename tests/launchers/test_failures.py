@@ -159,6 +159,12 @@ def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.
     attempt.write_outcome("failed", error_type="RuntimeError", message="gloo")
     before = attempt.outcome.read_text()
     assert aftermath.after(record, 3, record) == 3 and attempt.outcome.read_text() == before  # another's
+    attempt.write_outcome(
+        "stopped", kind="preempted", then="requeue"
+    )  # and handed on to us, who did not begin
+    assert aftermath.after(record, 3, record) == 3
+    own = json.loads((attempt.folder.parent / "2" / "outcome.json").read_text())
+    assert (own["kind"], own["then"]) == ("set_up", "end")
 
 
 def test_same_traceback_same_mark() -> None:
