@@ -157,14 +157,8 @@ def _step_of_newest_checkpoint(folder: Path) -> int:
 
 def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     """The run itself; None if it was stopped before its end."""
-    import torch
-
     from hyperformer.run import run
 
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES") and "SLURM_JOB_ID" in os.environ
-    if asked and torch.version.cuda and not torch.cuda.is_available():
-        # It would train on the CPU, for as long as the job lasts.
-        raise RuntimeError(f"no CUDA-capable device works on {socket.gethostname()}, and the job has GPUs")
     deadline = os.environ.get("HYPERFORMER_DEADLINE")
     run(config, deadline=float(deadline) if deadline else None)
     return RunFolder(folder).read_result()

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from hyperformer.errors import HyperformerError
+
 
 @dataclass(frozen=True)
 class World:
@@ -79,10 +81,20 @@ def start(local_rank: int | None = None) -> World:
 
     Args:
         local_rank: what the deepspeed launcher wrote on the command line, if it did.
+
+    Raises:
+        HyperformerError: GPUs were given, and torch sees none.
     """
     import deepspeed
 
     cuda = torch.cuda.is_available()
+    given = set(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")) - {"", "-1"}
+    if given and torch.version.cuda and not cuda:
+        # It would train on the CPU, for as long as a job lasts.
+        raise HyperformerError(
+            f"no CUDA-capable device works on {socket.gethostname()}, though CUDA_VISIBLE_DEVICES names "
+            f"{','.join(sorted(given))}; unset it to train on the CPU"
+        )
     if "RANK" not in os.environ:
         os.environ |= {
             "RANK": "0",

@@ -73,6 +73,7 @@ def stopped(number: int, job_log: str = "") -> Evidence:
         (failed("RuntimeError", "CUDA error: out of memory"), "out_of_gpu_memory"),
         (failed("DistBackendError", "Cuda failure 2 'out of memory'"), "out_of_gpu_memory"),
         (failed("RuntimeError", "CUDA error: uncorrectable ECC error encountered"), "gpu_failure"),
+        (failed("HyperformerError", "no CUDA-capable device works on node7, though"), "gpu_failure"),
         (failed("CheckpointError", "t5-base: not here", causes=["LocalEntryNotFoundError"]), "data_source"),
         (failed("DataError", "rte", causes=["ConnectError"]), "data_source"),
         (failed("CheckpointError", "could not be written", errno=116), "data_source"),  # ESTALE

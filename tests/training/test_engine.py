@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from hyperformer.config import TrainingConfig
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.training import distributed
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch
 
 
@@ -58,3 +60,11 @@ def test_the_global_batch_is_kept_on_other_ranks_and_with_less_memory() -> None:
         ConfigError, match="5 ranks cannot share evenly; 1, 2, 3, 4, 6, 8, 12, 16, 24, 48 would"
     ):
         make_batch(config, 5, rows=48)
+
+
+def test_gpus_that_do_not_work_are_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(HyperformerError, match="no CUDA-capable device works on .* names 0,1; unset it"):
+        distributed.start()
