@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from launchers import requeue, sbatch, submission_files
+from launchers.beginning import this_start
 from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Decision, Policy
 from launchers.records import LedgerError, try_record
@@ -57,11 +58,11 @@ def _settle(
     attempt = last_attempt(folder)
     if attempt is None or attempt.number < entry.attempt:
         attempt = Attempt(folder / "attempts" / str(entry.attempt))
-    started, outcome = try_record(attempt.started) or {}, try_record(attempt.outcome) or {}
-    if "then" not in outcome and started.get("job_id", job_id) != job_id:
-        return Decision("end", f"job {started['job_id']} has it now")
+    outcome, job_before = try_record(attempt.outcome) or {}, attempt.start[0]
+    if "then" not in outcome and job_before not in (None, job_id):
+        return Decision("end", f"job {job_before} has it now")
     packed = len(submission.tasks[index]) > 1
-    if outcome.get("then") == "end" or ("then" in outcome and packed and _is_of_this_start(attempt, job_id)):
+    if outcome.get("then") == "end" or ("then" in outcome and packed and attempt.start == this_start(job_id)):
         return Decision(outcome["then"], outcome.get("why", ""))
     if "then" in outcome:
         # An earlier start's, so this one ended before the run could make its first file.
@@ -69,12 +70,6 @@ def _settle(
     job_log = sbatch.log_paths(sweep / "submitit", job_id)[1]
     policy = Policy.from_json(submission.policy)
     return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
-
-
-def _is_of_this_start(attempt: Attempt, job_id: str) -> bool:
-    started = try_record(attempt.started) or {}
-    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    return (started.get("job_id"), started.get("restarts")) == (job_id, restarts)
 
 
 def _back_into_the_queue(

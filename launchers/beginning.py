@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -75,3 +76,8 @@ def wait_for_silence(folder: Path) -> None:
             raise ConfigError(
                 f"{folder} is being trained on {host} by another process: end it, then submit again"
             )
+
+
+def this_start(job_id: str) -> tuple[str, int]:
+    """This start of a job, as :attr:`Attempt.start` has it."""
+    return job_id, int(os.environ.get("SLURM_RESTART_COUNT", "0"))

@@ -55,7 +55,7 @@ _GPU_MEMORY = re.compile(
 )
 _MEMORY = re.compile(
     r"oom.?kill|Out Of Memory|exceeded (job|step) memory limit|exceeded memory limit|std::bad_alloc"
-    r"|DefaultCPUAllocator: (can't|not enough)|cannot allocate memory",
+    r"|MemoryError|OUT_OF_MEMORY|DefaultCPUAllocator: (can't|not enough)|cannot allocate memory",
     re.I,
 )
 _COLLECTIVE = re.compile(

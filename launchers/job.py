@@ -19,12 +19,17 @@ from hyperformer.errors import Interrupted
 from hyperformer.files import write_json
 from hyperformer.run_folder import RunFolder
 from launchers import packed, submission_files
-from launchers.beginning import next_attempt, settle_unfinished, wait_for_silence, why_not_to_start
+from launchers.beginning import (
+    next_attempt,
+    settle_unfinished,
+    this_start,
+    wait_for_silence,
+    why_not_to_start,
+)
 from launchers.cluster import Place, join_ranks
 from launchers.ledger import Attempt, last_attempt
 from launchers.policy import Policy
 from launchers.processes import this_process
-from launchers.records import try_record
 from launchers.submission_files import Entry
 
 _TAIL_LINES = 30
@@ -112,11 +117,12 @@ def _write_logs_to(attempt: Attempt) -> None:
 def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
     """One attempt at a run; rank 0 writes down its start and its end."""
     folder = Path(config.output_dir)
-    if attempt is not None and place.rank == 0:
+    if attempt is not None:
+        job_id, restarts = this_start(place.job_id)
         started = {
             "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
-            "job_id": place.job_id,
-            "restarts": _restarts(),
+            "job_id": job_id,
+            "restarts": restarts,
             "started": time.time(),
             "from_step": _step_of_newest_checkpoint(folder),
         }
@@ -125,29 +131,17 @@ def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
         result = _run(config, folder)
     except (KeyboardInterrupt, Interrupted) as stopped:
         _deaf()
-        if attempt is not None and place.rank == 0:
+        if attempt is not None:
             number = getattr(stopped, "signal", signal.SIGTERM)
             attempt.write_outcome("stopped", message=str(stopped), signal=int(number))
         return
     except BaseException as error:
         _deaf()
-        _failed(attempt or _current(folder, place), place.rank, error)
+        _failed(attempt or last_attempt(folder), place, error)
         raise
     _deaf()
-    if attempt is not None and place.rank == 0:
+    if attempt is not None:
         attempt.write_outcome("done" if result is not None else "stopped")
-
-
-def _current(folder: Path, place: Place) -> Attempt | None:
-    """The attempt that rank 0 has begun in this start of the job; None if it has not yet."""
-    last = last_attempt(folder)
-    started = (try_record(last.started) or {}) if last else {}
-    own = place.job_id, _restarts()
-    return last if (started.get("job_id"), started.get("restarts")) == own else None
-
-
-def _restarts() -> int:
-    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 def _step_of_newest_checkpoint(folder: Path) -> int:
@@ -164,9 +158,11 @@ def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     return RunFolder(folder).read_result()
 
 
-def _failed(attempt: Attempt | None, rank: int, error: BaseException) -> None:
+def _failed(attempt: Attempt | None, place: Place, error: BaseException) -> None:
     """Write the failure down. The first rank to fail tells the cause; the others fail for want of it."""
     if attempt is None or attempt.outcome.exists():
+        return
+    if attempt.start != this_start(place.job_id):  # rank 0 has not begun this one yet: its log must tell
         return
     tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
     with suppress(OSError):  # a full disk: the error itself must not be lost for that
@@ -178,7 +174,7 @@ def _failed(attempt: Attempt | None, rank: int, error: BaseException) -> None:
             errno=next(
                 (cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None
             ),
-            rank=rank,
+            rank=place.rank,
             host=socket.gethostname(),
             traceback_tail=tail,
         )

@@ -36,7 +36,7 @@ from hyperformer.files import atomic_write, sweep_leftovers, write_json
 from hyperformer.run_folder import RunFolder
 from launchers import redaction, submission_files
 from launchers.plan import Plan, Run
-from launchers.records import SCHEMA, DamagedRecord, LedgerError, read_record
+from launchers.records import SCHEMA, DamagedRecord, LedgerError, read_record, try_record
 from launchers.submission_files import Entry, Submission
 
 __all__ = ["Attempt", "Ledger", "LedgerError", "last_attempt", "read_record"]
@@ -68,6 +68,12 @@ class Attempt:
     def logs(self) -> tuple[Path, Path]:
         """Standard output and standard error of rank 0."""
         return self.folder / "stdout.log", self.folder / "stderr.log"
+
+    @property
+    def start(self) -> tuple[Any, Any]:
+        """The job that began it and how often SLURM had requeued that; (None, None) before it began."""
+        record = try_record(self.started) or {}
+        return record.get("job_id"), record.get("restarts")
 
     def link_logs(self, stdout: Path, stderr: Path) -> None:
         """Let the two logs point at where submitit writes them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,18 @@ from launchers.plan import Run
 
 _TICK_S = 0.5
 _CHUNK = 1 << 16
+_TAIL_BYTES = 16_384
+
+
+def tail(path: Path, since: int = 0) -> str:
+    """The end of a log, at most what comes after `since` bytes; '' if there is none."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(since, stream.tell() - _TAIL_BYTES))
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 @dataclass

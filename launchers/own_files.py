@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from launchers.damage import Reader, with_damage
+from launchers.failures import last_words
 from launchers.ledger import Attempt, last_attempt
+from launchers.logs import tail
 from launchers.processes import is_alive, with_argument
 from launchers.run_status import RunStatus
 from launchers.submission_files import Entry, Submission
@@ -130,17 +131,6 @@ def _local(status: RunStatus, record: dict[str, Any], attempt: Attempt) -> RunSt
         return replace(status, state="running", detail=f"says {record.get('host')}; ask there")
     if status.state == "cancelled":
         return status
-    return replace(status, state="lost", detail=last_line(attempt), seconds_left=None)
-
-
-def last_line(attempt: Attempt) -> str:
-    """The last line of a run's standard error, for a run that died without a word."""
-    try:
-        with attempt.logs[1].open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - 4096))
-            lines = stream.read().decode(errors="replace").split("\n")
-    except OSError:
-        return "its process is gone"
-    told = [line.strip() for line in lines if line.strip()]
-    return f"its process is gone; last line of its log: {told[-1]}" if told else "its process is gone"
+    last = last_words(tail(attempt.logs[1]))
+    told = f"its process is gone{f'; last line of its log: {last}' if last else ''}"
+    return replace(status, state="lost", detail=told, seconds_left=None)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hyperformer.config import flatten
-from launchers import failures, sbatch, settle
+from launchers import failures, logs, sbatch
 from launchers.ledger import Ledger, last_attempt
 from launchers.naming import value_text
 from launchers.plan import Run
@@ -53,17 +52,16 @@ _ENDS = {
     "DEADLINE": "its deadline passed",
     "FAILED": "it failed",
 }
-_MEMORY = re.compile(
-    r"out of memory|out_of_memory|outofmemory|oom.?kill|std::bad_alloc|MemoryError|cannot allocate memory",
-    re.I,
-)
 
 
 def is_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
     """Whether it ended for want of memory, of the GPU or the machine."""
-    if status.kind:
-        return status.kind in ("out_of_gpu_memory", "out_of_memory")
-    return bool(_MEMORY.search(f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"))
+    kind = status.kind
+    if kind is None:  # nobody settled it: its job was gone too soon, or did not get so far
+        told = f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"
+        failure = failures.classify(failures.Evidence(log=told))
+        kind = failure.kind if failure else None
+    return kind in ("out_of_gpu_memory", "out_of_memory")
 
 
 def why(status: RunStatus, ledger: Ledger) -> str | None:
@@ -110,7 +108,7 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
     paths = [attempt.logs[1]] if attempt else []
     if status.cluster == "slurm" and status.job_id:
         paths.append(sbatch.log_paths(ledger.submitit, status.job_id)[1])
-    return next(filter(None, (failures.last_words(settle.tail(path)) for path in paths)), "")
+    return next(filter(None, (failures.last_words(logs.tail(path)) for path in paths)), "")
 
 
 def shared_by_failed(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> str | None:

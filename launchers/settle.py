@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from hyperformer.run_folder import RunFolder
 from launchers import held
 from launchers.failures import ALIKE, Evidence, Failure, Kind, classify
 from launchers.ledger import Attempt, attempts
+from launchers.logs import tail
 from launchers.policy import Decision, Policy, decide
 from launchers.records import try_record
 
-TAIL_BYTES = 16_384
 # For a full disk: how long to wait for room, and how much is room.
 _WAIT_S, _LOOK_S = 600.0, 10.0
 _ROOM_BYTES = 64 << 20
@@ -74,7 +74,9 @@ def settle(
     records = [try_record(entry.outcome) or {} for entry in before]
     kinds: list[Kind] = [record["kind"] for record in records if "kind" in record]
     step = state.get("step") or 0
-    progressed = step > started.get("from_step", 0) or not _is_first_of_its_job(started, before)
+    # One that came after others in its job had not the whole of the time limit.
+    late = any(entry.start == attempt.start for entry in before)
+    progressed = late or step > started.get("from_step", 0)
     decision = decide(failure, kinds, progressed, policy)
     if decision.action != "end":
         decision = _prepare(failure.kind, run_folder, decision, sleep)
@@ -137,13 +139,6 @@ def _room(folder: Path) -> int:
     return _ROOM_BYTES + sum(path.stat().st_size for path in files)
 
 
-def _is_first_of_its_job(started: dict[str, Any], before: Sequence[Attempt]) -> bool:
-    """Whether the attempt had the job's whole time, and not what others had left of it."""
-    own = started.get("job_id"), started.get("restarts")
-    records = (try_record(entry.started) or {} for entry in before)
-    return all((record.get("job_id"), record.get("restarts")) != own for record in records)
-
-
 def job_log_from() -> int:
     """Where this start's part of the job's log begins; the batch script tells it."""
     text = os.environ.get("HYPERFORMER_LOG_FROM", "")
@@ -167,14 +162,3 @@ def _write(
     more = {"kind": failure.kind, "then": decision.action, "why": decision.why, "step": step}
     attempt.folder.mkdir(parents=True, exist_ok=True)
     attempt.write_outcome(**{**told, **more})
-
-
-def tail(path: Path, since: int = 0) -> str:
-    """The end of a log, at most what comes after `since` bytes; '' if there is none."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(since, stream.tell() - TAIL_BYTES))
-            return stream.read().decode(errors="replace")
-    except OSError:
-        return ""
