@@ -65,7 +65,7 @@ setup(
         "console_scripts": [
             "hyperformer = hyperformer.cli:main",
             "hyperformer-sweep = launchers.sweep:main",
-            "hyperformer-container = launchers.image_entry:main",
+            "hyperformer-container = launchers.cli.container:main",
         ]
     },
 )

@@ -22,9 +22,9 @@ import torch
 
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.parameters import published_t5
-from hyperformer.checkpoint_folder import checksum
-from hyperformer.config import replace
-from hyperformer.config_files import load_config
+from hyperformer.run_files.checkpoint_folder import checksum
+from hyperformer.settings.files import load_config
+from hyperformer.settings.schema import replace
 from hyperformer.training import distributed
 from hyperformer.training.checkpoint import Checkpoints
 from hyperformer.training.engine import make_batch, make_engine

@@ -25,12 +25,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
 from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 
-from launchers import screen  # noqa: E402
-from launchers.cluster_profile import ClusterProfile  # noqa: E402
-from launchers.ledger import Ledger  # noqa: E402
-from launchers.plan import load_plan  # noqa: E402
-from launchers.slurm_submit import submit_to_slurm  # noqa: E402
-from launchers.status import read_statuses  # noqa: E402
+from launchers.cli import tables  # noqa: E402
+from launchers.plan.cluster_profile import ClusterProfile  # noqa: E402
+from launchers.plan.runs import load_plan  # noqa: E402
+from launchers.status.read_status import read_statuses  # noqa: E402
+from launchers.store.ledger import Ledger  # noqa: E402
+from launchers.submit.to_slurm import submit_to_slurm  # noqa: E402
 
 _SLURM = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
 _calls: list[str] = []
@@ -96,10 +96,10 @@ def least(work: Callable[[], object], rounds: int = 3) -> float:
 def shown_status(ledger: Ledger) -> None:
     """What `sweep.py status` does after its imports, the printing included."""
     with contextlib.redirect_stdout(io.StringIO()):
-        out = screen.console()
+        out = tables.console()
         statuses, _ = read_statuses(ledger, ledger.plan.runs)
-        screen.print_shared(out, ledger.plan)
-        screen.print_statuses(out, "runs", statuses)
+        tables.print_shared(out, ledger.plan)
+        tables.print_statuses(out, "runs", statuses)
 
 
 def pretend_ended(ledger: Ledger) -> None:

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Sequence
 
 from hyperformer import __version__, finetune_t5_trainer
-from hyperformer.config_files import load_config
+from hyperformer.commands.model_commands import add_model_commands
 from hyperformer.errors import HyperformerError, in_words
-from hyperformer.model_commands import add_model_commands
+from hyperformer.settings.files import load_config
 
 EXIT_PIPE_CLOSED = 128 + 13
 

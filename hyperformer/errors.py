@@ -6,7 +6,7 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-# Exit code of a process that ended itself because it no longer moved (hyperformer.watchdog).
+# Exit code of a process that ended itself because it no longer moved (hyperformer.run_files.watchdog).
 HANG_EXIT = 86
 
 

@@ -19,9 +19,9 @@ if __name__ == "__main__":
     # Started as a script, Python looks for modules beside it; the package is one folder up.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hyperformer.config import settings
-from hyperformer.config_files import ConfigWarning, load_config
 from hyperformer.errors import ConfigError, HyperformerError, Interrupted
+from hyperformer.settings.files import ConfigWarning, load_config
+from hyperformer.settings.schema import settings
 
 EXIT_BAD_INPUT = 2
 

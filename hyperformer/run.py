@@ -18,13 +18,14 @@ from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import save_adapter
-from hyperformer.config import RunConfig, replace, signature
+from hyperformer.data.metrics import average
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, Interrupted
 from hyperformer.files import disk_full_told, write_json
-from hyperformer.metrics import average
-from hyperformer.recovery import read_recovery
-from hyperformer.run_folder import RunFolder, RunState
+from hyperformer.run_files.recovery import read_recovery
+from hyperformer.run_files.run_folder import RunFolder, RunState
+from hyperformer.run_files.watchdog import PATIENT, beat, watch
+from hyperformer.settings.schema import RunConfig, replace, signature
 from hyperformer.training import distributed
 from hyperformer.training.checkpoint import Checkpoints
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
@@ -35,7 +36,6 @@ from hyperformer.training.loop import Trainer
 from hyperformer.training.progress import Metrics, Progress
 from hyperformer.training.rank import check_decode
 from hyperformer.training.signals import StopFlag, stop_flag
-from hyperformer.watchdog import PATIENT, beat, watch
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 

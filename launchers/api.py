@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from launchers import slurm
-from launchers.bill import Bill
-from launchers.cluster_profile import ClusterProfile, load_profile
-from launchers.ledger import Ledger
-from launchers.plan import Plan, Run, load_plan
-from launchers.retrying import to_retry
-from launchers.run_status import BAD, GOING, RunStatus
-from launchers.selection import select
-from launchers.slurm_submit import NotConfirmed, Outcome, dry_run, submit_to_slurm
-from launchers.status import read_statuses
-from launchers.submission import stop
+from launchers.plan.cluster_profile import ClusterProfile, load_profile
+from launchers.plan.runs import Plan, Run, load_plan
+from launchers.plan.selection import select
+from launchers.slurm import job_queue
+from launchers.slurm.arrays import stop
+from launchers.status.read_status import read_statuses
+from launchers.status.run_status import BAD, GOING, RunStatus
+from launchers.store.ledger import Ledger
+from launchers.submit.choose import to_retry
+from launchers.submit.estimate import Bill
+from launchers.submit.to_slurm import NotConfirmed, Outcome, dry_run, submit_to_slurm
 
 
 class Sweep:
@@ -94,7 +94,7 @@ class Sweep:
     def _submit(
         self, parallel: int | None, yes: bool, choose: Callable[[Sequence[RunStatus]], list[Run]] | None
     ) -> list[str]:
-        if self.profile.is_local or not slurm.here():
+        if self.profile.is_local or not job_queue.here():
             raise HyperformerError(
                 "runs on this machine are the command line's: sweep.py submit --cluster local"
             )

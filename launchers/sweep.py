@@ -15,24 +15,26 @@ from typing import NoReturn
 if __package__ in (None, ""):  # started as a script: this folder's parent is where the packages are
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hyperformer.config_files import ConfigWarning
 from hyperformer.errors import HyperformerError, in_words
-from launchers import looking, preflight, redaction, screen
-from launchers.arguments import parse
-from launchers.bill import Bill
-from launchers.cluster_profile import ClusterProfile
-from launchers.dialog import agreed, print_next, print_notes, show_report
-from launchers.ledger import Ledger
-from launchers.local_queue import LocalQueue
-from launchers.lock import holder, sweep_lock
-from launchers.opening import BAD_INPUT, DONE, INTERRUPTED, exit_code, open_sweep, profile_of
-from launchers.plan import Plan, Run
-from launchers.retrying import to_retry
-from launchers.run_status import BAD, GOING, LEFT_ALONE, RunStatus
-from launchers.selection import select
-from launchers.slurm_submit import Outcome, ask, dry_run, submit_to_slurm
-from launchers.status import read_statuses
-from launchers.submission import make_ready, stop, to_start
+from hyperformer.settings.files import ConfigWarning
+from launchers.cli import inspect_commands, tables
+from launchers.cli.opening import BAD_INPUT, DONE, INTERRUPTED, exit_code, open_sweep, profile_of
+from launchers.cli.output import agreed, print_next, print_notes, show_report
+from launchers.cli.parser import parse
+from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.runs import Plan, Run
+from launchers.plan.selection import select
+from launchers.slurm.arrays import make_ready, stop, to_start
+from launchers.status.read_status import read_statuses
+from launchers.status.run_status import BAD, GOING, LEFT_ALONE, RunStatus
+from launchers.store import redaction
+from launchers.store.ledger import Ledger
+from launchers.store.lock import holder, sweep_lock
+from launchers.submit import preflight
+from launchers.submit.choose import to_retry
+from launchers.submit.estimate import Bill
+from launchers.submit.local_queue import LocalQueue
+from launchers.submit.to_slurm import Outcome, ask, dry_run, submit_to_slurm
 
 
 def submit(arguments: argparse.Namespace) -> int:
@@ -142,7 +144,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 
 def _left_alone(statuses: Sequence[RunStatus]) -> str:
-    found = screen.counts([entry for entry in statuses if entry.state in LEFT_ALONE])
+    found = tables.counts([entry for entry in statuses if entry.state in LEFT_ALONE])
     return ", ".join(f"{number} {state}" for state, number in found.items()) or "none done or going"
 
 
@@ -152,7 +154,7 @@ def _work_here(
     """Run in the foreground, show progress, end with the table."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    with screen.Progress(screen.console(), ledger.plan.name) as progress:
+    with tables.Progress(tables.console(), ledger.plan.name) as progress:
         parallel = arguments.max_parallel or ledger.plan.max_parallel
         queue = LocalQueue(ledger, todo, ledger.plan.runs, progress, parallel, profile.policy)
         try:
@@ -213,11 +215,18 @@ def _print_no_more() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_COMMANDS = {
-    "submit": submit, "retry": retry, "cancel": cancel, "plan": looking.plan, "status": looking.status,
-    "logs": looking.logs, "why": looking.why, "report": looking.report, "prefetch": looking.prefetch,
-    "clusters": looking.clusters,
-}  # fmt: skip
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "submit": submit,
+    "retry": retry,
+    "cancel": cancel,
+    "plan": inspect_commands.plan,
+    "status": inspect_commands.status,
+    "logs": inspect_commands.logs,
+    "why": inspect_commands.why,
+    "report": inspect_commands.report,
+    "prefetch": inspect_commands.prefetch,
+    "clusters": inspect_commands.clusters,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from places import ROOT
 
-# A package may import what stands to its left, never to its right.
-LAYERS = [
-    {
-        "config",
-        "config_checks",
-        "errors",
-        "files",
-        "authors_config",
-        "config_files",
-        "run_folder",
-        "checkpoint_folder",
-        "recovery",
-        "watchdog",
-    },
-    {"adapters", "data", "metrics"},
-    {"training"},
-    {"run"},
-]
+# Top to bottom: each may import what stands below it; two of one line do not import each other.
+LAYERS = {
+    "hyperformer": [
+        {"cli", "finetune_t5_trainer", "pretrain"},
+        {"commands"},
+        {"run"},
+        {"training"},
+        {"adapters", "data", "run_files"},
+        {"settings"},
+        {"files"},
+        {"errors"},
+    ],
+    "launchers": [
+        {"sweep"},
+        {"cli"},
+        {"api"},
+        {"submit", "report"},
+        {"job", "status"},
+        {"slurm"},
+        {"store"},
+        {"plan"},
+    ],
+}
 
 
 def modules(folder: str) -> list[Path]:
@@ -44,22 +51,47 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def layer(name: str) -> int | None:
-    return next((number for number, names in enumerate(LAYERS) if name in names), None)
+def layer(package: str, room: str) -> int:
+    """Counted from the top."""
+    return next(number for number, rooms in enumerate(LAYERS[package]) if room in rooms)
 
 
-def test_imports_go_one_way() -> None:
-    for path in modules("hyperformer"):
-        names = imports(path)
-        assert not any(name.split(".")[0] in ("launchers", "submitit") for name in names), path
-        own = layer(path.relative_to(ROOT / "hyperformer").parts[0].removesuffix(".py"))
-        if own is None:
+def room(name: str) -> str:
+    """'launchers.plan.grid' -> 'plan'."""
+    return name.split(".")[1]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_each_room_imports_only_what_stands_below_it(package: str) -> None:
+    wrong = []
+    for path in modules(package):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if name.endswith(".__init__"):
             continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "hyperformer" and len(parts) > 1:
-                other = layer(parts[1])
-                assert other is None or other <= own, f"{path} imports {name}"
+        for other in imports(path):
+            if not other.startswith(f"{package}.") or room(other).startswith("_"):
+                continue
+            if room(other) != room(name) and layer(package, room(other)) <= layer(package, room(name)):
+                wrong.append(f"{name} imports {other}")
+    assert not wrong
+
+
+def test_training_knows_nothing_of_clusters() -> None:
+    for path in modules("hyperformer"):
+        assert not any(name.split(".")[0] in ("launchers", "submitit") for name in imports(path)), path
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_module_imports_itself_by_a_detour(package: str) -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules(package)}
+    graph = {name: imports(path) & names.keys() - {name} for name, path in names.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+def test_folders_are_small() -> None:
+    for package in LAYERS:
+        for folder in {path.parent for path in modules(package)}:
+            assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= 12, folder
 
 
 def test_one_file_of_launchers_imports_submitit() -> None:
@@ -68,7 +100,7 @@ def test_one_file_of_launchers_imports_submitit() -> None:
         for path in modules("launchers")
         if any(n.split(".")[0] == "submitit" for n in imports(path))
     ]
-    assert users == ["cluster.py"]
+    assert users == ["submitit_executor.py"]
 
 
 def test_no_module_shadows_another() -> None:
@@ -92,6 +124,7 @@ def test_no_module_shadows_another() -> None:
 
 def test_commands_that_read_files_import_no_torch() -> None:
     heavy = {"torch", "transformers", "deepspeed", "submitit"}
-    code = f"import sys, hyperformer.cli, hyperformer.recovery, launchers.sweep; print({heavy} & set(sys.modules))"
+    starts = "sys, hyperformer.cli, hyperformer.run_files.recovery, launchers.sweep"
+    code = f"import {starts}; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"

@@ -16,8 +16,8 @@ from transformers import logging as transformers_logging
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
-from hyperformer.config import ModelConfig, RunConfig
 from hyperformer.errors import CheckpointError, ConfigError
+from hyperformer.settings.schema import ModelConfig, RunConfig
 
 TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.adapters.parameters import published_t5
-from hyperformer.config import AdapterConfig
+from hyperformer.settings.schema import AdapterConfig
 
 SHIPPED = "toy"
 """The T5 that is part of this package."""
@@ -111,7 +111,7 @@ def _use(tasks: list[str], base: str | None) -> str:
         + f"\n\n```bash\nhyperformer predict FOLDER --task {task} --input rows.jsonl --output answers.jsonl\n```\n\n"
         "```python\n"
         "from hyperformer.adapters.whole import load_trained\n"
-        "from hyperformer.predict import Predictor\n\n"
+        "from hyperformer.commands.predict import Predictor\n\n"
         'trained = load_trained("FOLDER")  # trained.model is the torch module\n'
         f'print(Predictor(trained, "{task}").answers(["a source text"]))\n'
         "```"

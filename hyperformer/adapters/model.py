@@ -20,8 +20,8 @@ from transformers.activations import ACT2FN
 
 from hyperformer.adapters.modules import AdapterModule, Adapters
 from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SiteWeights, apply_adapter, site_index
-from hyperformer.config import AdapterConfig
 from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.schema import AdapterConfig
 
 STACKS = ("encoder", "decoder")
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from hyperformer.adapters.weights import SITES_PER_LAYER, SiteWeights, split_sites
-from hyperformer.config import AdapterConfig
 from hyperformer.errors import ConfigError
+from hyperformer.settings.schema import AdapterConfig
 
 # Standard deviation of every weight at the start (Houlsby et al. 2019, section 3.6); biases start at zero.
 INIT_STD = 1e-2

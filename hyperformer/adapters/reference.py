@@ -17,9 +17,9 @@ from transformers import T5Config
 from hyperformer.adapters.model import STACKS, HyperformerT5, hyperformer_config
 from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
 from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
-from hyperformer.authors_config import AUTHORS_ADAPTER_DEFAULTS, adapter_settings
-from hyperformer.config import AdapterConfig
 from hyperformer.errors import CheckpointError, nearest
+from hyperformer.settings.authors_format import AUTHORS_ADAPTER_DEFAULTS, adapter_settings
+from hyperformer.settings.schema import AdapterConfig
 
 CROSS_BIAS = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 

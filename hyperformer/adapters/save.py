@@ -29,9 +29,9 @@ from hyperformer.adapters.record import (
     plain_settings,
     read_record,
 )
-from hyperformer.config import RunConfig
 from hyperformer.errors import CheckpointError, nearest
 from hyperformer.files import atomic_write, flush, write_json
+from hyperformer.settings.schema import RunConfig
 
 
 def write_safetensors(weights: dict[str, Tensor], path: Path) -> None:

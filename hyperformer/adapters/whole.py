@@ -18,9 +18,9 @@ from hyperformer.adapters.hub import CARD_NAME, CONFIG_NAME, MODEL_CONFIG, TASKS
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import load_adapter
-from hyperformer.config import AdapterConfig
 from hyperformer.errors import CheckpointError
 from hyperformer.files import flush
+from hyperformer.settings.schema import AdapterConfig
 
 TOKENIZER_FILES = (
     "spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",

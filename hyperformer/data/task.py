@@ -54,7 +54,7 @@ class Task:
         template: the source text, columns in braces: 'premise: {premise}'. Parts of a column
             in brackets: '{translation[en]}', '{endings[0]}'.
         target: the column of the answer, written as in a template without the braces.
-        metrics: names in :data:`hyperformer.metrics.METRICS`.
+        metrics: names in :data:`hyperformer.data.metrics.METRICS`.
         labels: the answers there are; None: free text.
         label_map: value of the target column -> answer; None: the value itself, as text.
         rounded: the target is a number, given to 0.1 (stsb).

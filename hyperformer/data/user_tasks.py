@@ -21,10 +21,10 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from hyperformer.config_files import plain_yaml
+from hyperformer.data.metrics import METRICS
 from hyperformer.data.task import SPLITS, Hub, Task
 from hyperformer.errors import ConfigError, nearest
-from hyperformer.metrics import METRICS
+from hyperformer.settings.files import plain_yaml
 
 KEYS = {f.name for f in dataclasses.fields(Task)} - {"name", "aliases"}
 REQUIRED = ("template", "target", "metrics")

@@ -3,7 +3,7 @@
 A checkpoint is written into a hidden folder, flushed, read back and compared
 with its checksums; then it gets its manifest and its name, and only then are
 older ones dropped. A start goes on from the newest that is whole. The files are
-safetensors and JSON (:mod:`hyperformer.checkpoint_folder` has the layout);
+safetensors and JSON (:mod:`hyperformer.run_files.checkpoint_folder` has the layout);
 nothing that is found in a checkpoint can be executed. Frozen weights are not in it.
 """
 
@@ -20,9 +20,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from hyperformer import __version__
-from hyperformer.checkpoint_folder import CheckpointFolder, Manifest, checksum
 from hyperformer.errors import CheckpointError, DiskFull
 from hyperformer.files import flush, is_disk_full
+from hyperformer.run_files.checkpoint_folder import CheckpointFolder, Manifest, checksum
+from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.training import engine_state
 from hyperformer.training.checkpoint_write import Writing, put_on_host
 from hyperformer.training.distributed import World
@@ -35,7 +36,6 @@ from hyperformer.training.progress import (
     set_random_states,
 )
 from hyperformer.training.tensor_file import Pieces, write_tensors
-from hyperformer.watchdog import PATIENT, beat
 
 
 def _versions() -> dict[str, str]:

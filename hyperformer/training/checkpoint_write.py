@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from hyperformer.run_files.watchdog import beat
 from hyperformer.training.tensor_file import write_checked, write_tensors
-from hyperformer.watchdog import beat
 
 
 class Writing(threading.Thread):

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from hyperformer.config import TrainingConfig
 from hyperformer.errors import ConfigError
+from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.distributed import World
 from hyperformer.training.optimization import make_optimizer, make_schedule
 

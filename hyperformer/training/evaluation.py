@@ -11,8 +11,8 @@ import torch
 
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
+from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
-from hyperformer.metrics import compute_metrics
 from hyperformer.training.distributed import World
 from hyperformer.training.rank import rank
 

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hyperformer.config import RunConfig
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import Task
+from hyperformer.run_files.watchdog import PATIENT, beat
+from hyperformer.settings.schema import RunConfig
 from hyperformer.training.distributed import World
 from hyperformer.training.engine import Batch
 from hyperformer.training.log import say
-from hyperformer.watchdog import PATIENT, beat
 
 CACHE = Path.home() / ".cache" / "hyperformer"
 

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hyperformer.files import atomic_write, disk_full_told
-from hyperformer.run_folder import Phase, RunFolder, RunState
+from hyperformer.run_files.run_folder import Phase, RunFolder, RunState
 
 # Seconds between two writes of state.json.
 _STATE_INTERVAL = 2.0

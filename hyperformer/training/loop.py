@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 import torch
 
-from hyperformer.config import RunConfig
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
+from hyperformer.data.metrics import average
 from hyperformer.errors import Diverged, Interrupted
-from hyperformer.metrics import average
+from hyperformer.run_files.watchdog import beat
+from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoint import Checkpoints
 from hyperformer.training.distributed import World
 from hyperformer.training.engine import Batch, is_partitioned
@@ -23,7 +24,6 @@ from hyperformer.training.log import RunLog
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.progress import Metrics, Progress
 from hyperformer.training.signals import StopFlag
-from hyperformer.watchdog import beat
 
 
 class _AskedToStop(Exception):

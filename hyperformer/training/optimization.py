@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.modules import SiteNorms
-from hyperformer.config import TrainingConfig
 from hyperformer.data.collate import IGNORED
+from hyperformer.settings.schema import TrainingConfig
 
 # The end of the polynomial schedule, as transformers has it.
 _POLYNOMIAL_END = 1e-7

@@ -18,8 +18,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from hyperformer.checkpoint_folder import checksum
 from hyperformer.errors import CheckpointError
+from hyperformer.run_files.checkpoint_folder import checksum
 
 _NAMES = {
     torch.float64: "F64",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.reference import model_from_reference, reference_entries, reference_state_dict
-from hyperformer.config import TrainingConfig
+from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.optimization import make_optimizer, token_loss
 
 

@@ -19,7 +19,7 @@ from hyperformer.cli import main
 from hyperformer.errors import CheckpointError, ConfigError
 
 # Notes on how training differs: nothing to a conversion.
-pytestmark = pytest.mark.filterwarnings("ignore::hyperformer.config_files.ConfigWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::hyperformer.settings.files.ConfigWarning")
 FIXTURE = Fixture(FIXTURES / "reference" / "model" / "hyperformerpp_pre0_tte0")
 
 

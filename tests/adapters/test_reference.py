@@ -20,8 +20,8 @@ from places import FIXTURES, reference_settings
 
 from hyperformer.adapters.parameters import count_config
 from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
-from hyperformer.config_files import load_config
 from hyperformer.errors import CheckpointError
+from hyperformer.settings.files import load_config
 
 
 @pytest.fixture(params=reference_settings(), ids=lambda path: path.name)
@@ -71,7 +71,7 @@ def test_what_trains(fixture: Fixture) -> None:
     """Our freezing rules leave what theirs leave."""
     from hyperformer.adapters.build import mark_trained
     from hyperformer.adapters.reference import reference_entries
-    from hyperformer.config import ModelConfig
+    from hyperformer.settings.schema import ModelConfig
 
     model = fixture.model()
     adapted = model.adapters is not None

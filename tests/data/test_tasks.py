@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from reference_files import reference, reference_path
 
+from hyperformer.data.metrics import COLUMNS, METRICS
 from hyperformer.data.tasks import SPLITS, TASKS, answer_length, get_task
 from hyperformer.errors import ConfigError
-from hyperformer.metrics import COLUMNS, METRICS
 
 PREPROCESS = reference("data/preprocess.json")
 

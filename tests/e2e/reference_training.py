@@ -18,10 +18,10 @@ from transformers import T5Tokenizer
 
 from hyperformer.adapters.build import mark_trained
 from hyperformer.adapters.reference import CROSS_BIAS, model_from_reference, reference_state_dict
-from hyperformer.config import RunConfig, make_config
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.tasks import get_task
-from hyperformer.run_folder import RunFolder
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.schema import RunConfig, make_config
 from hyperformer.training import distributed
 from hyperformer.training.checkpoint import Checkpoints
 from hyperformer.training.engine import make_batch, make_engine

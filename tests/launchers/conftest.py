@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sweep_command import CommandLine
 
-from launchers.plan import Plan, load_plan
+from launchers.plan.runs import Plan, load_plan
 
 
 @pytest.fixture

@@ -14,16 +14,17 @@ import pytest
 from sweep_command import TOY, CommandLine, result_of
 
 from hyperformer.files import write_json
-from hyperformer.run_folder import RunFolder
-from launchers import processes, slurm, submission_files
-from launchers.cluster import ClusterError
-from launchers.last_known import LastKnown
-from launchers.ledger import Ledger
-from launchers.plan import Plan
-from launchers.records import DamagedRecord, LedgerError, read_record
-from launchers.run_status import RunStatus
-from launchers.status import read_statuses
-from launchers.submission_files import Entry, Submission
+from hyperformer.run_files.run_folder import RunFolder
+from launchers.plan.runs import Plan
+from launchers.slurm import job_queue
+from launchers.slurm.last_known import LastKnown
+from launchers.slurm.submitit_executor import ClusterError
+from launchers.status.read_status import read_statuses
+from launchers.status.run_status import RunStatus
+from launchers.store import processes, submissions
+from launchers.store.ledger import Ledger
+from launchers.store.records import DamagedRecord, LedgerError, read_record
+from launchers.store.submissions import Entry, Submission
 
 TWO = "{variants: [hyperformer], tasks: [rte, cola], grid: {seed: [1, 2]}}"
 ENDED = {"status": "failed", "error_type": "E", "message": "m", "ended": 1.0}
@@ -147,7 +148,7 @@ def test_keys_of_a_newer_version_do_no_harm(ledger: Ledger) -> None:
     write_json(state.state, {"phase": "training", "step": 2, "heartbeat": 1.0})
     read = state.read_state()
     assert read is not None and read.step == 2
-    path = submission_files.write(ledger.path, submission(ledger))
+    path = submissions.write(ledger.path, submission(ledger))
     record = json.loads(path.read_text())
     assert record["schema"] == 1
     record["tasks"][0][0]["colour"] = record["colour"] = "red"
@@ -172,7 +173,7 @@ def submission(ledger: Ledger, **more: Any) -> Submission:
 )  # fmt: skip
 def test_a_damaged_submission_starts_nothing_twice(ledger: Ledger, text: bytes) -> None:
     ended_run(ledger)
-    path = submission_files.write(ledger.path, submission(ledger))
+    path = submissions.write(ledger.path, submission(ledger))
     path.write_bytes(text)
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert [status.state for status in statuses] == ["unknown", "done"]  # any run may be in it, queued
@@ -185,19 +186,19 @@ def test_a_damaged_submission_starts_nothing_twice(ledger: Ledger, text: bytes) 
 
 
 def answer(
-    monkeypatch: pytest.MonkeyPatch, ids: dict[str, str] | None, jobs: dict[str, slurm.SlurmJob]
+    monkeypatch: pytest.MonkeyPatch, ids: dict[str, str] | None, jobs: dict[str, job_queue.SlurmJob]
 ) -> None:
     def by_name(names: object, since: float) -> dict[str, str]:
         if ids is None:
             raise ClusterError("SLURM does not answer: down")
         return ids
 
-    monkeypatch.setattr(slurm, "ids_by_name", by_name)
-    monkeypatch.setattr(slurm, "query", lambda wanted: {key: jobs[key] for key in wanted if key in jobs})
+    monkeypatch.setattr(job_queue, "ids_by_name", by_name)
+    monkeypatch.setattr(job_queue, "query", lambda wanted: {key: jobs[key] for key in wanted if key in jobs})
 
 
 def test_an_interrupted_submit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = submission_files.write(ledger.path, submission(ledger, job_id=None))
+    path = submissions.write(ledger.path, submission(ledger, job_id=None))
     answer(monkeypatch, None, {})
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert {status.state for status in statuses} == {"unknown"}  # submit starts none of them
@@ -207,7 +208,7 @@ def test_an_interrupted_submit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
     assert states(ledger) == ["unknown"] * 2  # it may be just going on there
     (ledger.path / ".lock").unlink()
     assert states(ledger) == ["missing"] * 2
-    waiting = slurm.SlurmJob("PENDING", "Resources")
+    waiting = job_queue.SlurmJob("PENDING", "Resources")
     answer(monkeypatch, {ledger.job_name(1): "9"}, {"9_0": waiting, "9_1": waiting})
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert [status.state for status in statuses] == ["pending"] * 2 and "job 9" in notes[0]
@@ -216,15 +217,15 @@ def test_an_interrupted_submit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_job_runs_only_what_its_own_record_says(ledger: Ledger) -> None:
-    path = submission_files.write(ledger.path, submission(ledger))
-    assert submission_files.read_for_job(path, "7").tasks
+    path = submissions.write(ledger.path, submission(ledger))
+    assert submissions.read_for_job(path, "7").tasks
     with pytest.raises(LedgerError, match="not of job 8"):  # queued before submissions/ was deleted
-        submission_files.read_for_job(path, "8")
-    submission_files.write(ledger.path, submission(ledger, job_id=None))
-    assert submission_files.read_for_job(path, "7").tasks  # it started before the id was written
-    submission_files.write(ledger.path, submission(ledger, job_id=None, tasks=[]))
+        submissions.read_for_job(path, "8")
+    submissions.write(ledger.path, submission(ledger, job_id=None))
+    assert submissions.read_for_job(path, "7").tasks  # it started before the id was written
+    submissions.write(ledger.path, submission(ledger, job_id=None, tasks=[]))
     with pytest.raises(LedgerError):  # given up as never submitted
-        submission_files.read_for_job(path, "7")
+        submissions.read_for_job(path, "7")
 
 
 def test_what_was_deleted_by_hand_is_said(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,14 +233,14 @@ def test_what_was_deleted_by_hand_is_said(ledger: Ledger, monkeypatch: pytest.Mo
         ledger.refresh()
         return "\n".join(read_statuses(ledger, ledger.plan.runs)[1])
 
-    waiting = slurm.SlurmJob("PENDING", "Resources")
+    waiting = job_queue.SlurmJob("PENDING", "Resources")
     answer(monkeypatch, {}, {"7_0": waiting, "7_1": waiting})
     ledger.commit()
     code = ledger.path / "code" / "abc"
     code.mkdir(parents=True)
     ledger.submitit.mkdir()
     (ledger.submitit / "7_submission.sh").touch()
-    submission_files.write(ledger.path, submission(ledger, code=str(code)))
+    submissions.write(ledger.path, submission(ledger, code=str(code)))
     assert notes() == ""
     code.rmdir()
     assert f"2 queued runs will fail: their copy of the code, {code}, is gone; cancel them" in notes()
@@ -251,8 +252,8 @@ def test_what_was_deleted_by_hand_is_said(ledger: Ledger, monkeypatch: pytest.Mo
     (ledger.submitit / "7_submission.sh").touch()
     shutil.rmtree(ledger.path / "submissions")
     assert "submissions/ is gone" in notes()
-    submission_files.write(ledger.path, submission(ledger))
-    answer(monkeypatch, {}, {"7_0": slurm.SlurmJob("COMPLETED"), "7_1": waiting})
+    submissions.write(ledger.path, submission(ledger))
+    answer(monkeypatch, {}, {"7_0": job_queue.SlurmJob("COMPLETED"), "7_1": waiting})
     assert "its folder is not there any more" in first(ledger).detail
 
 
@@ -306,10 +307,10 @@ def test_a_folder_that_cannot_be_read(ledger: Ledger) -> None:
 )
 def test_a_memory_that_makes_no_sense_is_none(tmp_path: Path, job: Any) -> None:
     memory = LastKnown(tmp_path)
-    memory.keep({"7": slurm.SlurmJob("RUNNING", elapsed=2.0)})
-    assert memory.recall() == {"7": slurm.SlurmJob("RUNNING", elapsed=2.0)}
+    memory.keep({"7": job_queue.SlurmJob("RUNNING", elapsed=2.0)})
+    assert memory.recall() == {"7": job_queue.SlurmJob("RUNNING", elapsed=2.0)}
     write_json(memory.path, {"at": time.time() + 1e6, "jobs": {"7": {"state": "RUNNING", "later": 1}}})
-    assert memory.recall() == {"7": slurm.SlurmJob("RUNNING")}
+    assert memory.recall() == {"7": job_queue.SlurmJob("RUNNING")}
     assert "-" not in memory.age()  # a clock that went back
     write_json(memory.path, {"at": 1.0, "jobs": {"7": job}})
     assert memory.recall() is None

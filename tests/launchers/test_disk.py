@@ -16,8 +16,8 @@ from sweep_command import SWEEP, TOY, CommandLine, result_of
 
 from hyperformer.files import write_json
 from launchers import sweep
-from launchers.ledger import Ledger
-from launchers.plan import load_plan
+from launchers.plan.runs import load_plan
+from launchers.store.ledger import Ledger
 
 TWO = f"{{base: {TOY}, variants: [hyperformer++], tasks: [toy-sentiment, toy-paraphrase], grid: {{seed: [1, 2]}}}}"
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from hyperformer.errors import HANG_EXIT, ConfigError
-from launchers import aftermath, beginning, held, settle
-from launchers.failures import Evidence, Failure, classify
-from launchers.ledger import Attempt
-from launchers.policy import Policy, decide
-from launchers.submission_files import Entry, Submission, write
+from launchers.job import epilogue, finish, start
+from launchers.job.classify import Evidence, Failure, classify
+from launchers.plan.retry_policy import Policy, decide
+from launchers.store import circuit_breaker
+from launchers.store.ledger import Attempt
+from launchers.store.submissions import Entry, Submission, write
 
 AT = "2026-11-23T16:22:08"
 SAID = "slurmstepd-node1: error: *** {} ON node1 CANCELLED AT " + AT + "{} ***\n"
@@ -97,10 +98,10 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
     attempt = Attempt(tmp_path / "s" / "r" / "attempts" / "1")
     attempt.folder.mkdir(parents=True)
     kinds = []
-    for start in (0, log.stat().st_size):
-        monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(start))
+    for begin in (0, log.stat().st_size):
+        monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(begin))
         attempt.outcome.unlink(missing_ok=True)
-        settle.settle(tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, job_log=log)
+        finish.settle(tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, job_log=log)
         kinds.append(json.loads(attempt.outcome.read_text())["kind"])
     assert kinds == ["preempted", "set_up"]
     assert classify(Evidence({"status": "done"}, job_log=PREEMPTED)) is None
@@ -109,21 +110,21 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
 def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> None:
     """SLURM ended the job before its first file, and settle wrote the only word on it."""
     folder = tmp_path / "s" / "r"
-    first = beginning.next_attempt(folder, 1)
+    first = start.next_attempt(folder, 1)
     first.folder.mkdir(parents=True)
     first.write_outcome("stopped", kind="preempted", then="requeue")
-    assert beginning.next_attempt(folder, 1).number == 2
-    assert beginning.next_attempt(folder, 5).number == 5
+    assert start.next_attempt(folder, 1).number == 2
+    assert start.next_attempt(folder, 5).number == 5
 
 
 def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beginning.slurm, "is_down", lambda node: True)
+    monkeypatch.setattr(start.slurm, "is_down", lambda node: True)
     policy = Policy.from_json({"retries": {"node_failure": 1}})
     folder = tmp_path / "s" / "r"
     answers = []
     for _ in range(3):
-        answers.append(beginning.settle_unfinished(folder, 1, policy))
-        attempt = beginning.next_attempt(folder, 1)
+        answers.append(start.settle_unfinished(folder, 1, policy))
+        attempt = start.next_attempt(folder, 1)
         attempt.folder.mkdir(parents=True)
         attempt.started.write_text('{"host": "node7", "started": 1.0}')
     assert (
@@ -137,11 +138,11 @@ def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: 
     attempt.started.write_text('{"host": "node7", "started": 1.0}')
     heartbeat = tmp_path / "heartbeat"
     heartbeat.touch()
-    monkeypatch.setattr(beginning.time, "sleep", lambda seconds: os.utime(heartbeat))
+    monkeypatch.setattr(start.time, "sleep", lambda seconds: os.utime(heartbeat))
     with pytest.raises(ConfigError, match="trained on node7 by another process"):
-        beginning.wait_for_silence(tmp_path)
+        start.wait_for_silence(tmp_path)
     os.utime(heartbeat, (1.0, 1.0))
-    beginning.wait_for_silence(tmp_path)  # it was silent for long
+    start.wait_for_silence(tmp_path)  # it was silent for long
 
 
 def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,16 +155,16 @@ def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.
     attempt.folder.mkdir(parents=True)
     attempt.started.write_text('{"job_id": "7", "restarts": 0, "started": 1.0}')
     attempt.write_outcome("failed", error_type="ConfigError", message="no")
-    assert [aftermath.after(record, code, record) for code in (75, 76, 3)] == [1, 1, 3]
+    assert [epilogue.after(record, code, record) for code in (75, 76, 3)] == [1, 1, 3]
     attempt.started.write_text('{"job_id": "8", "restarts": 0, "started": 1.0}')
     before = attempt.outcome.read_text()
     attempt.write_outcome("failed", error_type="RuntimeError", message="gloo")
     before = attempt.outcome.read_text()
-    assert aftermath.after(record, 3, record) == 3 and attempt.outcome.read_text() == before  # another's
+    assert epilogue.after(record, 3, record) == 3 and attempt.outcome.read_text() == before  # another's
     attempt.write_outcome(
         "stopped", kind="preempted", then="requeue"
     )  # and handed on to us, who did not begin
-    assert aftermath.after(record, 3, record) == 3
+    assert epilogue.after(record, 3, record) == 3
     own = json.loads((attempt.folder.parent / "2" / "outcome.json").read_text())
     assert (own["kind"], own["then"]) == ("set_up", "end")
 
@@ -199,7 +200,7 @@ def test_decision(kind: Any, before: Any, progressed: bool, action: str) -> None
 
 
 def test_budgets_are_set_in_the_profile(tmp_path: Path) -> None:
-    from launchers.cluster_profile import load_profile
+    from launchers.plan.cluster_profile import load_profile
 
     path = tmp_path / "c.yaml"
     path.write_text("retries: {collective: 0, hang: unlimited}\nstop_after: 7")
@@ -214,15 +215,15 @@ def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.Monke
     attempt.folder.mkdir(parents=True)
     attempt.write_outcome("failed", error_type="DiskFull", message="no room")
     clock = iter(range(0, 10_000, 300))
-    monkeypatch.setattr(settle.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(settle, "_has_room", lambda folder: False)
+    monkeypatch.setattr(finish.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(finish, "_has_room", lambda folder: False)
     slept: list[float] = []
     folder = tmp_path / "s" / "r"
-    decision = settle.settle(folder, attempt, Policy(), since=1, sleep=slept.append)
+    decision = finish.settle(folder, attempt, Policy(), since=1, sleep=slept.append)
     assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
     monkeypatch.undo()
     attempt.write_outcome("failed", error_type="DiskFull", message="no room")
-    assert settle.settle(folder, attempt, Policy(), since=1, sleep=slept.append).action == "again"
+    assert finish.settle(folder, attempt, Policy(), since=1, sleep=slept.append).action == "again"
 
 
 def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,12 +231,12 @@ def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.Mo
     attempt = Attempt(tmp_path / "s" / "r" / "attempts" / "1")
     attempt.folder.mkdir(parents=True)
     room = iter([False, False, True])
-    monkeypatch.setattr(settle, "_has_room", lambda folder: next(room))
+    monkeypatch.setattr(finish, "_has_room", lambda folder: next(room))
     monkeypatch.setattr(
         Attempt, "write_outcome", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "No space"))
     )
     slept: list[float] = []
-    decision = settle.settle(
+    decision = finish.settle(
         tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, sleep=slept.append
     )
     assert decision.action == "again" and len(slept) == 1
@@ -245,10 +246,14 @@ def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
     folders = [tmp_path / f"r{number}" for number in range(4)]
     for number, folder in enumerate(folders):
         folder.mkdir()
-        held.count(folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy())
-        held.count(folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy())
-        assert (held.reason(tmp_path) is not None) == (number == 3)
-    assert held.reason(tmp_path) == "3 runs failed alike: KeyError: 'x'"
-    held.release(tmp_path, folders[1:3])
-    assert held.reason(tmp_path) is None
+        circuit_breaker.count(
+            folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy()
+        )
+        circuit_breaker.count(
+            folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy()
+        )
+        assert (circuit_breaker.reason(tmp_path) is not None) == (number == 3)
+    assert circuit_breaker.reason(tmp_path) == "3 runs failed alike: KeyError: 'x'"
+    circuit_breaker.release(tmp_path, folders[1:3])
+    assert circuit_breaker.reason(tmp_path) is None
     assert sorted(path.name for path in (tmp_path / "failures").rglob("r*")) == ["r0", "r3"]

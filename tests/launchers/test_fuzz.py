@@ -23,14 +23,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweep_command import REPOSITORY, result_of
 
-from hyperformer.config_files import load_config
 from hyperformer.data.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
-from launchers import processes, submission_files, sweep
-from launchers.ledger import Ledger
-from launchers.plan import load_plan
-from launchers.submission_files import Entry, Submission, entry_settings
+from hyperformer.settings.files import load_config
+from launchers import sweep
+from launchers.plan.runs import load_plan
+from launchers.store import processes, submissions
+from launchers.store.ledger import Ledger
+from launchers.store.submissions import Entry, Submission, entry_settings
 
 QUICK = settings(
     derandomize=True, deadline=None, max_examples=120, database=None,
@@ -190,10 +191,10 @@ IN_LITTLE_MEMORY = """
 import resource, sys
 from hyperformer.data.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
-from hyperformer.config_files import load_config
+from hyperformer.settings.files import load_config
 from hyperformer.data.user_tasks import load_user_tasks
-from launchers.cluster_profile import read_profile
-from launchers.plan import load_plan
+from launchers.plan.cluster_profile import read_profile
+from launchers.plan.runs import load_plan
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
@@ -300,7 +301,7 @@ def make_ledger(folder: Path) -> None:
         [Entry(run.signature, run.name, ledger.folder(run).name, 2, entry_settings(run.config))]
         for run in ledger.plan.runs[2:]
     ]
-    submission_files.write(
+    submissions.write(
         ledger.path,
         Submission(1, ledger.job_name(1), "slurm", 1.0, "/code", entries, job_id="7", shape={"time": 5}),
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import ConfigError
-from launchers.cluster_profile import load_profile
-from launchers.ledger import Ledger
-from launchers.plan import load_plan
-from launchers.snapshot import Snapshot
-from launchers.submission import arrange
+from launchers.plan.cluster_profile import load_profile
+from launchers.plan.runs import load_plan
+from launchers.slurm.arrays import arrange
+from launchers.store.code_snapshot import Snapshot
+from launchers.store.ledger import Ledger
 
 GOLDEN = Path(__file__).parent / "golden"
 APPTAINER = (

@@ -17,14 +17,14 @@ from sweep_command import result_of
 
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
-from launchers import slurm
-from launchers.cluster import ClusterError
-from launchers.ledger import Ledger, LedgerError, last_attempt
-from launchers.lock import LockError, holder, sweep_lock
-from launchers.plan import Plan, load_plan
-from launchers.processes import describe, is_alive, this_process
-from launchers.run_status import counts
-from launchers.status import read_statuses
+from launchers.plan.runs import Plan, load_plan
+from launchers.slurm import job_queue
+from launchers.slurm.submitit_executor import ClusterError
+from launchers.status.read_status import read_statuses
+from launchers.status.run_status import counts
+from launchers.store.ledger import Ledger, LedgerError, last_attempt
+from launchers.store.lock import LockError, holder, sweep_lock
+from launchers.store.processes import describe, is_alive, this_process
 
 ONE = "{variants: [hyperformer], tasks: [rte, cola]}"
 
@@ -138,16 +138,20 @@ def test_state_between_popen_and_its_record(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("job", "outcome", "expected"),
     [
-        (slurm.SlurmJob("PENDING", "Resources"), None, ("pending", "Resources")),
-        (slurm.SlurmJob("PENDING", "BeginTime"), "stopped", ("pending", "BeginTime")),  # requeued
-        (slurm.SlurmJob("RUNNING"), None, ("running", "")),
-        (slurm.SlurmJob("SUSPENDED"), None, ("running", "SUSPENDED")),
-        (slurm.SlurmJob("COMPLETING"), "failed", ("failed", "E: m")),
-        (slurm.SlurmJob("FAILED"), "failed", ("failed", "E: m")),
-        (slurm.SlurmJob("TIMEOUT"), None, ("failed", "SLURM says TIMEOUT")),
-        (slurm.SlurmJob("OUT_OF_MEMORY"), None, ("failed", "SLURM says OUT_OF_MEMORY")),
-        (slurm.SlurmJob("CANCELLED"), None, ("cancelled", "scancel")),
-        (slurm.SlurmJob("COMPLETED"), None, ("lost", "SLURM says COMPLETED, but result.json is not there")),
+        (job_queue.SlurmJob("PENDING", "Resources"), None, ("pending", "Resources")),
+        (job_queue.SlurmJob("PENDING", "BeginTime"), "stopped", ("pending", "BeginTime")),  # requeued
+        (job_queue.SlurmJob("RUNNING"), None, ("running", "")),
+        (job_queue.SlurmJob("SUSPENDED"), None, ("running", "SUSPENDED")),
+        (job_queue.SlurmJob("COMPLETING"), "failed", ("failed", "E: m")),
+        (job_queue.SlurmJob("FAILED"), "failed", ("failed", "E: m")),
+        (job_queue.SlurmJob("TIMEOUT"), None, ("failed", "SLURM says TIMEOUT")),
+        (job_queue.SlurmJob("OUT_OF_MEMORY"), None, ("failed", "SLURM says OUT_OF_MEMORY")),
+        (job_queue.SlurmJob("CANCELLED"), None, ("cancelled", "scancel")),
+        (
+            job_queue.SlurmJob("COMPLETED"),
+            None,
+            ("lost", "SLURM says COMPLETED, but result.json is not there"),
+        ),
         (None, None, ("lost", "SLURM does not know job 7_1")),
         (None, "stopped", ("stopped", "m")),
     ],
@@ -155,7 +159,7 @@ def test_state_between_popen_and_its_record(ledger: Ledger) -> None:
 def test_slurm_states(
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
-    job: slurm.SlurmJob | None,
+    job: job_queue.SlurmJob | None,
     outcome: str | None,
     expected: tuple[str, str],
 ) -> None:
@@ -163,7 +167,7 @@ def test_slurm_states(
     write_json(attempt.job, {"cluster": "slurm", "job_id": "7_1"})
     if outcome:
         attempt.write_outcome(outcome, error_type="E", message="m", then="end")
-    monkeypatch.setattr(slurm, "query", lambda ids: {"7_1": job} if list(ids) == ["7_1"] and job else {})
+    monkeypatch.setattr(job_queue, "query", lambda ids: {"7_1": job} if list(ids) == ["7_1"] and job else {})
     assert state_of(ledger) == expected
 
 
@@ -174,7 +178,7 @@ def test_slurm_does_not_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
     def down(ids: object) -> None:
         raise ClusterError("SLURM does not answer: down")
 
-    monkeypatch.setattr(slurm, "query", down)
+    monkeypatch.setattr(job_queue, "query", down)
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert (statuses[0].state, counts(statuses)) == ("unknown", {"unknown": 1})
     assert notes == ["SLURM does not answer: down; states of jobs are the last ones known"]
@@ -201,8 +205,10 @@ def test_squeue_and_sacct_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return subprocess.CompletedProcess(command, 0, squeue if command[0] == "squeue" else sacct, "")
 
-    monkeypatch.setattr(slurm, "_call", call)
-    found = slurm.query(["23_0", "23_1", "23_2", "24", "25", "26", "27_5", "27_6", "27_7", "28_900", "29_4"])
+    monkeypatch.setattr(job_queue, "_call", call)
+    found = job_queue.query(
+        ["23_0", "23_1", "23_2", "24", "25", "26", "27_5", "27_6", "27_7", "28_900", "29_4"]
+    )
     assert {job_id: job.state for job_id, job in found.items()} == {
         "23_0": "RUNNING", "23_1": "PENDING", "23_2": "CANCELLED", "24": "TIMEOUT", "26": "OUT_OF_MEMORY",
         "27_5": "PENDING", "27_7": "PENDING", "28_900": "PENDING", "29_4": "UNKNOWN",
@@ -225,15 +231,15 @@ def test_squeue_and_sacct_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_job_ids_of_arrays(text: str, ids: list[str], cut: bool) -> None:
-    found = slurm.read_ids(text)
+    found = job_queue.read_ids(text)
     assert (list(found.expand()), found.cut) == (ids, cut)
 
 
 def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ClusterError, match="squeue is not here"):
-        slurm.query(["1"])
-    assert slurm.query([]) == {}
+        job_queue.query(["1"])
+    assert job_queue.query([]) == {}
 
 
 def test_lock(tmp_path: Path) -> None:

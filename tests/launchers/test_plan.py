@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hyperformer.config import flatten, signature
-from hyperformer.config_files import load_config
 from hyperformer.errors import ConfigError
-from launchers.plan import Plan, load_plan
+from hyperformer.settings.files import load_config
+from hyperformer.settings.schema import flatten, signature
+from launchers.plan.runs import Plan, load_plan
 
 PlanOf = Callable[[str], Plan]
 

@@ -12,12 +12,12 @@ import pytest
 from trained_models import make_adapter, make_base
 
 from hyperformer.files import write_json
-from launchers import report, report_files
-from launchers.ledger import Ledger
-from launchers.plan import Plan, Run
-from launchers.plots import plot_similarities
-from launchers.screen import console
-from launchers.status import read_statuses
+from launchers.cli.tables import console
+from launchers.plan.runs import Plan, Run
+from launchers.report import files, results_table
+from launchers.report.plots import plot_similarities
+from launchers.status.read_status import read_statuses
+from launchers.store.ledger import Ledger
 
 SWEEP = """
     variants: [hyperformer++, adapters]
@@ -49,51 +49,51 @@ def ledger(plan_of: Callable[[str], Plan], tmp_path: Path) -> Ledger:
     return ledger
 
 
-def entries_of(ledger: Ledger) -> list[report.RunResult]:
-    return report.collect(ledger, read_statuses(ledger, ledger.plan.runs)[0])
+def entries_of(ledger: Ledger) -> list[results_table.RunResult]:
+    return results_table.collect(ledger, read_statuses(ledger, ledger.plan.runs)[0])
 
 
 def test_numbers(ledger: Ledger) -> None:
-    table = report.make_table(entries_of(ledger), "test")
-    assert table.columns == (("cola", "mcc"), ("mrpc", "f1"), ("mrpc", "acc"), report.AVERAGE)
+    table = results_table.make_table(entries_of(ledger), "test")
+    assert table.columns == (("cola", "mcc"), ("mrpc", "f1"), ("mrpc", "acc"), results_table.AVERAGE)
     together, single = table.rows
     assert (together.label, together.done, together.planned) == ("hyperformer++", 2, 3)
     cell = together.cells["cola", "mcc"]
     assert (cell.mean, cell.n, cell.planned) == (41.5, 2, 3)
     assert cell.std == pytest.approx(0.5**0.5)
-    average = together.cells[report.AVERAGE]
+    average = together.cells[results_table.AVERAGE]
     assert average.mean == pytest.approx((41 + 81 + 71 + 42 + 82 + 72) / 6)  # over metric columns
     assert average.std == pytest.approx(0.5**0.5) and average.n == 2
 
     assert (single.label, single.done, single.planned) == ("adapters", 5, 6)
     assert (single.cells["cola", "mcc"].n, single.cells["mrpc", "f1"].n) == (3, 2)
     assert single.cells["cola", "mcc"].mean == 42.0
-    assert single.cells[report.AVERAGE].n == 2  # seed 3 lacks a task: no average over the others
+    assert single.cells[results_table.AVERAGE].n == 2  # seed 3 lacks a task: no average over the others
     assert single.unfinished == (("adapters-mrpc-seed3", "missing", ""),)
-    assert together.parameters == report.Parameters(2_000_000, 30_000, 0.75)
+    assert together.parameters == results_table.Parameters(2_000_000, 30_000, 0.75)
 
 
 def test_nothing_done(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     entries = entries_of(Ledger(plan_of(SWEEP), tmp_path / "runs"))
-    table = report.make_table(entries, "test")
-    assert table.columns == (("cola", ""), ("mrpc", ""), report.AVERAGE)
-    assert {report_files.cell_text(cell) for row in table.rows for cell in row.cells.values()} == {"–"}
+    table = results_table.make_table(entries, "test")
+    assert table.columns == (("cola", ""), ("mrpc", ""), results_table.AVERAGE)
+    assert {files.cell_text(cell) for row in table.rows for cell in row.cells.values()} == {"–"}
     assert table.rows[0].parameters is None
-    assert report.splits(entries) == ["test"]
-    report_files.write_report(tmp_path / "report", "s", entries)
+    assert results_table.splits(entries) == ["test"]
+    files.write_report(tmp_path / "report", "s", entries)
 
 
 def test_no_test_split(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     ledger = Ledger(plan_of("{variants: [finetune], tasks: [cola, mrpc]}"), tmp_path / "runs")
     give_result(ledger, ledger.plan.runs[0], {}, validation={"cola": {"mcc": 1.0}, "mrpc": {"f1": 2.0}})
     entries = entries_of(ledger)
-    assert report.splits(entries) == ["validation"]
-    assert report.make_table(entries, "validation").rows[0].cells[report.AVERAGE].mean == 1.5
+    assert results_table.splits(entries) == ["validation"]
+    assert results_table.make_table(entries, "validation").rows[0].cells[results_table.AVERAGE].mean == 1.5
 
 
 def test_files(ledger: Ledger, tmp_path: Path) -> None:
     entries = entries_of(ledger)
-    path = report_files.write_report(tmp_path / "report", "s", entries)
+    path = files.write_report(tmp_path / "report", "s", entries)
     text = path.read_text(encoding="utf-8")
     head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg | n | parameters | trained | % a task |"
     row = "| hyperformer++ | 41.5 ±0.7* | 81.5 ±0.7* | 71.5 ±0.7* | 64.8 ±0.7* | 2 | 2,000,000 | 30,000 |"
@@ -117,7 +117,7 @@ def test_row_settings(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     plan = plan_of(
         "{variants: [hyperformer, finetune], tasks: [cola, mrpc], grid: {reduction_factor: [16, 32]}}"
     )
-    table = report.make_table(entries_of(Ledger(plan, tmp_path / "runs")), "test")
+    table = results_table.make_table(entries_of(Ledger(plan, tmp_path / "runs")), "test")
     assert [row.label for row in table.rows] == [
         "hyperformer reduction_factor=16", "hyperformer reduction_factor=32", "finetune",
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
         give_result(ledger, run, {task: metrics[task] for task in run.config.data.tasks})
     out = console()
     with out.capture() as captured:
-        for piece in report_files.screen_tables(report.make_table(entries_of(ledger), "test")):
+        for piece in files.screen_tables(results_table.make_table(entries_of(ledger), "test")):
             out.print(piece)
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 100
@@ -142,7 +142,7 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
 def test_damaged_result_is_named(ledger: Ledger) -> None:
     run = ledger.plan.runs[0]
     (ledger.folder(run) / "result.json").write_text(json.dumps([1]))
-    table = report.make_table(entries_of(ledger), "test")
+    table = results_table.make_table(entries_of(ledger), "test")
     ((name, state, why), *_) = table.rows[0].unfinished
     assert (name, state) == (
         run.name,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from launchers import quota, room
-from launchers.quota import Limit, read_figures
+from launchers.submit import disk_space, quota
+from launchers.submit.quota import Limit, read_figures
 
 HEAD = "     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace\n"
 QUOTA = (
@@ -34,19 +34,19 @@ def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: st
 
 def look_with(
     folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = NO_LIMIT, group: str = NO_LIMIT, count: int = 2
-) -> room.Room:
+) -> disk_space.Room:
     text = QUOTA.format(
         user="me (PhD)", uid=os.geteuid(), gid=os.getegid(), user_figures=user, group_figures=group
     )
     pretend(folder, monkeypatch, "quota", f"cat <<'END'\n{text}END\nexit 1")
-    return room.look(folder / "runs" / "s", count)
+    return disk_space.look(folder / "runs" / "s", count)
 
 
 def test_a_pretended_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(*figures: str, count: int = 2) -> room.Room:
+    def look(*figures: str, count: int = 2) -> disk_space.Room:
         return look_with(tmp_path, monkeypatch, *figures, count=count)
 
-    assert look() == room.Room([], [])
+    assert look() == disk_space.Room([], [])
     (told,) = look("20480   20000   21504       0      14       0       0       0").findings
     assert "your quota leaves 1 MB (20 of 21 MB used), but 2 runs need about 2 MB" in told
     assert str(tmp_path) in told and "choose another --runs-dir" in told
@@ -77,18 +77,18 @@ def test_what_says_nothing_is_no_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     pretend(tmp_path, monkeypatch, "quota", script)
-    assert room.look(tmp_path, 2) == room.Room([], [])
+    assert disk_space.look(tmp_path, 2) == disk_space.Room([], [])
 
 
 def test_without_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert room.look(tmp_path, 2) == room.Room([], [])
+    assert disk_space.look(tmp_path, 2) == disk_space.Room([], [])
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tmp_path, monkeypatch, "quota", "exec sleep 60")
     monkeypatch.setattr(quota, "_TIMEOUT_S", 0.2)
-    assert room.look(tmp_path, 2) == room.Room([], [])
+    assert disk_space.look(tmp_path, 2) == disk_space.Room([], [])
 
 
 @pytest.mark.parametrize(

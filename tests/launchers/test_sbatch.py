@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from hyperformer.config import VARIANTS, replace, signature
-from hyperformer.config_files import load_config
 from hyperformer.errors import ConfigError
-from launchers import cluster, sbatch
-from launchers.cluster_profile import load_profile
-from launchers.ledger import LedgerError
-from launchers.packed import gpu_shares
-from launchers.resources import Resources
-from launchers.slurm_site import gpus_of
+from hyperformer.settings.files import load_config
+from hyperformer.settings.schema import VARIANTS, replace, signature
+from launchers.job.pack import gpu_shares
+from launchers.plan.cluster_profile import load_profile
+from launchers.plan.resources import Resources
+from launchers.slurm import batch_script, submitit_executor
+from launchers.slurm.site import gpus_of
+from launchers.store.ledger import LedgerError
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = Resources(
@@ -41,10 +41,10 @@ CASES: dict[str, tuple[str, Resources, dict[str, Any], int]] = {
 def test_sbatch_text(case: str) -> None:
     folder, resources, more, tasks = CASES[case]
     record = Path(folder) / "submissions" / "1.json"
-    values = sbatch.parameters(
+    values = batch_script.parameters(
         "hyperformer-s-abc123", resources, f"{folder}/code/0123", record, "python", **more
     )
-    text = cluster.sbatch_text(Path(folder) / "submitit", tasks, values, "python")
+    text = submitit_executor.sbatch_text(Path(folder) / "submitit", tasks, values, "python")
     golden = GOLDEN / f"{case}.sbatch"
     if os.environ.get("HYPERFORMER_RENEW"):
         golden.parent.mkdir(exist_ok=True)
@@ -55,7 +55,7 @@ def test_sbatch_text(case: str) -> None:
 
 def test_set_up_that_fails_ends_the_job() -> None:
     for command, code, said in (("false # it's", 1, "set-up failed: false # it's"), ("export A=1", 0, "")):
-        lines = sbatch._setup(Resources(setup=(command,)), "/code", {})
+        lines = batch_script._setup(Resources(setup=(command,)), "/code", {})
         done = subprocess.run(
             ["bash"], input="\n".join([*lines, "exit $((A - 1))"]), text=True, capture_output=True
         )
@@ -75,25 +75,29 @@ def test_set_up_that_fails_ends_the_job() -> None:
 def test_a_cap_over_several_arrays(
     sizes: list[int], cap: int | None, parts: list[int | None], chained: bool
 ) -> None:
-    assert sbatch.shares(sizes, cap) == (parts, chained)
+    assert batch_script.shares(sizes, cap) == (parts, chained)
 
 
 def test_shares_use_the_whole_cap_and_no_more() -> None:
     for sizes in ([7, 1, 1], [100, 50, 3, 2], [1, 1, 1, 1], [999, 998]):
         for cap in range(len(sizes), 40):
-            parts, chained = sbatch.shares(sizes, cap)
+            parts, chained = batch_script.shares(sizes, cap)
             assert not chained and sum(part or 0 for part in parts) == cap and all(parts)
 
 
 def test_small_rules() -> None:
-    assert sbatch.split(10, 4) == [4, 3, 3] and sbatch.split(4, 4) == [4] and sbatch.split(3, None) == [3]
+    assert (
+        batch_script.split(10, 4) == [4, 3, 3]
+        and batch_script.split(4, 4) == [4]
+        and batch_script.split(3, None) == [3]
+    )
     assert gpu_shares("0,1", 3) == ["0", "1", "0"] and gpu_shares("", 1) == [""]
     assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,shard:8") == 5 and gpus_of("(null)") == 0
 
 
 def test_rendezvous_port_is_the_jobs_own() -> None:
     def port(**names: str) -> int:
-        return cluster.rendezvous_port({f"SLURM_{key}": value for key, value in names.items()})
+        return submitit_executor.rendezvous_port({f"SLURM_{key}": value for key, value in names.items()})
 
     ports = {port(JOB_ID=str(job), STEP_ID="0") for job in range(200)}
     assert len(ports) > 190 and min(ports) >= 12_000 and max(ports) < 32_000
@@ -114,7 +118,7 @@ def test_a_job_submitted_from_a_job_does_not_know_of_it(monkeypatch: pytest.Monk
     def seen() -> Mapping[str, str]:
         return {name: os.environ[name] for name in inside if name in os.environ}
 
-    with cluster.outside_of_any_job():
+    with submitit_executor.outside_of_any_job():
         assert seen() == {"SLURM_CONF": "/c", "SBATCH_ACCOUNT": "lab"}
     assert seen() == inside
 
@@ -161,7 +165,7 @@ def test_shipped_profiles_load() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_job_trains_the_method_that_was_planned(variant: str, tmp_path: Path) -> None:
-    from launchers.submission_files import Entry, entry_settings
+    from launchers.store.submissions import Entry, entry_settings
 
     config = load_config(variant)
     entry = Entry(signature(config), "n", "n", 1, entry_settings(config))
@@ -171,8 +175,8 @@ def test_a_job_trains_the_method_that_was_planned(variant: str, tmp_path: Path) 
 
 
 def test_a_job_reads_the_very_config_that_was_planned(tmp_path: Path) -> None:
-    from hyperformer.config import RunConfig
-    from launchers.submission_files import Entry, Submission, entry_settings, read, write
+    from hyperformer.settings.schema import RunConfig
+    from launchers.store.submissions import Entry, Submission, entry_settings, read, write
 
     config = replace(
         RunConfig(), tasks=["rte"], seed=3, learning_rate=1e-3, n_train=7, dropout=0.2, output_dir="x"

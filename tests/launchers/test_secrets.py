@@ -11,14 +11,15 @@ import pytest
 from sweep_command import TOY, CommandLine
 
 from hyperformer.errors import HyperformerError
-from launchers import redaction, snapshot, sweep
-from launchers.cluster_profile import ClusterProfile
-from launchers.ledger import Attempt
-from launchers.plan import Plan
-from launchers.resources import Resources
-from launchers.slurm_submit import _leaks
-from launchers.snapshot import Snapshot
-from launchers.submission import Array, arrange
+from launchers import sweep
+from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.resources import Resources
+from launchers.plan.runs import Plan
+from launchers.slurm.arrays import Array, arrange
+from launchers.store import code_snapshot, redaction
+from launchers.store.code_snapshot import Snapshot
+from launchers.store.ledger import Attempt
+from launchers.submit.to_slurm import _leaks
 
 NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
 MARK = "s3cr3tFakeValue0123456789"
@@ -65,7 +66,7 @@ def test_a_snapshot_holds_none(secrets: None, tmp_path: Path) -> None:
     git(code, "remote", "add", "origin", f"https://me:{MARK}@example.org/x.git")
     git(code, "add", "-A")
     git(code, "commit", "-qm", "one")
-    (code / "launchers/job.py").write_text(
+    (code / "launchers/job/attempt.py").write_text(
         f"x = 'https://me:{MARK}@example.org/simple'\ny = '{MARK}X_SECRET'\n"
     )
     (code / "settings.env").write_text(f"A={MARK}\n")  # tracked, and changed
@@ -80,15 +81,15 @@ def test_a_snapshot_holds_none(secrets: None, tmp_path: Path) -> None:
     ):
         (code / name).parent.mkdir(exist_ok=True)
         (code / name).write_text(f"machine x password {MARK}\n")
-    taken = snapshot.take(code, tmp_path / "code")
+    taken = code_snapshot.take(code, tmp_path / "code")
     assert holders(tmp_path / "code") == []
     there = {str(path.relative_to(taken.folder)) for path in taken.folder.rglob("*") if path.is_file()}
     assert {name for name in there if ".snapshot" not in name} == {
-        "launchers/job.py", "hyperformer/run.py", ".env.example", "run.sh"
+        "launchers/job/attempt.py", "hyperformer/run.py", ".env.example", "run.sh"
     }  # fmt: skip
-    assert "https://[hidden]@example.org" in (taken.folder / "launchers/job.py").read_text()
+    assert "https://[hidden]@example.org" in (taken.folder / "launchers/job/attempt.py").read_text()
     assert os.access(taken.folder / "run.sh", os.X_OK) and not os.access(
-        taken.folder / "launchers/job.py", os.X_OK
+        taken.folder / "launchers/job/attempt.py", os.X_OK
     )
     diff = (taken.folder / ".snapshot/changes.diff").read_text()
     assert "+x = 'https://[hidden]@example.org/simple'" in diff and "settings.env" not in diff
@@ -168,7 +169,7 @@ def test_files_have_the_users_umask(
     before = os.umask(int(umask, 8))
     try:
         assert command_line.run("s.yaml", "--cluster", "local")[0] == 0
-        taken = snapshot.take(Path(__file__).parents[2], command_line.folder / "runs/s/code")
+        taken = code_snapshot.take(Path(__file__).parents[2], command_line.folder / "runs/s/code")
     finally:
         os.umask(before)
     assert (taken.folder / ".snapshot").is_dir()

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import HyperformerError
-from launchers import prefetch, snapshot
-from launchers.cluster_profile import ClusterProfile
-from launchers.ledger import Ledger
-from launchers.plan import Plan
-from launchers.resources import Resources
-from launchers.selection import select
-from launchers.snapshot import Snapshot
-from launchers.submission import arrange
+from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.resources import Resources
+from launchers.plan.runs import Plan
+from launchers.plan.selection import select
+from launchers.slurm.arrays import arrange
+from launchers.store import code_snapshot
+from launchers.store.code_snapshot import Snapshot
+from launchers.store.ledger import Ledger
+from launchers.submit import prefetch
 
 PlanOf = Callable[[str], Plan]
 NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
@@ -114,7 +115,7 @@ def test_snapshot_has_what_git_has_and_what_is_not_committed(tmp_path: Path) -> 
     (code / "gone.py").unlink()
     for name in ("ignored", "new ä.py"):
         (code / name).write_text("x")
-    taken = snapshot.take(code, tmp_path / "runs")
+    taken = code_snapshot.take(code, tmp_path / "runs")
     files = {path.name for path in taken.folder.iterdir()}
     assert files == {".gitignore", ".snapshot", "a.py", "new ä.py"}
     assert (taken.folder / "a.py").read_text() == "a = 2\n"
@@ -122,9 +123,9 @@ def test_snapshot_has_what_git_has_and_what_is_not_committed(tmp_path: Path) -> 
     assert "+a = 2" in told["changes.diff"] and "secret-token" not in str(told)
     assert json.loads(told["commit.json"])["commit"] == taken.commit
     assert "numpy==" in told["environment.txt"]
-    assert snapshot.take(code, tmp_path / "runs") == taken  # the same code is one folder
+    assert code_snapshot.take(code, tmp_path / "runs") == taken  # the same code is one folder
     (code / "a.py").write_text("a = 3\n")
-    assert snapshot.take(code, tmp_path / "runs").folder != taken.folder
+    assert code_snapshot.take(code, tmp_path / "runs").folder != taken.folder
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
@@ -132,6 +133,6 @@ def test_snapshot_without_git(tmp_path: Path) -> None:
     (tmp_path / "code/launchers").mkdir(parents=True)
     (tmp_path / "code/launchers/x.py").write_text("x")
     (tmp_path / "code/other.txt").write_text("not ours")
-    taken = snapshot.take(tmp_path / "code", tmp_path / "runs")
+    taken = code_snapshot.take(tmp_path / "code", tmp_path / "runs")
     assert taken.commit is None and (taken.folder / "launchers/x.py").exists()
     assert not (taken.folder / "other.txt").exists()

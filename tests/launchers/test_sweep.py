@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sweep_command import REPOSITORY, SWEEP, TOY, CommandLine
 
-from launchers import local_queue
+from launchers.submit import local_queue
 
 WriteSweep = Callable[[str], Path]
 

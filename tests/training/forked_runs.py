@@ -63,7 +63,7 @@ IMPORTED = [
     "transformers.models.t5.modeling_t5",
     "transformers.models.t5.tokenization_t5",
     "hyperformer.run",
-    "hyperformer.config_files",
+    "hyperformer.settings.files",
     "hyperformer.data.toy",
 ]
 
@@ -226,10 +226,10 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         write_trace(order["trace"])
     if order["at"] and rank == 0:
         poke(order["at"], order["signal"])
-    from hyperformer.config import replace
-    from hyperformer.config_files import load_config
     from hyperformer.errors import HyperformerError, Interrupted
     from hyperformer.run import run
+    from hyperformer.settings.files import load_config
+    from hyperformer.settings.schema import replace
     from hyperformer.training import signals
 
     # These runs have few steps, of milliseconds.

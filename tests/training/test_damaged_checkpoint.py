@@ -14,8 +14,8 @@ import pytest
 from training.forked_runs import Ended, ForkedRuns
 from training.test_resume import assert_same
 
-from hyperformer.checkpoint_folder import MANIFEST, CheckpointFolder, checksum
 from hyperformer.errors import CheckpointError
+from hyperformer.run_files.checkpoint_folder import MANIFEST, CheckpointFolder, checksum
 
 # Checkpoints of steps 3 and 6, both after the only validation's weights; none at 8.
 CUT = {"eval_steps": 2, "save_steps": 3}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyperformer.config import TrainingConfig
 from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training import distributed
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch
 

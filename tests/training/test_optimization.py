@@ -9,7 +9,7 @@ import torch
 from places import FIXTURES
 from test_model import make_model
 
-from hyperformer.config import TrainingConfig
+from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.optimization import learning_rate_factor, make_optimizer, make_schedule, token_loss
 
 

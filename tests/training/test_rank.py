@@ -11,10 +11,10 @@ from places import FIXTURES
 from trained_models import TASKS, make_adapter, make_base
 from transformers import T5Tokenizer
 
-from hyperformer.config import RunConfig, make_config, replace, signature
 from hyperformer.data.dataset import Ragged, TokenizedSplit
 from hyperformer.data.tasks import TASKS as TABLE
 from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.settings.schema import RunConfig, make_config, replace, signature
 from hyperformer.training.distributed import World
 from hyperformer.training.evaluation import predict
 from hyperformer.training.rank import check_decode, label_scores, rank

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from training.forked_runs import ForkedRuns
 
-from hyperformer.config import VARIANTS
+from hyperformer.settings.schema import VARIANTS
 
 ONE_TASK = {"tasks": ["toy-sentiment"]}
 

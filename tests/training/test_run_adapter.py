@@ -13,7 +13,7 @@ from trained_models import make_base
 from hyperformer.adapters.build import load_tokenizer
 from hyperformer.adapters.save import load_adapter
 from hyperformer.data.tasks import get_task
-from hyperformer.run_folder import RunFolder
+from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training.distributed import World
 from hyperformer.training.evaluation import evaluate
 from hyperformer.training.inputs import load_run_data

@@ -15,8 +15,8 @@ from training.test_ranks import differences, losses
 from training.test_resume import assert_same
 
 from hyperformer.errors import HANG_EXIT
-from hyperformer.recovery import split_micro_batch, step_back
-from hyperformer.run_folder import RunFolder
+from hyperformer.run_files.recovery import split_micro_batch, step_back
+from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training import signals
 from hyperformer.training.distributed import World
 from hyperformer.training.signals import StopFlag

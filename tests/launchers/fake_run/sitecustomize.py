@@ -27,7 +27,7 @@ class OutOfMemoryError(RuntimeError):
 def fail(config, folder, attempts):
     """The faults that a real run meets, in the real run's words."""
     from hyperformer import errors
-    from hyperformer.recovery import read_recovery
+    from hyperformer.run_files.recovery import read_recovery
 
     if config.seed == 81 and read_recovery(folder).micro_batch_parts < 4:
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -48,10 +48,10 @@ def fail(config, folder, attempts):
 
 
 def run(config, deadline=None):
-    from hyperformer.config import signature
     from hyperformer.errors import DataError, Interrupted
     from hyperformer.files import write_json
-    from hyperformer.run_folder import RunFolder, RunState
+    from hyperformer.run_files.run_folder import RunFolder, RunState
+    from hyperformer.settings.schema import signature
 
     stop = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):

@@ -1,0 +1,124 @@
+"""The subcommands of ``hyperformer`` for trained models. torch is imported when one runs, not for --help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+_TRAINED = "folder, or repository on the hub, of an adapter or of a whole model"
+_BASE = "where the T5 is that the adapter was trained on, if not under the name that the adapter has for it"
+
+
+def add_model_commands(commands: Any) -> None:
+    """Add predict, export, convert, push and similarity to the parser's subcommands."""
+    predict = commands.add_parser(
+        "predict", help="answer texts or rows, from a file or a pipe, as JSON lines"
+    )
+    predict.add_argument("model", help=_TRAINED)
+    predict.add_argument("--task", required=True)
+    predict.add_argument(
+        "--input", default="-", metavar="FILE", help="plain lines are sources as they are; JSON lines have the "
+        "task's columns, and get its template and prefix; '-' (default): standard input",
+    )  # fmt: skip
+    predict.add_argument(
+        "--output", default="-", metavar="FILE", help="JSON lines; '-' (default): standard output"
+    )
+    predict.add_argument(
+        "--input-format", choices=("auto", "text", "json"), default="auto",
+        help="auto (default): JSON if the first line starts with '{'",
+    )  # fmt: skip
+    predict.add_argument("--batch-size", type=int, default=32, metavar="N")
+    predict.add_argument(
+        "--decode", choices=("generate", "rank"), default="generate", help="rank: choose a label"
+    )
+    predict.add_argument("--base", metavar="T5", help=_BASE)
+    predict.set_defaults(command=_predict)
+
+    export = commands.add_parser(
+        "export", help="one task's adapters as static weights, without the hypernetwork"
+    )
+    export.add_argument("model", help=_TRAINED)
+    export.add_argument("output", type=Path, help="the folder to make")
+    export.add_argument("--task", required=True)
+    export.add_argument("--base", metavar="T5", help=_BASE)
+    export.set_defaults(command=_export)
+
+    convert = commands.add_parser(
+        "convert", help="a checkpoint folder of the authors' code to a whole model of ours"
+    )
+    convert.add_argument("checkpoint", type=Path, help="their folder; with --back, ours")
+    convert.add_argument("output", type=Path, help="the folder to make")
+    way = convert.add_mutually_exclusive_group(required=True)
+    way.add_argument(
+        "--config", type=Path, metavar="JSON", help="the JSON that their checkpoint was trained with"
+    )
+    way.add_argument(
+        "--back", action="store_true", help="make a checkpoint of theirs from a whole model of ours"
+    )
+    convert.set_defaults(command=_convert)
+
+    push = commands.add_parser("push", help="upload an adapter or a whole model to the Hugging Face hub")
+    push.add_argument("folder", type=Path)
+    push.add_argument("repository", help="owner/name")
+    push.add_argument("--private", action="store_true", help="if it is made now, make it private")
+    push.set_defaults(command=_push)
+
+    similarity = commands.add_parser("similarity", help="print and plot how alike the task embeddings are")
+    similarity.add_argument("model", help=_TRAINED)
+    similarity.add_argument("output", type=Path, help="a .png or .svg file")
+    similarity.set_defaults(command=_similarity)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from hyperformer.commands.predict import run_predict
+
+    run_predict(
+        arguments.model,
+        arguments.task,
+        input=arguments.input,
+        output=arguments.output,
+        batch_size=arguments.batch_size,
+        base=arguments.base,
+        decode=arguments.decode,
+        form=arguments.input_format,
+    )
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from hyperformer.adapters.export import export_task
+
+    export_task(arguments.model, arguments.task, arguments.output, arguments.base)
+    print(f"{arguments.output}: {arguments.task} alone, without a hypernetwork")
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from hyperformer.adapters.convert import from_theirs, to_theirs
+
+    if arguments.back:
+        to_theirs(arguments.checkpoint, arguments.output)
+        print(f"{arguments.output}: a checkpoint of the authors' code")
+        return 0
+    model = from_theirs(arguments.checkpoint, arguments.config, arguments.output)
+    tasks = ", ".join(model.config.tasks or [])
+    print(f"{arguments.output}: {model.config.adapter_config.adapter}, tasks {tasks}")
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from hyperformer.adapters.hub import push
+
+    print(push(arguments.folder, arguments.repository, private=arguments.private))
+    return 0
+
+
+def _similarity(arguments: argparse.Namespace) -> int:
+    from hyperformer.commands.similarity import check_plot, plot_similarity, similarity_table, task_similarity
+
+    check_plot(arguments.output)
+    tasks, similarity = task_similarity(arguments.model)
+    plot_similarity(tasks, similarity, arguments.output)
+    print(similarity_table(tasks, similarity))
+    return 0

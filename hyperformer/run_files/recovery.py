@@ -1,0 +1,121 @@
+"""What a launcher can change between two attempts at a run, without making it another run. Imports no torch.
+
+A run whose GPU ran out of memory goes on with smaller micro-batches
+(:func:`split_micro_batch`), one that diverged from an earlier checkpoint
+(:func:`step_back`). Neither changes the run's signature, nor its global batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyperformer.errors import CheckpointError, ConfigError, FileError
+from hyperformer.files import read_json, write_json
+from hyperformer.run_files.checkpoint_folder import CheckpointFolder
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.schema import RunConfig
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Content of recovery.json.
+
+    Attributes:
+        micro_batch_parts: forwards that share the rows of one micro-batch of the settings.
+        schema: of the file.
+    """
+
+    micro_batch_parts: int = 1
+    schema: int = SCHEMA
+
+
+def read_recovery(folder: RunFolder) -> Recovery:
+    """What was changed for this run; nothing, if there is no recovery.json.
+
+    Raises:
+        FileError: the file is damaged.
+    """
+    values = read_json(folder.recovery)
+    if values is None:
+        return Recovery()
+    try:
+        recovery = Recovery(**values)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{folder.recovery} is damaged ({error}); remove it") from error
+    if (
+        recovery.schema != SCHEMA
+        or type(recovery.micro_batch_parts) is not int
+        or recovery.micro_batch_parts < 1
+    ):
+        raise FileError(f"{folder.recovery} is damaged, or of another version; remove it")
+    return recovery
+
+
+def split_micro_batch(folder: RunFolder) -> str:
+    """Have the next attempt put half the rows through the model at a time, in twice as many forwards.
+
+    An odd number of rows is divided by its smallest divisor above 1.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        ConfigError: a micro-batch of one row cannot be split, or a DeepSpeed file fixes it.
+    """
+    config, recovery = folder.read_config(), read_recovery(folder)
+    rows = config.training.per_device_train_batch_size // recovery.micro_batch_parts
+    if rows <= 1:
+        raise ConfigError(
+            f"{folder.path}: the micro-batch is one row already; take a GPU with more memory, a smaller "
+            "model, gradient_checkpointing=true, or a higher zero_stage"
+        )
+    _check_not_fixed(config)
+    divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
+    parts = recovery.micro_batch_parts * divisor
+    write_json(folder.recovery, dataclasses.asdict(dataclasses.replace(recovery, micro_batch_parts=parts)))
+    steps = config.training.gradient_accumulation_steps
+    return (
+        f"micro-batch split: {rows // divisor} rows in place of {rows}, gradient accumulation "
+        f"{steps * parts} in place of {steps * recovery.micro_batch_parts}; the global batch stays the same"
+    )
+
+
+def _check_not_fixed(config: RunConfig) -> None:
+    if config.training.deepspeed_config is None:
+        return
+    try:
+        theirs = json.loads(Path(config.training.deepspeed_config).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # the run itself says what is wrong with it
+    for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        if isinstance(theirs, dict) and theirs.get(key, "auto") != "auto":
+            raise ConfigError(
+                f"{config.training.deepspeed_config} fixes {key} at {theirs[key]}, so the micro-batch cannot "
+                'be split; write "auto" there'
+            )
+
+
+def step_back(folder: RunFolder) -> str:
+    """Put the newest checkpoint aside, so that the next attempt goes on from the one before it.
+
+    Nothing is deleted: the checkpoint is renamed.
+
+    Returns:
+        A line that says what was done, and where the checkpoint is now.
+
+    Raises:
+        CheckpointError: there is no checkpoint.
+    """
+    checkpoints = CheckpointFolder(folder.checkpoints)
+    name = checkpoints.newest()
+    if name is None:
+        raise CheckpointError(f"{folder.checkpoints} has no checkpoint to step back from")
+    aside = checkpoints.put_aside(name, "diverged")
+    before = checkpoints.newest()
+    checkpoints.set_witness(before)
+    return f"{name} put aside as {aside}; the next start goes on from {before or 'the beginning'}"

@@ -1,0 +1,118 @@
+"""The files of one run, by name. Writers and readers of a run meet here. Imports no torch.
+
+=================  ====================================================================
+config.json        the flat settings of the run, and its signature
+state.json         where the run is now (:class:`RunState`), rewritten as it goes
+metrics.jsonl      a line a logged step and a line an evaluation
+result.json        written once, at the very end: metrics, parameters, times, versions
+recovery.json      what a launcher changed after a failed attempt (hyperformer.run_files.recovery)
+heartbeat          touched while the process lives (hyperformer.run_files.watchdog)
+checkpoints/       what a resume needs (hyperformer.run_files.checkpoint_folder)
+adapter/           what was trained, of the kept checkpoint (safetensors + config)
+tensorboard/       the same numbers for TensorBoard
+=================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hyperformer.errors import CheckpointError, FileError
+from hyperformer.files import read_json, write_json
+from hyperformer.settings.schema import RunConfig, flatten, make_config, signature
+
+Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run is. Times are seconds since the epoch; `seconds_left` is an estimate."""
+
+    phase: Phase
+    step: int = 0
+    max_steps: int = 0
+    loss: float | None = None
+    best_metric: float | None = None
+    seconds_left: float | None = None
+    started: float = 0.0
+    updated: float = 0.0
+    error: str | None = None
+    micro_batch_parts: int = 1
+
+
+class RunFolder:
+    """Paths in a run's folder, and its small files."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.state = self.path / "state.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self.recovery = self.path / "recovery.json"
+        self.heartbeat = self.path / "heartbeat"
+        self.checkpoints = self.path / "checkpoints"
+        self.adapter = self.path / "adapter"
+        self.tensorboard = self.path / "tensorboard"
+
+    def claim(self, config: RunConfig) -> None:
+        """Make the folder and write the config, or see that it holds this very run.
+
+        A run that failed before its first checkpoint left nothing to protect:
+        the corrected command takes its folder.
+
+        Raises:
+            CheckpointError: the folder holds a run with other settings, or cannot be used.
+            FileError: its config.json is damaged.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"output_dir {self.path}: {error.strerror}; name another folder") from error
+        mine = signature(config)
+        there = read_json(self.config)
+        if there is not None and not (isinstance(there, dict) and {"signature", "settings"} <= there.keys()):
+            raise FileError(f"{self.config} is damaged; move {self.path} away, or name another output_dir")
+        started = self.result.exists() or any(self.checkpoints.glob("[!.]*"))
+        if there is not None and there["signature"] != mine and started:
+            theirs = there["settings"]
+            changed = [
+                f"{key} ({theirs.get(key)!r} there, {value!r} now)"
+                for key, value in flatten(config).items()
+                if theirs.get(key) != value
+            ]
+            raise CheckpointError(
+                f"{self.path} holds a run with other settings: {', '.join(changed)}. "
+                "Choose another output_dir, or move that folder away"
+            )
+        write_json(self.config, {"signature": mine, "settings": flatten(config)})
+
+    def read_config(self) -> RunConfig:
+        """The config that the run was started with."""
+        return make_config(read_json(self.config)["settings"], where=str(self.config))
+
+    def write_state(self, state: RunState) -> None:
+        write_json(self.state, dataclasses.asdict(dataclasses.replace(state, updated=time.time())))
+
+    def read_state(self) -> RunState | None:
+        """The last state written, or None before the first."""
+        values = read_json(self.state)
+        if values is None:
+            return None
+        if not isinstance(values, dict) or "phase" not in values:
+            raise FileError(f"{self.state} is damaged; move it away: the run writes it anew")
+        known = {item.name for item in dataclasses.fields(RunState)}  # a later version may add some
+        return RunState(**{key: values[key] for key in known & values.keys()})
+
+    def read_result(self) -> dict[str, Any] | None:
+        """result.json, or None for a run that has not ended well."""
+        result = read_json(self.result)
+        if result is not None and not (isinstance(result, dict) and {"signature", "test"} <= result.keys()):
+            raise FileError(
+                f"{self.result} is damaged; move it away: the run goes on from its last checkpoint"
+            )
+        return result

@@ -1,0 +1,101 @@
+"""A run that no longer moves ends itself; one that lives leaves a heartbeat. Imports no torch.
+
+Whatever moves the run (a step, a batch of evaluation, a file of a checkpoint, a
+split of the data) calls :func:`beat`. A thread of every rank looks at the time
+since: after ``hang_minutes`` it writes the stacks of all threads to stderr and
+the reason to state.json, and ends the process by :data:`HANG_EXIT`. Rank 0's
+thread also touches the file ``heartbeat``, every 15 seconds as long as the
+process lives. Should a thread hold the interpreter's lock, so that ours cannot
+run, faulthandler's own timer ends the process (exit code 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hyperformer.errors import HANG_EXIT
+from hyperformer.run_files.run_folder import RunFolder, RunState
+
+HEARTBEAT_SECONDS = 15.0
+# What loads, downloads or waits for nodes may take so much longer than a step.
+PATIENT = 4.0
+_STDERR = 2
+
+
+class _Pulse:
+    """The last beat of this process."""
+
+    def __init__(self) -> None:
+        self.time, self.patience, self.what = time.monotonic(), PATIENT, "start"
+
+
+_pulse = _Pulse()
+
+
+def beat(what: str, patience: float = 1.0) -> None:
+    """The run has moved.
+
+    Args:
+        what: what it does next, for the message.
+        patience: how much longer than ``hang_minutes`` that may take; `math.inf`: it waits
+            for what another rank does, whose own thread watches that.
+    """
+    _pulse.time, _pulse.patience, _pulse.what = time.monotonic(), patience, what
+
+
+@contextmanager
+def watch(folder: RunFolder, minutes: float, *, main: bool) -> Iterator[None]:
+    """Watch over this block.
+
+    Args:
+        minutes: without a beat, after which the process ends itself; 0: never.
+        main: whether this process writes the heartbeat.
+    """
+    beat("start", PATIENT)
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=_watch, args=(folder, 60 * minutes, main, ended), name="watchdog", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _watch(folder: RunFolder, seconds: float, main: bool, ended: threading.Event) -> None:
+    interval = min(HEARTBEAT_SECONDS, seconds / 4) if seconds else HEARTBEAT_SECONDS
+    while True:
+        if main:
+            # The disk may be full, and that is not for this thread to say.
+            with contextlib.suppress(OSError):
+                folder.heartbeat.touch()
+        limit = seconds * _pulse.patience if seconds else math.inf
+        silent = time.monotonic() - _pulse.time
+        if silent > limit:
+            _end(folder, silent)
+        faulthandler.cancel_dump_traceback_later()
+        if limit < math.inf:
+            faulthandler.dump_traceback_later(limit + 4 * interval, exit=True, file=_STDERR)
+        if ended.wait(interval):
+            return
+
+
+def _end(folder: RunFolder, silent: float) -> None:
+    message = f"Hang: nothing moved for {silent / 60:.1f} minutes ({_pulse.what}); stacks are in stderr"
+    print(f"{message}. All threads:", file=sys.__stderr__, flush=True)
+    faulthandler.dump_traceback(file=_STDERR, all_threads=True)
+    with contextlib.suppress(Exception):
+        before = folder.read_state() or RunState("starting")
+        folder.write_state(RunState("failed", step=before.step, max_steps=before.max_steps, error=message))
+    os._exit(HANG_EXIT)

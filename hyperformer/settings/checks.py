@@ -1,0 +1,81 @@
+"""Values that no run can have, and settings that contradict each other. Imports no torch."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hyperformer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hyperformer.settings.schema import RunConfig
+
+_POSITIVE = (
+    "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "learning_rate", "temperature", "reduction_factor", "task_embedding_dim", "projected_task_embedding_dim",
+    "task_hidden_dim", "max_source_length", "max_target_length", "eval_steps", "save_steps", "logging_steps",
+    "save_total_limit", "n_train", "n_val", "n_test", "adam_epsilon",
+)  # fmt: skip
+_NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "seed", "hang_minutes")
+_FRACTION = ("label_smoothing", "adam_beta1", "adam_beta2", "dropout")
+
+
+def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
+    """See that a run can have these values.
+
+    Args:
+        flat: the config's flat settings.
+        where: file or place named in errors.
+
+    Raises:
+        ConfigError: a value is impossible, or contradicts another.
+    """
+
+    def fail(key: str, why: str) -> typing.NoReturn:
+        raise ConfigError(f"{where}: {key} is {flat[key]!r}, but {why}")
+
+    for key in _POSITIVE:
+        if flat[key] is not None and flat[key] <= 0:
+            fail(key, "must be greater than 0")
+    for key in _NOT_NEGATIVE:
+        if flat[key] < 0:
+            fail(key, "must not be negative")
+    for key in _FRACTION:
+        if flat[key] is not None and not 0 <= flat[key] < 1:
+            fail(key, "must be at least 0 and below 1")
+    if config.seed >= 2**32:
+        fail("seed", "must be below 2^32")
+    if not config.output_dir.strip():
+        fail("output_dir", "must name a folder")
+    tasks, adapter = config.data.tasks, config.adapter
+    if len(set(tasks)) != len(tasks):
+        fail("tasks", "names a task twice")
+    if config.data.data_source == "folder" and config.data.data_dir is None:
+        fail("data_dir", "data_source=folder needs it: the folder that holds <task>/<split>.jsonl")
+    if config.data.data_source != "folder" and config.data.data_dir is not None:
+        fail(
+            "data_dir", f"data_source is {config.data.data_source}; write data_source=folder to read from it"
+        )
+    training = config.training
+    if training.reference_optimizer and (training.zero_stage, training.precision) != (0, "fp32"):
+        fail("reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was")
+    for key in ("adapters", "task_embeddings"):
+        if flat[key] is not None and len(flat[key]) != len(tasks):
+            fail(key, f"must have one name for each of the {len(tasks)} tasks, in their order")
+    if adapter.adapters is not None and adapter.adapter != "task":
+        fail("adapters", f"works with adapter=task only (adapter is {adapter.adapter})")
+    if adapter.task_embeddings is not None and not adapter.adapter.startswith("hypernetwork"):
+        fail("task_embeddings", f"works with the hypernetworks only (adapter is {adapter.adapter})")
+    shared = adapter.adapter in ("hypernetwork_shared", "hypernetwork_per_block_type")
+    if (
+        shared
+        and adapter.train_task_embeddings
+        and (adapter.task_embedding_dim != adapter.projected_task_embedding_dim)
+    ):
+        fail(
+            "train_task_embeddings",
+            "a shared hypernetwork joins the projected task embedding with layer embeddings of "
+            f"task_embedding_dim ({adapter.task_embedding_dim}), so projected_task_embedding_dim "
+            f"({adapter.projected_task_embedding_dim}) must be equal to it",
+        )

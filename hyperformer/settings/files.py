@@ -1,0 +1,151 @@
+"""Config files and ``key=value`` overrides -> :class:`~hyperformer.settings.schema.RunConfig`. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings import authors_format
+from hyperformer.settings.schema import RunConfig, make_config, settings
+
+_MOST_NODES = 100_000
+SHIPPED = Path(__file__).parent.parent / "configs"
+
+
+class ConfigWarning(UserWarning):
+    """A setting is accepted, but not to the letter."""
+
+
+def find_config(name: str | Path) -> Path:
+    """The file for `name`: a path, or a shipped config by name ('hyperformer++', 'configs/adapters.json').
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{path.name.removesuffix('.json')}.json"
+    if shipped.is_file() and path.parent in (Path("."), Path("configs"), Path("hyperformer/configs")):
+        return shipped
+    names = [entry.stem for entry in SHIPPED.glob("*.json")]
+    raise ConfigError(f"{name}: no such config file{nearest(path.stem, names)}")
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Flat settings of a JSON config file, ours or the authors'.
+
+    A key given twice keeps its last value, as every JSON reader has it, and
+    warns; the authors' keys are translated by :mod:`hyperformer.settings.authors_format`.
+
+    Raises:
+        ConfigError: the file cannot be read, is no JSON object, or has an unknown key.
+    """
+    path = Path(path)
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in items:
+            if key in seen and seen[key] != value:
+                _warn(
+                    f"{path}: {key} is given twice ({seen[key]!r}, then {value!r}); the last one holds: {value!r}"
+                )
+            seen[key] = value
+        return seen
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number without end, brackets without end
+        raise ConfigError(f"{path}: not JSON that can be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be one JSON object of settings, not a {type(values).__name__}")
+    if authors_format.is_theirs(values):
+        values, notes = authors_format.translate(values, str(path))
+        for note in notes:
+            _warn(f"{path}: {note}")
+    return values
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``key=value`` -> (key, value); lists as ``rte,cola`` or ``[rte, cola]``, null as ``null``.
+
+    Raises:
+        ConfigError: no '=' or an unknown key.
+    """
+    key, equals, value = text.partition("=")
+    shown = _shown(text)
+    key = key.strip().removeprefix("--")
+    if not equals:
+        raise ConfigError(f"argument {shown!r}: write settings as key=value, for example seed=2")
+    if key not in settings():
+        raise ConfigError(f"argument {shown!r}: unknown setting {key[:60]!r}{nearest(key, settings())}")
+    if settings()[key][1] is str:
+        return key, value
+    try:
+        return key, plain_yaml(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"argument {shown!r}: the value cannot be read: {str(error)[:300]}") from error
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def plain_yaml(text: str) -> Any:
+    """The value of a YAML text, by the safe loader, and stricter.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, gives a key twice, or stands for more values than anyone writes.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(node, iter(range(_MOST_NODES)))
+        return loader.construct_document(node)
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(f"it cannot be read: {error}") from error
+
+
+def _check_nodes(node: yaml.Node, room: Iterator[int]) -> None:
+    """Walk as if every alias were written out: aliases of aliases can stand for more than memory holds."""
+    if next(room, None) is None:
+        raise yaml.YAMLError("an alias (*name) stands for a value that holds itself, or for too much")
+    keys = set()
+    for item in node.value if isinstance(node, yaml.CollectionNode) else ():
+        key, value = item if isinstance(node, yaml.MappingNode) else (None, item)
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+            keys.add(key.value)
+        _check_nodes(value, room)
+
+
+def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config file `name` (path, or name of a shipped one) with ``key=value`` overrides on top."""
+    path = find_config(name)
+    values = read_config_file(path)
+    merged = {**values, **dict(parse_override(text) for text in overrides)}
+    try:
+        return make_config(merged, where=str(path))
+    except ConfigError:
+        if not overrides:
+            raise
+        # Whose fault is it? The file's own comes first.
+        make_config(values, where=str(path))
+        return make_config(merged, where=f"arguments {' '.join(map(_shown, overrides))}")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ConfigWarning, stacklevel=3)

@@ -1,0 +1,330 @@
+"""Every setting of a run: name, type, default, meaning. Imports no torch.
+
+Settings are grouped in frozen dataclasses for the code that reads them, and
+flat (one namespace) in files and on the command line, because that is how
+people write them: ``{"tasks": ["rte"], "learning_rate": 3e-4}``, ``seed=2``.
+:func:`make_config` is the only way from plain values to a :class:`RunConfig`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.checks import check
+
+AdapterKind = Literal[
+    "none", "task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared"
+]
+
+VARIANTS = (
+    "hyperformer++",
+    "hyperformer",
+    "adapters_dagger",
+    "adapters",
+    "finetune",
+    "finetune_single_task",
+)
+
+
+def setting(default: Any, help: str, *, result: bool = True) -> Any:
+    """A dataclass field that carries its own documentation.
+
+    Args:
+        result: whether the value can change the run's result. Those that cannot
+            (where files go, how often to log) stay out of the signature.
+    """
+    return field(default=default, metadata={"help": help, "result": result})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which T5, and which of its own parameters train."""
+
+    model_name_or_path: str = setting("t5-base", "T5 on the hub, a local folder, or 'toy' (ships with us)")
+    tokenizer_name: str | None = setting(None, "tokenizer name or folder; default: the model's")
+    random_init: bool = setting(False, "do not load the weights: build from the model's config alone")
+    dropout: float | None = setting(None, "dropout rate; default: the model's own")
+    freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
+    freeze_encoder: bool = setting(False, "freeze the encoder, its adapters included")
+    freeze_embeds: bool = setting(False, "freeze the token embeddings")
+    freeze_model_but_lm_head: bool = setting(False, "train the output layer only")
+    freeze_model_but_task_embeddings: bool = setting(False, "train the task embeddings only")
+    unfreeze_lm_head: bool = setting(False, "train the output layer (T5 ties it to the embeddings) too")
+    unfreeze_layer_norms: bool = setting(False, "train T5's layer norms too")
+    unfreeze_model: bool = setting(False, "train everything, whatever the settings above say")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The adapters and what generates their weights (paper, sections 2.1 to 2.4)."""
+
+    adapter: AdapterKind = setting(
+        "none",
+        "none: plain T5; task: an adapter a task; hypernetwork_per_layer: HyperFormer; "
+        "hypernetwork_per_block_type: one hypernetwork a stack with its own heads for attention and "
+        "feed-forward; hypernetwork_shared: HyperFormer++",
+    )
+    reduction_factor: int = setting(32, "T5's width divided by the adapter's bottleneck")
+    non_linearity: str = setting(
+        "gelu_new", "activation between down and up projection (name in transformers)"
+    )
+    add_layer_norm_before_adapter: bool = setting(False, "layer norm on the adapter's input")
+    add_layer_norm_after_adapter: bool = setting(
+        True, "layer norm on the adapter's output, before the residual"
+    )
+    conditional_layer_norm: bool = setting(
+        False, "hypernetwork_per_layer: generate the layer norms too (the shared ones always do)"
+    )
+    task_embedding_dim: int = setting(64, "width of the trained task embeddings")
+    projected_task_embedding_dim: int = setting(64, "width of the embedding that the generators read")
+    task_hidden_dim: int = setting(128, "hidden width of the network that projects embeddings")
+    train_task_embeddings: bool = setting(False, "project the task embedding by a network before its use")
+    unique_hyper_net_layer_norm: bool = setting(True, "layer norm on the projected embedding (shared ones)")
+    adapters: tuple[str, ...] | None = setting(
+        None, "adapter: task: names, one a task; equal names share one"
+    )
+    task_embeddings: tuple[str, ...] | None = setting(
+        None, "names, one a task; equal names share an embedding"
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on."""
+
+    tasks: tuple[str, ...] = setting((), "tasks to train and evaluate")
+    task_file: str | None = setting(None, "YAML file with tasks of your own")
+    data_source: Literal["hub", "folder", "toy"] = setting(
+        "hub", "hub: Hugging Face; folder: data_dir; toy: built in"
+    )
+    data_dir: str | None = setting(None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet")
+    cache_dir: str | None = setting(
+        None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False
+    )
+    max_source_length: int = setting(128, "source tokens kept")
+    max_target_length: int = setting(128, "target tokens kept")
+    task_prefix: bool | None = setting(
+        None, "start each source with the task's name; default: if adapter=none"
+    )
+    temperature: float = setting(10.0, "task sampling: probability ~ size^(1/temperature)")
+    n_train: int | None = setting(None, "training rows a task at most")
+    n_val: int | None = setting(None, "validation rows a task at most")
+    n_test: int | None = setting(None, "test rows a task at most")
+    reference_splits: bool = setting(False, "the authors' splits, with their overlap of train and validation")
+    reference_sampler: bool = setting(False, "the authors' sampler: rows with replacement, seed always 0")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How it is trained and evaluated."""
+
+    max_steps: int = setting(65_536, "optimizer steps")
+    per_device_train_batch_size: int = setting(32, "rows a device and forward")
+    per_device_eval_batch_size: int = setting(32, "rows a device in evaluation", result=False)
+    decode: Literal["generate", "rank"] = setting(
+        "generate",
+        "answers in evaluation; generate: the model writes them (the authors'); rank: the most "
+        "probable of the task's labels, never an invalid one",
+    )
+    gradient_accumulation_steps: int = setting(1, "forwards a step")
+    learning_rate: float = setting(3e-4, "peak of the schedule")
+    lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_w_warmup"] = setting(
+        "linear", "schedule after the warm-up"
+    )
+    warmup_steps: int = setting(500, "steps of linear warm-up")
+    weight_decay: float = setting(0.0, "AdamW; not on biases and layer norms")
+    adam_beta1: float = setting(0.9, "AdamW")
+    adam_beta2: float = setting(0.999, "AdamW")
+    adam_epsilon: float = setting(1e-8, "AdamW")
+    reference_optimizer: bool = setting(
+        False, "the authors' AdamW (transformers 3.5, torch 1.7) and their choice of what decays; slower"
+    )
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not clipped")
+    label_smoothing: float = setting(0.1, "share of the target spread over the vocabulary")
+    loss_reduction: Literal["mean", "sum"] = setting(
+        "mean", "mean: per token of the global batch; sum: over tokens, mean over ranks (the authors')"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine")
+    zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
+    gradient_checkpointing: bool = setting(False, "recompute activations: less memory, slower", result=False)
+    deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make")
+    eval_steps: int = setting(1_000, "steps between evaluations on validation")
+    save_steps: int = setting(1_000, "steps between checkpoints", result=False)
+    save_total_limit: int = setting(
+        2, "checkpoints kept; an older one goes only when the newer is seen to be whole", result=False
+    )
+    save_in_background: bool = setting(
+        False, "train on while a checkpoint is written, from a copy in the host's memory", result=False
+    )
+    hang_minutes: float = setting(
+        30.0, "a run that does not move for so long ends itself; 0: never", result=False
+    )
+    logging_steps: int = setting(200, "steps between log lines", result=False)
+    do_eval: bool = setting(True, "evaluate on validation and keep the best checkpoint")
+    do_test: bool = setting(True, "evaluate the kept checkpoint on test at the end")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training job, complete. Made by :func:`make_config`."""
+
+    variant: str = setting("custom", "name of the tuning method in tables")
+    single_task: bool = setting(False, "several tasks are trained one at a time, each from the start")
+    seed: int = setting(42, "of weights, data order and dropout")
+    output_dir: str = setting("outputs", "folder of the run's files", result=False)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @property
+    def task_prefix(self) -> bool:
+        """Whether sources start with the task's name: the adapters know the task, plain T5 must be told."""
+        if self.data.task_prefix is None:
+            return self.adapter.adapter == "none"
+        return self.data.task_prefix
+
+    @property
+    def validates(self) -> bool:
+        """Whether validation during training picks the checkpoint to keep."""
+        return self.training.do_eval and self.training.eval_steps > 0
+
+
+@functools.cache
+def _sections() -> dict[str, type]:
+    hints = typing.get_type_hints(RunConfig)
+    return {
+        name: hint
+        for name, hint in hints.items()
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    }
+
+
+@functools.cache
+def settings() -> dict[str, tuple[str, Any, Any]]:
+    """Every setting's flat name -> (section or '', type, dataclass field), in the order of the files."""
+    table: dict[str, tuple[str, Any, Any]] = {}
+    sections = _sections()
+    for section, owner in [("", RunConfig), *sections.items()]:
+        hints = typing.get_type_hints(owner)
+        for item in dataclasses.fields(owner):
+            if section or item.name not in sections:
+                table[item.name] = (section, hints[item.name], item)
+    return table
+
+
+def _describe(annotation: Any) -> str:
+    if typing.get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(annotation)))
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return " or ".join(_describe(part) for part in typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        return "a list of names"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    return names[annotation]
+
+
+def _coerce(value: Any, annotation: Any) -> Any:
+    """`value` as `annotation`; raises ValueError where it does not fit. Never rounds or guesses."""
+    origin = typing.get_origin(annotation)
+    if origin in (types.UnionType, typing.Union):
+        parts = typing.get_args(annotation)
+        if value is None and type(None) in parts:
+            return None
+        return _coerce(value, next(part for part in parts if part is not type(None)))
+    if origin is Literal:
+        if value in typing.get_args(annotation) and not isinstance(value, bool):
+            return value
+    elif origin is tuple:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+            return tuple(value)
+    elif annotation is bool:
+        if isinstance(value, bool):
+            return value
+    elif annotation is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif annotation is float:
+        # YAML reads 3e-4 as text.
+        if isinstance(value, str):
+            value = float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif annotation is str and isinstance(value, str):
+        return value
+    raise ValueError
+
+
+def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig:
+    """A checked RunConfig from flat settings.
+
+    Args:
+        values: flat name -> value.
+        where: file or place named in errors.
+
+    Raises:
+        ConfigError: a key is unknown, a value has the wrong type or is impossible.
+    """
+    known = settings()
+    grouped: dict[str, dict[str, Any]] = {"": {}}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
+        section, annotation, _ = known[key]
+        try:
+            coerced = _coerce(value, annotation)
+        except ValueError:
+            told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
+            raise ConfigError(f"{where}: {key} is {told}, but must be {_describe(annotation)}") from None
+        grouped.setdefault(section, {})[key] = coerced
+    sections = {name: owner(**grouped.get(name, {})) for name, owner in _sections().items()}
+    config = RunConfig(**grouped[""], **sections)
+    check(config, flatten(config), where)
+    return config
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """The inverse of :func:`make_config`: flat name -> plain JSON value."""
+    flat: dict[str, Any] = {}
+    for key, (section, _, _) in settings().items():
+        value = getattr(getattr(config, section) if section else config, key)
+        flat[key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def replace(config: RunConfig, **values: Any) -> RunConfig:
+    """A copy of `config` with some flat settings changed, checked anew."""
+    return make_config({**flatten(config), **values})
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return flatten(RunConfig())
+
+
+def signature(config: RunConfig) -> str:
+    """Hash of everything that can change the run's result, and of nothing else: 10 hex digits.
+
+    A setting that keeps its default is left out, so that a later version that
+    adds a setting does not rename the runs of an earlier one.
+    """
+    defaults, known = _defaults(), settings()
+    told = {
+        key: value
+        for key, value in flatten(config).items()
+        if known[key][2].metadata["result"] and value != defaults[key]
+    }
+    text = json.dumps(told, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,0 +1,215 @@
+"""What runs on the node: one attempt at one run. Importable, so that submitit pickles it by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hyperformer.errors import Interrupted
+from hyperformer.files import write_json
+from hyperformer.run_files.checkpoint_folder import CheckpointFolder
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.schema import RunConfig, replace
+from launchers.job import pack
+from launchers.job.start import (
+    next_attempt,
+    settle_unfinished,
+    this_start,
+    wait_for_silence,
+    why_not_to_start,
+)
+from launchers.plan.retry_policy import Policy
+from launchers.slurm.submitit_executor import Place, join_ranks
+from launchers.store import submissions
+from launchers.store.ledger import Attempt, last_attempt
+from launchers.store.processes import this_process
+from launchers.store.submissions import Entry
+
+_TAIL_LINES = 30
+
+
+def run_submitted(record: str) -> None:
+    """Run what the record of a submission names for this task of the job array.
+
+    Raises:
+        whatever the run raises, so that the cluster sees a failure.
+    """
+    _listen()
+    own = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    submission = submissions.read_for_job(Path(record), own)
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    entries = submission.tasks[index]
+    if submission.shape.get("pack", 1) > 1:
+        pack.run_side_by_side(Path(record), index, submission)
+    else:
+        policy = Policy.from_json(submission.policy)
+        _run_entry(Path(record).parent.parent, entries[0], join_ranks(), policy)
+
+
+def run_packed(record: str, index: int, place: int) -> None:
+    """One of the runs that share a job: started by :mod:`launchers.job.pack` in a process of its own."""
+    _listen()
+    submission = submissions.read(Path(record))
+    here = Place(0, submission.task_id(index) or "", None)
+    policy = Policy.from_json(submission.policy)
+    _run_entry(Path(record).parent.parent, submission.tasks[index][place], here, policy)
+
+
+def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> None:
+    """Train the run whose config is in `folder`, on this machine.
+
+    Args:
+        folder: the run's folder, absolute; holds config.json.
+        attempt_number: names the folder attempts/<n>, which is there.
+        gpu: the one GPU to see ('': none); None: those that the cluster gave.
+
+    Raises:
+        whatever the run raises, so that the launcher sees a failure.
+    """
+    # Before torch is imported, and before a Ctrl-C in the launcher's terminal can reach the run:
+    # the launcher asks it to stop by SIGTERM.
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+        os.setsid()
+    _listen()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    config = replace(RunFolder(folder).read_config(), output_dir=folder)
+    _attempt(config, Attempt(Path(folder) / "attempts" / str(attempt_number)), join_ranks())
+
+
+def _run_entry(sweep: Path, entry: Entry, place: Place, policy: Policy) -> None:
+    """Make the run's folder if this is its first attempt, and run."""
+    folder = sweep / entry.folder
+    config = entry.config(folder)
+    if place.rank != 0:
+        _attempt(config, None, place)
+        return
+    wait_for_silence(folder)
+    unwanted = why_not_to_start(folder) or settle_unfinished(folder, entry.attempt, policy)
+    attempt = next_attempt(folder, entry.attempt)
+    attempt.folder.mkdir(parents=True, exist_ok=True)
+    if unwanted:
+        attempt.write_outcome("stopped", message=unwanted, kind="cancelled", then="end", why=unwanted)
+        print(unwanted)
+        return
+    RunFolder(folder).claim(config)
+    if place.logs:
+        _write_logs_to(attempt)
+    _attempt(config, attempt, place)
+
+
+def _write_logs_to(attempt: Attempt) -> None:
+    """From here on this process writes into the attempt's own logs; the job's are shared by its attempts."""
+    for stream, path in zip((sys.stdout, sys.stderr), attempt.logs, strict=True):
+        print(f"attempt {attempt.number} goes on in {path}", file=stream, flush=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
+    """One attempt at a run; rank 0 writes down its start and its end."""
+    folder = Path(config.output_dir)
+    if attempt is not None:
+        job_id, restarts = this_start(place.job_id)
+        started = {
+            "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
+            "job_id": job_id,
+            "restarts": restarts,
+            "started": time.time(),
+            "from_step": _step_of_newest_checkpoint(folder),
+        }
+        write_json(attempt.started, {**this_process(), **started})
+    try:
+        result = _run(config, folder)
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        _deaf()
+        if attempt is not None:
+            number = getattr(stopped, "signal", signal.SIGTERM)
+            attempt.write_outcome("stopped", message=str(stopped), signal=int(number))
+        return
+    except BaseException as error:
+        _deaf()
+        _failed(attempt or last_attempt(folder), place, error)
+        raise
+    _deaf()
+    if attempt is not None:
+        attempt.write_outcome("done" if result is not None else "stopped")
+
+
+def _step_of_newest_checkpoint(folder: Path) -> int:
+    newest = CheckpointFolder(RunFolder(folder).checkpoints).newest() or "step-0"
+    return int(newest.removeprefix("step-").partition(".")[0])
+
+
+def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+    """The run itself; None if it was stopped before its end."""
+    from hyperformer.run import run
+
+    deadline = os.environ.get("HYPERFORMER_DEADLINE")
+    run(config, deadline=float(deadline) if deadline else None)
+    return RunFolder(folder).read_result()
+
+
+def _failed(attempt: Attempt | None, place: Place, error: BaseException) -> None:
+    """Write the failure down. The first rank to fail tells the cause; the others fail for want of it."""
+    if attempt is None or attempt.outcome.exists():
+        return
+    if attempt.start != this_start(place.job_id):  # rank 0 has not begun this one yet: its log must tell
+        return
+    tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
+    with suppress(OSError):  # a full disk: the error itself must not be lost for that
+        attempt.write_outcome(
+            "failed",
+            error_type=type(error).__name__,
+            message=str(error),
+            causes=[type(cause).__name__ for cause in causes(error)],
+            errno=next(
+                (cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None
+            ),
+            rank=place.rank,
+            host=socket.gethostname(),
+            traceback_tail=tail,
+        )
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The errors behind an error, nearest first."""
+    found: list[BaseException] = []
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal before the run sets its own handlers. Nothing that catches errors may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("stopped before it began to train")
+        self.signal = number
+
+
+def _listen() -> None:
+    """Until the run sets its own handlers, which save first, there is nothing to save."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _stop)
+
+
+def _deaf() -> None:
+    """The end is being written down, and a signal that comes a second time must not prevent that."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise _Stopped(signum)

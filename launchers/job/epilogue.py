@@ -1,0 +1,104 @@
+"""The last word of a job: its batch script asks here what to do after the run has ended.
+
+    python -m launchers.job.epilogue RECORD EXIT_CODE BATCH_SCRIPT
+
+Exit codes: ``sbatch.AGAIN``: start once more, in this allocation; ``sbatch.REQUEUE``: see whether the
+batch script can requeue the job. Any other is the job's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from launchers.job.finish import settle
+from launchers.job.start import this_start
+from launchers.plan.retry_policy import Decision, Policy
+from launchers.slurm import batch_script, requeue
+from launchers.store import submissions
+from launchers.store.ledger import Attempt, last_attempt
+from launchers.store.records import LedgerError, try_record
+from launchers.store.submissions import Entry, Submission
+from launchers.submit.choose import failed_nodes
+
+# With less time left than this, a new start goes to the end of the queue instead.
+_LEAST_LEFT_S = 120.0
+
+
+def after(record: Path, code: int, script: Path) -> int:
+    """Settle every run of the job; returns the exit code for the batch script."""
+    own = 1 if code in (batch_script.AGAIN, batch_script.REQUEUE) else code
+    job_id = requeue.own_id()
+    try:
+        submission = submissions.read_for_job(record, job_id.partition("_")[0])
+    except LedgerError as error:  # what it says is another job's
+        print(error, flush=True)
+        return own
+    sweep = record.parent.parent
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    actions = set()
+    for entry in submission.tasks[index]:
+        decision = _settle(sweep, entry, submission, index, job_id, code)
+        if decision.why != "done":
+            _say(entry, decision)
+        actions.add(decision.action)
+    if actions <= {"end", "again"} and "again" in actions and _time_left() > _LEAST_LEFT_S:
+        return batch_script.AGAIN
+    if actions & {"again", "requeue"}:
+        nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep / entry.folder)}
+        return _back_into_the_queue(script, sweep, submission, index, job_id, sorted(nodes))
+    return own
+
+
+def _settle(
+    sweep: Path, entry: Entry, submission: Submission, index: int, job_id: str, code: int
+) -> Decision:
+    folder = sweep / entry.folder
+    attempt = last_attempt(folder)
+    if attempt is None or attempt.number < entry.attempt:
+        attempt = Attempt(folder / "attempts" / str(entry.attempt))
+    outcome, job_before = try_record(attempt.outcome) or {}, attempt.start[0]
+    if "then" not in outcome and job_before not in (None, job_id):
+        return Decision("end", f"job {job_before} has it now")
+    packed = len(submission.tasks[index]) > 1
+    if outcome.get("then") == "end" or ("then" in outcome and packed and attempt.start == this_start(job_id)):
+        return Decision(outcome["then"], outcome.get("why", ""))
+    if "then" in outcome:
+        # An earlier start's, so this one ended before the run could make its first file.
+        attempt = Attempt(folder / "attempts" / str(attempt.number + 1))
+    job_log = batch_script.log_paths(sweep / "submitit", job_id)[1]
+    policy = Policy.from_json(submission.policy)
+    return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
+
+
+def _back_into_the_queue(
+    script: Path, sweep: Path, submission: Submission, index: int, job_id: str, shun: list[str]
+) -> int:
+    refused = requeue.requeue(job_id, shun)
+    if refused:
+        print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
+        refused = requeue.resubmit(script, sweep, submission, index, job_id, shun)
+    if refused:
+        print(
+            f"nor does sbatch take it ({refused}); if the batch script cannot put it back either, "
+            "`sweep.py submit` goes on with it",
+            flush=True,
+        )
+        return batch_script.REQUEUE
+    return 0
+
+
+def _time_left() -> float:
+    """Seconds until SLURM ends the job."""
+    return float(os.environ.get("HYPERFORMER_DEADLINE", "inf")) - time.time()
+
+
+def _say(entry: Entry, decision: Decision) -> None:
+    then = {"end": "the end", "again": "starting it again here", "requeue": "back into the queue"}
+    print(f"{entry.name}: {decision.why}: {then[decision.action]}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(after(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

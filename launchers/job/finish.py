@@ -1,0 +1,164 @@
+"""After an attempt: what kind of end it was, what follows, and that it is written down.
+
+The same on this machine, for packed runs and for a job of SLURM; nothing on
+the login node has to live for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import HyperformerError
+from hyperformer.files import is_disk_full
+from hyperformer.run_files.checkpoint_folder import CheckpointFolder
+from hyperformer.run_files.recovery import split_micro_batch, step_back
+from hyperformer.run_files.run_folder import RunFolder
+from launchers.job.classify import ALIKE, Evidence, Failure, Kind, classify
+from launchers.plan.retry_policy import Decision, Policy, decide
+from launchers.status.logs import tail
+from launchers.store import circuit_breaker
+from launchers.store.ledger import Attempt, attempts
+from launchers.store.records import try_record
+
+# For a full disk: how long to wait for room, and how much is room.
+_WAIT_S, _LOOK_S = 600.0, 10.0
+_ROOM_BYTES = 64 << 20
+
+
+def settle(
+    run_folder: Path,
+    attempt: Attempt,
+    policy: Policy,
+    *,
+    since: int,
+    exit_code: int | None = None,
+    job_log: Path | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Decision:
+    """Find out how an attempt ended, do what its kind asks for, and write both into its outcome.
+
+    Args:
+        since: number of the first attempt after a user last asked for the run; the budget counts from it.
+        job_log: where SLURM's daemons write.
+
+    Returns:
+        Whether the run is at its end, starts again here, or goes back into the queue.
+    """
+    started, state = try_record(attempt.started) or {}, try_record(RunFolder(run_folder).state) or {}
+    if state.get("updated", 0) < started.get("started", 0):
+        state = {}  # an earlier attempt's
+    outcome = try_record(attempt.outcome)
+    evidence = Evidence(
+        outcome=outcome,
+        exit_code=exit_code,
+        log=tail(attempt.logs[1]),
+        job_log=tail(job_log, job_log_from()) if job_log else "",
+        run_error=str(state.get("error") or ""),
+        has_started=bool(started),
+    )
+    failure = classify(evidence)
+    if failure is None:
+        return Decision("end", "done")
+    if (run_folder / "cancelled.json").exists():
+        failure = Failure("cancelled", failure.message)
+    elif outcome is None and run_folder.exists() and not _has_room(run_folder):
+        # Whoever had something to say could not write it.
+        failure = Failure("disk_full", failure.message)
+    before = [entry for entry in attempts(run_folder) if since <= entry.number < attempt.number]
+    records = [try_record(entry.outcome) or {} for entry in before]
+    kinds: list[Kind] = [record["kind"] for record in records if "kind" in record]
+    step = state.get("step") or 0
+    # One that came after others in its job had not the whole of the time limit.
+    late = any(entry.start == attempt.start for entry in before)
+    progressed = late or step > started.get("from_step", 0)
+    decision = decide(failure, kinds, progressed, policy)
+    if decision.action != "end":
+        decision = _prepare(failure.kind, run_folder, decision, sleep)
+    try:
+        _write(attempt, outcome, failure, decision, step, exit_code)
+        if decision.action == "end" and failure.kind in ALIKE:
+            circuit_breaker.count(run_folder, failure, policy)
+    except OSError as error:  # what was decided holds all the same
+        print(f"{attempt.outcome} could not be written: {error.strerror}", file=sys.stderr)
+    return decision
+
+
+def _prepare(kind: Kind, folder: Path, decision: Decision, sleep: Callable[[float], None]) -> Decision:
+    """What must be done before the next start; where it cannot be done, this is the end."""
+    try:
+        if kind == "out_of_gpu_memory":
+            return Decision(decision.action, split_micro_batch(RunFolder(folder)))
+        if kind == "diverged":
+            if len(CheckpointFolder(RunFolder(folder).checkpoints).names()) < 2:
+                return Decision("end", f"{decision.why}, and there is no earlier checkpoint to go on from")
+            return Decision(decision.action, step_back(RunFolder(folder)))
+    except HyperformerError as error:
+        return Decision("end", f"{decision.why}; {error}")
+    if kind == "disk_full" and not _wait_for_room(folder, sleep):
+        return Decision(
+            "end", f"{decision.why}, for {_WAIT_S / 60:.0f} minutes now; the last checkpoint is whole"
+        )
+    return decision
+
+
+def _wait_for_room(folder: Path, sleep: Callable[[float], None]) -> bool:
+    """Wait until the disk takes files again; False if it does not for too long."""
+    end = time.monotonic() + _WAIT_S
+    while not _has_room(folder):
+        if time.monotonic() > end:
+            return False
+        sleep(_LOOK_S)
+    return True
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether the disk takes a file of some size; a quota shows in no other way."""
+    probe = folder / f".room.{os.getpid()}.tmp"  # named so, it is swept up if we are killed
+    try:
+        with probe.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, _room(folder))
+    except OSError as error:
+        return not is_disk_full(error)
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return True
+
+
+def _room(folder: Path) -> int:
+    """Bytes that the run needs to go on: those of a checkpoint, and some more."""
+    checkpoints = CheckpointFolder(RunFolder(folder).checkpoints)
+    newest = checkpoints.newest()
+    files = (checkpoints.path / newest).iterdir() if newest else ()
+    return _ROOM_BYTES + sum(path.stat().st_size for path in files)
+
+
+def job_log_from() -> int:
+    """Where this start's part of the job's log begins; the batch script tells it."""
+    text = os.environ.get("HYPERFORMER_LOG_FROM", "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _write(
+    attempt: Attempt,
+    outcome: dict[str, Any] | None,
+    failure: Failure,
+    decision: Decision,
+    step: int,
+    exit_code: int | None,
+) -> None:
+    told = outcome or {
+        "status": "stopped" if decision.action == "requeue" or failure.kind == "cancelled" else "failed",
+        "error_type": failure.kind,
+        "message": failure.message,
+        "exit_code": exit_code,
+    }
+    more = {"kind": failure.kind, "then": decision.action, "why": decision.why, "step": step}
+    attempt.folder.mkdir(parents=True, exist_ok=True)
+    attempt.write_outcome(**{**told, **more})

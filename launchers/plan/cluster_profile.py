@@ -1,0 +1,139 @@
+"""A cluster's profile: what one site asks of every job. ``clusters/*.yaml``, named by ``--cluster``.
+
+=============  =====================================================================
+description    a line for people
+resources      defaults of every run; the sweep file's `resources:` go on top
+max_parallel   jobs of a sweep at once at most
+confirm_above  GPU-hours above which `submit` asks first
+environment    variables of the jobs
+offline        whether the nodes have no way to the Hugging Face hub
+retries        how often a run starts again by itself, by kind of failure: a number, or `unlimited`
+stop_after     runs that fail with the same traceback before the rest of the sweep is held; 0: never
+python         how to start python on a node, or in the container
+container      the container in which jobs start python: launchers/plan/container.py
+=============  =====================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.yaml_source import Located, read_yaml
+from launchers.plan.container import JobContainer, read_container
+from launchers.plan.resources import Resources, positive_number, read_resources, whole_number
+from launchers.plan.retry_policy import Policy, read_policy
+
+HERE = Path(__file__).parent.parent
+LOCAL, SLURM = "local", "slurm"
+KEYS = (
+    "description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries", "stop_after",
+    "python", "container",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClusterProfile:
+    """A profile, read. `source` is None for plain `slurm` and `local`."""
+
+    name: str
+    source: Path | None = None
+    resources: Resources = field(default_factory=Resources)
+    max_parallel: int | None = None
+    confirm_above: float | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    offline: bool = False
+    policy: Policy = field(default_factory=Policy)
+    python: str | None = None
+    container: JobContainer | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return self.name == LOCAL and self.source is None
+
+    @property
+    def word(self) -> str:
+        """What `--cluster` takes to find it again."""
+        return self.name if self.source is None else str(self.source)
+
+
+def load_profile(name: str) -> ClusterProfile:
+    """The profile for `--cluster NAME`: local, slurm (no profile), a profile's name, or its file.
+
+    Raises:
+        ConfigError: there is none of that name, or its file is wrong (with line).
+    """
+    path = Path(name)
+    if path.is_file():
+        return read_profile(path)
+    if name in (LOCAL, SLURM):
+        return ClusterProfile(name)
+    there = profiles()
+    if path.parent in (Path("."), Path("clusters")) and path.name.removesuffix(".yaml") in there:
+        return read_profile(there[path.name.removesuffix(".yaml")])
+    hint = nearest(path.stem, [LOCAL, SLURM, *there])
+    raise ConfigError(
+        f"--cluster {name}: no such profile{hint} ('sweep.py clusters init' writes one for this site)"
+    )
+
+
+def profiles() -> dict[str, Path]:
+    """Profiles by name: of ./clusters, then those that ship."""
+    folders = (HERE / "clusters", HERE.parent / "clusters", Path("clusters"))
+    return {entry.stem: entry for folder in folders for entry in sorted(folder.glob("*.yaml"))}
+
+
+def read_profile(path: Path) -> ClusterProfile:
+    """Read and check a profile. Raises ConfigError with file, line and key."""
+    _, root = read_yaml(path)
+    top = root.mapping()
+    for key, entry in top.items():
+        if key not in KEYS:
+            entry.fail(f"unknown key {key!r}{nearest(key, KEYS)}")
+    resources = read_resources(top["resources"], Resources()) if "resources" in top else Resources()
+    return ClusterProfile(
+        name=path.stem,
+        source=path.absolute(),
+        resources=resources,
+        max_parallel=whole_number(top["max_parallel"], 1) if "max_parallel" in top else None,
+        confirm_above=positive_number(top["confirm_above"], "GPU-hours") if "confirm_above" in top else None,
+        environment=_environment(top.get("environment")),
+        offline=_flag(top.get("offline")),
+        policy=read_policy(top.get("retries"), top.get("stop_after")),
+        python=_text(top.get("python")),
+        container=read_container(top["container"]) if "container" in top else None,
+    )
+
+
+def _environment(node: Located | None) -> tuple[tuple[str, str], ...]:
+    entries: Mapping[str, Located] = node.mapping() if node else {}
+    found = []
+    for name, entry in entries.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            entry.fail(f"{name!r} cannot name an environment variable")
+        if isinstance(entry.value, dict | list) or entry.value is None:
+            entry.fail(f"must be the variable's value, not {entry.value_text()}")
+        value = entry.value if isinstance(entry.value, str) else str(entry.value).lower()
+        if "\0" in value:
+            entry.fail(f"cannot be the value of a variable: {entry.value_text()}")
+        found.append((name, value))
+    return tuple(found)
+
+
+def _flag(node: Located | None) -> bool:
+    if node is None:
+        return False
+    if not isinstance(node.value, bool):
+        node.fail(f"must be true or false, not {node.value_text()}")
+    return node.value
+
+
+def _text(node: Located | None) -> str | None:
+    if node is None or node.value is None:
+        return None
+    if not isinstance(node.value, str) or not node.value.strip() or re.search(r"[\x00-\x1f]", node.value):
+        node.fail(f"must be one line of text, not {node.value_text()}")
+    return node.value

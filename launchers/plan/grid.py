@@ -1,0 +1,114 @@
+"""A sweep file -> every combination of settings that it means, before any is dropped or merged."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hyperformer.settings.files import read_config_file
+from hyperformer.settings.schema import settings
+from hyperformer.settings.yaml_source import Located
+from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
+
+Values = dict[str, Any]
+Places = dict[str, Located]
+Choice = dict[str, Located]
+
+MOST_RUNS = 100_000  # of a variant; more is a slip of the pen
+ADAPTER_SETTINGS = frozenset(key for key, entry in settings().items() if entry[0] == "adapter")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination.
+
+    Attributes:
+        values: flat settings.
+        places: where the sweep file sets them; those of the config file are not among them.
+        axes: settings of which the variant has several values.
+    """
+
+    variant: Variant
+    values: Values
+    places: Places
+    axes: tuple[str, ...]
+
+
+def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
+    """Every combination of one variant, a task at a time where the variant trains so."""
+    values = read_config_file(variant.config_file)
+    values.setdefault("variant", variant.name)
+    places: Places = {}
+    if file.config is not None:
+        values |= _shared_config(file.config)
+    overrides = file.overrides.get(variant.name, {})
+    fixed = {key: node for key, node in overrides.items() if not is_axis(key, node)}
+    for layer in (file.base, {"tasks": file.tasks} if file.tasks else {}, fixed):
+        for key, node in layer.items():
+            values[key] = node.plain()
+            places[key] = node
+    if not values.get("tasks"):
+        variant.place.fail(f"{variant.name} has no tasks; name tasks under `tasks:`")
+    axes = _axes(file, overrides)
+    count = math.prod(len(axis) for axis in axes)
+    if count > MOST_RUNS:
+        variant.place.fail(
+            f"{variant.name} would be {count:,} runs, more than {MOST_RUNS:,}; give fewer values"
+        )
+    names = tuple(dict.fromkeys(key for axis in axes for key in axis[0]))
+    for choices in itertools.product(*axes):
+        chosen = {key: node for choice in choices for key, node in choice.items()}
+        flat = values | {key: node.plain() for key, node in chosen.items()}
+        for one in _single_tasks(flat):
+            yield Candidate(variant, one, places | chosen, names)
+
+
+def _shared_config(node: Located) -> Values:
+    """Settings of the `config:` file that stands under all variants."""
+    values = read_config_file(config_file(node))
+    values.pop("output_dir", None)
+    method = [key for key in values if key in ("variant", "single_task") or key in ADAPTER_SETTINGS]
+    if method:
+        node.fail(
+            f"{node.value} says which method to train ({', '.join(method)}), and so do the variants; "
+            "keep such settings out of it, or name it under `variants:`"
+        )
+    return values
+
+
+def _axes(file: SweepFile, overrides: dict[str, Located]) -> list[list[Choice]]:
+    """What is multiplied out: an axis is a list of choices, a choice sets one setting or several tied ones.
+
+    An override takes the place of the variant's axis of that name.
+    """
+    axes: list[list[Choice]] = []
+    tied = {key: node for key, node in file.zip.items() if key not in overrides}
+    if tied:
+        length = len(next(iter(tied.values())).value)
+        axes.append([{key: node.value[index] for key, node in tied.items()} for index in range(length)])
+    lists = {key: node for key, node in file.grid.items() if key not in overrides}
+    for key, node in overrides.items():
+        if is_axis(key, node):
+            if key in file.zip:
+                node.fail(f"{key} is tied to others under `zip:`; an override can give it one value")
+            lists[key] = node
+    axes += [[{key: item} for item in node.value] for key, node in lists.items()]
+    return axes
+
+
+def _single_tasks(values: Values) -> Iterator[Values]:
+    """One copy a task if the variant trains its tasks one at a time, else the values as they are."""
+    tasks = values["tasks"]
+    if values.get("single_task") is not True or not isinstance(tasks, list):
+        yield values
+        return
+    for index, task in enumerate(tasks):
+        one = values | {"tasks": [task]}
+        for key in ("adapters", "task_embeddings"):  # a name for each task
+            names = one.get(key)
+            if isinstance(names, list) and len(names) == len(tasks):
+                one[key] = [names[index]]
+        yield one

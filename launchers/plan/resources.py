@@ -1,0 +1,196 @@
+"""What a run asks of a cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hyperformer.errors import nearest
+from hyperformer.settings.yaml_source import Located
+
+
+@dataclass(frozen=True)
+class Resources:
+    """One job's share of a cluster; None leaves the choice to the cluster.
+
+    Attributes:
+        gpus_per_node: GPUs; a run starts one rank on each.
+        cpus_per_task: CPU cores a rank.
+        mem_gb: memory a node in GB.
+        time: time limit in minutes.
+        nodes: machines; the ranks of all of them train one run together.
+        tasks_per_node: ranks a node; default: one a GPU, or one where there are none.
+        constraint: node features, in SLURM's words (``a100|h100``).
+        exclude: nodes not to use (``node[3-4],node9``).
+        mail: address that SLURM writes to when a run ends or fails.
+        sbatch: further sbatch options, (name, value); value None: a flag.
+        srun: further srun arguments.
+        setup: shell commands before the run starts; one that fails fails the job.
+        pack: runs that share one job side by side, and its GPUs among them.
+    """
+
+    gpus_per_node: int = 1
+    cpus_per_task: int | None = None
+    mem_gb: float | None = None
+    time: int = 60
+    partition: str | None = None
+    nodes: int = 1
+    tasks_per_node: int | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    exclude: str | None = None
+    mail: str | None = None
+    sbatch: tuple[tuple[str, str | None], ...] = ()
+    srun: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    pack: int = 1
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Tasks that srun starts on a node; packed runs are started by one task."""
+        return 1 if self.pack > 1 else self.tasks_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of one run."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPU-hours of a job that uses its whole time."""
+        return self.nodes * self.gpus_per_node * self.time / 60
+
+    @property
+    def cpu_hours(self) -> float:
+        """Core-hours of a job that uses its whole time."""
+        return self.ranks * (self.cpus_per_task or 1) * self.time / 60
+
+
+NAMES = tuple(item.name for item in fields(Resources))
+
+
+def read_resources(node: Located, base: Resources, also: tuple[str, ...] = ()) -> Resources:
+    """`base` with the entries of `node` on top; keys in `also` belong to the caller.
+
+    Raises:
+        ConfigError: unknown key or impossible value, with its line.
+    """
+    values: dict[str, Any] = {name: getattr(base, name) for name in NAMES}
+    for key, entry in node.mapping().items():
+        if key in also:
+            continue
+        if key not in values:
+            entry.fail(f"unknown resource {key!r}{nearest(key, [*values, *also])}")
+        values[key] = None if entry.value is None and key in _MAY_BE_NULL else _READERS[key](entry)
+    found = Resources(**values)
+    if found.pack > 1 and (found.nodes > 1 or (found.tasks_per_node or 1) > 1):
+        node.fail("packed runs (`pack:`) have one rank each: leave out nodes and tasks_per_node")
+    return found
+
+
+def whole_number(entry: Located, least: int) -> int:
+    """A whole number of at least `least`; raises ConfigError with the line."""
+    if isinstance(entry.value, bool) or not isinstance(entry.value, int) or entry.value < least:
+        entry.fail(f"must be a whole number of at least {least}, not {entry.value_text()}")
+    return entry.value
+
+
+def positive_number(entry: Located, what: str) -> float:
+    """A number above 0; raises ConfigError with the line."""
+    number = entry.value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < 1e9:
+        entry.fail(f"must be a number of {what} above 0, not {entry.value_text()}")
+    return float(number)
+
+
+def lines(entry: Located) -> tuple[str, ...]:
+    """A list of texts, or one text."""
+    entries = [entry] if isinstance(entry.value, str) else entry.sequence()
+    for item in entries:
+        if not isinstance(item.value, str) or not item.value.strip() or "\0" in item.value:
+            item.fail(f"must be text, not {item.value_text()}")
+    return tuple(item.value for item in entries)
+
+
+def _word(pattern: str, what: str) -> Callable[[Located], str]:
+    def read(entry: Located) -> str:
+        value = entry.value
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            entry.fail(f"must be {what}, not {entry.value_text()}")
+        return value
+
+    return read
+
+
+def _number(least: int) -> Callable[[Located], int]:
+    return lambda entry: whole_number(entry, least)
+
+
+def _sbatch(entry: Located) -> tuple[tuple[str, str | None], ...]:
+    """``{hint: nomultithread, exclusive: true}`` -> (('hint', 'nomultithread'), ('exclusive', None))."""
+    options: list[tuple[str, str | None]] = []
+    for key, item in entry.mapping().items():
+        name = key.removeprefix("--").replace("_", "-")
+        if not re.fullmatch(r"[a-z][a-z-]*", name):
+            item.fail(f"{key!r} is no option of sbatch; write its long name, such as `hint: nomultithread`")
+        if name in _OURS:
+            item.fail(f"--{name} is {_OURS[name]}")
+        if isinstance(item.value, dict | list) or item.value in (None, False):
+            item.fail(f"must be the option's value, or true for a flag, not {item.value_text()}")
+        if re.search(r"[\x00-\x1f\x7f]", str(item.value)):  # the rest of the line would be another directive
+            item.fail(f"must be one line of text, not {item.value_text()}")
+        options.append((name, None if item.value is True else str(item.value)))
+    return tuple(options)
+
+
+def _minutes(entry: Located) -> int:
+    """Minutes from ``90``, ``1:30:00`` (hours) or ``2-00:00:00`` (days), seconds rounded up."""
+    if isinstance(entry.value, str):
+        match = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", entry.value)
+        if match:
+            days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+            total = days * 1440 + hours * 60 + minutes + (seconds > 0)
+            if total > 0:
+                return total
+    elif isinstance(entry.value, int) and not isinstance(entry.value, bool) and entry.value > 0:
+        return entry.value
+    entry.fail(f"must be minutes (90) or H:MM:SS (1:30:00) or D-HH:MM:SS, not {entry.value_text()}")
+
+
+_NAME = r"[A-Za-z0-9_.,+-]+"
+_READERS: dict[str, Callable[[Located], Any]] = {
+    "gpus_per_node": _number(0),
+    "cpus_per_task": _number(1),
+    "mem_gb": lambda entry: positive_number(entry, "GB"),
+    "time": _minutes,
+    "partition": _word(_NAME, "the name of a partition"),
+    "nodes": _number(1),
+    "tasks_per_node": _number(1),
+    "account": _word(_NAME, "the name of an account"),
+    "qos": _word(_NAME, "the name of a QOS"),
+    "constraint": _word(r"[A-Za-z0-9_.,+&|*()\[\]-]+", "features of nodes, such as a100 or a100|h100"),
+    "reservation": _word(_NAME, "the name of a reservation"),
+    "exclude": _word(r"[A-Za-z0-9_.,\[\]-]+", "names of nodes, such as node3 or node[3-5]"),
+    "mail": _word(r"[^\s'\"\\@]+@[^\s'\"\\@]+", "a mail address"),
+    "sbatch": _sbatch,
+    "srun": lines,
+    "setup": lines,
+    "pack": _number(1),
+}
+_MAY_BE_NULL = frozenset(item.name for item in fields(Resources) if item.default is None)
+# Options that have a key of their own, or that the launcher must decide.
+_OURS = {
+    "array": "the launcher's to decide", "output": "the launcher's to decide", "error": "the launcher's to decide",
+    "job-name": "the launcher's to decide", "dependency": "the launcher's to decide",
+    "ntasks": "`tasks_per_node:`", "ntasks-per-node": "`tasks_per_node:`", "nodes": "`nodes:`",
+    "gpus-per-node": "`gpus_per_node:`", "cpus-per-task": "`cpus_per_task:`", "mem": "`mem_gb:`",
+    "time": "`time:`", "partition": "`partition:`", "account": "`account:`", "qos": "`qos:`",
+    "constraint": "`constraint:`", "reservation": "`reservation:`", "exclude": "`exclude:`",
+    "mail-user": "`mail:`",
+}  # fmt: skip

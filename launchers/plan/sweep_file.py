@@ -1,0 +1,281 @@
+"""A sweep file, read and checked as far as that goes without expanding it.
+
+=========  =========================================================================
+name       name of the sweep, and of its folder; default: the file's name
+config     JSON config file: settings under `base`, or the whole method if no variants
+base       settings of every run, over each variant's own config
+variants   names of shipped configs, or paths of config files
+tasks      tasks of every run; single-task variants get a run for each
+grid       setting: list of values; every combination runs
+zip        setting: list of values, all lists alike long; the n-th values go together
+overrides  variant: settings of this variant alone; a list gives it values of its own
+exclude    list of {setting: value}; runs that match all of one entry are dropped
+resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
+           `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
+=========  =========================================================================
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.files import find_config
+from hyperformer.settings.schema import settings
+from hyperformer.settings.yaml_source import Located, read_yaml
+from launchers.plan.resources import Resources, read_resources, whole_number
+
+HERE = Path(__file__).parent.parent
+KEYS = ("name", "config", "base", "variants", "tasks", "grid", "zip", "overrides", "exclude", "resources")
+# The launcher decides these, or the file says them elsewhere.
+_ELSEWHERE = {
+    "output_dir": "the launcher gives every run its own folder; leave it out",
+    "variant": "name variants under `variants:`",
+    "tasks": "name tasks under `tasks:`, at the top of the file",
+}
+_IS_LIST = frozenset(
+    key
+    for key, (_, kind, _) in settings().items()
+    if tuple in (typing.get_origin(kind), *(typing.get_origin(part) for part in typing.get_args(kind)))
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant that the sweep names: its label in the file, and its config file."""
+
+    name: str
+    config_file: Path
+    place: Located
+
+
+@dataclass(frozen=True)
+class RunResources:
+    """Who gets which resources: those of the variant, and those of the run's name on top."""
+
+    variants: dict[str, Resources]
+    runs: tuple[tuple[str, Located], ...] = ()
+
+    def of(self, variant: str, run: str) -> Resources:
+        found = self.variants[variant]
+        for pattern, node in self.runs:
+            if fnmatch.fnmatchcase(run, pattern):
+                found = read_resources(node, found)
+        return found
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """What a sweep file says. Values keep their places, for errors that come later."""
+
+    name: str
+    source: Path
+    text: str
+    variants: tuple[Variant, ...]
+    config: Located | None
+    base: dict[str, Located]
+    tasks: Located | None
+    grid: dict[str, Located]
+    zip: dict[str, Located]
+    overrides: dict[str, dict[str, Located]]
+    exclude: tuple[dict[str, Located], ...]
+    resources: RunResources
+    max_parallel: int | None
+
+
+def find_sweep(name: str) -> Path:
+    """The sweep file for `name`: a path, or a shipped sweep by name ('demo', 'sweeps/demo.yaml').
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    # In a clone sweeps/ lies beside launchers/; an installed copy has it inside.
+    shipped = {entry.stem: entry for folder in (HERE / "sweeps", HERE.parent / "sweeps")
+               for entry in folder.glob("*.yaml")}  # fmt: skip
+    if path.parent in (Path("."), Path("sweeps")) and path.name.removesuffix(".yaml") in shipped:
+        return shipped[path.name.removesuffix(".yaml")]
+    raise ConfigError(f"{name}: no such sweep file; shipped sweeps{nearest(path.stem, shipped)}")
+
+
+def read_sweep(path: Path, resources: Resources | None = None) -> SweepFile:
+    """Read and check a sweep file.
+
+    Args:
+        resources: the cluster's, under those of the file.
+
+    Raises:
+        ConfigError: with file, line and key.
+    """
+    text, root = read_yaml(path)
+    top = root.mapping()
+    for key, entry in top.items():
+        if key not in KEYS:
+            is_setting = key in settings() and key not in _ELSEWHERE
+            hint = " (settings of the runs go under `base:`)" if is_setting else ""
+            entry.fail(f"unknown key {key!r}{hint or nearest(key, KEYS)}")
+    variants = _variants(root, top)
+    names = [variant.name for variant in variants]
+    asked = _resources(top.get("resources"), names, resources or Resources())
+    return SweepFile(
+        name=_name(top.get("name"), path),
+        source=path.absolute(),
+        text=text,
+        variants=variants,
+        config=top.get("config") if "variants" in top else None,
+        base=_settings(top.get("base"), "base"),
+        tasks=_tasks(top.get("tasks")),
+        grid=_lists(top.get("grid"), "grid"),
+        zip=_zip(top.get("zip"), top.get("grid")),
+        overrides=_overrides(top.get("overrides"), names),
+        exclude=_exclude(top.get("exclude")),
+        resources=asked[0],
+        max_parallel=asked[1],
+    )
+
+
+def is_axis(key: str, node: Located) -> bool:
+    """Whether an override gives several values: a list, or for settings that are lists a list of lists."""
+    if key in _IS_LIST:
+        return isinstance(node.value, list) and any(isinstance(item.value, list) for item in node.value)
+    return isinstance(node.value, list)
+
+
+def _name(node: Located | None, path: Path) -> str:
+    name = path.stem if node is None else node.value
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
+        return name
+    place = node or Located(None, 1, "name", str(path))
+    place.fail(f"{name!r} cannot name a folder; use letters, digits and _ + - . (not first)")
+
+
+def _variants(root: Located, top: dict[str, Located]) -> tuple[Variant, ...]:
+    node = top.get("variants", top.get("config"))
+    if node is None:
+        root.fail("must have `variants:` (names of shipped configs) or `config:` (a config file)")
+    entries = [node] if "variants" not in top else node.sequence()
+    found: dict[str, Variant] = {}
+    for entry in entries:
+        file = config_file(entry)
+        name = file.stem
+        if name in found:
+            entry.fail(f"{name!r} is named twice")
+        found[name] = Variant(name, file, entry)
+    return tuple(found.values())
+
+
+def config_file(node: Located) -> Path:
+    """The config file that `node` names: relative to the working directory, to the sweep file, or shipped."""
+    if not isinstance(node.value, str):
+        node.fail(f"must be the name or path of a config file, not {node.value_text()}")
+    beside = Path(node.file).parent / node.value
+    if not Path(node.value).is_file() and beside.is_file():
+        return beside
+    try:
+        return find_config(node.value)
+    except ConfigError as error:
+        node.fail(str(error))
+
+
+def _check_setting(key: str, node: Located, *, also: tuple[str, ...] = ()) -> None:
+    if key not in settings():
+        node.fail(f"unknown setting {key!r}{nearest(key, settings())}")
+    if key in _ELSEWHERE and key not in also:
+        node.fail(_ELSEWHERE[key])
+
+
+def _settings(node: Located | None, what: str) -> dict[str, Located]:
+    entries = node.mapping() if node else {}
+    for key, entry in entries.items():
+        _check_setting(key, entry)
+        if is_axis(key, entry) or (isinstance(entry.value, list) and key not in _IS_LIST):
+            entry.fail(f"{what} takes one value; several go under `grid:`")
+    return entries
+
+
+def _tasks(node: Located | None) -> Located | None:
+    if node is not None:
+        for entry in node.sequence():
+            if not isinstance(entry.value, str):
+                entry.fail(f"must be the name of a task, not {entry.value_text()}")
+    return node
+
+
+def _lists(node: Located | None, what: str) -> dict[str, Located]:
+    entries = node.mapping() if node else {}
+    for key, entry in entries.items():
+        _check_setting(key, entry, also=("tasks",))
+        values = [item.plain() for item in entry.sequence()]
+        for index, item in enumerate(entry.value):
+            if isinstance(item.value, dict) or (isinstance(item.value, list) and key not in _IS_LIST):
+                item.fail(f"must be one value of {key}, not {item.value_text()}")
+            if key in _IS_LIST and not isinstance(item.value, list):
+                item.fail(f"{key} is a list, so {what} takes a list of lists, such as [[a, b], [c]]")
+            if what == "grid" and values[index] in values[:index]:
+                item.fail(f"{item.value_text()} is given twice")
+    return entries
+
+
+def _zip(node: Located | None, grid: Located | None) -> dict[str, Located]:
+    entries = _lists(node, "zip")
+    lengths = {key: len(entry.value) for key, entry in entries.items()}
+    for key, entry in entries.items():
+        if grid is not None and key in grid.mapping():
+            entry.fail(f"{key} is in `grid:` too; it can be in one of them")
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            entry.fail(f"lists under `zip:` must be alike long, but {told}")
+    return entries
+
+
+def _overrides(node: Located | None, names: list[str]) -> dict[str, dict[str, Located]]:
+    found = {}
+    for name, entry in (node.mapping() if node else {}).items():
+        if name not in names:
+            entry.fail(f"{name!r} is none of the sweep's variants{nearest(name, names)}")
+        found[name] = entry.mapping()
+        for key, value in found[name].items():
+            _check_setting(key, value, also=("tasks",))
+            if isinstance(value.value, dict):
+                value.fail(f"must be a value of {key}, or a list of values, not {value.value_text()}")
+            if isinstance(value.value, list):
+                value.sequence()
+    return found
+
+
+def _exclude(node: Located | None) -> tuple[dict[str, Located], ...]:
+    entries = []
+    for entry in node.sequence() if node else []:
+        rule = entry.mapping()
+        if not rule:
+            entry.fail("would exclude every run")
+        for key, value in rule.items():
+            if key != "task":
+                _check_setting(key, value, also=("tasks", "variant"))
+        entries.append(rule)
+    return tuple(entries)
+
+
+def _resources(node: Located | None, names: list[str], base: Resources) -> tuple[RunResources, int | None]:
+    """Resources of the runs, and max_parallel."""
+    if node is None:
+        return RunResources({name: base for name in names}), None
+    shared = read_resources(node, base, also=("max_parallel", "variants", "runs"))
+    entries: dict[str, Any] = node.mapping()
+    special = entries["variants"].mapping() if "variants" in entries else {}
+    for name, entry in special.items():
+        if name not in names:
+            entry.fail(f"{name!r} is none of the sweep's variants{nearest(name, names)}")
+    each = {name: read_resources(special[name], shared) if name in special else shared for name in names}
+    runs = tuple(entries["runs"].mapping().items()) if "runs" in entries else ()
+    for _, entry in runs:
+        read_resources(entry, shared)  # wrong entries are told even if no run has that name
+    parallel = whole_number(entries["max_parallel"], 1) if "max_parallel" in entries else None
+    return RunResources(each, runs), parallel

@@ -1,0 +1,186 @@
+"""The results table as Markdown, as CSV, and for the screen."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from hyperformer.files import atomic_write
+from launchers.cli.tables import WIDTH, screen_table
+from launchers.report.results_table import (
+    AVERAGE,
+    Cell,
+    Column,
+    Parameters,
+    Row,
+    RunResult,
+    Table,
+    make_table,
+    splits,
+)
+from launchers.status.run_status import BAD
+
+MISSING = "–"
+_SHORT_METRICS = {"pearson_corrcoef": "pearson", "spearman_corrcoef": "spearman"}
+
+
+def write_report(folder: Path, name: str, entries: Sequence[RunResult]) -> Path:
+    """Write report.md, results.csv and runs.csv; returns the path of report.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = [make_table(entries, split) for split in splits(entries)]
+    with atomic_write(folder / "report.md") as stream:
+        stream.write(markdown(name, tables))
+    with atomic_write(folder / "results.csv") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(_result_rows(tables))
+    with atomic_write(folder / "runs.csv") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(_run_rows(entries, tables))
+    return folder / "report.md"
+
+
+def column_name(column: Column) -> str:
+    """'cola mcc', 'Avg'."""
+    return " ".join(part for part in (column[0], _SHORT_METRICS.get(column[1], column[1])) if part)
+
+
+def cell_text(cell: Cell) -> str:
+    """'71.2', '71.2 ±0.4' over several seeds, '71.2*' over fewer than planned, '–' for none."""
+    if cell.mean is None:
+        return MISSING
+    spread = "" if cell.std is None else f" ±{cell.std:.1f}"
+    return f"{cell.mean:.1f}{spread}{'*' if cell.n < cell.planned else ''}"
+
+
+def footnotes(table: Table) -> list[str]:
+    """What the table's marks mean, and what is missing from it."""
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    notes = []
+    if any(cell.std is not None for cell in cells):
+        notes.append("± is the sample standard deviation over seeds; n is the number of seeds.")
+    if any(cell.mean is not None and cell.n < cell.planned for cell in cells):
+        notes.append("* over fewer seeds than planned.")
+    for row in table.rows:
+        if row.unfinished:
+            notes.append(f"{row.label}: {_unfinished(row)}.")
+    return notes
+
+
+def markdown(name: str, tables: Sequence[Table]) -> str:
+    """The report as Markdown."""
+    lines = [f"# Results of {name}", "", f"Written {time.strftime('%Y-%m-%d %H:%M')}. Values are percent."]
+    for table in tables:
+        what = (
+            "the checkpoint chosen on validation" if table.split == "test" else "what the choice was made on"
+        )
+        header = ["variant", *map(column_name, table.columns), "n", "parameters", "trained", "% a task"]
+        lines += ["", f"## {table.split.capitalize()} ({what})", "", _markdown_row(header)]
+        lines.append(_markdown_row(["---", *["---:"] * (len(header) - 1)]))
+        for row in table.rows:
+            values = [cell_text(row.cells[column]) for column in table.columns]
+            values += [str(_seeds(row)), *_parameter_texts(row.parameters)]
+            lines.append(_markdown_row([row.label, *values]))
+        notes = footnotes(table)
+        lines += ["", *(f"- {note}" for note in notes)] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def screen_tables(table: Table) -> Iterator[Text]:
+    """The table for the screen, in as many pieces as its columns need to fit."""
+    label_width = min(40, max(len("variant"), *(len(row.label) for row in table.rows)))
+    columns: list[tuple[str, list[str]]] = [
+        (column_name(column), [cell_text(row.cells[column]) for row in table.rows])
+        for column in table.columns
+    ]
+    columns.append(("n", [str(_seeds(row)) for row in table.rows]))
+    texts = [_parameter_texts(row.parameters) for row in table.rows]
+    for index, title in enumerate(("parameters", "trained", "% a task")):
+        columns.append((title, [text[index] for text in texts]))
+    piece: list[tuple[str, list[str]]] = []
+    used = label_width
+    for title, values in columns:
+        width = 3 + max(len(title), *map(len, values))  # three blanks between columns
+        if piece and used + width > WIDTH:
+            yield _piece(table, piece)
+            piece, used = [], label_width
+        piece.append((title, values))
+        used += width
+    yield _piece(table, piece)
+
+
+def _piece(table: Table, columns: Sequence[tuple[str, list[str]]]) -> Text:
+    titles = [title for title, _ in columns]
+    rows = [[row.label, *(values[index] for _, values in columns)] for index, row in enumerate(table.rows)]
+    return screen_table(["variant", *titles], rows, right=titles)
+
+
+def _seeds(row: Row) -> int:
+    return max(cell.n for cell in row.cells.values())
+
+
+def _unfinished(row: Row) -> str:
+    groups: dict[str, list[str]] = {}
+    for name, state, reason in row.unfinished:
+        why = f" ({' '.join(reason.split())[:120]})" if state in BAD and reason else ""
+        groups.setdefault(state, []).append(name + why)
+    told = "; ".join(f"{state}: {', '.join(names)}" for state, names in groups.items())
+    return f"{len(row.unfinished)} of {row.planned} runs have no result; {told}"
+
+
+def _markdown_row(values: Sequence[str]) -> str:
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+
+def _parameter_texts(parameters: Parameters | None) -> tuple[str, str, str]:
+    if parameters is None:
+        return MISSING, MISSING, MISSING
+    return f"{parameters.total:,}", f"{parameters.trained:,}", f"{parameters.percent_per_task:.2f}%"
+
+
+def _result_rows(tables: Sequence[Table]) -> Iterator[list[Any]]:
+    """A line a row and split, numbers unrounded; an empty field is a missing one."""
+    keys = list(dict.fromkeys(key for row in tables[0].rows for key, _ in row.settings))
+    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    names = [column_name(column) for column in columns]
+    header = ["split", "variant", *keys]
+    for name in names:
+        header += [name, f"{name} std", f"{name} n"]
+    yield [*header, "parameters", "trained", "trained_percent_per_task", "runs_done", "runs_planned"]
+    for table in tables:
+        for row in table.rows:
+            line: list[Any] = [table.split, row.variant, *(dict(row.settings).get(key) for key in keys)]
+            for column in columns:
+                cell = row.cells.get(column, Cell(0, 0))
+                line += [cell.mean, cell.std, cell.n]
+            line += astuple(row.parameters) if row.parameters else (None, None, None)
+            yield [*line, row.done, row.planned]
+
+
+def _run_rows(entries: Sequence[RunResult], tables: Sequence[Table]) -> Iterator[list[Any]]:
+    """A line a run."""
+    keys = list(dict.fromkeys(key for entry in entries for key, _ in entry.run.differs if key != "seed"))
+    columns = [(table.split, column) for table in tables for column in table.columns if column != AVERAGE]
+    header = ["run", "signature", "state", "variant", *keys, "seed", "tasks"]
+    header += [f"{split} {column_name(column)}" for split, column in columns]
+    yield [*header, "test_average", "validation_average", "trained", "best_step", "seconds", "folder"]
+    for entry in entries:
+        run, result = entry.run, entry.result or {}
+        metrics = {(split, column): value for split in ("test", "validation")
+                   for column, value in entry.metrics(split).items()}  # fmt: skip
+        line: list[Any] = [run.name, run.signature, entry.status.state, run.config.variant]
+        line += [dict(run.differs).get(key) for key in keys]
+        line += [run.config.seed, " ".join(run.config.data.tasks)]
+        line += [metrics.get(column) for column in columns]
+        line += [result.get("test_average"), result.get("validation_average")]
+        line += [(result.get("parameters") or {}).get("trained"), result.get("best_step")]
+        yield [*line, _seconds(result), entry.status.folder]
+
+
+def _seconds(result: dict[str, Any]) -> float | None:
+    """Of training and evaluation, over all attempts."""
+    seconds = result.get("seconds") or {}
+    return seconds["train"] + seconds["evaluate"] if {"train", "evaluate"} <= set(seconds) else None

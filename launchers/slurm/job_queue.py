@@ -1,0 +1,241 @@
+"""What SLURM says of our jobs: one squeue, and one sacct for what squeue has forgotten."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from launchers.slurm.submitit_executor import ClusterError
+
+PENDING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
+RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"})
+_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """A job in SLURM's words.
+
+    Attributes:
+        state: such as RUNNING.
+        reason: why it waits, or why it ended so.
+        name: the job's name; tells our job from another that was given the same id.
+        start: when it started, or is expected to; '' if SLURM does not say.
+        elapsed: seconds that it has run.
+    """
+
+    state: str
+    reason: str = ""
+    node: str = ""
+    name: str = ""
+    start: str = ""
+    elapsed: float | None = None
+
+
+def here() -> bool:
+    """Whether this machine can submit to SLURM."""
+    return shutil.which("sbatch") is not None
+
+
+def query(job_ids: Iterable[str]) -> dict[str, SlurmJob]:
+    """State by job id; jobs that SLURM knows nothing of are left out.
+
+    One squeue, and one sacct for jobs that squeue has forgotten or calls
+    FAILED (the reason may stand in a step's row), however many jobs.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    wanted = set(job_ids)
+    if not wanted:
+        return {}
+    found = _collect(_squeue(_arrays(wanted)), wanted)
+    gone = wanted - set(found)
+    unclear = gone | {job_id for job_id, job in found.items() if job.state == "FAILED"}
+    if unclear:
+        told = _collect(_sacct(_arrays(unclear)), unclear)
+        for job_id, job in told.items():
+            if job_id not in found and job.state in PENDING | RUNNING:
+                # The queue does not have it. Either it has just ended, or slurmctld lost it.
+                found[job_id] = replace(job, state="UNKNOWN", reason=f"accounting still says {job.state}")
+            elif job_id not in found or job.state == "OUT_OF_MEMORY":
+                found[job_id] = job
+    return found
+
+
+def ids_by_name(names: Sequence[str], since: float) -> dict[str, str]:
+    """Job id (an array's, without index) by job name; names that SLURM knows nothing of are left out.
+
+    Args:
+        since: seconds since the epoch: no job of these names is older.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    done = _call(["squeue", "--noheader", "--states=all", f"--name={','.join(names)}", "--format=%F|%j"])
+    if done.returncode:
+        raise ClusterError(f"SLURM does not answer: {_first_line(done.stderr) or 'squeue failed'}")
+    found = {name: job_id for job_id, name in _rows(done.stdout, 2)}
+    gone = [name for name in names if name not in found]
+    if gone:
+        a_day_before = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(since, time.time()) - 86_400))
+        done = _call(["sacct", "--noheader", "--parsable2", f"--name={','.join(gone)}",
+                      f"--starttime={a_day_before}", "--format=JobID,JobName"])  # fmt: skip
+        for job_id, name in [] if done.returncode else _rows(done.stdout, 2):
+            if name in gone:
+                found[name] = job_id.partition(".")[0].partition("_")[0]
+    return found
+
+
+def _collect(rows: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
+    """Rows by the ids that they stand for; of several rows of a job the last holds."""
+    found: dict[str, SlurmJob] = {}
+    cut: list[tuple[JobIds, SlurmJob]] = []
+    for text, job in rows:
+        ids = read_ids(text)
+        for job_id in ids.expand():
+            if job_id in wanted:
+                found[job_id] = job
+        if ids.cut:
+            cut.append((ids, job))
+    for ids, job in cut:  # '23_[5-9,12,...': what is left of the array and told nowhere else
+        for job_id in wanted - set(found):
+            base, _, index = job_id.partition("_")
+            if base == ids.base and index.isdigit() and int(index) > ids.last:
+                found[job_id] = job
+    return found
+
+
+@dataclass(frozen=True)
+class JobIds:
+    """What squeue and sacct write for one or many tasks of an array: ``23``, ``23_4``, ``23_[0-9:3,12%2]``."""
+
+    base: str
+    ranges: tuple[range, ...] | None = None
+    cut: bool = False
+
+    @property
+    def last(self) -> int:
+        return max((part[-1] for part in self.ranges or () if part), default=-1)
+
+    def expand(self) -> Iterator[str]:
+        if self.ranges is None:
+            yield self.base
+        for part in self.ranges or ():
+            for index in part:
+                yield f"{self.base}_{index}"
+
+
+def read_ids(text: str) -> JobIds:
+    """Parse a job id as SLURM writes it, compressed or cut short."""
+    base, _, rest = text.partition("_")
+    if not rest:
+        return JobIds(base)
+    cut = "..." in rest or (rest.startswith("[") and not rest.endswith("]"))
+    ranges = []
+    for part in rest.strip("[]").partition("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", part)
+        if match:
+            first, last, step = match.groups()
+            ranges.append(range(int(first), int(last or first) + 1, int(step or 1)))
+    return JobIds(base, tuple(ranges), cut)
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """Cancel jobs. Raises ClusterError if SLURM refuses."""
+    if not job_ids:
+        return
+    done = _call(["scancel", *job_ids])
+    if done.returncode:
+        raise ClusterError(f"scancel failed: {done.stderr.strip()}")
+
+
+def _arrays(job_ids: Iterable[str]) -> str:
+    """Ids without the array index: one for a whole array keeps the command short."""
+    return ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
+
+
+def _squeue(ids: str) -> Iterator[tuple[str, SlurmJob]]:
+    done = _call(["squeue", "--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M"])
+    if done.returncode:
+        if "Invalid job id" in done.stderr:
+            return  # it has forgotten all of them
+        raise ClusterError(f"SLURM does not answer: {_first_line(done.stderr) or 'squeue failed'}")
+    for job_id, state, reason, node, name, start, elapsed in _rows(done.stdout, 7):
+        start = "" if start in ("N/A", "Unknown", "None") else start
+        yield job_id, SlurmJob(state, reason, node, name, start, seconds(elapsed))
+
+
+def _sacct(ids: str) -> Iterator[tuple[str, SlurmJob]]:
+    done = _call(["sacct", "--noheader", "--parsable2", f"--jobs={ids}",
+                  "--format=JobID,State,NodeList,JobName,Start,Elapsed"])  # fmt: skip
+    # Without accounting sacct fails; then what squeue has forgotten stays unknown.
+    jobs: dict[str, SlurmJob] = {}
+    for row, state, node, name, start, elapsed in [] if done.returncode else _rows(done.stdout, 6):
+        state = state.split(" ")[0]
+        job_id, _, step = row.partition(".")
+        if not step:
+            jobs.pop(job_id, None)  # a requeued job has several rows: the last is the newest
+            jobs[job_id] = SlurmJob(
+                state, "", "" if node == "None assigned" else node, name, start, seconds(elapsed)
+            )
+        elif state == "OUT_OF_MEMORY" and job_id in jobs and jobs[job_id].state == "FAILED":
+            jobs[job_id] = replace(jobs[job_id], state=state)
+    yield from jobs.items()
+
+
+def seconds(text: str) -> float | None:
+    """Seconds of SLURM's '2-03:04:05', '3:04:05' or '4:05'; None where it says no time.
+
+    >>> seconds("1-00:00:10")
+    86410.0
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?", text)
+    if not match:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return float(days * 86_400 + hours * 3_600 + minutes * 60 + rest)
+
+
+def _rows(text: str, width: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        row = line.strip().split("|")
+        if len(row) == width:
+            yield row
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def is_down(node: str) -> bool:
+    """Whether SLURM says that a node does not work; False also where SLURM cannot be asked."""
+    if not node:
+        return False
+    try:
+        told = call("sinfo", "--noheader", f"--nodes={node}", "--format=%t").stdout.split()
+    except ClusterError:
+        return False
+    return any(state.startswith(("down", "drain", "fail", "unk")) for state in told)
+
+
+def call(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of SLURM's commands. Raises ClusterError if it is not here, or takes too long."""
+    return _call(list(command))
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+            env={**os.environ, "SLURM_BITSTR_LEN": "0"},  # array ids whole, however long
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise ClusterError(f"{command[0]} is not here: ask on a machine that reaches SLURM") from error
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"SLURM does not answer: {command[0]} took more than {_TIMEOUT_S} s") from error

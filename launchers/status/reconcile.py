@@ -1,0 +1,56 @@
+"""Submissions whose submit was killed before it could write down the job id: found again by their name.
+
+The record is written before sbatch is called, with a job name that no other
+submission has. So SLURM can be asked for the job of that name: if it has one,
+the submission is complete but for its id; if it has none, sbatch never took it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import suppress
+
+from launchers.slurm import job_queue, submitit_executor
+from launchers.slurm.submitit_executor import ClusterError
+from launchers.store.ledger import Ledger
+from launchers.store.lock import is_free, is_mine
+from launchers.store.submissions import Submission
+
+
+def settle(ledger: Ledger) -> list[str]:
+    """Give submissions without a job id theirs, or take them as never submitted; returns notes for the user.
+
+    Where neither can be said (SLURM does not answer, somebody is just
+    submitting) they stay as they are, and their runs are unknown.
+    """
+    open_ones = [submission for submission in ledger.submissions() if submission.is_open]
+    if not open_ones:
+        return []
+    mine = is_mine(ledger.path)
+    try:
+        since = min(submission.submitted for submission in open_ones)
+        ids = job_queue.ids_by_name([submission.job_name for submission in open_ones], since)
+    except ClusterError as error:
+        return [f"a submit was interrupted, and whether SLURM has its jobs cannot be asked: {error}"]
+    notes = []
+    for submission in open_ones:
+        job_id = ids.get(submission.job_name)
+        if job_id:
+            _adopt(ledger, dataclasses.replace(submission, job_id=job_id))
+            notes.append(f"job {job_id} is of a submit that was interrupted; it is this sweep's again")
+        elif mine:
+            # Should sbatch get through after all, its jobs find no runs here.
+            ledger.record_submission(dataclasses.replace(submission, tasks=[]))
+        elif is_free(ledger.path):
+            ledger.replace_submission(dataclasses.replace(submission, tasks=[]))
+    return notes
+
+
+def _adopt(ledger: Ledger, submission: Submission) -> None:
+    ledger.replace_submission(submission)
+    with suppress(OSError):  # who only looks may not be allowed to write
+        record = ledger.record_submission(submission)
+        minutes = int(submission.shape.get("time") or 0)
+        submitit_executor.name_pickles(
+            ledger.submitit, record, str(submission.job_id), len(submission.tasks), minutes
+        )

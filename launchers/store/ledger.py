@@ -1,0 +1,311 @@
+"""The sweep's folder: the only record of what was started and what came of it.
+
+::
+
+    runs/<sweep>/
+      sweep.yaml  plan.json  report/
+      submissions/<n>.json                       what SLURM was given: runs, attempts, job id
+      submitit/                                  what submitit writes for job arrays
+      code/<hash>/                               the code that those jobs run
+      <run-name>-<signature>/
+        config.json  state.json  result.json ...   (hyperformer.run_files.run_folder)
+        cancelled.json                             if the user cancelled the run
+        attempts/<n>/job.json                      written at the start of a local run
+        attempts/<n>/started.json                  written by the job: where it runs
+        attempts/<n>/outcome.json                  written by the job: how it ended
+        attempts/<n>/stdout.log  stderr.log
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import ConfigError
+from hyperformer.files import atomic_write, sweep_leftovers, write_json
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.schema import replace
+from launchers.plan.runs import Plan, Run
+from launchers.store import redaction, submissions
+from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, read_record, try_record
+from launchers.store.submissions import Entry, Submission
+
+__all__ = ["Attempt", "Ledger", "LedgerError", "last_attempt", "read_record"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One time that a run was started."""
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
+
+    @property
+    def job(self) -> Path:
+        return self.folder / "job.json"
+
+    @property
+    def started(self) -> Path:
+        return self.folder / "started.json"
+
+    @property
+    def outcome(self) -> Path:
+        return self.folder / "outcome.json"
+
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """Standard output and standard error of rank 0."""
+        return self.folder / "stdout.log", self.folder / "stderr.log"
+
+    @property
+    def start(self) -> tuple[Any, Any]:
+        """The job that began it and how often SLURM had requeued that; (None, None) before it began."""
+        record = try_record(self.started) or {}
+        return record.get("job_id"), record.get("restarts")
+
+    def link_logs(self, stdout: Path, stderr: Path) -> None:
+        """Let the two logs point at where submitit writes them."""
+        for link, target in zip(self.logs, (stdout, stderr), strict=True):
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(target, link.parent))
+
+    def write_outcome(self, status: str, **more: Any) -> None:
+        """How the attempt ended, in words that hold no secrets: they end up in reports."""
+        told = {key: _hidden(value) for key, value in more.items()}
+        write_json(self.outcome, {"ended": time.time(), "status": status, **told})
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return redaction.hide(value) if isinstance(value, str) else value
+
+
+def attempts(run_folder: Path) -> list[Attempt]:
+    """Every attempt of a run, oldest first."""
+    try:
+        numbers = [int(name) for name in os.listdir(run_folder / "attempts") if re.fullmatch("[0-9]+", name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [Attempt(run_folder / "attempts" / str(number)) for number in sorted(numbers)]
+
+
+def last_attempt(run_folder: Path) -> Attempt | None:
+    """The newest attempt of a run, or None before the first."""
+    return next(reversed(attempts(run_folder)), None)
+
+
+def put_aside(path: Path) -> Path | None:
+    """Rename a damaged file, so that it stops nobody and nothing is thrown away; returns its new path."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
+        if not aside.exists():
+            break
+    try:
+        return path.rename(aside)
+    except FileNotFoundError:
+        return None
+
+
+class Ledger:
+    """The folder of one sweep."""
+
+    def __init__(self, plan: Plan, runs_dir: Path) -> None:
+        self.plan = plan
+        self.path = runs_dir.absolute() / plan.name
+        self.report = self.path / "report"
+        self.submitit = self.path / "submitit"
+        self._folders: dict[str, Path] = {}
+        self._planned: dict[str, Path] = {}
+        self._submissions: list[Submission] | None = None
+        self._newest: dict[str, tuple[Submission, int, Entry]] | None = None
+        self.faults: dict[int, LedgerError] = {}
+        self._find_folders()
+
+    def _find_folders(self) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for name in os.listdir(self.path):
+                if "-" in name and not name.startswith("."):
+                    self._folders[name.rpartition("-")[2]] = self.path / name
+
+    def folder(self, run: Run) -> Path:
+        """The run's folder. Found by its signature: its name may have changed with the sweep file."""
+        found = self._folders.get(run.signature) or self._planned.get(run.signature)
+        if found is None:
+            found = self._planned[run.signature] = self.path / f"{run.name}-{run.signature}"
+        return found
+
+    def has_folder(self, run: Run) -> bool:
+        """Whether the run had a folder when the ledger last looked: one that never began has none."""
+        return run.signature in self._folders
+
+    def check_owner(self) -> None:
+        """See that the folder is this sweep's.
+
+        Raises:
+            ConfigError: it holds the runs of another sweep file.
+        """
+        record = self._read_plan()
+        if not record:
+            return
+        source = Path(str(record.get("source")))
+        copy = self.path / "sweep.yaml"
+        same = copy.is_file() and copy.read_bytes() == self.plan.text.encode()
+        if source != self.plan.source and source.is_file() and not same:
+            raise ConfigError(
+                f"{self.path} holds the runs of {source}; give {self.plan.source} a `name:` of its own, "
+                "or choose another --runs-dir"
+            )
+
+    def commit(self, cluster: str | None = None) -> None:
+        """Write the copy of the sweep file and the plan. Runs of earlier plans stay in it.
+
+        Args:
+            cluster: where runs start now, as `--cluster` takes it; :meth:`last_cluster` remembers it.
+        """
+        self.check_owner()
+        cluster = cluster or self.last_cluster()
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / "submissions", self.report, self.path / "code"):
+            sweep_leftovers(folder)
+        with atomic_write(self.path / "sweep.yaml") as stream:
+            stream.write(self.plan.text)
+        known = self.known_runs()
+        if not known and (self.path / "plan.json").exists():
+            put_aside(self.path / "plan.json")
+        for run in self.plan.runs:
+            known[run.signature] = {
+                "name": run.name,
+                "folder": self.folder(run).name,
+                "variant": run.config.variant,
+                "tasks": list(run.config.data.tasks),
+                "differs": dict(run.differs),
+            }
+        head = {
+            "schema": SCHEMA, "name": self.plan.name, "source": str(self.plan.source),
+            **({"cluster": cluster} if cluster else {}),
+        }  # fmt: skip
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        lines = ",\n".join(f"  {encode(mark)}: {encode(entry)}" for mark, entry in known.items())
+        with atomic_write(self.path / "plan.json") as stream:  # a line a run
+            stream.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "runs": {{\n{lines}\n}}}}\n')
+
+    def last_cluster(self) -> str | None:
+        """Where runs of the sweep were started last, as `--cluster` takes it."""
+        with suppress(LedgerError):  # what cannot be read is said where it matters more
+            word = self._read_plan().get("cluster")
+            if isinstance(word, str):
+                return word
+        return self.submissions()[-1].cluster if self.submissions() else None
+
+    def known_runs(self) -> dict[str, dict[str, Any]]:
+        """Every run that was ever planned here, by signature."""
+        return dict(self._read_plan().get("runs", {}))
+
+    def _read_plan(self) -> dict[str, Any]:
+        """plan.json; a damaged one is as none, for nothing in it cannot be had again."""
+        try:
+            return read_record(self.path / "plan.json") or {}
+        except DamagedRecord:
+            return {}
+
+    def submissions(self) -> list[Submission]:
+        """What was handed to SLURM so far, oldest first. `faults`: by number, records that cannot be read."""
+        if self._submissions is None:
+            self._submissions, self.faults = submissions.read_all(self.path)
+            self._newest = None
+        return self._submissions
+
+    def refresh(self) -> None:
+        """Read anew what others may have written."""
+        self._submissions = None
+        self._find_folders()
+
+    def newest_jobs(self) -> dict[str, tuple[Submission, int, Entry]]:
+        """By signature: the last submission of a run, the task that it is in, and its entry."""
+        submissions = self.submissions()
+        if self._newest is None:
+            self._newest = {
+                entry.signature: (submission, index, entry)
+                for submission in submissions
+                for index, task in enumerate(submission.tasks)
+                for entry in task
+            }
+        return self._newest
+
+    def next_submission(self) -> int:
+        """A number that no submission had, not even one whose record was put aside: jobs know their record by it."""
+        return max((number for number, _ in submissions.numbers(self.path)), default=0) + 1
+
+    def job_name(self, number: int) -> str:
+        """A name that no other submission has: job ids are used again where slurmctld lost its state."""
+        token = hashlib.sha256(f"{self.path}/{number}".encode(errors="surrogateescape")).hexdigest()[:6]
+        return f"hyperformer-{self.plan.name}-{token}"
+
+    def record_submission(self, submission: Submission, lines: str | None = None) -> Path:
+        path = submissions.write(self.path, submission, lines)
+        self._submissions = None
+        return path
+
+    def replace_submission(self, submission: Submission) -> None:
+        """Take a submission so from now on, without writing it."""
+        self._submissions = [
+            submission if each.number == submission.number else each for each in self.submissions()
+        ]
+        self._newest = None
+
+    def new_attempt(self, run: Run) -> Attempt:
+        """Make ready to start the run: its folder with its config, and the folder of the next attempt."""
+        folder = self.folder(run)
+        RunFolder(folder).claim(replace(run.config, output_dir=str(folder)))
+        attempt = Attempt(folder / "attempts" / str(self.next_number(run)))
+        attempt.folder.mkdir(parents=True)
+        self._folders[run.signature] = folder
+        return attempt
+
+    def note_not_started(self, run: Run, why: str) -> None:
+        """Write down why a local run was not started; what it is shown as."""
+        attempt = self.new_attempt(run)
+        write_json(attempt.job, {"cluster": "local"})
+        attempt.write_outcome("stopped", message=why, kind="cancelled", then="end", why=why)
+
+    def next_number(self, run: Run) -> int:
+        """The number of the run's next attempt."""
+        last = last_attempt(self.folder(run)) if self.has_folder(run) else None
+        job = self.newest_jobs().get(run.signature) if self._submissions or last is None else None
+        return max(last.number if last else 0, job[2].attempt if job else 0) + 1
+
+    def forget_cancelled(self, runs: Iterable[Run]) -> None:
+        """The user wants these runs again."""
+        for run in filter(self.has_folder, runs):
+            (self.folder(run) / "cancelled.json").unlink(missing_ok=True)
+
+    def put_aside(self, damaged: Iterable[tuple[Run, str]]) -> list[str]:
+        """Rename damaged files of runs that are to start again; returns a line on each."""
+        notes = []
+        for run, name in damaged:
+            aside = put_aside(self.folder(run) / name)
+            if aside:
+                notes.append(
+                    f"{run.name}: {name} was damaged and is {aside.name} now; the run goes on without it"
+                )
+        return notes
+
+    def mark_cancelled(self, run: Run) -> None:
+        """Remember that the user does not want the run; the next submit forgets it."""
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folders[run.signature] = folder
+        write_json(folder / "cancelled.json", {"at": time.time()})

@@ -1,0 +1,73 @@
+"""Which process on which machine: written into files, and recognised later."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def this_process() -> dict[str, Any]:
+    """{"host", "pid", "born"} of the calling process."""
+    return describe(os.getpid())
+
+
+def describe(pid: int) -> dict[str, Any]:
+    """{"host", "pid", "born"} of a process of this machine."""
+    return {"host": _host(), "pid": pid, "born": _born(pid)}
+
+
+def is_alive(record: Mapping[str, Any]) -> bool | None:
+    """Whether the process that :func:`describe` recorded still runs; None if it is on another machine."""
+    if record.get("host") != _host():
+        return None
+    pid = record.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    born = _born(pid)
+    # A process id is used again some day; the time of birth tells the two apart.
+    return born is not None and born == record.get("born", born)
+
+
+def with_argument(folder: Path) -> dict[str, Any] | None:
+    """A local run's process that was started to work in `folder`; None if there is none, or no /proc to ask.
+
+    For the moment in which a launcher was killed between starting a run and writing down which process it is.
+    """
+    wanted = os.fsencode(folder)
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in words:
+            return {"cluster": "local", "job_id": entry.parent.name, **describe(int(entry.parent.name))}
+    return None
+
+
+def _host() -> str:
+    """This machine's name. A container bears the name of the one before it: see launchers/cli/container.py."""
+    return os.environ.get("HYPERFORMER_HOST") or socket.gethostname()
+
+
+def _born(pid: int) -> str | None:
+    """When a process was born, in the kernel's words; None if there is none (a zombie counts as none)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    except OSError:
+        return None
+    else:
+        state, *fields = text.rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    try:  # no /proc here, as on macOS
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"

@@ -1,0 +1,228 @@
+"""The record of what was handed to SLURM: one file an array, ``submissions/<n>.json``.
+
+It is written before sbatch is called and again with the job id. Jobs read in
+it what they are to run; status reads in it which job a run is in. So a
+thousand runs cost one file at submit, and each job makes its run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hyperformer.files import atomic_write
+from hyperformer.settings.schema import RunConfig, make_config, signature
+from launchers.store import records
+from launchers.store.records import SCHEMA, DamagedRecord, LedgerError
+
+_SECTIONS = ("model", "adapter", "data", "training")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a submission; `settings` are those that differ from the defaults."""
+
+    signature: str
+    name: str
+    folder: str
+    attempt: int
+    settings: dict[str, Any]
+
+    def config(self, folder: Path) -> RunConfig:
+        """The run's config.
+
+        Raises:
+            LedgerError: the settings are not those of the run that was planned.
+        """
+        config = make_config({**self.settings, "output_dir": str(folder)}, where=str(folder))
+        if signature(config) != self.signature:
+            raise LedgerError(f"{self.name}: its record has the settings of another run, {signature(config)}")
+        return config
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One array.
+
+    Attributes:
+        tasks: the runs of each of its tasks, several where they are packed; none if SLURM never took it.
+        policy: what follows a failure (:class:`launchers.plan.retry_policy.Policy`).
+        moved: by task, the job that it is in now, where it had to be submitted again from inside.
+    """
+
+    number: int
+    job_name: str
+    cluster: str
+    submitted: float
+    code: str
+    tasks: list[list[Entry]]
+    job_id: str | None = None
+    ranks: int = 1
+    cpus: int | None = None
+    shape: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    moved: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known if SLURM has it: the submit was interrupted, or is just going on."""
+        return self.job_id is None and bool(self.tasks)
+
+    def task_id(self, index: int) -> str | None:
+        """SLURM's name for a task; a submission of one is no array."""
+        if index in self.moved:
+            return self.moved[index]
+        if self.job_id is None or len(self.tasks) == 1:
+            return self.job_id
+        return f"{self.job_id}_{index}"
+
+
+def _is(*types: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, types) and not isinstance(value, bool)
+
+
+def _is_plain_name(value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
+
+
+def _are_tasks(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(task, list) and task for task in value)
+
+
+_HEAD: records.Kinds = {
+    "number": _is(int), "job_name": _is(str), "cluster": _is(str), "submitted": _is(int, float),
+    "code": _is(str), "tasks": _are_tasks, "job_id": _is(str), "ranks": _is(int), "cpus": _is(int),
+    "shape": _is(dict), "policy": _is(dict),
+}  # fmt: skip
+_HEAD_NEEDED = ("number", "job_name", "cluster", "submitted", "code", "tasks")
+_ENTRY: records.Kinds = {
+    "signature": _is(str), "name": _is(str), "folder": _is_plain_name, "attempt": _is(int), "settings": _is(dict),
+}  # fmt: skip
+
+
+def entry_settings(config: RunConfig) -> dict[str, Any]:
+    """The flat settings that differ from the defaults."""
+    found: dict[str, Any] = {}
+    for mine, defaults in zip(_parts(config), _DEFAULTS, strict=True):
+        for key, default in defaults.items():
+            value = mine[key]
+            if value != default:
+                found[key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _parts(config: RunConfig) -> list[dict[str, Any]]:
+    """The settings by section. A setting may bear the name of a section: `adapter` does."""
+    top = {key: value for key, value in vars(config).items() if key not in (*_SECTIONS, "output_dir")}
+    return [top, *(vars(getattr(config, name)) for name in _SECTIONS)]
+
+
+_DEFAULTS = _parts(RunConfig())
+
+
+def path_of(folder: Path, number: int) -> Path:
+    """The record's path; `folder` is the sweep's."""
+    return folder / "submissions" / f"{number}.json"
+
+
+def write(folder: Path, submission: Submission, lines: str | None = None) -> Path:
+    """Write the record; `folder` is the sweep's. Returns its path.
+
+    Args:
+        lines: the :func:`task_lines` of its tasks, where they are known already.
+    """
+    path = path_of(folder, submission.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {key: value for key, value in vars(submission).items() if key not in ("moved", "tasks")}
+    head = _encode({"schema": SCHEMA, **record})[:-1]
+    with atomic_write(path) as stream:
+        stream.write(f'{head}, "tasks": [\n{task_lines(submission.tasks) if lines is None else lines}\n]}}\n')
+    return path
+
+
+def task_lines(tasks: Sequence[Sequence[Entry]]) -> str:
+    """A line a task: people can read it, and json writes it at full speed."""
+    return ",\n".join(_encode([vars(entry) for entry in task]) for task in tasks)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def read(path: Path) -> Submission:
+    """Read a record.
+
+    Raises:
+        DamagedRecord, LedgerError: it is none of ours any more, or of a newer schema.
+    """
+    record = records.read_record(path)
+    if record is None:
+        raise LedgerError(f"{path} is not there any more: which runs this job has is not known")
+    records.check(path, record, _HEAD, _HEAD_NEEDED)
+    tasks = [[_entry(path, entry) for entry in task] for task in record["tasks"]]
+    known = {item.name for item in fields(Submission)}
+    values = {key: record[key] for key in known & record.keys()}
+    return Submission(**{**values, "tasks": tasks, "moved": _moved(path)})
+
+
+def moved_file(record: Path, index: int) -> Path:
+    """Where a task of a submission tells that it goes on in another job; written by that task alone."""
+    return record.with_suffix(".moved") / f"{index}.json"
+
+
+def _moved(record: Path) -> dict[int, str]:
+    folder = record.with_suffix(".moved")
+    notes = {path.stem: records.try_record(path) for path in folder.glob("*.json")} if folder.is_dir() else {}
+    return {int(stem): str(note["job_id"]) for stem, note in notes.items() if note and stem.isdecimal()}
+
+
+def read_for_job(path: Path, job_id: str | None) -> Submission:
+    """The record for the job that is to run it.
+
+    Raises:
+        LedgerError: the record is not this job's (any more), so its runs may be another's by now.
+    """
+    submission = read(path)
+    own = {submission.job_id, *(moved.partition("_")[0] for moved in submission.moved.values())}
+    if not submission.tasks or (job_id and submission.job_id and job_id not in own):
+        raise LedgerError(
+            f"{path} is not of job {job_id}: the sweep does not know this job, so nothing is run"
+        )
+    return submission
+
+
+def _entry(path: Path, entry: Any) -> Entry:
+    if not isinstance(entry, dict):
+        raise DamagedRecord(path, "an entry is no JSON object")
+    records.check(path, entry, _ENTRY, tuple(_ENTRY))
+    return Entry(**{name: entry[name] for name in _ENTRY})
+
+
+def read_all(folder: Path) -> tuple[list[Submission], dict[int, LedgerError]]:
+    """Every submission of a sweep's folder, oldest first; and by number what is wrong with unreadable ones."""
+    found, faults = [], {}
+    for number in sorted(number for number, is_record in numbers(folder) if is_record):
+        try:
+            found.append(read(folder / "submissions" / f"{number}.json"))
+        except LedgerError as error:
+            faults[number] = error
+    return found, faults
+
+
+def numbers(folder: Path) -> list[tuple[int, bool]]:
+    """The number of each file of submissions, and whether it is a record or one that was put aside."""
+    try:
+        names = os.listdir(folder / "submissions")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    matches = [re.match(r"(0|[1-9][0-9]{0,17})\.json", name) for name in names]
+    return [(int(match[1]), match[0] == match.string) for match in matches if match]
+
+
+def groups(entries: Sequence[Entry], pack: int) -> list[list[Entry]]:
+    """Entries in groups of `pack`: the runs of each task."""
+    return [list(entries[index : index + pack]) for index in range(0, len(entries), pack)]

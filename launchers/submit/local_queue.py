@@ -1,0 +1,176 @@
+"""Runs on this machine: a queue in the foreground, so many at a time as there are GPUs or cores.
+
+submitit's local executor starts a job as soon as it has it, so the queue is ours.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from launchers.job.finish import settle
+from launchers.job.start import why_not_to_start
+from launchers.plan.retry_policy import Policy
+from launchers.plan.runs import Run
+from launchers.slurm.submitit_executor import LocalJob, start_local
+from launchers.status.run_files import read_own_files
+from launchers.status.run_status import RunStatus
+from launchers.store.ledger import Ledger, last_attempt
+from launchers.store.records import try_record
+
+_TICK_S = 0.3
+
+
+class Watcher(Protocol):
+    """Whoever shows the queue's progress."""
+
+    def update(self, statuses: Sequence[RunStatus], message: str = "") -> None: ...
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Imports no torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    try:
+        command = ["nvidia-smi", "-L"]
+        listing = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(lines))] if listing.returncode == 0 else []
+
+
+class LocalQueue:
+    """Starts runs as places come free, until all have ended.
+
+    Args:
+        runs: the runs to start, in order.
+        all_runs: the runs to show; those that are going already are waited for.
+        parallel: runs at once at most; None: one a GPU, or one a core without GPUs.
+        policy: what follows a failure.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        runs: Iterable[Run],
+        all_runs: Sequence[Run],
+        watcher: Watcher,
+        parallel: int | None,
+        policy: Policy,
+    ) -> None:
+        self.ledger = ledger
+        self.watcher = watcher
+        self.runs = all_runs
+        self.waiting = deque(runs)
+        self.gpus = gpus()
+        self.parallel = parallel or len(self.gpus) or cpu_cores()
+        if self.gpus:
+            self.parallel = min(self.parallel, len(self.gpus))
+        self.threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
+        self.policy = policy
+        self.going: dict[str, tuple[Run, LocalJob]] = {}
+        self._first: dict[str, int] = {}  # by signature: number of the run's first attempt in this queue
+        self.statuses = {run.signature: self._read(run) for run in all_runs}
+
+    def work(self) -> None:
+        """Run everything. A KeyboardInterrupt lets the runs save and goes on up; a second one kills them."""
+        try:
+            while self.waiting or self._running():
+                self._reap()
+                self._start()
+                self._refresh()
+                time.sleep(_TICK_S)
+            self._refresh()
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+
+    def _running(self) -> list[Run]:
+        return [run for run in self.runs if self.statuses[run.signature].state == "running"]
+
+    def _read(self, run: Run) -> RunStatus:
+        return read_own_files(self.ledger.folder(run), run.name, run.signature)
+
+    def _start(self) -> None:
+        while self.waiting and len(self._running()) < self.parallel:
+            run = self.waiting.popleft()
+            folder = self.ledger.folder(run)
+            unwanted = why_not_to_start(folder)
+            if unwanted:
+                if not (folder / "cancelled.json").exists():
+                    self.ledger.note_not_started(run, unwanted)
+                self.statuses[run.signature] = self._read(run)
+                continue
+            gpu = self._free_gpu()
+            attempt = self.ledger.new_attempt(run)
+            self._first.setdefault(run.signature, attempt.number)
+            self.going[run.signature] = run, start_local(folder, attempt, gpu, self.threads)
+            self.statuses[run.signature] = self._read(run)
+
+    def _free_gpu(self) -> str | None:
+        """A GPU that no run of the sweep has, those of a launcher that died included."""
+        attempts = [last_attempt(self.ledger.folder(run)) for run in self._running()]
+        records = [try_record(attempt.job) for attempt in attempts if attempt]
+        taken = {record.get("gpu") for record in records if record}
+        return next((gpu for gpu in self.gpus if gpu not in taken), None)
+
+    def _reap(self) -> None:
+        for mark, (run, job) in list(self.going.items()):
+            if not job.done():
+                continue
+            del self.going[mark]
+            folder = self.ledger.folder(run)
+            decision = settle(
+                folder, job.attempt, self.policy, since=self._first[mark], sleep=self._wait_for_room
+            )
+            if decision.action == "again":
+                self.waiting.appendleft(run)
+            self.statuses[mark] = self._read(run)
+
+    def _wait_for_room(self, seconds: float) -> None:
+        self._refresh("the disk is full: waiting for room")
+        time.sleep(seconds)
+
+    def _refresh(self, message: str = "") -> None:
+        for run in self._running():
+            self.statuses[run.signature] = self._read(run)
+        self.watcher.update([self.statuses[run.signature] for run in self.runs], message)
+
+    def _stop(self) -> None:
+        """Ask every run to save and end, and wait for them; kill them if the user insists."""
+        self.waiting.clear()
+        for _, job in self.going.values():
+            job.stop()
+        try:
+            while self.going:
+                self._refresh("stopping: the runs save at their next step (Ctrl-C again: end them now)")
+                time.sleep(_TICK_S)
+                self._note_stopped()
+        except KeyboardInterrupt:
+            for _, job in self.going.values():
+                job.kill()
+            while self.going:
+                time.sleep(_TICK_S)
+                self._note_stopped()
+        self._refresh()
+
+    def _note_stopped(self) -> None:
+        """For a run that ended before it could tell how: we know, for we stopped it."""
+        for mark, (_, job) in list(self.going.items()):
+            if job.done():
+                if not job.attempt.outcome.exists():
+                    job.attempt.write_outcome("stopped", message="ended by the user before it could save")
+                del self.going[mark]

@@ -1,0 +1,226 @@
+"""``hyperformer predict``: plain lines and rows, files and pipes, adapters and whole models, bad lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from places import ROOT
+from trained_models import make_adapter, make_base
+
+from hyperformer.adapters.export import export_task
+from hyperformer.adapters.whole import load_trained
+from hyperformer.cli import main
+from hyperformer.commands.predict import Item, Predictor, read_items
+from hyperformer.data.tasks import TASKS
+from hyperformer.errors import DataError
+
+ROWS = [
+    {"sentence1": f"the men gave {number} cars", "sentence2": "he was there", "id": number}
+    for number in range(7)
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """t5/, adapter/ on it, and finetuned/, which has no adapters."""
+    path = tmp_path_factory.mktemp("models")
+    base = make_base(path / "t5")
+    make_adapter(path / "adapter", base)
+    make_adapter(path / "finetuned", base, "none")
+    return path
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def predict(model: Path, task: str, *arguments: object) -> int:
+    return main(["predict", str(model), "--task", task, *map(str, arguments)])
+
+
+def test_rows_from_a_file_to_a_file(folder: Path, tmp_path: Path) -> None:
+    rows, out = write_rows(tmp_path / "rows.jsonl", ROWS), tmp_path / "out.jsonl"
+    assert predict(folder / "adapter", "mrpc", "--input", rows, "--output", out, "--batch-size", 3) == 0
+    answers = lines_of(out)
+    assert [{k: v for k, v in row.items() if k != "prediction"} for row in answers] == ROWS
+    predictor = Predictor(load_trained(folder / "adapter"), "mrpc")
+    sources = [TASKS["mrpc"].source(row, prefix=False) for row in ROWS]
+    assert [row["prediction"] for row in answers] == [predictor.answers([source])[0] for source in sources]
+
+
+def test_plain_lines_are_taken_as_they_are(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").write_text("he was there\r\n they gave éclairs\nno line feed at the end")
+    assert predict(folder / "finetuned", "cola", "--input", tmp_path / "texts") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["input"] for row in answers] == [
+        "he was there",
+        " they gave éclairs",
+        "no line feed at the end",
+    ]
+    assert all(isinstance(row["prediction"], str) for row in answers)
+
+
+def test_a_pipe(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hyperformer.cli", "predict", str(folder / "adapter"), "--task", "cola"],
+        input="one text\nanother\n",
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["input"] for line in done.stdout.splitlines()] == ["one text", "another"]
+    assert "Traceback" not in done.stderr
+
+
+def test_answers_come_before_the_input_ends(folder: Path) -> None:
+    predictor = Predictor(load_trained(folder / "adapter"), "cola")
+    taken = []
+
+    def endless() -> Any:
+        for number in range(1000):
+            taken.append(number)
+            yield Item(f"text {number}", {"input": number})
+
+    answers = predictor.predict(endless(), batch_size=4)
+    assert next(answers)["input"] == 0
+    assert len(taken) == 4
+
+
+def test_ranked_answers_are_labels(folder: Path, tmp_path: Path) -> None:
+    rows, out = write_rows(tmp_path / "rows.jsonl", ROWS), tmp_path / "out.jsonl"
+    assert predict(folder / "adapter", "stsb", "--input", rows, "--output", out, "--decode", "rank") == 0
+    assert {row["prediction"] for row in lines_of(out)} <= set(TASKS["stsb"].labels or ())
+
+
+def test_whole_models_and_exports_answer_the_same(folder: Path, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", ROWS)
+    whole = tmp_path / "whole"
+    load_trained(folder / "adapter").model.save_pretrained(whole)
+    export_task(folder / "adapter", "mrpc", tmp_path / "static")
+    assert predict(folder / "adapter", "mrpc", "--input", rows, "--output", tmp_path / "a") == 0
+    # This whole model was saved without a tokenizer.
+    assert predict(whole, "mrpc", "--input", rows, "--output", tmp_path / "b", "--base", folder / "t5") == 0
+    assert predict(tmp_path / "static", "mrpc", "--input", rows, "--output", tmp_path / "c") == 0
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == (tmp_path / "c").read_text()
+
+
+def test_prefix_and_limit_are_the_runs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Predictor(load_trained(folder / "finetuned"), "cola").prefix
+    make_adapter(tmp_path / "adapter", str(folder / "t5"), max_source_length=5, task_prefix=True)
+    predictor = Predictor(load_trained(tmp_path / "adapter"), "cola")
+    assert (predictor.prefix, predictor.max_source_length) == (True, 5)
+    rows = write_rows(tmp_path / "rows.jsonl", ROWS)
+    assert predict(tmp_path / "adapter", "mrpc", "--input", rows, "--output", tmp_path / "out") == 0
+    assert "7 of 7 sources were cut at 5 tokens" in capsys.readouterr().err
+
+
+def test_own_tasks(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        'reviews: {template: "review: {text}", target: stars, labels: ["1", "2"], metrics: [accuracy]}'
+    )
+    make_adapter(tmp_path / "adapter", str(folder / "t5"), tasks=["reviews"], task_file=str(own))
+    own.unlink()
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": "good"}])
+    out = tmp_path / "out"
+    assert predict(tmp_path / "adapter", "reviews", "--input", rows, "--output", out, "--decode", "rank") == 0
+    assert lines_of(out)[0]["prediction"] in ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"sentence1": "a"', "not JSON"),
+        (b"[1]", "wanted is a JSON object"),
+        (
+            b'{"sentence1": "a"}',
+            "no column 'sentence2'.*reads sentence1, sentence2, and there are: sentence1",
+        ),
+        (b'{"sentence1": "a", "sentence2": null}', "'sentence2' is null"),
+        (b'{"sentence1": "a", "sentence2": NaN}', "NaN is no JSON value"),
+        (b'{"sentence1": "a", "sentence2": "b", "prediction": "1"}', "column 'prediction'"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_bad_line_is_named_and_leaves_no_file(
+    line: bytes, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, out = write_rows(tmp_path / "rows.jsonl", ROWS), tmp_path / "out.jsonl"
+    rows.write_bytes(rows.read_bytes() + line + b"\n" + b'{"sentence1": "a", "sentence2": "b"}\n')
+    with pytest.raises(DataError, match=f"line 8: .*{message}"):
+        list(read_items(rows.open("rb"), TASKS["mrpc"], prefix=False, where="rows"))
+    assert predict(folder / "adapter", "mrpc", "--input", rows, "--output", out, "--batch-size", 2) == 2
+    assert f"{rows}, line 8" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_parts_of_columns_that_are_not_there() -> None:
+    lines = [json.dumps({"ctx": "a", "endings": ["b", "c"]}).encode()]
+    with pytest.raises(DataError, match="line 1: the template .* does not fit"):
+        list(read_items(lines, TASKS["hellaswag"], prefix=False, where="rows"))
+
+
+def test_the_form_can_be_told() -> None:
+    lines = [b"{not a row}"]
+    items = list(read_items(lines, TASKS["cola"], prefix=True, where="x", form="text"))
+    assert items == [Item("{not a row}", {"input": "{not a row}"})]
+    with pytest.raises(DataError, match="not JSON"):
+        list(read_items(lines, TASKS["cola"], prefix=True, where="x"))
+    items = list(read_items([b'{"sentence": "hi"}'], TASKS["cola"], prefix=True, where="x"))
+    assert items[0].source == "cola sentence: hi"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["adapter", "colla"], "did you mean 'cola'"),
+        (["adapter", "rte"], "not one of this model's"),
+        (["finetuned", "nowhere"], "not one of this model's"),
+        (["nowhere/at/all", "cola"], "no such folder"),
+        (["adapter", "cola", "--batch-size", "0"], "--batch-size is 0"),
+        (["adapter", "cola", "--input", "nowhere"], "--input nowhere: there is no such file"),
+        (["adapter", "cola", "--output", "nowhere/out"], "there is no folder nowhere"),
+        (["t5", "wmt16-ro-en", "--decode", "rank"], "has none"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(
+    arguments: list[str],
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    model, task, *more = arguments
+    assert predict(Path(model), task, *more) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_to_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert predict(folder / "adapter", "cola") == 2
+    assert "standard input: no lines" in capsys.readouterr().err

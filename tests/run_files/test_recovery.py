@@ -1,0 +1,64 @@
+"""What a launcher changes between two attempts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hyperformer.errors import CheckpointError, ConfigError, FileError
+from hyperformer.run_files.recovery import read_recovery, split_micro_batch, step_back
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.schema import make_config
+
+
+def folder_of(path: Path, **settings: object) -> RunFolder:
+    folder = RunFolder(path / "run")
+    folder.claim(make_config({"tasks": ["rte"], "output_dir": str(folder.path), **settings}))
+    return folder
+
+
+def test_the_micro_batch_is_halved_until_it_is_one_row(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, per_device_train_batch_size=12, gradient_accumulation_steps=3)
+    parts = []
+    for rows in (6, 3, 1):
+        assert f"{rows} rows in place of" in split_micro_batch(folder)
+        parts.append(read_recovery(folder).micro_batch_parts)
+    assert parts == [2, 4, 12]
+    with pytest.raises(ConfigError, match="one row already"):
+        split_micro_batch(folder)
+
+
+def test_a_deepspeed_file_that_fixes_it(tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps({"train_micro_batch_size_per_gpu": 32}))
+    with pytest.raises(ConfigError, match='write "auto"'):
+        split_micro_batch(folder_of(tmp_path, deepspeed_config=str(path)))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"micro_batch_parts": 0}', '{"schema": 9}', '{"a": 1}'])
+def test_a_damaged_file(text: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    folder.recovery.write_text(text)
+    with pytest.raises(FileError, match="recovery.json"):
+        read_recovery(folder)
+
+
+def test_step_back_puts_aside_and_loses_nothing(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        step_back(folder)
+    for name in ("step-200", "step-1000", "step-1000.2"):
+        (folder.checkpoints / name).mkdir(parents=True)
+        (folder.checkpoints / name / "file").write_text(name)
+    for name, before in (
+        ("step-1000.2", "step-1000"),
+        ("step-1000", "step-200"),
+        ("step-200", "the beginning"),
+    ):
+        line = step_back(folder)
+        aside = folder.checkpoints / f".diverged-{name}"
+        assert str(aside) in line and line.endswith(f"goes on from {before}")
+        assert (aside / "file").read_text() == name
+    assert not (folder.checkpoints / "latest").exists()
