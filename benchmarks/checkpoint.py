@@ -23,13 +23,13 @@ import torch
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.parameters import published_t5
 from hyperformer.run_files.checkpoint_folder import checksum
+from hyperformer.settings.build import replace
 from hyperformer.settings.files import load_config
-from hyperformer.settings.schema import replace
 from hyperformer.training import distributed
-from hyperformer.training.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.engine import make_batch, make_engine
 from hyperformer.training.optimization import token_loss
-from hyperformer.training.progress import Progress
+from hyperformer.training.train_state import Progress
 
 TASK = "rte"
 

@@ -20,8 +20,8 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hyperformer.errors import ConfigError, HyperformerError, Interrupted
+from hyperformer.settings.build import settings
 from hyperformer.settings.files import ConfigWarning, load_config
-from hyperformer.settings.schema import settings
 
 EXIT_BAD_INPUT = 2
 

@@ -25,17 +25,18 @@ from hyperformer.files import disk_full_told, write_json
 from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
-from hyperformer.settings.schema import RunConfig, replace, signature
+from hyperformer.settings.build import replace, signature
+from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
-from hyperformer.training.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.engine_state import trained_weights
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
-from hyperformer.training.engine_state import trained_weights
 from hyperformer.training.inputs import load_run_data, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
-from hyperformer.training.progress import Metrics, Progress
-from hyperformer.training.rank import check_decode
+from hyperformer.training.rank_classification import check_decode
 from hyperformer.training.signals import StopFlag, stop_flag
+from hyperformer.training.train_state import Metrics, Progress
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 

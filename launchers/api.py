@@ -16,11 +16,11 @@ from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.runs import Plan, Run, load_plan
 from launchers.plan.selection import select
-from launchers.slurm import job_queue
-from launchers.slurm.arrays import stop
+from launchers.slurm import commands
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import BAD, GOING, RunStatus
 from launchers.store.ledger import Ledger
+from launchers.submit.cancel import stop
 from launchers.submit.choose import to_retry
 from launchers.submit.estimate import Bill
 from launchers.submit.to_slurm import NotConfirmed, Outcome, dry_run, submit_to_slurm
@@ -94,7 +94,7 @@ class Sweep:
     def _submit(
         self, parallel: int | None, yes: bool, choose: Callable[[Sequence[RunStatus]], list[Run]] | None
     ) -> list[str]:
-        if self.profile.is_local or not job_queue.here():
+        if self.profile.is_local or not commands.here():
             raise HyperformerError(
                 "runs on this machine are the command line's: sweep.py submit --cluster local"
             )

@@ -24,14 +24,14 @@ from launchers.cli.parser import parse
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
-from launchers.slurm.arrays import make_ready, stop, to_start
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import BAD, GOING, LEFT_ALONE, RunStatus
 from launchers.store import redaction
 from launchers.store.ledger import Ledger
 from launchers.store.lock import holder, sweep_lock
 from launchers.submit import preflight
-from launchers.submit.choose import to_retry
+from launchers.submit.cancel import stop
+from launchers.submit.choose import make_ready, to_retry, to_start
 from launchers.submit.estimate import Bill
 from launchers.submit.local_queue import LocalQueue
 from launchers.submit.to_slurm import Outcome, ask, dry_run, submit_to_slurm

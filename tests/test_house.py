@@ -14,7 +14,8 @@ from places import ROOT
 # Top to bottom: each may import what stands below it; two of one line do not import each other.
 LAYERS = {
     "hyperformer": [
-        {"cli", "finetune_t5_trainer", "pretrain"},
+        {"cli"},
+        {"finetune_t5_trainer", "pretrain"},
         {"commands"},
         {"run"},
         {"training"},

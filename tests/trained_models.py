@@ -13,7 +13,8 @@ from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import save_adapter
-from hyperformer.settings.schema import RunConfig, make_config
+from hyperformer.settings.build import make_config
+from hyperformer.settings.schema import RunConfig
 
 TASKS = ["cola", "mrpc", "stsb"]
 KINDS = ["task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared"]

@@ -11,7 +11,8 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.build import build_model, load_t5_config
 from hyperformer.adapters.model import HyperformerT5
-from hyperformer.settings.schema import RunConfig, replace
+from hyperformer.settings.build import replace
+from hyperformer.settings.schema import RunConfig
 
 # Sizes of the published T5 models (Raffel et al. 2020, section 3.7), so that counting needs no download.
 _PUBLISHED = {

@@ -14,7 +14,8 @@ from transformers import T5Config
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.errors import CheckpointError, ConfigError, nearest
 from hyperformer.files import read_json
-from hyperformer.settings.schema import AdapterConfig, make_config
+from hyperformer.settings.build import make_config
+from hyperformer.settings.schema import AdapterConfig
 
 FORMAT = 1
 """Raise it when a reader of today could not read the folder of tomorrow."""

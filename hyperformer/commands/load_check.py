@@ -6,7 +6,8 @@ import json
 import sys
 from typing import Any
 
-from hyperformer.settings.schema import RunConfig, make_config
+from hyperformer.settings.build import make_config
+from hyperformer.settings.schema import RunConfig
 
 
 def load(name: str, settings: dict[str, Any]) -> None:

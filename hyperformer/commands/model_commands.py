@@ -87,7 +87,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from hyperformer.adapters.export import export_task
+    from hyperformer.commands.export import export_task
 
     export_task(arguments.model, arguments.task, arguments.output, arguments.base)
     print(f"{arguments.output}: {arguments.task} alone, without a hypernetwork")
@@ -95,7 +95,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from hyperformer.adapters.convert import from_theirs, to_theirs
+    from hyperformer.commands.convert import from_theirs, to_theirs
 
     if arguments.back:
         to_theirs(arguments.checkpoint, arguments.output)
@@ -108,7 +108,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _push(arguments: argparse.Namespace) -> int:
-    from hyperformer.adapters.hub import push
+    from hyperformer.commands.push import push
 
     print(push(arguments.folder, arguments.repository, private=arguments.private))
     return 0

@@ -27,7 +27,7 @@ from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig, ModelConfig
 from hyperformer.training.evaluation import answer
-from hyperformer.training.rank import check_decode
+from hyperformer.training.rank_classification import check_decode
 
 InputFormat = Literal["auto", "text", "json"]
 PREDICTION = "prediction"

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import read_json, write_json
-from hyperformer.settings.schema import RunConfig, flatten, make_config, signature
+from hyperformer.settings.build import flatten, make_config, signature
+from hyperformer.settings.schema import RunConfig
 
 Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
 

@@ -12,7 +12,8 @@ import yaml
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings import authors_format
-from hyperformer.settings.schema import RunConfig, make_config, settings
+from hyperformer.settings.build import make_config, settings
+from hyperformer.settings.schema import RunConfig
 
 _MOST_NODES = 100_000
 SHIPPED = Path(__file__).parent.parent / "configs"

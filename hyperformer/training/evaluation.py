@@ -14,7 +14,7 @@ from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
 from hyperformer.training.distributed import World
-from hyperformer.training.rank import rank
+from hyperformer.training.rank_classification import rank
 
 
 def _batches(split: TokenizedSplit, batch_size: int, world: World) -> list[np.ndarray]:

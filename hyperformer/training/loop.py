@@ -15,15 +15,15 @@ from hyperformer.data.metrics import average
 from hyperformer.errors import Diverged, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.distributed import World
 from hyperformer.training.engine import Batch, is_partitioned
 from hyperformer.training.evaluation import evaluate
 from hyperformer.training.inputs import RunData, Sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.optimization import token_loss
-from hyperformer.training.progress import Metrics, Progress
 from hyperformer.training.signals import StopFlag
+from hyperformer.training.train_state import Metrics, Progress
 
 
 class _AskedToStop(Exception):

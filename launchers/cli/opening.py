@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.runs import Plan, load_plan
-from launchers.slurm import job_queue
+from launchers.slurm import commands
 from launchers.status.run_status import BAD, RunStatus
 from launchers.store.ledger import Ledger
 
@@ -23,7 +23,7 @@ def open_sweep(arguments: argparse.Namespace, profile: ClusterProfile | None = N
 def profile_of(arguments: argparse.Namespace, ledger: Ledger) -> ClusterProfile:
     """The profile that --cluster names; else that of the last time, else SLURM where it is."""
     return load_profile(
-        arguments.cluster or ledger.last_cluster() or ("slurm" if job_queue.here() else "local")
+        arguments.cluster or ledger.last_cluster() or ("slurm" if commands.here() else "local")
     )
 
 

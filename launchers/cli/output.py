@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from launchers.cli import tables
 from launchers.cli.tables import Progress, console
 from launchers.report import files, results_table
 from launchers.status.read_status import read_statuses
@@ -75,7 +76,7 @@ def show_report(ledger: Ledger, statuses: Sequence[RunStatus]) -> None:
     out = console()
     table = results_table.make_table(entries, results_table.splits(entries)[0])
     out.print(f"\n{ledger.plan.name}: {table.split} results, percent", style="bold")
-    for piece in files.screen_tables(table):
+    for piece in tables.screen_tables(table):
         out.print(piece)
     for note in files.footnotes(table):
         out.print(note)

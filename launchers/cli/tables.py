@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from hyperformer.settings.schema import RunConfig, flatten
+from hyperformer.settings.build import flatten
+from hyperformer.settings.schema import RunConfig
 from launchers.plan.naming import value_text
 from launchers.plan.runs import Plan
+from launchers.report.files import _parameter_texts, _seeds, cell_text, column_name
+from launchers.report.results_table import Table
 from launchers.status.run_status import BAD, RunStatus, counts
 
 WIDTH = 100
@@ -254,3 +257,32 @@ def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
     more = [f"{plan.merged} equal to another and merged"] if plan.merged else []
     more += [f"{plan.excluded} excluded"] if plan.excluded else []
     out.print(summary(statuses).append("".join(f"; {text}" for text in more)))
+
+
+def screen_tables(table: Table) -> Iterator[Text]:
+    """The table for the screen, in as many pieces as its columns need to fit."""
+    label_width = min(40, max(len("variant"), *(len(row.label) for row in table.rows)))
+    columns: list[tuple[str, list[str]]] = [
+        (column_name(column), [cell_text(row.cells[column]) for row in table.rows])
+        for column in table.columns
+    ]
+    columns.append(("n", [str(_seeds(row)) for row in table.rows]))
+    texts = [_parameter_texts(row.parameters) for row in table.rows]
+    for index, title in enumerate(("parameters", "trained", "% a task")):
+        columns.append((title, [text[index] for text in texts]))
+    piece: list[tuple[str, list[str]]] = []
+    used = label_width
+    for title, values in columns:
+        width = 3 + max(len(title), *map(len, values))  # three blanks between columns
+        if piece and used + width > WIDTH:
+            yield _piece(table, piece)
+            piece, used = [], label_width
+        piece.append((title, values))
+        used += width
+    yield _piece(table, piece)
+
+
+def _piece(table: Table, columns: Sequence[tuple[str, list[str]]]) -> Text:
+    titles = [title for title, _ in columns]
+    rows = [[row.label, *(values[index] for _, values in columns)] for index, row in enumerate(table.rows)]
+    return screen_table(["variant", *titles], rows, right=titles)

@@ -1,4 +1,4 @@
-"""What runs on the node: one attempt at one run. Importable, so that submitit pickles it by name."""
+"""What runs on the node: one attempt at one run. Started by ``python -m launchers.job``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,14 @@ from hyperformer.errors import Interrupted
 from hyperformer.files import write_json
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.schema import RunConfig, replace
+from hyperformer.settings.build import replace
+from hyperformer.settings.schema import RunConfig
 from launchers.job import pack
-from launchers.job.start import (
-    next_attempt,
-    settle_unfinished,
-    this_start,
-    wait_for_silence,
-    why_not_to_start,
-)
+from launchers.job.start import settle_unfinished, wait_for_silence, why_not_to_start
 from launchers.plan.retry_policy import Policy
 from launchers.slurm.submitit_executor import Place, join_ranks
 from launchers.store import submissions
-from launchers.store.ledger import Attempt, last_attempt
+from launchers.store.attempts import Attempt, last_attempt, next_attempt, this_start
 from launchers.store.processes import this_process
 from launchers.store.submissions import Entry
 
@@ -58,7 +53,7 @@ def run_packed(record: str, index: int, place: int) -> None:
     """One of the runs that share a job: started by :mod:`launchers.job.pack` in a process of its own."""
     _listen()
     submission = submissions.read(Path(record))
-    here = Place(0, submission.task_id(index) or "", None)
+    here = Place(0, submission.task_id(index) or "")
     policy = Policy.from_json(submission.policy)
     _run_entry(Path(record).parent.parent, submission.tasks[index][place], here, policy)
 
@@ -101,7 +96,7 @@ def _run_entry(sweep: Path, entry: Entry, place: Place, policy: Policy) -> None:
         print(unwanted)
         return
     RunFolder(folder).claim(config)
-    if place.logs:
+    if place.shares_logs:
         _write_logs_to(attempt)
     _attempt(config, attempt, place)
 

@@ -12,42 +12,14 @@ import hashlib
 import re
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hyperformer.errors import HANG_EXIT
 from hyperformer.files import FULL
+from launchers.plan.failure_kinds import Failure, Kind
+from launchers.store.attempts import last_words
 
-Kind = Literal[
-    "preempted", "node_failure", "requeued", "time_limit", "cancelled", "out_of_gpu_memory", "out_of_memory",
-    "killed", "gpu_failure", "collective", "hang", "diverged", "disk_full", "data_source", "data", "configuration",
-    "set_up", "user_code", "bug",
-]  # fmt: skip
-
-WORDS: dict[Kind, str] = {
-    "preempted": "a more urgent job took its place",
-    "node_failure": "its node failed",
-    "requeued": "SLURM put it back into the queue",
-    "time_limit": "its time was up",
-    "cancelled": "it was cancelled",
-    "out_of_gpu_memory": "it ran out of GPU memory",
-    "out_of_memory": "it took more memory than it asked for (mem_gb)",
-    "killed": "its process was killed without a word (often for want of memory)",
-    "gpu_failure": "its GPU does not work",
-    "collective": "its ranks lost each other (network, NCCL, gloo)",
-    "hang": "nothing moved for hang_minutes",
-    "diverged": "its loss is no longer a number",
-    "disk_full": "the disk, or a quota on it, is full",
-    "data_source": "its data set could not be reached",
-    "data": "its data is not what the task needs",
-    "configuration": "its settings or files are wrong",
-    "set_up": "the job ended before the run began (set-up commands, python, packages)",
-    "user_code": "an error in code of yours",
-    "bug": "an error in HyperFormer's code",
-}
-
-# Kinds that other runs with the same code and settings are likely to share.
-ALIKE: tuple[Kind, ...] = ("data", "configuration", "set_up", "user_code", "bug")
 _GPU_MEMORY = re.compile(
     r"(CUDA|HIP|NPU|XPU)( error:| failure \S+)?\W*out of memory|CUDA_ERROR_OUT_OF_MEMORY"
     r"|CUBLAS_STATUS_ALLOC_FAILED",
@@ -99,7 +71,6 @@ _OF_TYPE: dict[str, Kind] = {
     "OfflineModeIsEnabled": "data_source",
     "LocalEntryNotFoundError": "data_source",
 }
-_CLOSING = re.compile(r"srun:|slurmstepd|attempt \d+ goes on in")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -122,20 +93,6 @@ class Evidence:
     job_log: str = ""
     run_error: str = ""
     has_started: bool = True
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An attempt that did not end well.
-
-    Attributes:
-        message: the error in the words of whoever told it.
-        mark: equal for failures that have the same traceback.
-    """
-
-    kind: Kind
-    message: str
-    mark: str = field(default="", compare=False)
 
 
 def classify(evidence: Evidence) -> Failure | None:
@@ -247,14 +204,6 @@ def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
         return "killed", f"ended by {names.get(number, f'signal {number}')}{f'; {last}' if last else ''}"
     told = "ended without a word" if code is None else f"ended with exit code {code}"
     return "killed", f"{told}{f'; {last}' if last else ''}"
-
-
-def last_words(log: str) -> str:
-    """The last line of a log that tells something; '' if there is none."""
-    told = [line.strip() for line in log.splitlines() if line.strip()]
-    # SLURM's closing words, and our own, tell less than the line before them.
-    own = [line for line in told if not _CLOSING.match(line)]
-    return (own or told or [""])[-1][:300]
 
 
 def _mark(name: str, message: str, places: Sequence[str]) -> str:

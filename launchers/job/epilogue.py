@@ -14,14 +14,12 @@ import time
 from pathlib import Path
 
 from launchers.job.finish import settle
-from launchers.job.start import this_start
 from launchers.plan.retry_policy import Decision, Policy
 from launchers.slurm import batch_script, requeue
 from launchers.store import submissions
-from launchers.store.ledger import Attempt, last_attempt
+from launchers.store.attempts import Attempt, failed_nodes, last_attempt, this_start
 from launchers.store.records import LedgerError, try_record
 from launchers.store.submissions import Entry, Submission
-from launchers.submit.choose import failed_nodes
 
 # With less time left than this, a new start goes to the end of the queue instead.
 _LEAST_LEFT_S = 120.0

@@ -19,11 +19,11 @@ from hyperformer.files import is_disk_full
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.recovery import split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
-from launchers.job.classify import ALIKE, Evidence, Failure, Kind, classify
+from launchers.job.classify import Evidence, classify
+from launchers.plan.failure_kinds import ALIKE, Failure, Kind
 from launchers.plan.retry_policy import Decision, Policy, decide
-from launchers.status.logs import tail
 from launchers.store import circuit_breaker
-from launchers.store.ledger import Attempt, attempts
+from launchers.store.attempts import Attempt, attempts, tail
 from launchers.store.records import try_record
 
 # For a full disk: how long to wait for room, and how much is room.

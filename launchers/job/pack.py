@@ -17,10 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from launchers.job.finish import settle
-from launchers.job.start import next_attempt
 from launchers.plan.retry_policy import Policy
 from launchers.slurm import batch_script, requeue
-from launchers.store.ledger import Attempt, last_attempt
+from launchers.store.attempts import Attempt, last_attempt, next_attempt
 from launchers.store.records import try_record
 from launchers.store.submissions import Entry, Submission
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 from hyperformer.errors import ConfigError
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.watchdog import HEARTBEAT_SECONDS
-from launchers.job.classify import Failure, Kind
+from launchers.plan.failure_kinds import Failure, Kind
 from launchers.plan.retry_policy import Policy, decide
-from launchers.slurm import job_queue
+from launchers.slurm import site
 from launchers.store import circuit_breaker
-from launchers.store.ledger import Attempt, attempts, last_attempt
+from launchers.store.attempts import attempts, last_attempt
 from launchers.store.records import try_record
 
 
@@ -23,16 +22,6 @@ def why_not_to_start(folder: Path) -> str | None:
         return "cancelled before it started"
     reason = circuit_breaker.reason(folder.parent)
     return None if reason is None else f"held: {reason}"
-
-
-def next_attempt(folder: Path, first: int) -> Attempt:
-    """The attempt that begins now. A job starts several times: in its place, or because SLURM requeued it.
-
-    Args:
-        first: the number of the job's first attempt.
-    """
-    taken = [a for a in attempts(folder) if a.number >= first and (a.started.exists() or a.outcome.exists())]
-    return Attempt(folder / "attempts" / str(taken[-1].number + 1 if taken else first))
 
 
 def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
@@ -47,7 +36,7 @@ def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
             continue
         if not attempt.outcome.exists():
             host = str((try_record(attempt.started) or {}).get("host", ""))
-            kind: Kind = "node_failure" if job_queue.is_down(host) else "requeued"
+            kind: Kind = "node_failure" if site.is_down(host) else "requeued"
             decision = decide(Failure(kind, ""), kinds, progressed=True, policy=policy)
             attempt.write_outcome(
                 "stopped", message=f"it was on {host}", kind=kind, then=decision.action, why=decision.why
@@ -77,8 +66,3 @@ def wait_for_silence(folder: Path) -> None:
             raise ConfigError(
                 f"{folder} is being trained on {host} by another process: end it, then submit again"
             )
-
-
-def this_start(job_id: str) -> tuple[str, int]:
-    """This start of a job, as :attr:`Attempt.start` has it."""
-    return job_id, int(os.environ.get("SLURM_RESTART_COUNT", "0"))

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hyperformer.settings.build import settings
 from hyperformer.settings.files import read_config_file
-from hyperformer.settings.schema import settings
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
 

@@ -8,31 +8,12 @@ from typing import Any, Literal
 
 from hyperformer.errors import nearest
 from hyperformer.settings.yaml_source import Located
-from launchers.job.classify import WORDS, Failure, Kind
+from launchers.plan.failure_kinds import _NEED_A_NEW_JOB, _RETRIES, NEVER, WORDS, Failure, Kind
 from launchers.plan.resources import whole_number
 
 Action = Literal["end", "again", "requeue"]
 
 UNLIMITED = "unlimited"
-# Starting these again as they are would end the same way, or against the user's will.
-NEVER: tuple[Kind, ...] = ("cancelled", "data", "configuration", "set_up", "user_code", "bug")
-# The job itself is over, or should make room: back into the queue. The others start again where they are.
-_NEED_A_NEW_JOB: tuple[Kind, ...] = ("preempted", "node_failure", "requeued", "time_limit", "gpu_failure")
-_RETRIES: dict[Kind, int | None] = {
-    "preempted": None,
-    "node_failure": None,
-    "requeued": None,
-    "time_limit": None,
-    "out_of_gpu_memory": 4,
-    "out_of_memory": 0,
-    "killed": 1,
-    "gpu_failure": 2,
-    "collective": 2,
-    "hang": 1,
-    "diverged": 1,
-    "disk_full": 1,
-    "data_source": 1,
-}
 
 
 @dataclass(frozen=True)

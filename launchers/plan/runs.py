@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.schema import AdapterConfig, RunConfig, flatten, make_config, signature
+from hyperformer.settings.build import flatten, make_config, signature
+from hyperformer.settings.schema import AdapterConfig, RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values, candidates
 from launchers.plan.naming import run_name, value_text

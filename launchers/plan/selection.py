@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from hyperformer.errors import HyperformerError, nearest
-from hyperformer.settings.schema import flatten, settings
+from hyperformer.settings.build import flatten, settings
 from launchers.plan.naming import value_text
 from launchers.plan.runs import Plan, Run
 

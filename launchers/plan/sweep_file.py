@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.build import settings
 from hyperformer.settings.files import find_config
-from hyperformer.settings.schema import settings
 from hyperformer.settings.yaml_source import Located, read_yaml
 from launchers.plan.resources import Resources, read_resources, whole_number
 

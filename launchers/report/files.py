@@ -9,10 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from hyperformer.files import atomic_write
-from launchers.cli.tables import WIDTH, screen_table
 from launchers.report.results_table import (
     AVERAGE,
     Cell,
@@ -87,35 +84,6 @@ def markdown(name: str, tables: Sequence[Table]) -> str:
         notes = footnotes(table)
         lines += ["", *(f"- {note}" for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
-
-
-def screen_tables(table: Table) -> Iterator[Text]:
-    """The table for the screen, in as many pieces as its columns need to fit."""
-    label_width = min(40, max(len("variant"), *(len(row.label) for row in table.rows)))
-    columns: list[tuple[str, list[str]]] = [
-        (column_name(column), [cell_text(row.cells[column]) for row in table.rows])
-        for column in table.columns
-    ]
-    columns.append(("n", [str(_seeds(row)) for row in table.rows]))
-    texts = [_parameter_texts(row.parameters) for row in table.rows]
-    for index, title in enumerate(("parameters", "trained", "% a task")):
-        columns.append((title, [text[index] for text in texts]))
-    piece: list[tuple[str, list[str]]] = []
-    used = label_width
-    for title, values in columns:
-        width = 3 + max(len(title), *map(len, values))  # three blanks between columns
-        if piece and used + width > WIDTH:
-            yield _piece(table, piece)
-            piece, used = [], label_width
-        piece.append((title, values))
-        used += width
-    yield _piece(table, piece)
-
-
-def _piece(table: Table, columns: Sequence[tuple[str, list[str]]]) -> Text:
-    titles = [title for title, _ in columns]
-    rows = [[row.label, *(values[index] for _, values in columns)] for index, row in enumerate(table.rows)]
-    return screen_table(["variant", *titles], rows, right=titles)
 
 
 def _seeds(row: Row) -> int:

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import shlex
-import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Plan, Run
-from launchers.slurm import batch_script, job_queue, submitit_executor
-from launchers.slurm.submitit_executor import ClusterError
-from launchers.status import reconcile
-from launchers.status.run_status import LEFT_ALONE, RunStatus
-from launchers.store import circuit_breaker, redaction, submissions
+from launchers.plan.runs import Run
+from launchers.slurm import batch_script, submitit_executor
+from launchers.store import code_snapshot, redaction, submissions
 from launchers.store.code_snapshot import Snapshot
-from launchers.store.ledger import Ledger, last_attempt
-from launchers.store.processes import is_alive
-from launchers.store.records import try_record
-from launchers.store.submissions import Entry, Submission, entry_settings, groups, task_lines
-
-
-def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
-    """The runs that are neither done nor going; `statuses` are those of the plan's runs, in order."""
-    return [
-        run
-        for run, entry in zip(plan.runs, statuses, strict=True)
-        if entry.state not in LEFT_ALONE and not entry.holds_a_job
-    ]
-
-
-def make_ready(ledger: Ledger, statuses: Sequence[RunStatus], todo: Sequence[Run]) -> list[str]:
-    """See that nothing of an earlier attempt stands in the way of the runs; returns notes for the user."""
-    damaged = {status.signature: status.damaged for status in statuses}
-    ledger.forget_cancelled(todo)
-    reason = circuit_breaker.reason(ledger.path)
-    circuit_breaker.release(ledger.path, [ledger.folder(run) for run in todo])
-    notes = [f"the sweep was held ({reason}); now it goes on"] if reason else []
-    return notes + ledger.put_aside((run, name) for run in todo for name, _ in damaged[run.signature])
+from launchers.store.ledger import Ledger
 
 
 @dataclass
@@ -84,7 +54,7 @@ class Handing:
         container = self.profile.container
         # What else is on our PYTHONPATH belongs to this machine's python, not to the container's.
         code = self.code.folder
-        path = str(code) if container else submitit_executor.python_path(code)
+        path = str(code) if container else code_snapshot.python_path(code)
         python = self.python(ledger, array) or shlex.quote(sys.executable)
         in_container: list[str] = []
         if container:
@@ -117,8 +87,9 @@ class Handing:
     def text(self, ledger: Ledger, array: Array, number: int, after: str | None = None) -> str:
         """The sbatch file of the array that becomes submission `number`."""
         parameters = self.parameters(ledger, array, number, after)
+        record = submissions.path_of(ledger.path, number)
         return submitit_executor.sbatch_text(
-            ledger.submitit, len(array.tasks), parameters, self.python(ledger, array)
+            ledger.submitit, record, len(array.tasks), parameters, self.python(ledger, array)
         )
 
 
@@ -153,7 +124,7 @@ def arrange(
         for size in split_sizes(len(tasks), most_tasks):
             arrays.append(Array(resources, tasks[first : first + size]))
             first += size
-    caps, chained = batch_script.shares([len(array.tasks) for array in arrays], parallel)
+    caps, chained = shares([len(array.tasks) for array in arrays], parallel)
     for array, cap in zip(arrays, caps, strict=True):
         array.parallel, array.after_previous = cap, chained
     variables = {**(batch_script.OFFLINE if offline else {}), **dict(profile.environment)}
@@ -165,7 +136,7 @@ def arrange(
 
 
 def split_sizes(count: int, most: int | None) -> list[int]:
-    return batch_script.split(count, most) if count else []
+    return split(count, most) if count else []
 
 
 def texts(ledger: Ledger, handing: Handing) -> list[str]:
@@ -180,90 +151,45 @@ def texts(ledger: Ledger, handing: Handing) -> list[str]:
     ]  # fmt: skip
 
 
-def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
-    """Submit the arrays.
+def shares(sizes: Sequence[int], parallel: int | None) -> tuple[list[int | None], bool]:
+    """A cap of the whole sweep, shared out among its arrays.
+
+    SLURM caps an array, not several; so each gets its part by size, and where
+    there are more arrays than places they go one after the other.
+
+    Args:
+        sizes: tasks of each array.
+        parallel: tasks at once at most, of all arrays together; None: no cap.
 
     Returns:
-        (job id, number of runs) of each array.
+        The cap of each array, and whether each must wait for the one before.
 
-    Raises:
-        ClusterError: SLURM took no job of an array; those before it stay submitted.
+    >>> shares([1000, 1000, 500], 10)
+    ([4, 4, 2], False)
+    >>> shares([3, 3, 3], 2)
+    ([2, 2, 2], True)
     """
-    handing.code.write()
-    entries = [[_entry(ledger, run) for run in array.runs] for array in handing.arrays]
-    number = ledger.next_submission() - 1
-    previous: str | None = None
-    handed = []
-    for array, runs in zip(handing.arrays, entries, strict=True):
-        number += 1
-        submission = Submission(
-            number, ledger.job_name(number), handing.profile.word, time.time(), str(handing.code.folder),
-            groups(runs, array.resources.pack), ranks=array.resources.ranks,
-            cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
-            policy=handing.profile.policy.as_json(),
-        )  # fmt: skip
-        lines = task_lines(submission.tasks)
-        record = ledger.record_submission(submission, lines)
-        after = previous if array.after_previous else None
-        try:
-            parameters = handing.parameters(ledger, array, number, after)
-            with submitit_executor.environment(handing.secrets):
-                previous = submitit_executor.submit_array(
-                    ledger.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
-                )
-        except HyperformerError:
-            reconcile.settle(ledger)  # SLURM may have taken it, and its answer been lost
-            raise
-        ledger.record_submission(dataclasses.replace(submission, job_id=previous), lines)
-        handed.append((previous, len(array.runs)))
-    return handed
+    if parallel is None or len(sizes) <= 1:
+        return [parallel] * len(sizes), False
+    if parallel < len(sizes):
+        return [parallel] * len(sizes), True
+    total = sum(sizes)
+    parts = [max(1, parallel * size // total) for size in sizes]
+    while sum(parts) > parallel:  # the smallest were raised to 1
+        parts[parts.index(max(parts))] -= 1
+    for index in sorted(range(len(sizes)), key=lambda index: parts[index] / sizes[index]):
+        if sum(parts) < parallel:
+            parts[index] += 1
+    return list(parts), False
 
 
-def _entry(ledger: Ledger, run: Run) -> Entry:
-    return Entry(
-        run.signature, run.name, ledger.folder(run).name, ledger.next_number(run), entry_settings(run.config)
-    )
+def split(count: int, most: int | None) -> list[int]:
+    """`count` tasks in arrays of `most` at most, as even as they come.
 
-
-def stop(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> None:
-    """Cancel runs: those that go save and end, those that wait are not started.
-
-    Raises:
-        ClusterError: SLURM refuses, or a run is on another machine.
+    >>> split(10, 4)
+    [4, 3, 3]
     """
-    for run, _ in touched:
-        ledger.mark_cancelled(run)
-    job_queue.cancel(_whole_jobs(ledger, touched))
-    for run, status in touched:
-        if status.cluster == "local" and status.state == "running":
-            _stop_local(ledger, run)
-
-
-def _whole_jobs(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> list[str]:
-    """Jobs to cancel. One whose other packed runs go on is left; it sees which of its runs are cancelled."""
-    chosen = {run.signature for run, _ in touched}
-    newest = ledger.newest_jobs()
-    found: dict[str, bool] = {}
-    for run, status in touched:
-        if status.cluster != "slurm" or not status.job_id:
-            continue
-        others: list[Entry] = []
-        if run.signature in newest:
-            submission, index, _ = newest[run.signature]
-            others = [entry for entry in submission.tasks[index] if entry.signature not in chosen]
-        alone = all(_has_ended(ledger, entry) for entry in others)
-        found[status.job_id] = found.get(status.job_id, True) and alone
-    return [job_id for job_id, alone in found.items() if alone]
-
-
-def _has_ended(ledger: Ledger, entry: Entry) -> bool:
-    return (ledger.path / entry.folder / "attempts" / str(entry.attempt) / "outcome.json").exists()
-
-
-def _stop_local(ledger: Ledger, run: Run) -> None:
-    attempt = last_attempt(ledger.folder(run))
-    record = (try_record(attempt.job) or try_record(attempt.started)) if attempt else None
-    if record is None or is_alive(record) is None:
-        raise ClusterError(f"{run.name} runs on {record and record.get('host')}: cancel it there")
-    if is_alive(record):
-        os.kill(record["pid"], signal.SIGTERM)
+    if not most or count <= most:
+        return [count]
+    arrays = -(-count // most)
+    return [count // arrays + (index < count % arrays) for index in range(arrays)]

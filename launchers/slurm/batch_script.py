@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+import subprocess
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from launchers.plan.resources import Resources
+from launchers.slurm.commands import ClusterError, outside_of_any_job, slurm_words
 
 # What launchers.job.epilogue answers where the run starts again in the same job, and where the job should
 # go back into the queue, but it cannot put it there itself.
@@ -119,50 +123,39 @@ def _setup(resources: Resources, python_path: str, environment: Mapping[str, str
     return lines
 
 
-def shares(sizes: Sequence[int], parallel: int | None) -> tuple[list[int | None], bool]:
-    """A cap of the whole sweep, shared out among its arrays.
-
-    SLURM caps an array, not several; so each gets its part by size, and where
-    there are more arrays than places they go one after the other.
-
-    Args:
-        sizes: tasks of each array.
-        parallel: tasks at once at most, of all arrays together; None: no cap.
-
-    Returns:
-        The cap of each array, and whether each must wait for the one before.
-
-    >>> shares([1000, 1000, 500], 10)
-    ([4, 4, 2], False)
-    >>> shares([3, 3, 3], 2)
-    ([2, 2, 2], True)
-    """
-    if parallel is None or len(sizes) <= 1:
-        return [parallel] * len(sizes), False
-    if parallel < len(sizes):
-        return [parallel] * len(sizes), True
-    total = sum(sizes)
-    parts = [max(1, parallel * size // total) for size in sizes]
-    while sum(parts) > parallel:  # the smallest were raised to 1
-        parts[parts.index(max(parts))] -= 1
-    for index in sorted(range(len(sizes)), key=lambda index: parts[index] / sizes[index]):
-        if sum(parts) < parallel:
-            parts[index] += 1
-    return list(parts), False
-
-
-def split(count: int, most: int | None) -> list[int]:
-    """`count` tasks in arrays of `most` at most, as even as they come.
-
-    >>> split(10, 4)
-    [4, 3, 3]
-    """
-    if not most or count <= most:
-        return [count]
-    arrays = -(-count // most)
-    return [count // arrays + (index < count % arrays) for index in range(arrays)]
-
-
 def log_paths(folder: Path, job_id: str, rank: int = 0) -> tuple[Path, Path]:
     """Where submitit writes standard output and error of a rank."""
     return folder / f"{job_id}_{rank}_log.out", folder / f"{job_id}_{rank}_log.err"
+
+
+# True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
+_PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
+
+
+def try_sbatch(text: str) -> tuple[str | None, str | None]:
+    """Ask SLURM about an sbatch file without submitting it.
+
+    Returns:
+        (when it would start, what SLURM has against it).
+    """
+    try:
+        with outside_of_any_job():
+            done = subprocess.run(
+                ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClusterError(f"SLURM does not answer: {error}") from error
+    if any(words in done.stderr for words in _PASSING):
+        return None, None
+    if done.returncode:
+        return None, slurm_words(done.stderr.strip())
+    match = re.search(r"to start at (\S+)", done.stderr)
+    return (_soon(match[1]) if match else None), None
+
+
+def _soon(text: str) -> str:
+    try:
+        seconds = time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) - time.time()
+    except ValueError:
+        return f"at {text}"
+    return "now" if seconds < 60 else f"at {text.replace('T', ' ')}"

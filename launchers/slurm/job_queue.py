@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from launchers.slurm.submitit_executor import ClusterError
-
-PENDING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
-RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"})
-_TIMEOUT_S = 60
+from launchers.slurm.commands import ClusterError, _call, _first_line, _rows
+from launchers.slurm.states import PENDING, RUNNING
 
 
 @dataclass(frozen=True)
@@ -35,11 +29,6 @@ class SlurmJob:
     name: str = ""
     start: str = ""
     elapsed: float | None = None
-
-
-def here() -> bool:
-    """Whether this machine can submit to SLURM."""
-    return shutil.which("sbatch") is not None
 
 
 def query(job_ids: Iterable[str]) -> dict[str, SlurmJob]:
@@ -200,42 +189,3 @@ def seconds(text: str) -> float | None:
         return None
     days, hours, minutes, rest = (int(part or 0) for part in match.groups())
     return float(days * 86_400 + hours * 3_600 + minutes * 60 + rest)
-
-
-def _rows(text: str, width: int) -> Iterator[list[str]]:
-    for line in text.splitlines():
-        row = line.strip().split("|")
-        if len(row) == width:
-            yield row
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def is_down(node: str) -> bool:
-    """Whether SLURM says that a node does not work; False also where SLURM cannot be asked."""
-    if not node:
-        return False
-    try:
-        told = call("sinfo", "--noheader", f"--nodes={node}", "--format=%t").stdout.split()
-    except ClusterError:
-        return False
-    return any(state.startswith(("down", "drain", "fail", "unk")) for state in told)
-
-
-def call(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of SLURM's commands. Raises ClusterError if it is not here, or takes too long."""
-    return _call(list(command))
-
-
-def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-            env={**os.environ, "SLURM_BITSTR_LEN": "0"},  # array ids whole, however long
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise ClusterError(f"{command[0]} is not here: ask on a machine that reaches SLURM") from error
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"SLURM does not answer: {command[0]} took more than {_TIMEOUT_S} s") from error

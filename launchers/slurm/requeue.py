@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyperformer.files import write_json
-from launchers.slurm.submitit_executor import link_pickle, outside_of_any_job
+from launchers.slurm.commands import outside_of_any_job
 from launchers.store.submissions import Submission, moved_file, path_of
 
 _TIMEOUT_S = 60
@@ -67,7 +67,6 @@ def resubmit(
     new = done.stdout.strip().partition(";")[0]
     task = f"{new}_{index}" if len(submission.tasks) > 1 else new
     try:
-        link_pickle(sweep / "submitit", own_id(), task)
         note = moved_file(path_of(sweep, submission.number), index)
         note.parent.mkdir(exist_ok=True)
         write_json(note, {"job_id": task, "at": time.time()})

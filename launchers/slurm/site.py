@@ -8,8 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from launchers.slurm.job_queue import call
-from launchers.slurm.submitit_executor import ClusterError
+from launchers.slurm.commands import ClusterError, call
 
 
 @dataclass
@@ -146,3 +145,14 @@ def _records(text: str) -> list[dict[str, str]]:
 def _number(text: str | None) -> int | None:
     match = re.match(r"\d+", text or "")
     return int(match[0]) if match else None
+
+
+def is_down(node: str) -> bool:
+    """Whether SLURM says that a node does not work; False also where SLURM cannot be asked."""
+    if not node:
+        return False
+    try:
+        told = call("sinfo", "--noheader", f"--nodes={node}", "--format=%t").stdout.split()
+    except ClusterError:
+        return False
+    return any(state.startswith(("down", "drain", "fail", "unk")) for state in told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,22 +10,11 @@ from pathlib import Path
 
 from launchers.plan.runs import Run
 from launchers.slurm import batch_script
-from launchers.store.ledger import Attempt, Ledger, last_attempt
+from launchers.store.attempts import Attempt, last_attempt
+from launchers.store.ledger import Ledger
 
 _TICK_S = 0.5
 _CHUNK = 1 << 16
-_TAIL_BYTES = 16_384
-
-
-def tail(path: Path, since: int = 0) -> str:
-    """The end of a log, at most what comes after `since` bytes; '' if there is none."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(since, stream.tell() - _TAIL_BYTES))
-            return stream.read().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 @dataclass

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Run
-from launchers.slurm import job_queue, last_known
-from launchers.slurm.submitit_executor import ClusterError
+from launchers.slurm import job_queue, last_known, states
+from launchers.slurm.commands import ClusterError
 from launchers.status import reconcile
 from launchers.status.folder_check import notes_on_files, with_damage
 from launchers.status.run_files import read_own_files
@@ -79,25 +79,20 @@ def _with_slurm(status: RunStatus, jobs: dict[str, job_queue.SlurmJob] | None) -
         status = replace(
             status, slurm_state=job.state, reason=job.reason, elapsed=status.elapsed or job.elapsed
         )
-    if job is not None and job.state in job_queue.PENDING:
+    if job is not None and job.state in states.PENDING:
         # Even with an end on file: SLURM has put the job back into the queue.
         return replace(
             status, state="pending", detail="" if job.reason == "None" else job.reason,
             expected_start=job.start or None, elapsed=None,
         )  # fmt: skip
-    if (
-        job is not None
-        and job.state in job_queue.RUNNING
-        and status.has_ended
-        and status.state != "cancelled"
-    ):
+    if job is not None and job.state in states.RUNNING and status.has_ended and status.state != "cancelled":
         if status.goes_on:
             return replace(status, state="running", detail=f"starting again: {status.note}")
         if not status.settled:  # the job has yet to look at it, and may start it again
             return replace(status, state="running", detail=f"its end is being looked at: {status.detail}")
     if status.state not in ("unknown", "cancelled") or status.has_ended:
         return status
-    if job is not None and job.state in job_queue.RUNNING:
+    if job is not None and job.state in states.RUNNING:
         return _running(status, job)
     if status.state == "cancelled":
         return status

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from contextlib import suppress
 
-from launchers.slurm import job_queue, submitit_executor
-from launchers.slurm.submitit_executor import ClusterError
+from launchers.slurm import job_queue
+from launchers.slurm.commands import ClusterError
 from launchers.store.ledger import Ledger
 from launchers.store.lock import is_free, is_mine
 from launchers.store.submissions import Submission
@@ -49,8 +49,4 @@ def settle(ledger: Ledger) -> list[str]:
 def _adopt(ledger: Ledger, submission: Submission) -> None:
     ledger.replace_submission(submission)
     with suppress(OSError):  # who only looks may not be allowed to write
-        record = ledger.record_submission(submission)
-        minutes = int(submission.shape.get("time") or 0)
-        submitit_executor.name_pickles(
-            ledger.submitit, record, str(submission.job_id), len(submission.tasks), minutes
-        )
+        ledger.record_submission(submission)

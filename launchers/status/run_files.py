@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launchers.job.classify import last_words
 from launchers.status.folder_check import Reader, with_damage
-from launchers.status.logs import tail
 from launchers.status.run_status import RunStatus
-from launchers.store.ledger import Attempt, last_attempt
+from launchers.store.attempts import Attempt, last_attempt, last_words, tail
 from launchers.store.processes import is_alive, with_argument
 from launchers.store.submissions import Entry, Submission
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from launchers.slurm import job_queue
+from launchers.slurm import states
 
 State = Literal[
     "missing", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "damaged", "unknown"
@@ -68,7 +68,7 @@ class RunStatus:
     @property
     def holds_a_job(self) -> bool:
         """Whether it is lost, but SLURM still runs its job: that must be cancelled before another starts."""
-        return self.state == "lost" and self.slurm_state in job_queue.RUNNING
+        return self.state == "lost" and self.slurm_state in states.RUNNING
 
     @property
     def is_going(self) -> bool:

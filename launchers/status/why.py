@@ -5,65 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hyperformer.settings.schema import flatten
-from launchers.job import classify
+from hyperformer.settings.build import flatten
 from launchers.plan.naming import value_text
 from launchers.plan.runs import Run
 from launchers.slurm import batch_script
-from launchers.status import logs
+from launchers.slurm.states import _ENDS, _decode
 from launchers.status.run_status import BAD, RunStatus
-from launchers.store.ledger import Ledger, last_attempt
+from launchers.store import attempts
+from launchers.store.attempts import last_attempt
+from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
-
-# SLURM's reasons, decoded. A name ending in * stands for all that begin so.
-_WAITS = {
-    "Resources": "waits for free nodes, GPUs or memory",
-    "Priority": "others with a higher priority are before it",
-    "JobArrayTaskLimit": "the sweep's own max_parallel holds it back",
-    "Dependency": "waits for the array before it (max_parallel)",
-    "DependencyNeverSatisfied": "waits for a job that can no longer end as it should: it will never start; "
-    "`cancel` it and submit again",
-    "JobHeldUser": "held by its user: scontrol release",
-    "JobHeldAdmin": "held by an administrator",
-    "BeginTime": "was put back into the queue and may start in a moment",
-    "PartitionTimeLimit": "asks for more time than the partition allows: it will never start as it is",
-    "PartitionNodeLimit": "asks for more nodes than the partition allows: it will never start as it is",
-    "PartitionDown": "its partition is down",
-    "PartitionInactive": "its partition takes no jobs now",
-    "ReqNodeNotAvail*": "a node that it needs is down, drained or reserved",
-    "Nodes required*": "the nodes that it needs are down, drained or reserved",
-    "Reservation": "waits for its reservation",
-    "ReservationDeleted": "its reservation is gone: it will never start",
-    "Licenses": "waits for a licence",
-    "BadConstraints": "no node has what it asks for: it will never start as it is",
-    "AssocMaxJobsLimit": "your account runs as many jobs as it may",
-    "AssocGrp*": "your account's share is used up for now",
-    "QOSMaxJobsPerUserLimit": "the QOS lets you run no more jobs at once",
-    "QOS*": "a limit of the QOS holds it back",
-    "Assoc*": "a limit of your account holds it back",
-    "MaxMemPerLimit": "asks for more memory than it may: it will never start as it is",
-    "launch failed requeued held": "a node could not start it, so it is held: scontrol release",
-    "None": "SLURM has not looked at it yet",
-}
-_ENDS = {
-    "TIMEOUT": "its time was up: give it more (`time:`), it goes on from its last checkpoint",
-    "OUT_OF_MEMORY": "it took more memory than it asked for: raise mem_gb",
-    "NODE_FAIL": "its node failed: submit again",
-    "PREEMPTED": "a more urgent job took its place: submit again",
-    "BOOT_FAIL": "its node did not start: submit again",
-    "DEADLINE": "its deadline passed",
-    "FAILED": "it failed",
-}
-
-
-def is_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
-    """Whether it ended for want of memory, of the GPU or the machine."""
-    kind = status.kind
-    if kind is None:  # nobody settled it: its job was gone too soon, or did not get so far
-        told = f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"
-        failure = classify.classify(classify.Evidence(log=told))
-        kind = failure.kind if failure else None
-    return kind in ("out_of_gpu_memory", "out_of_memory")
 
 
 def why(status: RunStatus, ledger: Ledger) -> str | None:
@@ -110,7 +61,7 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
     paths = [attempt.logs[1]] if attempt else []
     if status.cluster == "slurm" and status.job_id:
         paths.append(batch_script.log_paths(ledger.submitit, status.job_id)[1])
-    return next(filter(None, (classify.last_words(logs.tail(path)) for path in paths)), "")
+    return next(filter(None, (attempts.last_words(attempts.tail(path)) for path in paths)), "")
 
 
 def shared_by_failed(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> str | None:
@@ -139,10 +90,3 @@ def _settings(run: Run) -> Mapping[str, str]:
         "mem_gb": str(resources.mem_gb),
         "time": str(resources.time),
     }
-
-
-def _decode(reason: str) -> str:
-    for name, words in _WAITS.items():
-        if reason == name or (name.endswith("*") and reason.startswith(name[:-1])):
-            return words
-    return "SLURM's word; `scontrol show job` tells more"

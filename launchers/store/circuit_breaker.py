@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import write_json
-from launchers.job.classify import Failure
+from launchers.plan.failure_kinds import Failure
 from launchers.plan.retry_policy import Policy
 from launchers.store.records import LedgerError, read_record
 

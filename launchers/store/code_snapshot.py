@@ -20,6 +20,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -182,3 +183,15 @@ class _Git:
             return ""
         out, _ = self._process.communicate()
         return "" if self._process.returncode else out
+
+
+CODE = Path(__file__).resolve().parents[2]
+
+
+def python_path(code: Path = CODE) -> str:
+    """PYTHONPATH with which a job finds this copy of the code, from whatever folder it starts."""
+    before = os.environ.get("PYTHONPATH", "")
+    others = [entry for entry in before.split(os.pathsep) if entry and Path(entry).resolve() != CODE]
+    if code == CODE and str(CODE) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return before  # installed: python finds it by itself
+    return os.pathsep.join([str(code), *others])

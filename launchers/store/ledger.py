@@ -19,104 +19,25 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
-import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError
 from hyperformer.files import atomic_write, sweep_leftovers, write_json
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.schema import replace
+from hyperformer.settings.build import replace
 from launchers.plan.runs import Plan, Run
-from launchers.store import redaction, submissions
-from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, read_record, try_record
+from launchers.store import submissions
+from launchers.store.attempts import Attempt, last_attempt, put_aside
+from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, read_record
 from launchers.store.submissions import Entry, Submission
 
 __all__ = ["Attempt", "Ledger", "LedgerError", "last_attempt", "read_record"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One time that a run was started."""
-
-    folder: Path
-
-    @property
-    def number(self) -> int:
-        return int(self.folder.name)
-
-    @property
-    def job(self) -> Path:
-        return self.folder / "job.json"
-
-    @property
-    def started(self) -> Path:
-        return self.folder / "started.json"
-
-    @property
-    def outcome(self) -> Path:
-        return self.folder / "outcome.json"
-
-    @property
-    def logs(self) -> tuple[Path, Path]:
-        """Standard output and standard error of rank 0."""
-        return self.folder / "stdout.log", self.folder / "stderr.log"
-
-    @property
-    def start(self) -> tuple[Any, Any]:
-        """The job that began it and how often SLURM had requeued that; (None, None) before it began."""
-        record = try_record(self.started) or {}
-        return record.get("job_id"), record.get("restarts")
-
-    def link_logs(self, stdout: Path, stderr: Path) -> None:
-        """Let the two logs point at where submitit writes them."""
-        for link, target in zip(self.logs, (stdout, stderr), strict=True):
-            link.unlink(missing_ok=True)
-            link.symlink_to(os.path.relpath(target, link.parent))
-
-    def write_outcome(self, status: str, **more: Any) -> None:
-        """How the attempt ended, in words that hold no secrets: they end up in reports."""
-        told = {key: _hidden(value) for key, value in more.items()}
-        write_json(self.outcome, {"ended": time.time(), "status": status, **told})
-
-
-def _hidden(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_hidden(item) for item in value]
-    return redaction.hide(value) if isinstance(value, str) else value
-
-
-def attempts(run_folder: Path) -> list[Attempt]:
-    """Every attempt of a run, oldest first."""
-    try:
-        numbers = [int(name) for name in os.listdir(run_folder / "attempts") if re.fullmatch("[0-9]+", name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [Attempt(run_folder / "attempts" / str(number)) for number in sorted(numbers)]
-
-
-def last_attempt(run_folder: Path) -> Attempt | None:
-    """The newest attempt of a run, or None before the first."""
-    return next(reversed(attempts(run_folder)), None)
-
-
-def put_aside(path: Path) -> Path | None:
-    """Rename a damaged file, so that it stops nobody and nothing is thrown away; returns its new path."""
-    for number in itertools.count(1):
-        aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
-        if not aside.exists():
-            break
-    try:
-        return path.rename(aside)
-    except FileNotFoundError:
-        return None
 
 
 class Ledger:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import atomic_write
-from hyperformer.settings.schema import RunConfig, make_config, signature
+from hyperformer.settings.build import make_config, signature
+from hyperformer.settings.schema import RunConfig
 from launchers.store import records
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError
 

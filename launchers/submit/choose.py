@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from launchers.plan.runs import Run
-from launchers.slurm import submitit_executor
-from launchers.status import why
-from launchers.status.run_status import RunStatus
-from launchers.store import code_snapshot
-from launchers.store.ledger import Ledger, attempts
-from launchers.store.records import try_record
+from launchers.job import classify
+from launchers.plan.runs import Plan, Run
+from launchers.status.run_status import LEFT_ALONE, RunStatus
+from launchers.status.why import last_words
+from launchers.store import circuit_breaker, code_snapshot
+from launchers.store.attempts import failed_nodes
+from launchers.store.ledger import Ledger
 
 # With the same code and settings these end the same way.
 _ALIKE = frozenset({"configuration", "user_code", "bug"})
-# A node that failed under a run is not given to it again for so long.
-_OF_THE_NODE = ("node_failure", "gpu_failure")
-_SHUN_S = 24 * 3600.0
 
 
 def to_retry(
@@ -42,10 +38,10 @@ def to_retry(
     for run, entry in zip(ledger.plan.runs, statuses, strict=True):
         if run.signature not in chosen or entry.state not in states or entry.holds_a_job:
             continue
-        if oom and not why.is_out_of_memory(entry, ledger):
+        if oom and not is_out_of_memory(entry, ledger):
             continue
         if entry.cluster == "slurm" and entry.state == "failed" and entry.kind in _ALIKE:
-            code = code or code_snapshot.read(submitit_executor.CODE, ledger.path / "code").folder
+            code = code or code_snapshot.read(code_snapshot.CODE, ledger.path / "code").folder
             submitted = ledger.newest_jobs().get(run.signature)
             if submitted and Path(submitted[0].code) == code:
                 alike.append(entry)
@@ -67,11 +63,30 @@ def without_failed_nodes(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[Run]
     return found, notes
 
 
-def failed_nodes(run_folder: Path) -> list[str]:
-    """Nodes that failed under a run within the last day."""
-    nodes = set()
-    for attempt in attempts(run_folder):
-        outcome = try_record(attempt.outcome) or {}
-        if outcome.get("kind") in _OF_THE_NODE and time.time() - outcome.get("ended", 0) < _SHUN_S:
-            nodes.add((try_record(attempt.started) or {}).get("host"))
-    return sorted(node for node in nodes if node)
+def is_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
+    """Whether it ended for want of memory, of the GPU or the machine."""
+    kind = status.kind
+    if kind is None:  # nobody settled it: its job was gone too soon, or did not get so far
+        told = f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"
+        failure = classify.classify(classify.Evidence(log=told))
+        kind = failure.kind if failure else None
+    return kind in ("out_of_gpu_memory", "out_of_memory")
+
+
+def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
+    """The runs that are neither done nor going; `statuses` are those of the plan's runs, in order."""
+    return [
+        run
+        for run, entry in zip(plan.runs, statuses, strict=True)
+        if entry.state not in LEFT_ALONE and not entry.holds_a_job
+    ]
+
+
+def make_ready(ledger: Ledger, statuses: Sequence[RunStatus], todo: Sequence[Run]) -> list[str]:
+    """See that nothing of an earlier attempt stands in the way of the runs; returns notes for the user."""
+    damaged = {status.signature: status.damaged for status in statuses}
+    ledger.forget_cancelled(todo)
+    reason = circuit_breaker.reason(ledger.path)
+    circuit_breaker.release(ledger.path, [ledger.folder(run) for run in todo])
+    notes = [f"the sweep was held ({reason}); now it goes on"] if reason else []
+    return notes + ledger.put_aside((run, name) for run in todo for name, _ in damaged[run.signature])

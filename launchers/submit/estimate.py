@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import time
 from dataclasses import dataclass
 
 from launchers.slurm.arrays import Handing
-from launchers.slurm.submitit_executor import ClusterError, outside_of_any_job, slurm_words
-
-# True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
-_PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
 
 
 @dataclass(frozen=True)
@@ -42,32 +35,3 @@ def bill(handing: Handing, start: str | None = None) -> Bill:
         cpu_hours=sum(len(array.tasks) * array.resources.cpu_hours for array in arrays),
         start=start,
     )
-
-
-def try_sbatch(text: str) -> tuple[str | None, str | None]:
-    """Ask SLURM about an sbatch file without submitting it.
-
-    Returns:
-        (when it would start, what SLURM has against it).
-    """
-    try:
-        with outside_of_any_job():
-            done = subprocess.run(
-                ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
-            )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClusterError(f"SLURM does not answer: {error}") from error
-    if any(words in done.stderr for words in _PASSING):
-        return None, None
-    if done.returncode:
-        return None, slurm_words(done.stderr.strip())
-    match = re.search(r"to start at (\S+)", done.stderr)
-    return (_soon(match[1]) if match else None), None
-
-
-def _soon(text: str) -> str:
-    try:
-        seconds = time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) - time.time()
-    except ValueError:
-        return f"at {text}"
-    return "now" if seconds < 60 else f"at {text.replace('T', ' ')}"

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from launchers.job.attempt import run_in_folder
 from launchers.job.finish import settle
 from launchers.job.start import why_not_to_start
 from launchers.plan.retry_policy import Policy
@@ -19,7 +20,8 @@ from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
 from launchers.status.run_files import read_own_files
 from launchers.status.run_status import RunStatus
-from launchers.store.ledger import Ledger, last_attempt
+from launchers.store.attempts import last_attempt
+from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
 
 _TICK_S = 0.3
@@ -117,7 +119,7 @@ class LocalQueue:
             gpu = self._free_gpu()
             attempt = self.ledger.new_attempt(run)
             self._first.setdefault(run.signature, attempt.number)
-            self.going[run.signature] = run, start_local(folder, attempt, gpu, self.threads)
+            self.going[run.signature] = run, start_local(run_in_folder, folder, attempt, gpu, self.threads)
             self.statuses[run.signature] = self._read(run)
 
     def _free_gpu(self) -> str | None:

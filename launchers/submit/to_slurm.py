@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,18 +14,21 @@ from dataclasses import dataclass, field
 from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.runs import Run
-from launchers.slurm import job_queue, submitit_executor
-from launchers.slurm.arrays import Handing, arrange, hand_to_slurm, make_ready, texts, to_start
+from launchers.slurm import commands, submitit_executor
+from launchers.slurm.arrays import Handing, arrange, texts
+from launchers.slurm.batch_script import try_sbatch
+from launchers.slurm.commands import ClusterError
 from launchers.slurm.site import Site, read_site
-from launchers.slurm.submitit_executor import ClusterError
+from launchers.status import reconcile
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger
 from launchers.store.lock import sweep_lock
+from launchers.store.submissions import Entry, Submission, entry_settings, groups, task_lines
 from launchers.submit import disk_space, prefetch, preflight, preflight_slurm
-from launchers.submit.choose import without_failed_nodes
-from launchers.submit.estimate import Bill, bill, try_sbatch
+from launchers.submit.choose import make_ready, to_start, without_failed_nodes
+from launchers.submit.estimate import Bill, bill
 
 LOCK_WAIT_S = 120.0
 
@@ -113,7 +118,7 @@ def _look(
         return found, None
     site: Site | None = None
     with ThreadPoolExecutor() as pool:  # SLURM answers while disks are read
-        code = pool.submit(code_snapshot.read, submitit_executor.CODE, ledger.path / "code")
+        code = pool.submit(code_snapshot.read, code_snapshot.CODE, ledger.path / "code")
         place = pool.submit(disk_space.look, ledger.path, len(todo))
         try:
             site = read_site()
@@ -208,7 +213,7 @@ def _may_submit(site: Site) -> int | None:
     """Jobs that the user may still submit; None where no limit is known."""
     if site.max_submit is None:
         return None
-    queue = job_queue.call("squeue", "--me", "--noheader", "--array", "--states=PD,R,S,CG,CF", "--format=%i")
+    queue = commands.call("squeue", "--me", "--noheader", "--array", "--states=PD,R,S,CG,CF", "--format=%i")
     return max(0, site.max_submit - len(queue.stdout.splitlines()))
 
 
@@ -223,3 +228,48 @@ def ask(bill: Bill, profile: ClusterProfile, yes: bool) -> bool:
             f"{bill.gpu_hours:,.4g} GPU-hours are above confirm_above ({limit:g}); say -y to submit them"
         )
     return input(f"above {limit:g} GPU-hours; submit? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
+    """Submit the arrays.
+
+    Returns:
+        (job id, number of runs) of each array.
+
+    Raises:
+        ClusterError: SLURM took no job of an array; those before it stay submitted.
+    """
+    handing.code.write()
+    entries = [[_entry(ledger, run) for run in array.runs] for array in handing.arrays]
+    number = ledger.next_submission() - 1
+    previous: str | None = None
+    handed = []
+    for array, runs in zip(handing.arrays, entries, strict=True):
+        number += 1
+        submission = Submission(
+            number, ledger.job_name(number), handing.profile.word, time.time(), str(handing.code.folder),
+            groups(runs, array.resources.pack), ranks=array.resources.ranks,
+            cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
+            policy=handing.profile.policy.as_json(),
+        )  # fmt: skip
+        lines = task_lines(submission.tasks)
+        record = ledger.record_submission(submission, lines)
+        after = previous if array.after_previous else None
+        try:
+            parameters = handing.parameters(ledger, array, number, after)
+            with commands.environment(handing.secrets):
+                previous = submitit_executor.submit_array(
+                    ledger.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
+                )
+        except HyperformerError:
+            reconcile.settle(ledger)  # SLURM may have taken it, and its answer been lost
+            raise
+        ledger.record_submission(dataclasses.replace(submission, job_id=previous), lines)
+        handed.append((previous, len(array.runs)))
+    return handed
+
+
+def _entry(ledger: Ledger, run: Run) -> Entry:
+    return Entry(
+        run.signature, run.name, ledger.folder(run).name, ledger.next_number(run), entry_settings(run.config)
+    )

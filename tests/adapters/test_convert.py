@@ -12,10 +12,10 @@ from agreement import Fixture, forward
 from places import FIXTURES, reference_settings
 from safetensors.torch import save_file
 
-from hyperformer.adapters.convert import from_theirs, to_theirs
 from hyperformer.adapters.reference import CROSS_BIAS
 from hyperformer.adapters.whole import load_model
 from hyperformer.cli import main
+from hyperformer.commands.convert import from_theirs, to_theirs
 from hyperformer.errors import CheckpointError, ConfigError
 
 # Notes on how training differs: nothing to a conversion.

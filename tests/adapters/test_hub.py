@@ -15,8 +15,8 @@ from huggingface_hub.errors import LocalTokenNotFoundError
 from places import ROOT
 from trained_models import make_adapter, make_base
 
-from hyperformer.adapters.hub import push
 from hyperformer.adapters.save import load_adapter
+from hyperformer.commands.push import push
 from hyperformer.errors import CheckpointError, HyperformerError
 
 

@@ -11,7 +11,8 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.errors import CheckpointError, ConfigError
-from hyperformer.settings.schema import RunConfig, make_config
+from hyperformer.settings.build import make_config
+from hyperformer.settings.schema import RunConfig
 
 TASKS = ["cola", "mrpc", "stsb"]
 T5 = dict(

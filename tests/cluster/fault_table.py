@@ -190,7 +190,7 @@ def one_of_two_ranks_killed(trial: Trial) -> None:
 def _kill_a_rank(trial: Trial) -> None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         words = path.read_bytes().split(b"\0")
-        if b"submitit.core._submit" in words and str(trial.line.folder).encode() in path.read_bytes():
+        if b"launchers.job" in words and str(trial.line.folder).encode() in path.read_bytes():
             environment = (path.parent / "environ").read_bytes()
             if b"SLURM_PROCID=1" in environment or b"SLURM_NTASKS=1" in environment:
                 trial.strike()

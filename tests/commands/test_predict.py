@@ -15,9 +15,9 @@ import pytest
 from places import ROOT
 from trained_models import make_adapter, make_base
 
-from hyperformer.adapters.export import export_task
 from hyperformer.adapters.whole import load_trained
 from hyperformer.cli import main
+from hyperformer.commands.export import export_task
 from hyperformer.commands.predict import Item, Predictor, read_items
 from hyperformer.data.tasks import TASKS
 from hyperformer.errors import DataError

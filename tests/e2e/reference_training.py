@@ -21,9 +21,10 @@ from hyperformer.adapters.reference import CROSS_BIAS, model_from_reference, ref
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.tasks import get_task
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.schema import RunConfig, make_config
+from hyperformer.settings.build import make_config
+from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
-from hyperformer.training.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.engine import make_batch, make_engine
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler
 from hyperformer.training.log import RunLog

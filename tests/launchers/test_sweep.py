@@ -239,18 +239,6 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert min(times) < 0.5
 
 
-def test_one_file_imports_submitit() -> None:
-    files = [path.name for path in (REPOSITORY / "launchers").glob("*.py")
-             if re.search(r"^\s*(import|from) submitit", path.read_text(), re.M)]  # fmt: skip
-    assert files == ["cluster.py"]
-
-
-def test_no_module_has_the_name_of_another() -> None:
-    names = {path.stem for path in (REPOSITORY / "launchers").glob("*.py")} - {"__init__"}
-    taken = set(sys.stdlib_module_names) | {"torch", "datasets", "submitit", "yaml", "rich", "numpy"}
-    assert not names & taken
-
-
 def test_gpus_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert local_queue.gpus() == []

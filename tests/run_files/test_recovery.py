@@ -10,7 +10,7 @@ import pytest
 from hyperformer.errors import CheckpointError, ConfigError, FileError
 from hyperformer.run_files.recovery import read_recovery, split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.schema import make_config
+from hyperformer.settings.build import make_config
 
 
 def folder_of(path: Path, **settings: object) -> RunFolder:

@@ -9,16 +9,9 @@ import pytest
 
 from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
+from hyperformer.settings.build import flatten, make_config, replace, settings, signature
 from hyperformer.settings.files import SHIPPED, ConfigWarning, find_config, load_config, read_config_file
-from hyperformer.settings.schema import (
-    VARIANTS,
-    RunConfig,
-    flatten,
-    make_config,
-    replace,
-    settings,
-    signature,
-)
+from hyperformer.settings.schema import VARIANTS, RunConfig
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
 

@@ -147,7 +147,8 @@ class ForkedRuns:
 
 def poke(at: list[Any], number: int) -> None:
     """Have this process send itself a signal at the n-th call of something."""
-    from hyperformer.training import checkpoint_write, evaluation, log
+    from hyperformer.training import evaluation, log
+    from hyperformer.training.checkpoints import write
 
     what, when = at
     timer = threading.Timer(when, os.kill, (os.getpid(), number))
@@ -169,7 +170,7 @@ def poke(at: list[Any], number: int) -> None:
         "step": (log.RunLog, "step_done"),
         "hang": (log.RunLog, "step_done"),
         "batch": (evaluation, "answer"),
-        "write": (checkpoint_write, "write_checked"),
+        "write": (write, "write_checked"),
     }[what]
     real, calls = getattr(owner, name), [0]
 
@@ -187,7 +188,8 @@ def poke(at: list[Any], number: int) -> None:
 
 def write_trace(path: str) -> None:
     """Have this process write down when it does what: a line with the time, a word, and a step."""
-    from hyperformer.training import checkpoint_write, log
+    from hyperformer.training import log
+    from hyperformer.training.checkpoints import write
 
     stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "w", buffering=1)
 
@@ -203,7 +205,7 @@ def write_trace(path: str) -> None:
     print(time.time(), "starting", 0, file=stream)
     traced(log.RunLog, "step_done", lambda step: ("training", step))
     traced(log.RunLog, "phase", lambda phase: (phase, 0))
-    traced(checkpoint_write.Writing, "run", lambda: ("saving", 0))
+    traced(write.Writing, "run", lambda: ("saving", 0))
 
 
 def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
@@ -228,8 +230,8 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         poke(order["at"], order["signal"])
     from hyperformer.errors import HyperformerError, Interrupted
     from hyperformer.run import run
+    from hyperformer.settings.build import replace
     from hyperformer.settings.files import load_config
-    from hyperformer.settings.schema import replace
     from hyperformer.training import signals
 
     # These runs have few steps, of milliseconds.

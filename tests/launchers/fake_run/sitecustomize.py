@@ -51,7 +51,7 @@ def run(config, deadline=None):
     from hyperformer.errors import DataError, Interrupted
     from hyperformer.files import write_json
     from hyperformer.run_files.run_folder import RunFolder, RunState
-    from hyperformer.settings.schema import signature
+    from hyperformer.settings.build import signature
 
     stop = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperformer.errors import CheckpointError
+from hyperformer.training.checkpoints.tensor_file import Pieces, piece_key
 from hyperformer.training.engine import is_partitioned
-from hyperformer.training.tensor_file import Pieces, piece_key
 
 WEIGHTS = "weights"
 

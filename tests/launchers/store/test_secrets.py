@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sweep_command import TOY, CommandLine
+from sweep_command import REPOSITORY, TOY, CommandLine
 
 from hyperformer.errors import HyperformerError
 from launchers import sweep
@@ -17,8 +17,8 @@ from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.slurm.arrays import Array, arrange
 from launchers.store import code_snapshot, redaction
+from launchers.store.attempts import Attempt
 from launchers.store.code_snapshot import Snapshot
-from launchers.store.ledger import Attempt
 from launchers.submit.to_slurm import _leaks
 
 NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
@@ -56,7 +56,8 @@ def git(folder: Path, *words: str) -> None:
 def test_a_snapshot_holds_none(secrets: None, tmp_path: Path) -> None:
     code = tmp_path / "checkout"
     for name, text in {
-        "launchers/job.py": "x = 1\n", "hyperformer/run.py": f"TOKEN = '{MARK}HF_TOKEN'\n", ".env.example": "A=\n",
+        "launchers/job/attempt.py": "x = 1\n", "hyperformer/run.py": f"TOKEN = '{MARK}HF_TOKEN'\n",
+        ".env.example": "A=\n",
         "settings.env": "A=1\n", "run.sh": "#!/bin/sh\n",
     }.items():  # fmt: skip
         (code / name).parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ def test_files_have_the_users_umask(
     before = os.umask(int(umask, 8))
     try:
         assert command_line.run("s.yaml", "--cluster", "local")[0] == 0
-        taken = code_snapshot.take(Path(__file__).parents[2], command_line.folder / "runs/s/code")
+        taken = code_snapshot.take(REPOSITORY, command_line.folder / "runs/s/code")
     finally:
         os.umask(before)
     assert (taken.folder / ".snapshot").is_dir()

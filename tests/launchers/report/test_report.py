@@ -12,6 +12,7 @@ import pytest
 from trained_models import make_adapter, make_base
 
 from hyperformer.files import write_json
+from launchers.cli import tables
 from launchers.cli.tables import console
 from launchers.plan.runs import Plan, Run
 from launchers.report import files, results_table
@@ -131,7 +132,7 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
         give_result(ledger, run, {task: metrics[task] for task in run.config.data.tasks})
     out = console()
     with out.capture() as captured:
-        for piece in files.screen_tables(results_table.make_table(entries_of(ledger), "test")):
+        for piece in tables.screen_tables(results_table.make_table(entries_of(ledger), "test")):
             out.print(piece)
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 100

@@ -17,8 +17,8 @@ from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Plan
 from launchers.slurm import job_queue
+from launchers.slurm.commands import ClusterError
 from launchers.slurm.last_known import LastKnown
-from launchers.slurm.submitit_executor import ClusterError
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store import processes, submissions
@@ -213,7 +213,6 @@ def test_an_interrupted_submit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert [status.state for status in statuses] == ["pending"] * 2 and "job 9" in notes[0]
     assert json.loads(path.read_text())["job_id"] == "9"
-    assert {entry.name for entry in ledger.submitit.iterdir()} == {"9_0_submitted.pkl", "9_1_submitted.pkl"}
 
 
 def test_a_job_runs_only_what_its_own_record_says(ledger: Ledger) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import ConfigError
+from hyperformer.settings.build import flatten, signature
 from hyperformer.settings.files import load_config
-from hyperformer.settings.schema import flatten, signature
 from launchers.plan.runs import Plan, load_plan
 
 PlanOf = Callable[[str], Plan]

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from hyperformer.errors import ConfigError
+from hyperformer.settings.build import replace, signature
 from hyperformer.settings.files import load_config
-from hyperformer.settings.schema import VARIANTS, replace, signature
+from hyperformer.settings.schema import VARIANTS
 from launchers.job.pack import gpu_shares
 from launchers.plan.cluster_profile import load_profile
 from launchers.plan.resources import Resources
-from launchers.slurm import batch_script, submitit_executor
+from launchers.slurm import arrays, batch_script, commands, submitit_executor
 from launchers.slurm.site import gpus_of
 from launchers.store.ledger import LedgerError
 
@@ -44,7 +45,7 @@ def test_sbatch_text(case: str) -> None:
     values = batch_script.parameters(
         "hyperformer-s-abc123", resources, f"{folder}/code/0123", record, "python", **more
     )
-    text = submitit_executor.sbatch_text(Path(folder) / "submitit", tasks, values, "python")
+    text = submitit_executor.sbatch_text(Path(folder) / "submitit", record, tasks, values, "python")
     golden = GOLDEN / f"{case}.sbatch"
     if os.environ.get("HYPERFORMER_RENEW"):
         golden.parent.mkdir(exist_ok=True)
@@ -75,22 +76,18 @@ def test_set_up_that_fails_ends_the_job() -> None:
 def test_a_cap_over_several_arrays(
     sizes: list[int], cap: int | None, parts: list[int | None], chained: bool
 ) -> None:
-    assert batch_script.shares(sizes, cap) == (parts, chained)
+    assert arrays.shares(sizes, cap) == (parts, chained)
 
 
 def test_shares_use_the_whole_cap_and_no_more() -> None:
     for sizes in ([7, 1, 1], [100, 50, 3, 2], [1, 1, 1, 1], [999, 998]):
         for cap in range(len(sizes), 40):
-            parts, chained = batch_script.shares(sizes, cap)
+            parts, chained = arrays.shares(sizes, cap)
             assert not chained and sum(part or 0 for part in parts) == cap and all(parts)
 
 
 def test_small_rules() -> None:
-    assert (
-        batch_script.split(10, 4) == [4, 3, 3]
-        and batch_script.split(4, 4) == [4]
-        and batch_script.split(3, None) == [3]
-    )
+    assert arrays.split(10, 4) == [4, 3, 3] and arrays.split(4, 4) == [4] and arrays.split(3, None) == [3]
     assert gpu_shares("0,1", 3) == ["0", "1", "0"] and gpu_shares("", 1) == [""]
     assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,shard:8") == 5 and gpus_of("(null)") == 0
 
@@ -118,7 +115,7 @@ def test_a_job_submitted_from_a_job_does_not_know_of_it(monkeypatch: pytest.Monk
     def seen() -> Mapping[str, str]:
         return {name: os.environ[name] for name in inside if name in os.environ}
 
-    with submitit_executor.outside_of_any_job():
+    with commands.outside_of_any_job():
         assert seen() == {"SLURM_CONF": "/c", "SBATCH_ACCOUNT": "lab"}
     assert seen() == inside
 

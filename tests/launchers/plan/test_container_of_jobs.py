@@ -16,7 +16,7 @@ from launchers.slurm.arrays import arrange
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "slurm" / "golden"
 APPTAINER = (
     "container: {runtime: apptainer, image: /shared/hyperformer.sif, mounts: [/scratch, '/data:/data:ro']}"
 )
@@ -70,7 +70,7 @@ def test_apptainer_gets_every_word_whole(tmp_path: Path) -> None:
     assert words[words.index("apptainer") :] == [
         "apptainer", "exec", "--bind", "/my 'runs'/$(x)/s:/my 'runs'/$(x)/s", "--bind", "/scratch:/scratch",
         "--bind", "/data:/data:ro", "/shared/hyperformer.sif", "/opt/p/bin/python3", "-u", "-m",
-        "submitit.core._submit", "/my 'runs'/$(x)/s/submitit",
+        "launchers.job", "/my 'runs'/$(x)/s/submissions/1.json",
     ]  # fmt: skip
 
 

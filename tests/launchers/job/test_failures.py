@@ -13,10 +13,11 @@ import pytest
 
 from hyperformer.errors import HANG_EXIT, ConfigError
 from launchers.job import epilogue, finish, start
-from launchers.job.classify import Evidence, Failure, classify
+from launchers.job.classify import Evidence, classify
+from launchers.plan.failure_kinds import Failure
 from launchers.plan.retry_policy import Policy, decide
-from launchers.store import circuit_breaker
-from launchers.store.ledger import Attempt
+from launchers.store import attempts, circuit_breaker
+from launchers.store.attempts import Attempt
 from launchers.store.submissions import Entry, Submission, write
 
 AT = "2026-11-23T16:22:08"
@@ -110,21 +111,21 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
 def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> None:
     """SLURM ended the job before its first file, and settle wrote the only word on it."""
     folder = tmp_path / "s" / "r"
-    first = start.next_attempt(folder, 1)
+    first = attempts.next_attempt(folder, 1)
     first.folder.mkdir(parents=True)
     first.write_outcome("stopped", kind="preempted", then="requeue")
-    assert start.next_attempt(folder, 1).number == 2
-    assert start.next_attempt(folder, 5).number == 5
+    assert attempts.next_attempt(folder, 1).number == 2
+    assert attempts.next_attempt(folder, 5).number == 5
 
 
 def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start.slurm, "is_down", lambda node: True)
+    monkeypatch.setattr(start.site, "is_down", lambda node: True)
     policy = Policy.from_json({"retries": {"node_failure": 1}})
     folder = tmp_path / "s" / "r"
     answers = []
     for _ in range(3):
         answers.append(start.settle_unfinished(folder, 1, policy))
-        attempt = start.next_attempt(folder, 1)
+        attempt = attempts.next_attempt(folder, 1)
         attempt.folder.mkdir(parents=True)
         attempt.started.write_text('{"host": "node7", "started": 1.0}')
     assert (

@@ -59,8 +59,8 @@ def test_a_container_knows_that_the_one_before_is_gone(
     monkeypatch.setattr(container.socket, "gethostname", lambda: "second")
     hold = f"""
 import socket; socket.gethostname = lambda: "first"
-from pathlib import Path; from launchers import image_entry
-print(image_entry._host(Path({str(tmp_path)!r})), flush=True); input()"""
+from pathlib import Path; from launchers.cli import container
+print(container._host(Path({str(tmp_path)!r})), flush=True); input()"""
     first = subprocess.Popen(
         [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -14,10 +14,11 @@ from transformers import T5Tokenizer
 from hyperformer.data.dataset import Ragged, TokenizedSplit
 from hyperformer.data.tasks import TASKS as TABLE
 from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.settings.schema import RunConfig, make_config, replace, signature
+from hyperformer.settings.build import make_config, replace, signature
+from hyperformer.settings.schema import RunConfig
 from hyperformer.training.distributed import World
 from hyperformer.training.evaluation import predict
-from hyperformer.training.rank import check_decode, label_scores, rank
+from hyperformer.training.rank_classification import check_decode, label_scores, rank
 
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from hyperformer.run_files.watchdog import beat
-from hyperformer.training.tensor_file import write_checked, write_tensors
+from hyperformer.training.checkpoints.tensor_file import write_checked, write_tensors
 
 
 class Writing(threading.Thread):

@@ -25,8 +25,9 @@ from hyperformer.adapters.save import read_safetensors
 from hyperformer.adapters.whole import TOKENIZER_FILES, copy_files, load_model, read_json_object, save_model
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import flush, new_folder, write_json
+from hyperformer.settings.build import make_config
 from hyperformer.settings.files import ConfigWarning, read_config_file
-from hyperformer.settings.schema import RunConfig, make_config
+from hyperformer.settings.schema import RunConfig
 
 BINARY, SAFETENSORS = "pytorch_model.bin", "model.safetensors"
 # T5 keeps one matrix under these names; a safetensors file holds it once.

@@ -19,10 +19,11 @@ from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
 from launchers.plan.runs import Plan, load_plan
 from launchers.slurm import job_queue
-from launchers.slurm.submitit_executor import ClusterError
+from launchers.slurm.commands import ClusterError
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import counts
-from launchers.store.ledger import Ledger, LedgerError, last_attempt
+from launchers.store.attempts import last_attempt
+from launchers.store.ledger import Ledger, LedgerError
 from launchers.store.lock import LockError, holder, sweep_lock
 from launchers.store.processes import describe, is_alive, this_process
 

@@ -24,18 +24,18 @@ from hyperformer.errors import CheckpointError, DiskFull
 from hyperformer.files import flush, is_disk_full
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder, Manifest, checksum
 from hyperformer.run_files.watchdog import PATIENT, beat
-from hyperformer.training import engine_state
-from hyperformer.training.checkpoint_write import Writing, put_on_host
+from hyperformer.training.checkpoints import engine_state
+from hyperformer.training.checkpoints.tensor_file import Pieces, write_tensors
+from hyperformer.training.checkpoints.write import Writing, put_on_host
 from hyperformer.training.distributed import World
 from hyperformer.training.log import say
-from hyperformer.training.progress import (
+from hyperformer.training.train_state import (
     Progress,
     Rank,
     derive_random_states,
     random_states,
     set_random_states,
 )
-from hyperformer.training.tensor_file import Pieces, write_tensors
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,61 @@
+"""Cancel runs: those that run save and end, those that wait are not started."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+
+from launchers.plan.runs import Run
+from launchers.slurm import job_queue
+from launchers.slurm.commands import ClusterError
+from launchers.status.run_status import RunStatus
+from launchers.store.attempts import last_attempt
+from launchers.store.ledger import Ledger
+from launchers.store.processes import is_alive
+from launchers.store.records import try_record
+from launchers.store.submissions import Entry
+
+
+def stop(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> None:
+    """Cancel runs: those that go save and end, those that wait are not started.
+
+    Raises:
+        ClusterError: SLURM refuses, or a run is on another machine.
+    """
+    for run, _ in touched:
+        ledger.mark_cancelled(run)
+    job_queue.cancel(_whole_jobs(ledger, touched))
+    for run, status in touched:
+        if status.cluster == "local" and status.state == "running":
+            _stop_local(ledger, run)
+
+
+def _whole_jobs(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> list[str]:
+    """Jobs to cancel. One whose other packed runs go on is left; it sees which of its runs are cancelled."""
+    chosen = {run.signature for run, _ in touched}
+    newest = ledger.newest_jobs()
+    found: dict[str, bool] = {}
+    for run, status in touched:
+        if status.cluster != "slurm" or not status.job_id:
+            continue
+        others: list[Entry] = []
+        if run.signature in newest:
+            submission, index, _ = newest[run.signature]
+            others = [entry for entry in submission.tasks[index] if entry.signature not in chosen]
+        alone = all(_has_ended(ledger, entry) for entry in others)
+        found[status.job_id] = found.get(status.job_id, True) and alone
+    return [job_id for job_id, alone in found.items() if alone]
+
+
+def _has_ended(ledger: Ledger, entry: Entry) -> bool:
+    return (ledger.path / entry.folder / "attempts" / str(entry.attempt) / "outcome.json").exists()
+
+
+def _stop_local(ledger: Ledger, run: Run) -> None:
+    attempt = last_attempt(ledger.folder(run))
+    record = (try_record(attempt.job) or try_record(attempt.started)) if attempt else None
+    if record is None or is_alive(record) is None:
+        raise ClusterError(f"{run.name} runs on {record and record.get('host')}: cancel it there")
+    if is_alive(record):
+        os.kill(record["pid"], signal.SIGTERM)
