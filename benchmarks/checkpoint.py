@@ -29,7 +29,7 @@ from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.engine import make_batch, make_engine
 from hyperformer.training.optimization import token_loss
-from hyperformer.training.train_state import Progress
+from hyperformer.training.train_state import TrainState
 
 TASK = "rte"
 
@@ -57,7 +57,7 @@ class Training:
             torch.cuda.synchronize()
         if self.checkpoints is not None:
             stood = time.perf_counter()
-            self.checkpoints.save(self.engine, Progress(step=self.step), 0.0)
+            self.checkpoints.save(self.engine, TrainState(step=self.step), 0.0)
             self.saving = time.perf_counter() - stood
         return time.perf_counter() - started
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="steps between saves")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    world = distributed.start()
+    context = distributed.start()
     t5 = published_t5(arguments.model)
     if t5 is None:
         parser.error(f"--model {arguments.model}: name a published T5, t5-small for one")
@@ -91,14 +91,14 @@ def main() -> None:
         "attention_mask": torch.ones_like(source),
         "labels": source[:, :8].contiguous(),
     }
-    batch = {name: tensor.to(world.device) for name, tensor in batch.items()}
+    batch = {name: tensor.to(context.device) for name, tensor in batch.items()}
     with tempfile.TemporaryDirectory() as folder:
         trainings = {}
         for name in ("never", "saving", "in the background"):
-            share = make_batch(config.training, world.size)
-            engine = make_engine(build_model(config, t5=t5), config.training, share, world)
+            share = make_batch(config.training, context.size)
+            engine = make_engine(build_model(config, t5=t5), config.training, share, context)
             checkpoints = Checkpoints(
-                Path(folder) / name.replace(" ", "-"), world, 2, seed=0, background="background" in name
+                Path(folder) / name.replace(" ", "-"), context, 2, seed=0, background="background" in name
             )
             trainings[name] = Training(engine, None if name == "never" else checkpoints)
         for training in trainings.values():

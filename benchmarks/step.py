@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     arguments = parser.parse_args()
 
-    world = distributed.start()
+    context = distributed.start()
     t5 = published_t5(arguments.model)
     if t5 is None:
         parser.error(f"--model {arguments.model}: name a published T5, t5-small for one")
@@ -144,18 +144,18 @@ def main() -> None:
     for name, config in configs(arguments).items():
         torch.manual_seed(0)
         engines[name] = make_engine(
-            build_model(config, t5=t5), config.training, share_out(config.training, world.size), world
+            build_model(config, t5=t5), config.training, share_out(config.training, context.size), context
         )
         smoothing[name] = config.training.label_smoothing
-    batch = make_batch(arguments, t5.vocab_size, world.device)
+    batch = make_batch(arguments, t5.vocab_size, context.device)
     steps = {name: training_step(engine, batch, smoothing[name]) for name, engine in engines.items()}
     generations = {name: generation(engine, batch, arguments.generate) for name, engine in engines.items()}
-    step_ratios, step_base = ratios(steps, arguments.rounds, world.device)
-    generation_ratios, generation_base = ratios(generations, arguments.rounds, world.device)
+    step_ratios, step_base = ratios(steps, arguments.rounds, context.device)
+    generation_ratios, generation_base = ratios(generations, arguments.rounds, context.device)
 
     print(
         f"\n{arguments.model}, batch {arguments.batch_size}, source {arguments.source_length}, "
-        f"target {arguments.target_length}, {world.device.type}, {torch.get_num_threads()} threads, "
+        f"target {arguments.target_length}, {context.device.type}, {torch.get_num_threads()} threads, "
         f"{arguments.rounds} rounds; baseline: step {step_base * 1e3:.1f} ms, "
         f"{arguments.generate} tokens {generation_base * 1e3:.1f} ms"
     )

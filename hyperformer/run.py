@@ -36,7 +36,7 @@ from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.rank_classification import check_decode
 from hyperformer.training.signals import StopFlag, stop_flag
-from hyperformer.training.train_state import Metrics, Progress
+from hyperformer.training.train_state import Metrics, TrainState
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 
@@ -88,22 +88,22 @@ def _run_watched(
     deadline: float | None,
 ) -> dict[str, Any]:
     """Join the other ranks, and run; a failure is left in state.json."""
-    world = distributed.start(local_rank)
+    context = distributed.start(local_rank)
     # The batch sizes must fit together, which can be seen before anything is loaded.
-    deepspeed_config(config.training, make_batch(config.training, world.size))
-    world.barrier()
+    deepspeed_config(config.training, make_batch(config.training, context.size))
+    context.barrier()
     done = folder.read_result()
     if done is not None:
-        if world.is_main:
+        if context.is_main:
             say(f"{folder.path}: already done, nothing to do")
         return done
     with stop_flag(deadline) as stop:
         try:
-            return _run(config, tasks, folder, world, stop)
+            return _run(config, tasks, folder, context, stop)
         except Interrupted:
             raise
         except BaseException as error:
-            if world.is_main:
+            if context.is_main:
                 _record_failure(folder, error)
             raise
 
@@ -119,64 +119,75 @@ def _tasks(config: RunConfig) -> dict[str, Task]:
 
 
 def _run(
-    config: RunConfig, tasks: dict[str, Task], folder: RunFolder, world: distributed.World, stop: StopFlag
+    config: RunConfig,
+    tasks: dict[str, Task],
+    folder: RunFolder,
+    context: distributed.DistributedContext,
+    stop: StopFlag,
 ) -> dict[str, Any]:
     """Data, model, engine, training, evaluation; returns what result.json got."""
     started = time.monotonic()
     settings = config.training
-    parts = read_recovery(folder).micro_batch_parts
-    if world.is_main:
+    micro_batch_splits = read_recovery(folder).micro_batch_parts
+    if context.is_main:
         folder.write_state(
-            RunState("starting", max_steps=settings.max_steps, started=time.time(), micro_batch_parts=parts)
+            RunState(
+                "starting",
+                max_steps=settings.max_steps,
+                started=time.time(),
+                micro_batch_parts=micro_batch_splits,
+            )
         )
     # What a run goes on from says how large its batch is, on however many ranks it began.
     checkpoints = Checkpoints(
         folder.checkpoints,
-        world,
+        context,
         settings.save_total_limit,
         seed=config.seed,
         background=settings.save_in_background,
     )
     name, manifest = checkpoints.find() or (None, None)
-    rows = manifest.global_batch_size if manifest else None
-    batch = make_batch(settings, world.size, parts=parts, rows=rows)
+    global_batch_size = manifest.global_batch_size if manifest else None
+    batch = make_batch(
+        settings, context.size, micro_batch_splits=micro_batch_splits, global_batch_size=global_batch_size
+    )
 
     set_seed(config.seed)
     beat("loading the tokenizer", PATIENT)
     tokenizer = load_tokenizer(config.model)
-    data = load_run_data(config, tasks, tokenizer, world)
+    data = load_run_data(config, tasks, tokenizer, context)
 
     beat("loading the model", PATIENT)
     model = build_model(config)
     parameters = count_parameters(model)
     base = None if config.model.random_init else base_fingerprint(model)
 
-    engine = make_engine(model, settings, batch, world)
+    engine = make_engine(model, settings, batch, context)
     # Dropout differs from rank to rank; the weights do not.
-    set_seed(config.seed + world.rank)
+    set_seed(config.seed + context.rank)
     sampler = make_sampler(config, data, batch)
 
-    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, world, name)
-    progress = trainer.progress
+    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, context, name)
+    state = trainer.state
     log = RunLog(
         folder,
-        main=world.is_main,
-        start=progress.step,
-        evaluated=progress.evaluated_step,
+        main=context.is_main,
+        start=state.step,
+        evaluated=state.evaluated_step,
         max_steps=settings.max_steps,
-        parts=parts,
+        micro_batch_splits=micro_batch_splits,
     )
-    if world.is_main:
-        _introduce(config, parameters, trainer, batch, world)
+    if context.is_main:
+        _introduce(config, parameters, trainer, batch, context)
     trainer.train(log, stop)
     test = trainer.test(log, stop)
 
     # What no T5 on the hub has: the adapters, and a T5 that began at random.
     weights = trained_weights(engine, frozen_too="" if base is None else "adapters.")
-    result = _result(config, parameters, progress, test, time.monotonic() - started)
-    result["micro_batch_parts"] = parts
+    result = _result(config, parameters, state, test, time.monotonic() - started)
+    result["micro_batch_parts"] = micro_batch_splits
     beat("writing the adapter and the result", PATIENT)
-    if world.is_main:
+    if context.is_main:
         with disk_full_told(folder.adapter):
             save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
         with disk_full_told(folder.result):
@@ -184,27 +195,31 @@ def _run(
         say(_summary(result))
     log.phase("done")
     log.close()
-    world.barrier()
+    context.barrier()
     return result
 
 
 def _introduce(
-    config: RunConfig, parameters: ParameterCount, trainer: Trainer, batch: Batch, world: distributed.World
+    config: RunConfig,
+    parameters: ParameterCount,
+    trainer: Trainer,
+    batch: Batch,
+    context: distributed.DistributedContext,
 ) -> None:
     rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
     say(
         f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
         f"({parameters.trained_percent_per_task:.2f}% of T5 a task)"
     )
-    say(f"training rows: {rows}; {world.size} x {world.device.type}")
+    say(f"training rows: {rows}; {context.size} x {context.device.type}")
     usual = (config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps)
     if (batch.micro, batch.accumulation) != usual:
         say(
-            f"global batch of {batch.rows} rows as {batch.micro} rows a forward x {batch.accumulation} forwards x "
+            f"global batch of {batch.global_batch_size} rows as {batch.micro} rows x {batch.accumulation} forwards x "
             f"{batch.ranks} ranks"
         )
-    if trainer.progress.step:
-        say(f"going on from step {trainer.progress.step} of {config.training.max_steps}")
+    if trainer.state.step:
+        say(f"going on from step {trainer.state.step} of {config.training.max_steps}")
 
 
 def _record_failure(folder: RunFolder, error: BaseException) -> None:
@@ -220,7 +235,7 @@ def _record_failure(folder: RunFolder, error: BaseException) -> None:
 
 
 def _result(
-    config: RunConfig, parameters: ParameterCount, progress: Progress, test: Metrics, total_seconds: float
+    config: RunConfig, parameters: ParameterCount, state: TrainState, test: Metrics, total_seconds: float
 ) -> dict[str, Any]:
     """What result.json holds; metrics in percent, sizes in bytes."""
     return {
@@ -228,19 +243,19 @@ def _result(
         "tasks": list(config.data.tasks),
         "seed": config.seed,
         "signature": signature(config),
-        "validation": progress.best_metrics,
+        "validation": state.best_metrics,
         "test": test,
-        "validation_average": progress.best_metric,
+        "validation_average": state.best_metric,
         "test_average": average(test) if test else None,
-        "best_step": progress.best_step or progress.step,
+        "best_step": state.best_step or state.step,
         "parameters": {
             "total": parameters.total,
             "trained": parameters.trained,
             "trained_percent_per_task": parameters.trained_percent_per_task,
         },
         "seconds": {
-            "train": progress.train_seconds,
-            "evaluate": progress.evaluate_seconds,
+            "train": state.train_seconds,
+            "evaluate": state.evaluate_seconds,
             "this_attempt": total_seconds,
         },
         "peak_memory_bytes": _peak_memory(),

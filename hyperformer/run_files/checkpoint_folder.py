@@ -97,14 +97,14 @@ class CheckpointFolder:
         numbers = [_order(name)[1] for name in self.names() if _order(name)[0] == step]  # type: ignore[index]
         return f"step-{step}" if not numbers else f"step-{step}.{max(numbers) + 1}"
 
-    def witness(self) -> str | None:
+    def latest(self) -> str | None:
         """The checkpoint that was the newest when one was last written."""
         try:
             return (self.path / "latest").read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             return None
 
-    def set_witness(self, name: str | None) -> None:
+    def set_latest(self, name: str | None) -> None:
         """Note the newest checkpoint, or that there is none."""
         if name is None:
             (self.path / "latest").unlink(missing_ok=True)

@@ -76,12 +76,12 @@ def split_micro_batch(folder: RunFolder) -> str:
         )
     _check_not_fixed(config)
     divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
-    parts = recovery.micro_batch_parts * divisor
-    write_json(folder.recovery, dataclasses.asdict(dataclasses.replace(recovery, micro_batch_parts=parts)))
+    splits = recovery.micro_batch_parts * divisor
+    write_json(folder.recovery, dataclasses.asdict(dataclasses.replace(recovery, micro_batch_parts=splits)))
     steps = config.training.gradient_accumulation_steps
     return (
         f"micro-batch split: {rows // divisor} rows in place of {rows}, gradient accumulation "
-        f"{steps * parts} in place of {steps * recovery.micro_batch_parts}; the global batch stays the same"
+        f"{steps * splits} in place of {steps * recovery.micro_batch_parts}; the global batch stays the same"
     )
 
 
@@ -117,5 +117,5 @@ def step_back(folder: RunFolder) -> str:
         raise CheckpointError(f"{folder.checkpoints} has no checkpoint to step back from")
     aside = checkpoints.put_aside(name, "diverged")
     before = checkpoints.newest()
-    checkpoints.set_witness(before)
+    checkpoints.set_latest(before)
     return f"{name} put aside as {aside}; the next start goes on from {before or 'the beginning'}"

@@ -14,7 +14,7 @@ from hyperformer.errors import HyperformerError
 
 
 @dataclass(frozen=True)
-class World:
+class DistributedContext:
     """This process among the processes of the run."""
 
     rank: int
@@ -53,7 +53,7 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
-    def main_decides(self, value: Any) -> Any:
+    def broadcast_from_main(self, value: Any) -> Any:
         """Rank 0's `value`, on every rank."""
         if self.size == 1:
             return value
@@ -73,7 +73,7 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(local_rank: int | None = None) -> World:
+def start(local_rank: int | None = None) -> DistributedContext:
     """Join the process group that the launcher's environment describes, or be alone.
 
     ``deepspeed``, torchrun and our SLURM jobs set RANK, LOCAL_RANK, WORLD_SIZE,
@@ -111,4 +111,6 @@ def start(local_rank: int | None = None) -> World:
         # A communication kernel for inference that DeepSpeed would compile now; training never calls it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
-    return World(rank=dist.get_rank(), local_rank=local, size=dist.get_world_size(), device=device)
+    return DistributedContext(
+        rank=dist.get_rank(), local_rank=local, size=dist.get_world_size(), device=device
+    )

@@ -12,20 +12,20 @@ from torch import nn
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import TrainingConfig
-from hyperformer.training.distributed import World
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.optimization import make_optimizer, make_schedule
 
 
 @dataclass(frozen=True)
 class Batch:
-    """How the rows of a step are shared out: ``micro`` x ``accumulation`` x ``ranks``.
+    """How the rows of a step are divided: ``micro`` x ``accumulation`` x ``ranks``.
 
     Attributes:
-        micro: rows a device and forward.
-        accumulation: forwards a step.
-        ranks: there are now.
-        ranks_at_first: that the run began with; the settings' micro-batch and accumulation
-            on each of them make the same global batch.
+        micro: rows per device and forward.
+        accumulation: forwards per step.
+        ranks: number of ranks now.
+        ranks_at_first: number of ranks that the run started with; the settings' micro-batch and
+            accumulation on each of them make the same global batch.
     """
 
     micro: int
@@ -34,33 +34,35 @@ class Batch:
     ranks_at_first: int
 
     @property
-    def rows(self) -> int:
-        """The global batch: it never changes in a run."""
+    def global_batch_size(self) -> int:
+        """Rows per step; it never changes in a run."""
         return self.micro * self.accumulation * self.ranks
 
 
-def make_batch(config: TrainingConfig, ranks: int, *, parts: int = 1, rows: int | None = None) -> Batch:
-    """The batch for as many ranks as there are: the global batch is kept, the accumulation gives.
+def make_batch(
+    config: TrainingConfig, ranks: int, *, micro_batch_splits: int = 1, global_batch_size: int | None = None
+) -> Batch:
+    """The batch for this number of ranks: the global batch stays, gradient accumulation changes.
 
     Args:
-        parts: forwards that share what the settings call a micro-batch (recovery.json).
-        rows: global batch of the checkpoint that the run goes on from; None: the settings
-            on these ranks make it.
+        micro_batch_splits: forwards that share what the settings call a micro-batch (recovery.json).
+        global_batch_size: of the checkpoint that the run resumes from; None: the settings on
+            these ranks make it.
 
     Raises:
-        ConfigError: the global batch cannot be shared out among the ranks.
+        ConfigError: the global batch cannot be divided among the ranks.
     """
-    a_rank = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    rows = rows or a_rank * ranks
+    rows_per_rank = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows = global_batch_size or rows_per_rank * ranks
     if rows % ranks:
         fit = [str(number) for number in range(1, rows + 1) if rows % number == 0]
         raise ConfigError(
             f"the run has a global batch of {rows} rows, which {ranks} ranks cannot share evenly; "
             f"{', '.join(fit)} would fit"
         )
-    most = max(1, config.per_device_train_batch_size // parts)
+    most = max(1, config.per_device_train_batch_size // micro_batch_splits)
     micro = next(number for number in range(most, 0, -1) if rows // ranks % number == 0)
-    return Batch(micro, rows // ranks // micro, ranks, rows // a_rank)
+    return Batch(micro, rows // ranks // micro, ranks, rows // rows_per_rank)
 
 
 def deepspeed_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def deepspeed_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
         ConfigError: the user's file cannot be read, or its batch sizes contradict ours.
     """
     ours: dict[str, Any] = {
-        "train_batch_size": batch.rows,
+        "train_batch_size": batch.global_batch_size,
         "train_micro_batch_size_per_gpu": batch.micro,
         "gradient_accumulation_steps": batch.accumulation,
         # DeepSpeed clips at 1.0 where the config is silent; 0 switches clipping off.
@@ -114,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, world: World) -> Any:
+def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context: DistributedContext) -> Any:
     """``deepspeed.initialize`` over `model`, whose `requires_grad` is final by now.
 
     Raises:
@@ -122,7 +124,7 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, world: W
     """
     import deepspeed
 
-    if config.precision == "fp16" and world.device.type == "cpu":
+    if config.precision == "fp16" and context.device.type == "cpu":
         raise ConfigError("precision is fp16, which DeepSpeed does not run on the CPU: write bf16 or fp32")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     settings = deepspeed_config(config, batch)

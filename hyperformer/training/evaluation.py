@@ -13,20 +13,20 @@ from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
-from hyperformer.training.distributed import World
-from hyperformer.training.rank_classification import rank
+from hyperformer.training.distributed import DistributedContext
+from hyperformer.training.rank_classification import best_labels
 
 
-def _batches(split: TokenizedSplit, batch_size: int, world: World) -> list[np.ndarray]:
+def _batches(split: TokenizedSplit, batch_size: int, context: DistributedContext) -> list[np.ndarray]:
     """This rank's batches of row numbers, rows of like length together.
 
     Every rank gets the same number of batches, the last row repeated where they
     do not come out even: with partitioned parameters all ranks must go along.
     """
     order = np.argsort(split.source_ids.lengths(), kind="stable")[::-1]
-    step = batch_size * world.size
+    step = batch_size * context.size
     padded = np.concatenate([order, np.repeat(order[-1:], -len(order) % step)])
-    return list(padded.reshape(-1, world.size, batch_size)[:, world.rank])
+    return list(padded.reshape(-1, context.size, batch_size)[:, context.rank])
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def predict(
     tokenizer: Any,
     *,
     batch_size: int,
-    world: World,
+    context: DistributedContext,
     decode: str = "generate",
     partitioned: bool = False,
     after_batch: Callable[[float], None] | None = None,
@@ -55,17 +55,17 @@ def predict(
     model.eval()
     mine: dict[int, str] = {}
     try:
-        for rows in _batches(split, batch_size, world):
+        for rows in _batches(split, batch_size, context):
             started = time.monotonic()
             batch = collate(split, rows, pad_token_id=tokenizer.pad_token_id)
             texts = answer(
                 model,
                 task,
                 tokenizer,
-                batch["input_ids"].to(world.device),
-                batch["attention_mask"].to(world.device),
+                batch["input_ids"].to(context.device),
+                batch["attention_mask"].to(context.device),
                 decode=decode,
-                synced_gpus=partitioned and world.size > 1,
+                synced_gpus=partitioned and context.size > 1,
             )
             mine.update(zip(rows.tolist(), texts, strict=True))
             if after_batch is not None:
@@ -73,7 +73,7 @@ def predict(
     finally:
         model.train(was_training)
     everyone: dict[int, str] = {}
-    for part in world.gather(mine):
+    for part in context.gather(mine):
         everyone.update(part)
     return [everyone[row] for row in range(len(split))]
 
@@ -100,7 +100,7 @@ def answer(
         ConfigError: 'rank' for a task without labels.
     """
     if decode == "rank":
-        return rank(model, task, tokenizer, input_ids, attention_mask)
+        return best_labels(model, task, tokenizer, input_ids, attention_mask)
     answers = model.generate(
         input_ids=input_ids,
         attention_mask=attention_mask,
@@ -121,7 +121,7 @@ def evaluate(
     tokenizer: Any,
     *,
     batch_size: int,
-    world: World,
+    context: DistributedContext,
     decode: str = "generate",
     partitioned: bool = False,
     after_batch: Callable[[float], None] | None = None,
@@ -136,7 +136,7 @@ def evaluate(
                 split,
                 tokenizer,
                 batch_size=batch_size,
-                world=world,
+                context=context,
                 decode=decode,
                 partitioned=partitioned,
                 after_batch=after_batch,

@@ -15,7 +15,7 @@ from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import Task
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training.distributed import World
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch
 from hyperformer.training.log import say
 
@@ -41,18 +41,20 @@ class Sampler(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def load_run_data(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, world: World) -> RunData:
+def load_run_data(
+    config: RunConfig, tasks: dict[str, Task], tokenizer: Any, context: DistributedContext
+) -> RunData:
     """Load, split and tokenise; rank 0 first, the others then find its tokenised rows in the cache.
 
     Raises:
         DataError: rows are missing or are not what a task needs.
     """
-    if not world.is_main:
+    if not context.is_main:
         beat("waiting for rank 0 to tokenise", math.inf)
-        world.barrier()
-    data = _load(config, tasks, tokenizer, report=world.is_main)
-    if world.is_main:
-        world.barrier()
+        context.barrier()
+    data = _load(config, tasks, tokenizer, report=context.is_main)
+    if context.is_main:
+        context.barrier()
     return data
 
 
@@ -96,8 +98,8 @@ def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
     if config.data.reference_sampler:
         return ReferenceSampler(
             sizes,
-            batch.rows // batch.ranks_at_first,
+            batch.global_batch_size // batch.ranks_at_first,
             temperature=config.data.temperature,
             num_replicas=batch.ranks_at_first,
         )
-    return TaskSampler(sizes, batch.rows, temperature=config.data.temperature, seed=config.seed)
+    return TaskSampler(sizes, batch.global_batch_size, temperature=config.data.temperature, seed=config.seed)

@@ -42,17 +42,28 @@ class RunLog:
         start: step that this attempt starts from; later lines of an attempt
             that died are dropped, since their steps are run again.
         evaluated: step of the last validation that counts; the same goes for later ones.
-        parts: micro-batch parts, for state.json.
+        micro_batch_splits: micro-batch micro_batch_splits, for state.json.
     """
 
     def __init__(
-        self, folder: RunFolder, *, main: bool, start: int, evaluated: int, max_steps: int, parts: int = 1
+        self,
+        folder: RunFolder,
+        *,
+        main: bool,
+        start: int,
+        evaluated: int,
+        max_steps: int,
+        micro_batch_splits: int = 1,
     ) -> None:
         self.folder, self.main, self.start, self.max_steps = folder, main, start, max_steps
         self.started = time.time()
         self._state_written = 0.0
         self.state = RunState(
-            "training", step=start, max_steps=max_steps, started=self.started, micro_batch_parts=parts
+            "training",
+            step=start,
+            max_steps=max_steps,
+            started=self.started,
+            micro_batch_parts=micro_batch_splits,
         )
         self._state_failed = False
         if not main:

@@ -16,14 +16,14 @@ from hyperformer.errors import Diverged, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
-from hyperformer.training.distributed import World
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch, is_partitioned
 from hyperformer.training.evaluation import evaluate
 from hyperformer.training.inputs import RunData, Sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
-from hyperformer.training.train_state import Metrics, Progress
+from hyperformer.training.train_state import Metrics, TrainState
 
 
 class _AskedToStop(Exception):
@@ -48,21 +48,21 @@ class Trainer:
         sampler: Sampler,
         batch: Batch,
         checkpoints: Checkpoints,
-        world: World,
+        context: DistributedContext,
         checkpoint: str | None = None,
     ) -> None:
-        self.config, self.engine, self.data, self.world = config, engine, data, world
+        self.config, self.engine, self.data, self.context = config, engine, data, context
         self.sampler, self.batch, self.checkpoints = sampler, batch, checkpoints
-        self.progress, loss = Progress(), 0.0
+        self.state, loss = TrainState(), 0.0
         if checkpoint is not None:
-            self.progress, loss = checkpoints.load(engine, checkpoint)
-            sampler.load_state_dict(self.progress.sampler)
+            self.state, loss = checkpoints.load(engine, checkpoint)
+            sampler.load_state_dict(self.state.sampler)
         # Sum of the losses since the last log line; stays on the device.
-        self._loss = torch.tensor(loss, device=world.device)
+        self._loss = torch.tensor(loss, device=context.device)
         self._saved = self._where()
         self._learning_rate = 0.0
 
-    def train(self, log: RunLog, stop: StopFlag) -> Progress:
+    def train(self, log: RunLog, stop: StopFlag) -> TrainState:
         """Train to the last step.
 
         Raises:
@@ -78,7 +78,7 @@ class Trainer:
                 self._save(stop)
             self.checkpoints.wait()
             self._interrupted(asked, log)
-        return self.progress
+        return self.state
 
     def _train(self, log: RunLog, stop: StopFlag) -> None:
         settings = self.config.training
@@ -86,9 +86,9 @@ class Trainer:
         self._look(stop)
         while True:
             # First, since a run that was stopped in a validation goes on with it.
-            if self.progress.evaluated_step < self._validation_due():
+            if self.state.evaluated_step < self._validation_due():
                 self._validate(log, stop)
-            step, last = self.progress.step, self.progress.step == settings.max_steps
+            step, last = self.state.step, self.state.step == settings.max_steps
             if self._saved != self._where() and (step % settings.save_steps == 0 or last):
                 self._save(stop)
             self._between_steps(step, stop)
@@ -98,50 +98,52 @@ class Trainer:
 
     def _where(self) -> tuple[int, int]:
         """What tells a checkpoint from the one before it: a step is saved again when it has been validated."""
-        return self.progress.step, self.progress.evaluated_step
+        return self.state.step, self.state.evaluated_step
 
     def _validation_due(self) -> int:
         """This step, if it is one after which validation comes; else 0."""
-        step, settings = self.progress.step, self.config.training
+        step, settings = self.state.step, self.config.training
         due = self.config.validates and (step % settings.eval_steps == 0 or step == settings.max_steps)
         return step if due else 0
 
     def _step_and_log(self, log: RunLog, stop: StopFlag) -> None:
         settings, started = self.config.training, time.monotonic()
         self._step()
-        self.progress.step += 1
-        step = self.progress.step
+        self.state.step += 1
+        step = self.state.step
         log.step_done(step)
         if step % settings.logging_steps == 0 or step == settings.max_steps:
             self._log(log)
         seconds = time.monotonic() - started
-        self.progress.train_seconds += seconds
+        self.state.train_seconds += seconds
         stop.took("step", seconds)
         beat(f"step {step + 1}")
 
     def _step(self) -> None:
         """One optimizer step on one task's batch, the same task on every rank."""
-        settings, parts = self.config.training, self.batch.accumulation
+        settings, accumulation = self.config.training, self.batch.accumulation
         self._learning_rate = self.engine.get_lr()[0]
         task, indices = self.sampler.next_batch()
         split = self.data.train[task]
-        shares = indices.reshape(self.world.size, parts, -1)
+        shares = indices.reshape(self.context.size, accumulation, -1)
         if settings.loss_reduction == "mean":
             # The engine averages over ranks and accumulation; undo that, and divide
             # by the tokens of the global batch, which every rank can count by itself.
-            scale = self.world.size * parts / int(split.target_ids.lengths(indices).sum())
+            scale = self.context.size * accumulation / int(split.target_ids.lengths(indices).sum())
         else:
             # The sum over the tokens of what the settings call a micro-batch, however it is cut now.
             scale = settings.per_device_train_batch_size / self.batch.micro
-        for rows in shares[self.world.rank]:
+        for rows in shares[self.context.rank]:
             batch = collate(split, rows, pad_token_id=self.data.tokenizer.pad_token_id)
-            batch = {name: tensor.to(self.world.device, non_blocking=True) for name, tensor in batch.items()}
+            batch = {
+                name: tensor.to(self.context.device, non_blocking=True) for name, tensor in batch.items()
+            }
             labels = batch["labels"]
             logits = self.engine(**batch, task=task, use_cache=False).logits
             loss = token_loss(logits, labels, settings.label_smoothing) * scale
             self.engine.backward(loss)
             self.engine.step()
-            self._loss += loss.detach() / parts
+            self._loss += loss.detach() / accumulation
 
     def _mean_loss(self) -> float:
         """Mean loss a step since the last line, over all ranks.
@@ -149,20 +151,20 @@ class Trainer:
         Raises:
             Diverged: it is not a number.
         """
-        steps = max(1, self.progress.step - self.progress.logged_step)
-        loss = self.world.sum(self._loss).item() / self.world.size / steps
+        steps = max(1, self.state.step - self.state.logged_step)
+        loss = self.context.sum(self._loss).item() / self.context.size / steps
         if not math.isfinite(loss):
             raise Diverged(
-                f"the loss is {loss} at step {self.progress.step}: lower learning_rate, or write precision=fp32 "
+                f"the loss is {loss} at step {self.state.step}: lower learning_rate, or write precision=fp32 "
                 f"or bf16; the last whole checkpoint is {self.checkpoints.folder.newest() or 'none'}"
             )
         return loss
 
     def _log(self, log: RunLog) -> None:
         loss = self._mean_loss()
-        log.training(self.progress.step, loss, self._learning_rate)
+        log.training(self.state.step, loss, self._learning_rate)
         self._loss.zero_()
-        self.progress.logged_step = self.progress.step
+        self.state.logged_step = self.state.step
 
     def _validate(self, log: RunLog, stop: StopFlag) -> None:
         self._mean_loss()
@@ -170,14 +172,14 @@ class Trainer:
         started = time.monotonic()
         metrics = self._evaluate(self.data.validation, stop)
         mean = average(metrics)
-        best = self.progress.best_metric is None or mean > self.progress.best_metric
+        best = self.state.best_metric is None or mean > self.state.best_metric
         if best:
-            self.progress.best_file = self.checkpoints.save_best(self.engine, self.progress.step)
-            self.progress.best_step = self.progress.step
-            self.progress.best_metric, self.progress.best_metrics = mean, metrics
-        self.progress.evaluated_step = self.progress.step
-        self.progress.evaluate_seconds += time.monotonic() - started
-        log.validation(self.progress.step, metrics, mean, best)
+            self.state.best_file = self.checkpoints.save_best(self.engine, self.state.step)
+            self.state.best_step = self.state.step
+            self.state.best_metric, self.state.best_metrics = mean, metrics
+        self.state.evaluated_step = self.state.step
+        self.state.evaluate_seconds += time.monotonic() - started
+        log.validation(self.state.step, metrics, mean, best)
         log.phase("training")
 
     def _evaluate(self, splits: dict[str, TokenizedSplit], stop: StopFlag) -> Metrics:
@@ -194,7 +196,7 @@ class Trainer:
             splits,
             self.data.tokenizer,
             batch_size=self.config.training.per_device_eval_batch_size,
-            world=self.world,
+            context=self.context,
             decode=self.config.training.decode,
             partitioned=is_partitioned(self.engine),
             after_batch=after_batch,
@@ -207,8 +209,8 @@ class Trainer:
             Interrupted: asked to stop; the next start evaluates again.
             CheckpointError: the weights of the best validation are damaged.
         """
-        if self.progress.best_file is not None:
-            self.checkpoints.load_best(self.engine, self.progress.best_file)
+        if self.state.best_file is not None:
+            self.checkpoints.load_best(self.engine, self.state.best_file)
         log.phase("evaluating")
         started = time.monotonic()
         try:
@@ -216,14 +218,14 @@ class Trainer:
             metrics = self._evaluate(self.data.test, stop)
         except _AskedToStop as asked:
             self._interrupted(asked, log)
-        self.progress.evaluate_seconds += time.monotonic() - started
+        self.state.evaluate_seconds += time.monotonic() - started
         return metrics
 
     def _save(self, stop: StopFlag) -> None:
         """Save, unless the loss since the last line says that the weights are spoilt."""
         self._mean_loss()
-        self.progress.sampler = self.sampler.state_dict()
-        self.checkpoints.save(self.engine, self.progress, self._loss.item())
+        self.state.sampler = self.sampler.state_dict()
+        self.checkpoints.save(self.engine, self.state, self._loss.item())
         self._saved = self._where()
         stop.took("save", self.checkpoints.save_seconds)
 
@@ -235,7 +237,7 @@ class Trainer:
             self._look(stop)
 
     def _look(self, stop: StopFlag) -> None:
-        number = stop.agreed(self.world, self.progress.step)
+        number = stop.agreed(self.context, self.state.step)
         if number:
             raise _AskedToStop(number)
 
@@ -243,6 +245,6 @@ class Trainer:
         log.phase("stopped")
         name = signal.Signals(asked.signal).name
         raise Interrupted(
-            f"stopped by {name} after step {self.progress.step}; saved, and the same command goes on from there",
+            f"stopped by {name} after step {self.state.step}; saved, and the same command goes on from there",
             asked.signal,
         ) from None

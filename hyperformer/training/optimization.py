@@ -37,7 +37,7 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     )
 
 
-def spared_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:
+def no_decay_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:
     """What weight decay leaves alone: biases and layer norms.
 
     Args:
@@ -58,8 +58,8 @@ def spared_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, *, by_name: bool = False) -> list[dict]:
-    """Trained parameters in two groups: with decay, and without (:func:`spared_parameters`)."""
-    exempt = spared_parameters(model, by_name=by_name)
+    """Trained parameters in two groups: with decay, and without (:func:`no_decay_parameters`)."""
+    exempt = no_decay_parameters(model, by_name=by_name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trained if p not in exempt], "weight_decay": weight_decay},

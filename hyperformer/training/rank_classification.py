@@ -30,7 +30,9 @@ def check_decode(tasks: Iterable[Task], decode: str) -> None:
 
 
 @torch.no_grad()
-def rank(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> list[str]:
+def best_labels(
+    model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor
+) -> list[str]:
     """The best label of each row.
 
     Args:

@@ -21,7 +21,7 @@ from typing import Literal
 
 import torch
 
-from hyperformer.training.distributed import World
+from hyperformer.training.distributed import DistributedContext
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 MARGIN = 10.0
@@ -53,14 +53,14 @@ class StopFlag:
         """Note how long something took; the longest counts."""
         self._longest[what] = max(self._longest[what], seconds)
 
-    def lead(self, world: World) -> float:
+    def lead(self, context: DistributedContext) -> float:
         """Seconds ahead of the deadline at which to stop."""
-        unit = max(self._longest["step"] * self._steps(world), self._longest["batch"])
+        unit = max(self._longest["step"] * self._steps(context), self._longest["batch"])
         return 2 * unit + 2 * self._longest["save"] + MARGIN
 
-    def _steps(self, world: World) -> int:
+    def _steps(self, context: DistributedContext) -> int:
         """Steps between two looks of several ranks."""
-        if world.size == 1:
+        if context.size == 1:
             return 1
         return max(1, min(_AGREE_STEPS, math.floor(AGREE_SECONDS / max(self._longest["step"], 1e-9))))
 
@@ -68,20 +68,20 @@ class StopFlag:
         """Whether the ranks look at the flag after this step."""
         return step >= self._next_look
 
-    def agreed(self, world: World, step: int | None = None) -> int:
+    def agreed(self, context: DistributedContext, step: int | None = None) -> int:
         """The signal that any rank got, on every rank alike; 0 if none did. Every rank calls this.
 
         Args:
             step: steps done; the next look is counted from there.
         """
-        ours = world.is_main and self.deadline is not None and not self.signal
-        if ours and time.time() + self.lead(world) >= (self.deadline or 0.0):
+        ours = context.is_main and self.deadline is not None and not self.signal
+        if ours and time.time() + self.lead(context) >= (self.deadline or 0.0):
             self.signal = signal.SIGUSR2
-        if world.size == 1:
+        if context.size == 1:
             return self.signal
         # A maximum of each: two ranks with different signals still stop by one and the same.
-        steps = self._steps(world) if world.is_main else 0
-        number, steps = world.maximum(torch.tensor([self.signal, steps], device=world.device)).tolist()
+        steps = self._steps(context) if context.is_main else 0
+        number, steps = context.maximum(torch.tensor([self.signal, steps], device=context.device)).tolist()
         if step is not None:
             self._next_look = step + steps
         return number

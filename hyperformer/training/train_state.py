@@ -16,14 +16,14 @@ Metrics = dict[str, dict[str, float]]
 
 
 @dataclass
-class Progress:
+class TrainState:
     """Where a run is. **What a resume needs is this list, and nothing else:**
 
     ==========================  ============================================================
-    trained weights, optimizer  engine_state.pieces: float32 weights and moments, by name
+    trained weights, optimizer  engine_state.shards: float32 weights and moments, by name
     schedule, loss scaler       engine_state.counters, with DeepSpeed's own counts of steps
     random states               :func:`random_states`, of every rank
-    loss since the last line    Rank.loss, of every rank
+    loss since the last line    RankState.loss, of every rank
     everything else             the attributes below
     ==========================  ============================================================
 
@@ -56,7 +56,7 @@ class Progress:
 
 
 @dataclass
-class Rank:
+class RankState:
     """What is one rank's own.
 
     Attributes:

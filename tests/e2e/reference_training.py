@@ -98,27 +98,27 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     t5 = json.loads((spiece.parent / "t5_config.json").read_text())
     write_rows(golden, output / "rows")
     config = settings(golden, output)
-    world = distributed.start()
+    context = distributed.start()
     data = load_run_data(
         config,
         {name: get_task(name) for name in TASKS},
         T5Tokenizer.from_pretrained(str(spiece.parent)),
-        world,
+        context,
     )
     start, final = (load_file(folder / f"{name}.safetensors") for name in ("state_dict", "final"))
     # The reference held old T5's cross-attention bias at zero; today's T5 has none.
     assert not start.pop(CROSS_BIAS).any() and not final.pop(CROSS_BIAS).any()
     model = model_from_reference(t5, golden["adapter_args"], TASKS, state_dict=start)
     mark_trained(model, config.model)
-    batch = make_batch(config.training, world.size)
-    engine = make_engine(model, config.training, batch, world)
+    batch = make_batch(config.training, context.size)
+    engine = make_engine(model, config.training, batch, context)
     run_folder = RunFolder(config.output_dir)
     run_folder.claim(config)
-    checkpoints = Checkpoints(run_folder.checkpoints, world, keep=1, seed=config.seed)
+    checkpoints = Checkpoints(run_folder.checkpoints, context, keep=1, seed=config.seed)
     sampler = make_sampler(config, data, batch)
-    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, world)
+    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, context)
     log = RunLog(run_folder, main=True, start=0, evaluated=0, max_steps=config.training.max_steps)
-    progress = trainer.train(log, StopFlag())
+    state = trainer.train(log, StopFlag())
     steps = [json.loads(line) for line in run_folder.metrics.read_text().splitlines()]
     ours = reference_state_dict(model)
     difference = np.concatenate(
@@ -133,7 +133,7 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
                 "batches": batches(config, data),
                 "losses": [step["loss"] for step in steps if step["split"] == "train"],
                 "learning_rates": [step["learning_rate"] for step in steps if step["split"] == "train"],
-                "validation": progress.best_metrics,
+                "validation": state.best_metrics,
                 "weights_mean_difference": float(difference.mean()),
                 "weights_mean_movement": float(movement.mean()),
             }

@@ -47,19 +47,23 @@ def test_a_bad_file(text: str, complaint: str, tmp_path: Path) -> None:
 def test_the_global_batch_is_kept_on_other_ranks_and_with_less_memory() -> None:
     config = TrainingConfig(per_device_train_batch_size=6, gradient_accumulation_steps=2)
     assert make_batch(config, 4) == Batch(6, 2, 4, 4)
-    for ranks, parts, expected in (
+    for ranks, splits, expected in (
         (2, 1, (6, 4)),
         (1, 1, (6, 8)),
         (8, 1, (6, 1)),
         (16, 1, (3, 1)),
         (2, 4, (1, 24)),
     ):
-        made = make_batch(config, ranks, parts=parts, rows=48)
-        assert (made.micro, made.accumulation, made.rows, made.ranks_at_first) == (*expected, 48, 4)
+        made = make_batch(config, ranks, micro_batch_splits=splits, global_batch_size=48)
+        assert (made.micro, made.accumulation, made.global_batch_size, made.ranks_at_first) == (
+            *expected,
+            48,
+            4,
+        )
     with pytest.raises(
         ConfigError, match="5 ranks cannot share evenly; 1, 2, 3, 4, 6, 8, 12, 16, 24, 48 would"
     ):
-        make_batch(config, 5, rows=48)
+        make_batch(config, 5, global_batch_size=48)
 
 
 def test_gpus_that_do_not_work_are_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from hyperformer.data.tasks import TASKS as TABLE
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.build import make_config, replace, signature
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training.distributed import World
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.evaluation import predict
-from hyperformer.training.rank_classification import check_decode, label_scores, rank
+from hyperformer.training.rank_classification import best_labels, check_decode, label_scores
 
-ALONE = World(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
+ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def test_predict_by_rank_gives_valid_answers_in_order(model: torch.nn.Module, to
     rows = [row[keep.bool()].numpy() for row, keep in zip(ids, mask, strict=True)]
     source = Ragged(np.concatenate(rows), np.asarray([len(row) for row in rows]))
     split = TokenizedSplit(source, source, [""] * 7, 0, 0)
-    answers = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, world=ALONE, decode="rank")
+    answers = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, context=ALONE, decode="rank")
     assert set(answers) <= set(TABLE["stsb"].labels or ())
-    assert answers == rank(model, TABLE["stsb"], tokenizer, ids, mask)
+    assert answers == best_labels(model, TABLE["stsb"], tokenizer, ids, mask)
     # Random weights write nothing valid by themselves.
-    written = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, world=ALONE)
+    written = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, context=ALONE)
     assert not set(written) <= set(TABLE["stsb"].labels or ())
 
 
@@ -77,7 +77,7 @@ def test_a_score_that_is_no_number_is_an_error(tokenizer: T5Tokenizer, tmp_path:
     broken = make_adapter(tmp_path / "adapter", make_base(tmp_path / "t5"), "task")
     broken.shared.weight.data.fill_(float("nan"))
     with pytest.raises(HyperformerError, match="not a number"):
-        rank(broken, TABLE["cola"], tokenizer, *sources())
+        best_labels(broken, TABLE["cola"], tokenizer, *sources())
 
 
 def test_tasks_without_labels() -> None:

@@ -46,7 +46,7 @@ def test_a_run_goes_on_on_fewer_and_on_more_ranks(
     for ranks, expected in ((4, ""), (2, "2 forwards x 2 ranks"), (1, "4 forwards x 1 ranks")):
         ended = runs.run(folder, ranks=ranks, at=("step", 2), signal=signal.SIGTERM, **settings)
         assert set(ended.codes) == {143}, ended.out
-        assert not expected or f"global batch of 8 rows as 2 rows a forward x {expected}" in ended.out
+        assert not expected or f"global batch of 8 rows as 2 rows x {expected}" in ended.out
     ended = runs.whole(folder, ranks=4, **settings)
     loss, weights = differences(four_ranks, folder)
     print(f"stage {stage}, 4 -> 2 -> 1 -> 4 ranks: losses {loss:.1e}, weights {weights:.1e}")

@@ -18,10 +18,10 @@ from hyperformer.errors import HANG_EXIT
 from hyperformer.run_files.recovery import split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training import signals
-from hyperformer.training.distributed import World
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.signals import StopFlag
 
-ALONE = World(0, 0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 0, 1, torch.device("cpu"))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_the_lead_is_what_is_going_on_and_a_save_twice(monkeypatch: pytest.Monke
     stop.took("batch", 16.0)
     assert stop.agreed(ALONE) == signal.SIGUSR2
     # Several ranks look every few steps: long steps bring the looks closer, and count as often.
-    many = World(0, 0, 4, torch.device("cpu"))
+    many = DistributedContext(0, 0, 4, torch.device("cpu"))
     for seconds, steps in ((0.01, 8), (1.0, 5), (30.0, 1)):
         stop = StopFlag(deadline=1.0)
         stop.took("step", seconds)
@@ -127,7 +127,7 @@ def test_split_micro_batches_train_the_same(reduction: str, runs: ForkedRuns, tm
     runs.run(tmp_path / "run", at=("step", 3), signal=signal.SIGTERM, **settings)
     assert "2 rows in place of 4" in split_micro_batch(RunFolder(tmp_path / "run"))
     ended = runs.whole(tmp_path / "run", **settings)
-    assert "2 rows a forward x 2 forwards x 1 ranks" in ended.out
+    assert "2 rows x 2 forwards x 1 ranks" in ended.out
     loss, weights = differences(tmp_path / "whole", tmp_path / "run")
     print(f"{reduction}: losses {loss:.1e}, weights {weights:.1e}")
     assert len(losses(tmp_path / "run")) == 8 and loss < 1e-4 and weights < 1e-3

@@ -25,13 +25,13 @@ from hyperformer.files import flush, is_disk_full
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder, Manifest, checksum
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.training.checkpoints import engine_state
-from hyperformer.training.checkpoints.tensor_file import Pieces, write_tensors
-from hyperformer.training.checkpoints.write import Writing, put_on_host
-from hyperformer.training.distributed import World
+from hyperformer.training.checkpoints.tensor_file import SavedShards, write_tensors
+from hyperformer.training.checkpoints.write import Writing, stage_to_cpu
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.log import say
 from hyperformer.training.train_state import (
-    Progress,
-    Rank,
+    RankState,
+    TrainState,
     derive_random_states,
     random_states,
     set_random_states,
@@ -55,14 +55,16 @@ class Checkpoints:
             and a thread writes it.
     """
 
-    def __init__(self, path: Path, world: World, keep: int, *, seed: int, background: bool = False) -> None:
-        self.folder, self.world, self.keep = CheckpointFolder(path), world, keep
+    def __init__(
+        self, path: Path, context: DistributedContext, keep: int, *, seed: int, background: bool = False
+    ) -> None:
+        self.folder, self.context, self.keep = CheckpointFolder(path), context, keep
         self.seed, self.background = seed, background
         self.save_seconds = 0.0
         self._bad: dict[str, str] = {}
-        self._writing: tuple[Writing, Progress, float] | None = None
+        self._writing: tuple[Writing, TrainState, float] | None = None
         self._best: str | None = None
-        if world.is_main:
+        if context.is_main:
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 for left_over in path.glob(".*.partial"):
@@ -71,7 +73,7 @@ class Checkpoints:
                     temporary.unlink()
             except OSError as error:
                 raise CheckpointError(f"{path}: {error.strerror}; move it away") from error
-        world.barrier()
+        context.barrier()
 
     # Finding and loading.
 
@@ -83,7 +85,7 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, or there were, and none can be read.
         """
-        found, failure = self.world.main_decides(self._find() if self.world.is_main else None)
+        found, failure = self.context.broadcast_from_main(self._find() if self.context.is_main else None)
         if failure:
             raise CheckpointError(failure)
         return found
@@ -100,12 +102,12 @@ class Checkpoints:
                     return (name, manifest), ""
             except (CheckpointError, OSError) as error:
                 self._bad[name] = str(error)
-        witness = self.folder.witness()
-        if not names and witness is None:
+        latest = self.folder.latest()
+        if not names and latest is None:
             return None, ""
         reasons = "; ".join(f"{name}: {why}" for name, why in self._bad.items())
         return None, (
-            f"{self.folder.path}: no checkpoint can be read ({reasons or f'{witness} is not there any more'}). "
+            f"{self.folder.path}: no checkpoint can be read ({reasons or f'{latest} is not there any more'}). "
             "Bring one back from a copy, or move that folder away to start again"
         )
 
@@ -114,16 +116,16 @@ class Checkpoints:
         for name, why in self._bad.items():
             aside = self.folder.put_aside(name, "damaged")
             say(f"{name} is damaged ({why}); kept as {aside.name}, going on from {chosen}")
-        witness = self.folder.witness()
+        latest = self.folder.latest()
         # Put aside above, or a checkpoint that was lost; a kill between its name and `latest` leaves an older one.
-        lost = witness and not self._bad and self.folder.is_newer(witness, chosen)
+        lost = latest and not self._bad and self.folder.is_newer(latest, chosen)
         if lost:
-            say(f"{witness}, the newest checkpoint, is not there any more; going on from {chosen}")
-        if witness != chosen:
-            self.folder.set_witness(chosen)
+            say(f"{latest}, the newest checkpoint, is not there any more; going on from {chosen}")
+        if latest != chosen:
+            self.folder.set_latest(chosen)
         self._bad.clear()
 
-    def load(self, engine: Any, name: str) -> tuple[Progress, float]:
+    def load(self, engine: Any, name: str) -> tuple[TrainState, float]:
         """Put the engine, and this rank's random states, where a checkpoint left them.
 
         A checkpoint that turns out not to be readable after all is left for the one before.
@@ -142,32 +144,34 @@ class Checkpoints:
             except Exception as error:
                 # Its checksums are right and its content is not: someone's work, and any error may come of it.
                 failure = f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
-            failures = [text for text in self.world.gather(failure) if text]
+            failures = [text for text in self.context.gather(failure) if text]
             if read is not None and not failures:
-                progress, ranks, values, saved = read
+                state, ranks, values, saved = read
                 engine_state.load_tensors(engine, saved)
                 engine_state.load_counters(engine, values)
-                self._best = progress.best_file[0] if progress.best_file else None
-                return progress, self._load_rank(ranks, progress.step)
+                self._best = state.best_file[0] if state.best_file else None
+                return state, self._load_rank(ranks, state.step)
             self._bad[name] = failures[0]
             found = self.find()
             assert found is not None  # there is one, damaged as it may be
             name = found[0]
 
-    def _read(self, engine: Any, name: str) -> tuple[Progress, list[Rank], dict[str, Any], Pieces]:
+    def _read(
+        self, engine: Any, name: str
+    ) -> tuple[TrainState, list[RankState], dict[str, Any], SavedShards]:
         """A checkpoint's content, seen to fit; changes nothing."""
         path, manifest = self.folder.path / name, self.folder.manifest(name)
         values = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-        progress = Progress(**values["progress"])
+        state = TrainState(**values["progress"])
         numbers = range(manifest.world_size)
-        ranks = [Rank(**json.loads((path / f"random-{number}.json").read_text())) for number in numbers]
-        saved = Pieces(sorted(path / file for file in manifest.files if file.endswith(".safetensors")))
+        ranks = [RankState(**json.loads((path / f"random-{number}.json").read_text())) for number in numbers]
+        saved = SavedShards(sorted(path / file for file in manifest.files if file.endswith(".safetensors")))
         engine_state.check(engine, saved)
-        return progress, ranks, values["engine"], saved
+        return state, ranks, values["engine"], saved
 
-    def _load_rank(self, ranks: list[Rank], step: int) -> float:
+    def _load_rank(self, ranks: list[RankState], step: int) -> float:
         """Random states, and the losses since the last line, for as many ranks as there are now."""
-        rank, size = self.world.rank, self.world.size
+        rank, size = self.context.rank, self.context.size
         if rank < len(ranks):
             set_random_states(ranks[rank].random)
         else:
@@ -179,7 +183,7 @@ class Checkpoints:
 
     # Saving.
 
-    def save(self, engine: Any, progress: Progress, loss: float) -> None:
+    def save(self, engine: Any, state: TrainState, loss: float) -> None:
         """Save at a step boundary.
 
         Args:
@@ -189,30 +193,30 @@ class Checkpoints:
             DiskFull, CheckpointError: it could not be written; the checkpoints before are untouched.
         """
         self.wait()
-        beat(f"saving step {progress.step}", PATIENT)
+        beat(f"saving step {state.step}", PATIENT)
         started = time.monotonic()
-        partial = self.folder.path / f".step-{progress.step}.partial"
-        rank = self.world.rank
-        texts = {f"random-{rank}.json": dataclasses.asdict(Rank(loss, random_states()))}
-        if self.world.is_main:
-            values = {"progress": dataclasses.asdict(progress), "engine": engine_state.counters(engine)}
+        partial = self.folder.path / f".step-{state.step}.partial"
+        rank = self.context.rank
+        texts = {f"random-{rank}.json": dataclasses.asdict(RankState(loss, random_states()))}
+        if self.context.is_main:
+            values = {"progress": dataclasses.asdict(state), "engine": engine_state.counters(engine)}
             texts["progress.json"] = values
             shutil.rmtree(partial, ignore_errors=True)
         parts = engine_state.tensors(engine, rank)
         writing = Writing(partial, f"part-{rank}.safetensors", parts, texts)
-        self._writing = writing, dataclasses.replace(progress), started
+        self._writing = writing, dataclasses.replace(state), started
         self._manifest = Manifest(
-            step=progress.step,
+            step=state.step,
             files={},
-            best=progress.best_file,
-            world_size=self.world.size,
+            best=state.best_file,
+            world_size=self.context.size,
             zero_stage=engine.zero_optimization_stage(),
             global_batch_size=engine.train_batch_size(),
             versions=_versions(),
         )
-        self.world.barrier()
+        self.context.barrier()
         if self.background:
-            writing.tensors = put_on_host(parts)
+            writing.tensors = stage_to_cpu(parts)
             writing.start()
         else:
             writing.run()
@@ -220,35 +224,35 @@ class Checkpoints:
 
     def poll(self) -> None:
         """Publish what was written in the background, if every rank has written it; raises as `save` does."""
-        if self._writing is not None and all(self.world.gather(not self._writing[0].is_alive())):
+        if self._writing is not None and all(self.context.gather(not self._writing[0].is_alive())):
             self.wait()
 
     def wait(self) -> None:
         """Wait for what is being written in the background, and publish it; raises as `save` does."""
         if self._writing is None:
             return
-        writing, progress, started = self._writing
+        writing, state, started = self._writing
         writing.join()
         self._writing = None
-        results = self.world.gather((writing.files, writing.error and _told(writing.error)))
+        results = self.context.gather((writing.files, writing.error and _told(writing.error)))
         failure = next((error for _, error in results if error), None)
-        if failure is None and self.world.is_main:
+        if failure is None and self.context.is_main:
             files = {name: entry for written, _ in results for name, entry in written.items()}
             try:
                 self._publish(writing.folder, dataclasses.replace(self._manifest, files=files))
             except (OSError, CheckpointError) as error:
                 failure = _told(error)
-        failure = self.world.main_decides(failure)
+        failure = self.context.broadcast_from_main(failure)
         if failure is not None:
-            if self.world.is_main:
+            if self.context.is_main:
                 shutil.rmtree(writing.folder, ignore_errors=True)
             full, why = failure
             raise (DiskFull if full else CheckpointError)(
-                f"checkpoint of step {progress.step} could not be written to {self.folder.path}: {why}. The last "
+                f"checkpoint of step {state.step} could not be written to {self.folder.path}: {why}. The last "
                 f"whole one is {self.folder.newest() or 'none'}; free some space and start the same command again"
             ) from writing.error
         self.save_seconds = time.monotonic() - started
-        beat(f"step {progress.step} saved")
+        beat(f"step {state.step} saved")
 
     def _publish(self, partial: Path, manifest: Manifest) -> None:
         """Manifest, name, and then, when this one is whole, drop what is not needed any more."""
@@ -259,7 +263,7 @@ class Checkpoints:
         flush(self.folder.path)
         if self.folder.manifest(name) != manifest:
             raise CheckpointError("its manifest does not read back as it was written: the disk is failing")
-        self.folder.set_witness(name)
+        self.folder.set_latest(name)
         self.folder.prune(self.keep, spare=self._best)
 
     # The best validation's weights.
@@ -273,7 +277,7 @@ class Checkpoints:
         weights = engine_state.trained_weights(engine)
         name, written, failure = f"best-{step}.safetensors", ["", ""], None
         temporary = self.folder.path / f".{name}.tmp"
-        if self.world.is_main:
+        if self.context.is_main:
             try:
                 written = write_tensors(temporary, list(weights.items()))
                 temporary.replace(self.folder.path / name)
@@ -281,7 +285,7 @@ class Checkpoints:
             except (OSError, CheckpointError) as error:
                 temporary.unlink(missing_ok=True)
                 failure = _told(error)
-        failure, digest = self.world.main_decides((failure, written[1]))
+        failure, digest = self.context.broadcast_from_main((failure, written[1]))
         if failure is not None:
             full, why = failure
             raise (DiskFull if full else CheckpointError)(

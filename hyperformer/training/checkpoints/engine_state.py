@@ -1,7 +1,7 @@
 """What a DeepSpeed engine knows, by parameter name: the same for every ZeRO stage and number of ranks.
 
 DeepSpeed keeps weights and optimizer state in flat buffers that depend on the
-ranks, in a layout of its own for each stage. Here each is a :class:`Piece`: this
+ranks, in a layout of its own for each stage. Here each is a :class:`ParameterShard`: this
 rank's stretch of one parameter, as views into those buffers. Saving reads the
 views, loading writes them, and a stretch can be read from other stretches.
 """
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from hyperformer.errors import CheckpointError
-from hyperformer.training.checkpoints.tensor_file import Pieces, piece_key
+from hyperformer.training.checkpoints.tensor_file import SavedShards, shard_key
 from hyperformer.training.engine import is_partitioned
 
 WEIGHTS = "weights"
 
 
 @dataclass
-class Piece:
+class ParameterShard:
     """This rank's stretch of one trained parameter.
 
     Attributes:
@@ -53,8 +53,8 @@ def base_optimizer(engine: Any) -> torch.optim.Optimizer:
     return getattr(engine.optimizer, "optimizer", engine.optimizer)
 
 
-def pieces(engine: Any) -> Iterator[Piece]:
-    """This rank's pieces, in the order of the model's parameters.
+def shards(engine: Any) -> Iterator[ParameterShard]:
+    """This rank's shards, in the order of the model's parameters.
 
     Raises:
         CheckpointError: DeepSpeed keeps the state in a way that is not known here.
@@ -67,37 +67,39 @@ def pieces(engine: Any) -> Iterator[Piece]:
         if is_partitioned(engine):
             yield _stage_3(name, parameter, outer, base)
         elif hasattr(parameter, "_hp_mapping"):
-            piece = _stage_1_or_2(name, parameter, base)
-            if piece is not None:
-                yield piece
+            shard = _stage_1_or_2(name, parameter, base)
+            if shard is not None:
+                yield shard
         elif outer is base:
             group = next(g for g in base.param_groups if any(p is parameter for p in g["params"]))
-            yield Piece(name, parameter, 0, parameter.numel(), parameter, 0, group)
+            yield ParameterShard(name, parameter, 0, parameter.numel(), parameter, 0, group)
         elif parameter in places:
-            yield Piece(name, parameter, 0, parameter.numel(), *places[parameter])
+            yield ParameterShard(name, parameter, 0, parameter.numel(), *places[parameter])
         else:
             raise CheckpointError(
                 f"the state of {type(outer).__name__}, which deepspeed_config asks for, cannot be saved"
             )
 
 
-def _stage_3(name: str, parameter: Any, outer: Any, base: Any) -> Piece:
+def _stage_3(name: str, parameter: Any, outer: Any, base: Any) -> ParameterShard:
     """Every rank has an equal share of each parameter, the last ones padded."""
     number, offset, count = outer.grad_position[outer.get_param_id(parameter)]
     start = outer._get_param_partition_rank(parameter) * count
     real = max(0, min(count, parameter.ds_numel - start))
     group = base.param_groups[outer.sub_group_to_group_id[number]]
-    return Piece(name, parameter, start, real, outer.fp32_partitioned_groups_flat[number], offset, group)
+    return ParameterShard(
+        name, parameter, start, real, outer.fp32_partitioned_groups_flat[number], offset, group
+    )
 
 
-def _stage_1_or_2(name: str, parameter: Any, base: Any) -> Piece | None:
+def _stage_1_or_2(name: str, parameter: Any, base: Any) -> ParameterShard | None:
     """A rank has a share of all parameters laid end to end; of most, all or nothing."""
     mapping = parameter._hp_mapping
     if mapping is None:
         return None
     address, group = mapping.hp_fragment_address, base.param_groups[mapping.param_group_index]
     start = mapping.lp_fragment_address.start
-    return Piece(name, parameter, start, address.numel, group["params"][0], address.start, group)
+    return ParameterShard(name, parameter, start, address.numel, group["params"][0], address.start, group)
 
 
 def _unpartitioned(outer: Any, base: Any) -> dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]]:
@@ -117,22 +119,22 @@ def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
     if rank and engine.zero_optimization_stage() == 0:
         return []
     found, base = [], base_optimizer(engine)
-    for piece in pieces(engine):
-        if piece.count:
-            found.append((piece_key(piece.name, WEIGHTS, piece.start), piece.view(piece.key)))
-        for kind, value in base.state.get(piece.key, {}).items():
-            if torch.is_tensor(value) and value.shape == piece.key.shape and value.dim():
-                if piece.count:
-                    found.append((piece_key(piece.name, kind, piece.start), piece.view(value)))
+    for shard in shards(engine):
+        if shard.count:
+            found.append((shard_key(shard.name, WEIGHTS, shard.start), shard.view(shard.key)))
+        for kind, value in base.state.get(shard.key, {}).items():
+            if torch.is_tensor(value) and value.shape == shard.key.shape and value.dim():
+                if shard.count:
+                    found.append((shard_key(shard.name, kind, shard.start), shard.view(value)))
             elif torch.is_tensor(value):
-                found.append((piece_key(piece.name, kind), value))
+                found.append((shard_key(shard.name, kind), value))
             else:
-                found.append((piece_key(piece.name, f"{kind}:number"), torch.tensor(value)))
+                found.append((shard_key(shard.name, f"{kind}:number"), torch.tensor(value)))
     unique = dict(found)
     return list(unique.items())
 
 
-def check(engine: Any, saved: Pieces) -> None:
+def check(engine: Any, saved: SavedShards) -> None:
     """See that what was saved is this model's, all of it.
 
     Raises:
@@ -148,16 +150,16 @@ def check(engine: Any, saved: Pieces) -> None:
                 raise CheckpointError(f"{kind} of {name} has {saved.count(name, kind)} elements of {count}")
 
 
-def load_tensors(engine: Any, saved: Pieces) -> None:
+def load_tensors(engine: Any, saved: SavedShards) -> None:
     """Put weights and optimizer state, seen to fit by :func:`check`, where they were; every rank calls this."""
     trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
     base = base_optimizer(engine)
     with _at_rest(engine):
-        for piece in pieces(engine):
-            _load_piece(piece, base, saved)
-            if is_partitioned(engine) and piece.count:
-                share: Tensor = piece.parameter.ds_tensor  # type: ignore[attr-defined]
-                share.data.view(-1)[: piece.count].copy_(piece.view(piece.key))
+        for shard in shards(engine):
+            _load_piece(shard, base, saved)
+            if is_partitioned(engine) and shard.count:
+                share: Tensor = shard.parameter.ds_tensor  # type: ignore[attr-defined]
+                share.data.view(-1)[: shard.count].copy_(shard.view(shard.key))
     if engine.optimizer is not base and not is_partitioned(engine):
         put_weights(
             engine,
@@ -165,23 +167,23 @@ def load_tensors(engine: Any, saved: Pieces) -> None:
         )
 
 
-def _load_piece(piece: Piece, base: torch.optim.Optimizer, saved: Pieces) -> None:
-    state = base.state[piece.key]
-    for kind in saved.kinds(piece.name):
+def _load_piece(shard: ParameterShard, base: torch.optim.Optimizer, saved: SavedShards) -> None:
+    state = base.state[shard.key]
+    for kind in saved.kinds(shard.name):
         if kind != WEIGHTS and kind not in state:
             # Before its first step an optimizer has no state.
-            state[kind] = torch.zeros_like(piece.key, requires_grad=False)
-        target = piece.view(piece.key if kind == WEIGHTS else state[kind])
-        if piece.count:
-            target.copy_(saved.read(piece.name, kind, piece.start, piece.count))
-    on_device = piece.group.get("fused") or piece.group.get("capturable")
-    for kind, value in saved.whole(piece.name).items():
+            state[kind] = torch.zeros_like(shard.key, requires_grad=False)
+        target = shard.view(shard.key if kind == WEIGHTS else state[kind])
+        if shard.count:
+            target.copy_(saved.read(shard.name, kind, shard.start, shard.count))
+    on_device = shard.group.get("fused") or shard.group.get("capturable")
+    for kind, value in saved.whole(shard.name).items():
         name, _, number = kind.partition(":")
         if number:
             state[name] = value.item()
         else:
             # As torch's Optimizer.load_state_dict: a count of steps is on the device for fused kernels only.
-            state[name] = value.to(piece.key.device if on_device or value.dim() else "cpu")
+            state[name] = value.to(shard.key.device if on_device or value.dim() else "cpu")
 
 
 def _numel(parameter: Any) -> int:

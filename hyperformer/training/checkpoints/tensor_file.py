@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: written one at a time with a checksum, read in pieces.
+"""Tensors in safetensors files: written one at a time with a checksum, read in shards.
 
 The format is a JSON table and raw numbers; nothing in it can be executed.
 """
@@ -83,13 +83,13 @@ def write_checked(path: Path, chunks: Callable[[], Iterable[Any]]) -> list[Any]:
     return [size, digest.hexdigest()]
 
 
-def piece_key(name: str, kind: str, start: int | None = None) -> str:
-    """Key of a piece of a parameter's state: elements from `start` on, or all of it."""
+def shard_key(name: str, kind: str, start: int | None = None) -> str:
+    """Key of a shard of a parameter's state: elements from `start` on, or all of it."""
     return f"{name}|{kind}" if start is None else f"{name}|{kind}|{start}"
 
 
-class Pieces:
-    """The pieces of all ranks' files, whichever ranks there are now."""
+class SavedShards:
+    """The shards of all ranks' files, whichever ranks there are now."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = [safe_open(str(path), framework="pt") for path in files]
@@ -102,8 +102,8 @@ class Pieces:
                     self._flat[name, kind].append((int(start[0]), file, key))
                 else:
                     self._whole[name, kind] = (file, key)
-        for pieces in self._flat.values():
-            pieces.sort(key=lambda piece: piece[0])
+        for shards in self._flat.values():
+            shards.sort(key=lambda shard: shard[0])
 
     def names(self) -> set[str]:
         """The parameters that there is something of."""
@@ -134,11 +134,11 @@ class Pieces:
         """
         found, place = [], start
         for begin, file, key in self._flat[name, kind]:
-            piece = file.get_slice(key)
-            end = begin + piece.get_shape()[0]
+            shard = file.get_slice(key)
+            end = begin + shard.get_shape()[0]
             if begin <= place < end and place < start + count:
                 stop = min(end, start + count)
-                found.append(piece[place - begin : stop - begin])
+                found.append(shard[place - begin : stop - begin])
                 place = stop
         if place != start + count:
             raise CheckpointError(f"{kind} of {name} is not all there")

@@ -60,6 +60,6 @@ class Writing(threading.Thread):
             beat("waiting for a checkpoint to be written", 4.0)
 
 
-def put_on_host(tensors: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+def stage_to_cpu(tensors: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
     """Copies in the host's memory, which the next step does not change."""
     return [(key, tensor.detach().to("cpu", copy=True)) for key, tensor in tensors]
