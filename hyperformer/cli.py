@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from hyperformer import __version__, finetune_t5_trainer
-from hyperformer.commands.model_commands import add_model_commands
+from hyperformer.commands.parser import add_model_commands
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.files import load_config
 

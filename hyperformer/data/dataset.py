@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperformer.data.task import Task
+from hyperformer.data.tasks.task import Task
 from hyperformer.errors import DataError
 from hyperformer.files import atomic_write
 

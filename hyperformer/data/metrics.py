@@ -20,7 +20,7 @@ import numpy as np
 from hyperformer.errors import DataError
 
 if TYPE_CHECKING:
-    from hyperformer.data.task import Task
+    from hyperformer.data.tasks.task import Task
 
 Answers = Sequence[Any]
 

@@ -1,9 +1,9 @@
 """Which task, and which of its rows, make the next batch.
 
-One task a batch, the same on every rank; tasks are drawn with probability
-proportional to size^(1/temperature) (Karimi Mahabadi et al. 2021, section 4).
-Both samplers draw the batch of all ranks in one place, so that every rank draws
-the same and takes its share.
+A batch holds rows of one task, the same task on every rank. Tasks are drawn with
+probability proportional to size^(1/temperature) (Karimi Mahabadi et al. 2021,
+section 4). Both samplers draw the global batch of all ranks. Every rank draws the
+same global batch and takes its share of it.
 """
 
 from __future__ import annotations
@@ -39,17 +39,16 @@ def task_distribution(sizes: Mapping[str, int], temperature: float) -> np.ndarra
 
 
 class TaskSampler:
-    """An endless stream of batches; its exact position is a few numbers.
+    """An endless stream of batches. A few numbers give its exact position.
 
-    Rows of a task come without replacement, in a new seeded order each pass; a batch may
-    reach from one pass into the next. A task's order depends on the seed and its name
-    alone: not on the batch size, the ranks or the other tasks.
+    Rows of a task are drawn without replacement, in a new seeded order in each epoch of the
+    task; a batch may span two epochs. The order depends on the seed and the task's name
+    only: not on the batch size, the ranks or the other tasks.
 
     Args:
         sizes: training rows of each task.
-        batch_size: rows of the global batch: all ranks, all accumulation steps or one of
-            them, as the caller cuts it.
-        temperature: 1 draws tasks in proportion to size; the larger, the more evenly.
+        batch_size: rows of the global batch: all ranks and all accumulation steps.
+        temperature: 1 draws tasks in proportion to their size; a higher one more evenly.
     """
 
     def __init__(self, sizes: dict[str, int], batch_size: int, *, temperature: float, seed: int) -> None:
@@ -95,7 +94,7 @@ class TaskSampler:
         return self._orders[task][1]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in every stream, and what it is a position in; plain JSON."""
+        """The position in every task's stream, and what defines the streams. Plain JSON."""
         return {
             "kind": "tasks",
             "seed": self.seed,
@@ -106,28 +105,27 @@ class TaskSampler:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a position. The batch size may differ from the one before.
+        """Resume from a position. The batch size may differ from the one before.
 
         Raises:
-            CheckpointError: it is a position in other streams.
+            CheckpointError: the state belongs to other streams.
         """
         _check_same(state, self.state_dict(), ("kind", "seed", "temperature", "sizes"))
         self._batches, self._rows = int(state["batches"]), dict(state["rows"])
 
 
 class ReferenceSampler:
-    """The authors' draws, number for number (random numbers of torch), for all ranks at once.
+    """The authors' draws, bit-identical (torch's random numbers), for all ranks at once.
 
-    Every epoch each task's rows are permuted and dealt to the ranks; the tasks of all its
-    batches are drawn, and then, for each batch, rows of the rank's share, with replacement.
-    Every rank draws the same places in its own share. The epoch has as many batches as
-    the rows of all tasks fill; the authors' seed is 0, whatever the run's.
+    In every epoch each task's rows are permuted and dealt to the ranks. The tasks of all
+    batches are drawn. Then, for each batch, rows of the rank's share are drawn with
+    replacement. Every rank draws the same positions in its own share. An epoch has as many
+    batches as the rows of all tasks fill. The authors' seed is 0, whatever the run's seed is.
 
     Args:
         sizes: training rows of each task, in order.
         batch_size: rows of one rank.
         num_replicas: ranks.
-        shuffle: permute the rows (the authors always do in training).
     """
 
     def __init__(
@@ -138,10 +136,9 @@ class ReferenceSampler:
         temperature: float,
         num_replicas: int = 1,
         seed: int = 0,
-        shuffle: bool = True,
     ) -> None:
         self.sizes, self.batch_size, self.num_replicas = dict(sizes), batch_size, num_replicas
-        self.temperature, self.seed, self.shuffle = temperature, seed, shuffle
+        self.temperature, self.seed = temperature, seed
         self.distribution = task_distribution(sizes, temperature)
         self.batches_per_epoch = -(-sum(sizes.values()) // batch_size) // num_replicas
         if self.batches_per_epoch < 1:
@@ -171,15 +168,14 @@ class ReferenceSampler:
 
         self._generator = torch.Generator().manual_seed(self.seed + self._epoch)
         self._orders = [
-            torch.randperm(size, generator=self._generator).numpy() if self.shuffle else np.arange(size)
-            for size in self.sizes.values()
+            torch.randperm(size, generator=self._generator).numpy() for size in self.sizes.values()
         ]
         weights = torch.from_numpy(self.distribution)
         draw = torch.multinomial(weights, self.batches_per_epoch, replacement=True, generator=self._generator)
         self._tasks = draw.tolist()
 
-    def _places(self) -> tuple[int, np.ndarray]:
-        """The next batch's task and the places in each rank's share."""
+    def _positions(self) -> tuple[int, np.ndarray]:
+        """The next batch's task and the positions in each rank's share."""
         import torch
 
         number = self._tasks[self._position]
@@ -191,13 +187,13 @@ class ReferenceSampler:
         """(task, int64 row indices within the task, shape (num_replicas * batch_size,)), rank by rank."""
         if self._position == self.batches_per_epoch:
             self.set_epoch(self._epoch + 1)
-        number, places = self._places()
+        number, positions = self._positions()
         # Rank r owns rows r, r + ranks, r + 2 ranks, ... of the permuted task.
-        dealt = np.concatenate([rank + self.num_replicas * places for rank in range(self.num_replicas)])
+        dealt = np.concatenate([rank + self.num_replicas * positions for rank in range(self.num_replicas)])
         return list(self.sizes)[number], self._orders[number][dealt]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the stream, and what it is a position in; plain JSON."""
+        """The position in the stream, and what defines the stream. Plain JSON."""
         return {
             "kind": "reference",
             "seed": self.seed,
@@ -210,22 +206,22 @@ class ReferenceSampler:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a position.
+        """Resume from a position.
 
         Raises:
-            CheckpointError: it is a position in another stream.
+            CheckpointError: the state belongs to another stream.
         """
         same = ("kind", "seed", "temperature", "sizes", "batch_size", "num_replicas")
         _check_same(state, self.state_dict(), same)
         self.set_epoch(int(state["epoch"]))
         for _ in range(int(state["position"])):
-            self._places()
+            self._positions()
 
 
 def _check_same(saved: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     for key in keys:
         if saved.get(key) != now[key]:
             raise CheckpointError(
-                f"The checkpoint's place in the data does not fit this run: {key} was {saved.get(key)!r}, "
+                f"The checkpoint's position in the data does not fit this run: {key} was {saved.get(key)!r}, "
                 f"and is now {now[key]!r}; start it with the same data and settings, or in a new folder"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperformer.data import toy
-from hyperformer.data.task import Alias, Task
+from hyperformer.data.tasks.task import Alias, Task
 from hyperformer.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:

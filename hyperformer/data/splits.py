@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hyperformer.data.sources import load_rows
-from hyperformer.data.task import SPLITS, Task
+from hyperformer.data.tasks.task import SPLITS, Task
 from hyperformer.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from transformers import T5Tokenizer
 
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
-from hyperformer.data.task import Task
+from hyperformer.data.tasks.task import Task
 from hyperformer.errors import DataError
 
 COLLATOR = reference("e2e/collator.json")

@@ -105,7 +105,9 @@ def test_settings_that_cannot_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "trace", reference("data/sampler.json"), ids=lambda trace: f"{trace['sizes']}-{trace['rank']}"
+    "trace",
+    [trace for trace in reference("data/sampler.json") if trace["shuffle"]],
+    ids=lambda trace: f"{trace['sizes']}-{trace['rank']}",
 )
 def test_the_reference_sampler_draws_as_the_authors(trace: dict) -> None:
     sizes = {str(number): size for number, size in enumerate(trace["sizes"])}
@@ -116,7 +118,6 @@ def test_the_reference_sampler_draws_as_the_authors(trace: dict) -> None:
         temperature=trace["temperature"],
         num_replicas=trace["num_replicas"],
         seed=trace["seed"],
-        shuffle=trace["shuffle"],
     )
     source.set_epoch(trace["epoch"])
     np.testing.assert_allclose(source.distribution, trace["distribution"], rtol=1e-12)

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweep_command import REPOSITORY, result_of
 
-from hyperformer.data.user_tasks import load_user_tasks
+from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
 from hyperformer.settings.files import load_config
@@ -189,10 +189,10 @@ LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(
 )  # fmt: skip
 IN_LITTLE_MEMORY = """
 import resource, sys
-from hyperformer.data.user_tasks import load_user_tasks
+from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
 from hyperformer.settings.files import load_config
-from hyperformer.data.user_tasks import load_user_tasks
+from hyperformer.data.tasks.user_tasks import load_user_tasks
 from launchers.plan.cluster_profile import read_profile
 from launchers.plan.runs import load_plan
 from pathlib import Path

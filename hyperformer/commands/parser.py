@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 _TRAINED = "folder, or repository on the hub, of an adapter or of a whole model"
-_BASE = "where the T5 is that the adapter was trained on, if not under the name that the adapter has for it"
+_BASE = (
+    "where the T5 is that the adapter was trained on, if it is not under the name that the adapter has for it"
+)
 
 
 def add_model_commands(commands: Any) -> None:
     """Add predict, export, convert, push and similarity to the parser's subcommands."""
+    for add in (_add_predict, _add_export, _add_convert, _add_push, _add_similarity):
+        add(commands)
+
+
+def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict", help="answer texts or rows, from a file or a pipe, as JSON lines"
     )
@@ -35,6 +42,8 @@ def add_model_commands(commands: Any) -> None:
     predict.add_argument("--base", metavar="T5", help=_BASE)
     predict.set_defaults(command=_predict)
 
+
+def _add_export(commands: Any) -> None:
     export = commands.add_parser(
         "export", help="one task's adapters as static weights, without the hypernetwork"
     )
@@ -44,26 +53,32 @@ def add_model_commands(commands: Any) -> None:
     export.add_argument("--base", metavar="T5", help=_BASE)
     export.set_defaults(command=_export)
 
+
+def _add_convert(commands: Any) -> None:
     convert = commands.add_parser(
         "convert", help="a checkpoint folder of the authors' code to a whole model of ours"
     )
     convert.add_argument("checkpoint", type=Path, help="their folder; with --back, ours")
     convert.add_argument("output", type=Path, help="the folder to make")
-    way = convert.add_mutually_exclusive_group(required=True)
-    way.add_argument(
+    direction = convert.add_mutually_exclusive_group(required=True)
+    direction.add_argument(
         "--config", type=Path, metavar="JSON", help="the JSON that their checkpoint was trained with"
     )
-    way.add_argument(
+    direction.add_argument(
         "--back", action="store_true", help="make a checkpoint of theirs from a whole model of ours"
     )
     convert.set_defaults(command=_convert)
 
+
+def _add_push(commands: Any) -> None:
     push = commands.add_parser("push", help="upload an adapter or a whole model to the Hugging Face hub")
     push.add_argument("folder", type=Path)
     push.add_argument("repository", help="owner/name")
-    push.add_argument("--private", action="store_true", help="if it is made now, make it private")
+    push.add_argument("--private", action="store_true", help="if the repository is new, make it private")
     push.set_defaults(command=_push)
 
+
+def _add_similarity(commands: Any) -> None:
     similarity = commands.add_parser("similarity", help="print and plot how alike the task embeddings are")
     similarity.add_argument("model", help=_TRAINED)
     similarity.add_argument("output", type=Path, help="a .png or .svg file")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hyperformer.data.task import SPLITS, Alias, Hub, Task, answer_length
-from hyperformer.data.task_table import ROWS
-from hyperformer.data.user_tasks import load_user_tasks
+from hyperformer.data.tasks.table import ROWS
+from hyperformer.data.tasks.task import SPLITS, Alias, Hub, Task, answer_length
+from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.errors import ConfigError, nearest
 
 __all__ = ["SPLITS", "TASKS", "Alias", "Hub", "Task", "answer_length", "get_task", "load_user_tasks"]

@@ -10,7 +10,7 @@ A mapping from the task's name to its row::
       hub: {path: owner/reviews}     # leave out if only read from data_dir
       splits: {train: train, validation: dev, test: test}
 
-The keys are the fields of :class:`hyperformer.data.task.Task`, and mean the same.
+The keys are the fields of :class:`hyperformer.data.tasks.task.Task`, and mean the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from string import Formatter
 from typing import Any
 
 from hyperformer.data.metrics import METRICS
-from hyperformer.data.task import SPLITS, Hub, Task
+from hyperformer.data.tasks.task import SPLITS, Hub, Task
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.files import plain_yaml
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyperformer.data.task import Alias, Hub, Task
+from hyperformer.data.tasks.task import Alias, Hub, Task
 
 BINARY = ("0", "1")
 THREE = ("0", "1", "2")
