@@ -72,7 +72,7 @@ def watch(out: Console, ledger: Ledger) -> tuple[list[RunStatus], list[str]]:
 def show_report(ledger: Ledger, statuses: Sequence[RunStatus]) -> None:
     """Write the report, and show its table."""
     entries = results_table.collect(ledger, statuses)
-    path = files.write_report(ledger.report, ledger.plan.name, entries)
+    path = files.write_report(ledger.paths.report, ledger.plan.name, entries)
     out = console()
     table = results_table.make_table(entries, results_table.splits(entries)[0])
     out.print(f"\n{ledger.plan.name}: {table.split} results, percent", style="bold")

@@ -24,9 +24,10 @@ from launchers.job.start import settle_unfinished, wait_for_silence, why_not_to_
 from launchers.plan.retry_policy import Policy
 from launchers.slurm.submitit_executor import Place, join_ranks
 from launchers.store import submissions
-from launchers.store.attempts import Attempt, last_attempt, next_attempt, this_start
+from launchers.store.attempts import Attempt, Outcome, last_attempt, next_attempt, this_start
 from launchers.store.processes import this_process
-from launchers.store.submissions import Entry
+from launchers.store.submissions import QueuedRun
+from launchers.store.sweep_folder import SweepFolder
 
 _TAIL_LINES = 30
 
@@ -46,7 +47,7 @@ def run_submitted(record: str) -> None:
         pack.run_side_by_side(Path(record), index, submission)
     else:
         policy = Policy.from_json(submission.policy)
-        _run_entry(Path(record).parent.parent, entries[0], join_ranks(), policy)
+        _run_entry(SweepFolder.of_record(Path(record)), entries[0], join_ranks(), policy)
 
 
 def run_packed(record: str, index: int, place: int) -> None:
@@ -55,7 +56,7 @@ def run_packed(record: str, index: int, place: int) -> None:
     submission = submissions.read(Path(record))
     here = Place(0, submission.task_id(index) or "")
     policy = Policy.from_json(submission.policy)
-    _run_entry(Path(record).parent.parent, submission.tasks[index][place], here, policy)
+    _run_entry(SweepFolder.of_record(Path(record)), submission.tasks[index][place], here, policy)
 
 
 def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> None:
@@ -77,12 +78,12 @@ def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> N
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     config = replace(RunFolder(folder).read_config(), output_dir=folder)
-    _attempt(config, Attempt(Path(folder) / "attempts" / str(attempt_number)), join_ranks())
+    _attempt(config, Attempt.of(Path(folder), attempt_number), join_ranks())
 
 
-def _run_entry(sweep: Path, entry: Entry, place: Place, policy: Policy) -> None:
+def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: Place, policy: Policy) -> None:
     """Make the run's folder if this is its first attempt, and run."""
-    folder = sweep / entry.folder
+    folder = sweep.run(entry.folder)
     config = entry.config(folder)
     if place.rank != 0:
         _attempt(config, None, place)
@@ -92,7 +93,7 @@ def _run_entry(sweep: Path, entry: Entry, place: Place, policy: Policy) -> None:
     attempt = next_attempt(folder, entry.attempt)
     attempt.folder.mkdir(parents=True, exist_ok=True)
     if unwanted:
-        attempt.write_outcome("stopped", message=unwanted, kind="cancelled", then="end", why=unwanted)
+        attempt.write_outcome(Outcome("stopped", unwanted, kind="cancelled", then="end", why=unwanted))
         print(unwanted)
         return
     RunFolder(folder).claim(config)
@@ -122,14 +123,14 @@ def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
             "started": time.time(),
             "from_step": _step_of_newest_checkpoint(folder),
         }
-        write_json(attempt.started, {**this_process(), **started})
+        write_json(attempt.started_file, {**this_process(), **started})
     try:
         result = _run(config, folder)
     except (KeyboardInterrupt, Interrupted) as stopped:
         _deaf()
         if attempt is not None:
             number = getattr(stopped, "signal", signal.SIGTERM)
-            attempt.write_outcome("stopped", message=str(stopped), signal=int(number))
+            attempt.write_outcome(Outcome("stopped", str(stopped), signal=int(number)))
         return
     except BaseException as error:
         _deaf()
@@ -137,7 +138,7 @@ def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
         raise
     _deaf()
     if attempt is not None:
-        attempt.write_outcome("done" if result is not None else "stopped")
+        attempt.write_outcome(Outcome("done" if result is not None else "stopped"))
 
 
 def _step_of_newest_checkpoint(folder: Path) -> int:
@@ -156,23 +157,25 @@ def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
 
 def _failed(attempt: Attempt | None, place: Place, error: BaseException) -> None:
     """Write the failure down. The first rank to fail tells the cause; the others fail for want of it."""
-    if attempt is None or attempt.outcome.exists():
+    if attempt is None or attempt.outcome_file.exists():
         return
     if attempt.start != this_start(place.job_id):  # rank 0 has not begun this one yet: its log must tell
         return
     tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
     with suppress(OSError):  # a full disk: the error itself must not be lost for that
         attempt.write_outcome(
-            "failed",
-            error_type=type(error).__name__,
-            message=str(error),
-            causes=[type(cause).__name__ for cause in causes(error)],
-            errno=next(
-                (cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None
-            ),
-            rank=place.rank,
-            host=socket.gethostname(),
-            traceback_tail=tail,
+            Outcome(
+                "failed",
+                message=str(error),
+                error_type=type(error).__name__,
+                causes=tuple(type(cause).__name__ for cause in causes(error)),
+                errno=next(
+                    (cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None
+                ),
+                rank=place.rank,
+                host=socket.gethostname(),
+                traceback_tail=tuple(tail),
+            )
         )
 
 

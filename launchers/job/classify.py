@@ -11,14 +11,13 @@ import errno
 import hashlib
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from hyperformer.errors import HANG_EXIT
 from hyperformer.files import FULL
 from launchers.plan.failure_kinds import Failure, Kind
-from launchers.store.attempts import last_words
+from launchers.store.attempts import Outcome, last_words
 
 _GPU_MEMORY = re.compile(
     r"(CUDA|HIP|NPU|XPU)( error:| failure \S+)?\W*out of memory|CUDA_ERROR_OUT_OF_MEMORY"
@@ -87,7 +86,7 @@ class Evidence:
         has_started: whether the run began at all.
     """
 
-    outcome: Mapping[str, Any] | None = None
+    outcome: Outcome | None = None
     exit_code: int | None = None
     log: str = ""
     job_log: str = ""
@@ -97,14 +96,13 @@ class Evidence:
 
 def classify(evidence: Evidence) -> Failure | None:
     """The kind of failure; None for an attempt that ended well."""
-    outcome = evidence.outcome or {}
-    status = outcome.get("status")
-    if status == "done":
+    outcome = evidence.outcome
+    if outcome and outcome.status == "done":
         return None
     said = slurm_said(evidence.job_log)
-    if status == "stopped":
-        return Failure(_why_stopped(outcome, said), str(outcome.get("message", "")))
-    if status == "failed" and said is None:
+    if outcome and outcome.status == "stopped":
+        return Failure(_why_stopped(outcome, said), outcome.message)
+    if outcome and outcome.status == "failed" and said is None:
         return _beyond_a_lost_rank(_told(outcome), evidence)
     kind, message = _untold(evidence, said)
     return Failure(kind, message, _mark(kind, message, ()))
@@ -125,20 +123,19 @@ def slurm_said(job_log: str) -> Kind | None:
     return found
 
 
-def _why_stopped(outcome: Mapping[str, Any], said: Kind | None) -> Kind:
+def _why_stopped(outcome: Outcome, said: Kind | None) -> Kind:
     if said is not None:
         return said
     # Nobody cancelled the job: the signal came ahead of a time limit, or of a preemption.
-    return "time_limit" if outcome.get("signal") == signal.SIGUSR2 else "preempted"
+    return "time_limit" if outcome.signal == signal.SIGUSR2 else "preempted"
 
 
-def _told(outcome: Mapping[str, Any]) -> Failure:
+def _told(outcome: Outcome) -> Failure:
     """The kind of a failure that the run told itself."""
-    message = str(outcome.get("message", ""))
-    name = str(outcome.get("error_type", ""))
-    causes = [name, *map(str, outcome.get("causes", ()))]
-    frames = list(_FRAME.finditer("\n".join(outcome.get("traceback_tail", ()))))
-    kind = _kind_of_error(causes, message, outcome.get("errno"), [match["file"] for match in frames])
+    message, name = outcome.message, outcome.error_type or ""
+    frames = list(_FRAME.finditer("\n".join(outcome.traceback_tail)))
+    files = [match["file"] for match in frames]
+    kind = _kind_of_error([name, *outcome.causes], message, outcome.errno, files)
     places = [f"{match['file'].rpartition('/')[2]}:{match['function']}" for match in frames]
     return Failure(kind, f"{name}: {message}", _mark(name, message, places))
 
@@ -154,7 +151,7 @@ def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
     return failure
 
 
-def _kind_of_error(causes: Sequence[str], message: str, number: Any, files: Sequence[str]) -> Kind:
+def _kind_of_error(causes: Sequence[str], message: str, number: int | None, files: Sequence[str]) -> Kind:
     if number in FULL:
         return "disk_full"
     if number in _FILE_SERVER or any(_SOURCE.search(cause) for cause in causes[1:]):

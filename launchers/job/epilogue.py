@@ -17,9 +17,10 @@ from launchers.job.finish import settle
 from launchers.plan.retry_policy import Decision, Policy
 from launchers.slurm import batch_script, requeue
 from launchers.store import submissions
-from launchers.store.attempts import Attempt, failed_nodes, last_attempt, this_start
-from launchers.store.records import LedgerError, try_record
-from launchers.store.submissions import Entry, Submission
+from launchers.store.attempts import failed_nodes, last_attempt, next_attempt, this_start
+from launchers.store.records import LedgerError
+from launchers.store.submissions import QueuedRun, Submission
+from launchers.store.sweep_folder import SweepFolder
 
 # With less time left than this, a new start goes to the end of the queue instead.
 _LEAST_LEFT_S = 120.0
@@ -34,7 +35,7 @@ def after(record: Path, code: int, script: Path) -> int:
     except LedgerError as error:  # what it says is another job's
         print(error, flush=True)
         return own
-    sweep = record.parent.parent
+    sweep = SweepFolder.of_record(record)
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     actions = set()
     for entry in submission.tasks[index]:
@@ -45,39 +46,38 @@ def after(record: Path, code: int, script: Path) -> int:
     if actions <= {"end", "again"} and "again" in actions and _time_left() > _LEAST_LEFT_S:
         return batch_script.AGAIN
     if actions & {"again", "requeue"}:
-        nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep / entry.folder)}
-        return _back_into_the_queue(script, sweep, submission, index, job_id, sorted(nodes))
+        nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep.run(entry.folder))}
+        return _back_into_the_queue(script, record, submission, index, job_id, sorted(nodes))
     return own
 
 
 def _settle(
-    sweep: Path, entry: Entry, submission: Submission, index: int, job_id: str, code: int
+    sweep: SweepFolder, entry: QueuedRun, submission: Submission, index: int, job_id: str, code: int
 ) -> Decision:
-    folder = sweep / entry.folder
-    attempt = last_attempt(folder)
-    if attempt is None or attempt.number < entry.attempt:
-        attempt = Attempt(folder / "attempts" / str(entry.attempt))
-    outcome, job_before = try_record(attempt.outcome) or {}, attempt.start[0]
-    if "then" not in outcome and job_before not in (None, job_id):
-        return Decision("end", f"job {job_before} has it now")
+    folder = sweep.run(entry.folder)
+    attempt = last_attempt(folder, entry.attempt) or next_attempt(folder, entry.attempt)
+    outcome, begun_by = attempt.read_outcome(), attempt.start
+    then = outcome.then if outcome else None
+    if then is None and begun_by.job_id not in (None, job_id):
+        return Decision("end", f"job {begun_by.job_id} has it now")
     packed = len(submission.tasks[index]) > 1
-    if outcome.get("then") == "end" or ("then" in outcome and packed and attempt.start == this_start(job_id)):
-        return Decision(outcome["then"], outcome.get("why", ""))
-    if "then" in outcome:
+    if outcome and (then == "end" or (then and packed and begun_by == this_start(job_id))):
+        return Decision(then, outcome.why)
+    if then:
         # An earlier start's, so this one ended before the run could make its first file.
-        attempt = Attempt(folder / "attempts" / str(attempt.number + 1))
-    job_log = batch_script.log_paths(sweep / "submitit", job_id)[1]
+        attempt = next_attempt(folder, entry.attempt)
+    job_log = sweep.job_logs(job_id)[1]
     policy = Policy.from_json(submission.policy)
     return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
 
 
 def _back_into_the_queue(
-    script: Path, sweep: Path, submission: Submission, index: int, job_id: str, shun: list[str]
+    script: Path, record: Path, submission: Submission, index: int, job_id: str, shun: list[str]
 ) -> int:
     refused = requeue.requeue(job_id, shun)
     if refused:
         print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
-        refused = requeue.resubmit(script, sweep, submission, index, job_id, shun)
+        refused = requeue.resubmit(script, record, submission, index, job_id, shun)
     if refused:
         print(
             f"nor does sbatch take it ({refused}); if the batch script cannot put it back either, "
@@ -93,7 +93,7 @@ def _time_left() -> float:
     return float(os.environ.get("HYPERFORMER_DEADLINE", "inf")) - time.time()
 
 
-def _say(entry: Entry, decision: Decision) -> None:
+def _say(entry: QueuedRun, decision: Decision) -> None:
     then = {"end": "the end", "again": "starting it again here", "requeue": "back into the queue"}
     print(f"{entry.name}: {decision.why}: {then[decision.action]}", flush=True)
 

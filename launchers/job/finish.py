@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hyperformer.errors import HyperformerError
 from hyperformer.files import is_disk_full
@@ -23,8 +23,9 @@ from launchers.job.classify import Evidence, classify
 from launchers.plan.failure_kinds import ALIKE, Failure, Kind
 from launchers.plan.retry_policy import Decision, Policy, decide
 from launchers.store import circuit_breaker
-from launchers.store.attempts import Attempt, attempts, tail
+from launchers.store.attempts import Attempt, Outcome, attempts, tail
 from launchers.store.records import try_record
+from launchers.store.sweep_folder import cancelled_note
 
 # For a full disk: how long to wait for room, and how much is room.
 _WAIT_S, _LOOK_S = 600.0, 10.0
@@ -50,10 +51,10 @@ def settle(
     Returns:
         Whether the run is at its end, starts again here, or goes back into the queue.
     """
-    started, state = try_record(attempt.started) or {}, try_record(RunFolder(run_folder).state) or {}
+    started, state = attempt.read_started(), try_record(RunFolder(run_folder).state) or {}
     if state.get("updated", 0) < started.get("started", 0):
         state = {}  # an earlier attempt's
-    outcome = try_record(attempt.outcome)
+    outcome = attempt.read_outcome()
     evidence = Evidence(
         outcome=outcome,
         exit_code=exit_code,
@@ -65,14 +66,14 @@ def settle(
     failure = classify(evidence)
     if failure is None:
         return Decision("end", "done")
-    if (run_folder / "cancelled.json").exists():
+    if cancelled_note(run_folder).exists():
         failure = Failure("cancelled", failure.message)
     elif outcome is None and run_folder.exists() and not _has_room(run_folder):
         # Whoever had something to say could not write it.
         failure = Failure("disk_full", failure.message)
     before = [entry for entry in attempts(run_folder) if since <= entry.number < attempt.number]
-    records = [try_record(entry.outcome) or {} for entry in before]
-    kinds: list[Kind] = [record["kind"] for record in records if "kind" in record]
+    ends = filter(None, (entry.read_outcome() for entry in before))
+    kinds = [end.kind for end in ends if end.kind]
     step = state.get("step") or 0
     # One that came after others in its job had not the whole of the time limit.
     late = any(entry.start == attempt.start for entry in before)
@@ -81,11 +82,14 @@ def settle(
     if decision.action != "end":
         decision = _prepare(failure.kind, run_folder, decision, sleep)
     try:
-        _write(attempt, outcome, failure, decision, step, exit_code)
+        ended = outcome or _ended_without_a_word(failure, decision, exit_code)
+        attempt.write_outcome(
+            replace(ended, kind=failure.kind, then=decision.action, why=decision.why, step=step)
+        )
         if decision.action == "end" and failure.kind in ALIKE:
             circuit_breaker.count(run_folder, failure, policy)
     except OSError as error:  # what was decided holds all the same
-        print(f"{attempt.outcome} could not be written: {error.strerror}", file=sys.stderr)
+        print(f"{attempt.outcome_file} could not be written: {error.strerror}", file=sys.stderr)
     return decision
 
 
@@ -145,20 +149,8 @@ def job_log_from() -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _write(
-    attempt: Attempt,
-    outcome: dict[str, Any] | None,
-    failure: Failure,
-    decision: Decision,
-    step: int,
-    exit_code: int | None,
-) -> None:
-    told = outcome or {
-        "status": "stopped" if decision.action == "requeue" or failure.kind == "cancelled" else "failed",
-        "error_type": failure.kind,
-        "message": failure.message,
-        "exit_code": exit_code,
-    }
-    more = {"kind": failure.kind, "then": decision.action, "why": decision.why, "step": step}
-    attempt.folder.mkdir(parents=True, exist_ok=True)
-    attempt.write_outcome(**{**told, **more})
+def _ended_without_a_word(failure: Failure, decision: Decision, exit_code: int | None) -> Outcome:
+    """What a run would have written that had no time to."""
+    stopped = decision.action == "requeue" or failure.kind == "cancelled"
+    status = "stopped" if stopped else "failed"
+    return Outcome(status, failure.message, error_type=failure.kind, exit_code=exit_code)

@@ -18,10 +18,10 @@ from types import FrameType
 
 from launchers.job.finish import settle
 from launchers.plan.retry_policy import Policy
-from launchers.slurm import batch_script, requeue
+from launchers.slurm import requeue
 from launchers.store.attempts import Attempt, last_attempt, next_attempt
-from launchers.store.records import try_record
-from launchers.store.submissions import Entry, Submission
+from launchers.store.submissions import QueuedRun, Submission
+from launchers.store.sweep_folder import SweepFolder, cancelled_note
 
 _TICK_S = 0.5
 
@@ -29,7 +29,7 @@ _TICK_S = 0.5
 @dataclass
 class _Going:
     place: int
-    entry: Entry
+    entry: QueuedRun
     attempt: Attempt
     process: subprocess.Popen[bytes]
 
@@ -39,7 +39,7 @@ class _Pack:
 
     def __init__(self, record: Path, index: int, submission: Submission) -> None:
         self.record, self.index, self.submission = record, index, submission
-        self.sweep = record.parent.parent
+        self.sweep = SweepFolder.of_record(record)
         self.entries = submission.tasks[index]
         self.gpus = gpu_shares(os.environ.get("CUDA_VISIBLE_DEVICES", ""), len(self.entries))
         self.threads = max(1, (submission.cpus or len(self.entries)) // len(self.entries))
@@ -64,13 +64,13 @@ class _Pack:
                 for one in going:
                     _send(one.process, self.stopping)
             for one in list(going):
-                folder = self.sweep / one.entry.folder
+                folder = self.sweep.run(one.entry.folder)
                 if one.process.poll() is not None:
                     going.remove(one)
                     again = self.settle(one)
                     if again:
                         going.append(again)
-                elif (folder / "cancelled.json").exists():
+                elif cancelled_note(folder).exists():
                     _send(one.process, signal.SIGTERM)  # `cancel` of one of several: the others go on
 
     def start(self, place: int) -> _Going:
@@ -90,29 +90,27 @@ class _Pack:
             "OMP_NUM_THREADS": str(self.threads),
             "OMP_WAIT_POLICY": "passive",
         }
-        attempt = next_attempt(self.sweep / entry.folder, entry.attempt)
+        attempt = next_attempt(self.sweep.run(entry.folder), entry.attempt)
         attempt.folder.mkdir(parents=True, exist_ok=True)
         with attempt.logs[0].open("ab") as out, attempt.logs[1].open("ab") as errors:
             process = subprocess.Popen(command, env=environment, stdout=out, stderr=errors)
         return _Going(place, entry, attempt, process)
 
-    def is_settled(self, entry: Entry) -> bool:
+    def is_settled(self, entry: QueuedRun) -> bool:
         """Whether an earlier start of this job brought the run to its end."""
-        last = last_attempt(self.sweep / entry.folder)
-        if last is None or last.number < entry.attempt:
-            return False
-        outcome = try_record(last.outcome) or {}
-        return outcome.get("status") == "done" or outcome.get("then") == "end"
+        last = last_attempt(self.sweep.run(entry.folder), entry.attempt)
+        outcome = last.read_outcome() if last else None
+        return outcome is not None and (outcome.status == "done" or outcome.then == "end")
 
     def settle(self, one: _Going) -> _Going | None:
         """After a run's process has ended: start it again if its failure's kind asks for that."""
-        outcome = try_record(one.attempt.outcome) or {}
-        if "then" in outcome:  # it did not even start: cancelled, or held
+        outcome = one.attempt.read_outcome()
+        if outcome and outcome.then:  # it did not even start: cancelled, or held
             return None
         decision = settle(
-            self.sweep / one.entry.folder, one.attempt, self.policy, since=one.entry.attempt,
+            self.sweep.run(one.entry.folder), one.attempt, self.policy, since=one.entry.attempt,
             exit_code=one.process.returncode,
-            job_log=batch_script.log_paths(self.sweep / "submitit", requeue.own_id())[1],
+            job_log=self.sweep.job_logs(requeue.own_id())[1],
         )  # fmt: skip
         print(f"{one.entry.name}: {decision.why}: {decision.action}", flush=True)
         return self.start(one.place) if decision.action == "again" and not self.stopping else None

@@ -12,15 +12,15 @@ from launchers.plan.failure_kinds import Failure, Kind
 from launchers.plan.retry_policy import Policy, decide
 from launchers.slurm import site
 from launchers.store import circuit_breaker
-from launchers.store.attempts import attempts, last_attempt
-from launchers.store.records import try_record
+from launchers.store.attempts import Outcome, attempts, last_attempt
+from launchers.store.sweep_folder import SweepFolder, cancelled_note
 
 
 def why_not_to_start(folder: Path) -> str | None:
     """Why a run that waited should not start any more: `folder` is its own. None if it should."""
-    if (folder / "cancelled.json").exists():
+    if cancelled_note(folder).exists():
         return "cancelled before it started"
-    reason = circuit_breaker.reason(folder.parent)
+    reason = circuit_breaker.reason(SweepFolder.of_run(folder))
     return None if reason is None else f"held: {reason}"
 
 
@@ -32,18 +32,18 @@ def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
     """
     kinds: list[Kind] = []
     for attempt in attempts(folder):
-        if attempt.number < first or not attempt.started.exists():
+        if attempt.number < first or not attempt.started_file.exists():
             continue
-        if not attempt.outcome.exists():
-            host = str((try_record(attempt.started) or {}).get("host", ""))
+        if not attempt.outcome_file.exists():
+            host = str(attempt.read_started().get("host", ""))
             kind: Kind = "node_failure" if site.is_down(host) else "requeued"
             decision = decide(Failure(kind, ""), kinds, progressed=True, policy=policy)
-            attempt.write_outcome(
-                "stopped", message=f"it was on {host}", kind=kind, then=decision.action, why=decision.why
-            )
+            told = f"it was on {host}"
+            attempt.write_outcome(Outcome("stopped", told, kind=kind, then=decision.action, why=decision.why))
             if decision.action == "end":
                 return decision.why
-        kinds.append((try_record(attempt.outcome) or {}).get("kind", "requeued"))
+        outcome = attempt.read_outcome()
+        kinds.append(outcome.kind if outcome and outcome.kind else "requeued")
     return None
 
 
@@ -55,14 +55,14 @@ def wait_for_silence(folder: Path) -> None:
     """
     heartbeat = RunFolder(folder).heartbeat
     last = last_attempt(folder)
-    if last is None or last.outcome.exists() or not heartbeat.exists():
+    if last is None or last.outcome_file.exists() or not heartbeat.exists():
         return
     before = heartbeat.stat().st_mtime
     end = time.monotonic() + 3 * HEARTBEAT_SECONDS
     while time.time() - before < 4 * HEARTBEAT_SECONDS and time.monotonic() < end:
         time.sleep(1)
         if heartbeat.stat().st_mtime > before:
-            host = (try_record(last.started) or {}).get("host", "another node")
+            host = last.read_started().get("host", "another node")
             raise ConfigError(
                 f"{folder} is being trained on {host} by another process: end it, then submit again"
             )

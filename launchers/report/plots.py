@@ -25,6 +25,6 @@ def plot_similarities(ledger: Ledger, statuses: Sequence[RunStatus]) -> Iterator
     for run, status in zip(ledger.plan.runs, statuses, strict=True):
         if status.state != "done" or not run.config.adapter.adapter.startswith("hypernetwork"):
             continue
-        path = ledger.report / f"similarity-{run.name}.svg"
+        path = ledger.paths.report / f"similarity-{run.name}.svg"
         plot_similarity(*task_similarity(RunFolder(ledger.folder(run)).adapter), path)
         yield path

@@ -12,7 +12,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Run
 from launchers.slurm import batch_script, submitit_executor
-from launchers.store import code_snapshot, redaction, submissions
+from launchers.store import code_snapshot, redaction
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
 
@@ -71,7 +71,7 @@ class Handing:
         if in_container:  # python starts there under srun alone
             python = shlex.join(["srun", "--overlap", "--nodes=1", "--ntasks=1", *in_container, python])
         values = batch_script.parameters(
-            ledger.job_name(number), array.resources, path, submissions.path_of(ledger.path, number),
+            ledger.job_name(number), array.resources, path, ledger.paths.submission(number),
             python, self.environment, array.parallel, after,
         )  # fmt: skip
         values["srun_args"] += in_container
@@ -87,9 +87,9 @@ class Handing:
     def text(self, ledger: Ledger, array: Array, number: int, after: str | None = None) -> str:
         """The sbatch file of the array that becomes submission `number`."""
         parameters = self.parameters(ledger, array, number, after)
-        record = submissions.path_of(ledger.path, number)
+        record = ledger.paths.submission(number)
         return submitit_executor.sbatch_text(
-            ledger.submitit, record, len(array.tasks), parameters, self.python(ledger, array)
+            ledger.paths.submitit, record, len(array.tasks), parameters, self.python(ledger, array)
         )
 
 

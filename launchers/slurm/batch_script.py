@@ -123,11 +123,6 @@ def _setup(resources: Resources, python_path: str, environment: Mapping[str, str
     return lines
 
 
-def log_paths(folder: Path, job_id: str, rank: int = 0) -> tuple[Path, Path]:
-    """Where submitit writes standard output and error of a rank."""
-    return folder / f"{job_id}_{rank}_log.out", folder / f"{job_id}_{rank}_log.err"
-
-
 # True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
 _PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
 

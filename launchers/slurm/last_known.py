@@ -11,13 +11,14 @@ from typing import Any
 
 from hyperformer.files import atomic_write
 from launchers.slurm.job_queue import SlurmJob
+from launchers.store.sweep_folder import SweepFolder
 
 
 class LastKnown:
     """``last_known.json`` in the sweep's folder. A memory, no record: without it nothing is lost."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "last_known.json"
+        self.path = SweepFolder(folder).last_known
         self._at: float | None = None
 
     def keep(self, jobs: Mapping[str, SlurmJob]) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hyperformer.files import write_json
 from launchers.slurm.commands import outside_of_any_job
-from launchers.store.submissions import Submission, moved_file, path_of
+from launchers.store.submissions import Submission
+from launchers.store.sweep_folder import moved_note
 
 _TIMEOUT_S = 60
 # How long a controller that is being restarted is waited for.
@@ -44,7 +45,7 @@ def requeue(job_id: str, exclude: Sequence[str] = ()) -> str | None:
 
 
 def resubmit(
-    script: Path, sweep: Path, submission: Submission, index: int, job_id: str, exclude: Sequence[str] = ()
+    script: Path, record: Path, submission: Submission, index: int, job_id: str, exclude: Sequence[str] = ()
 ) -> str | None:
     """Submit the job's own batch script again, to start when this job has ended.
 
@@ -67,7 +68,7 @@ def resubmit(
     new = done.stdout.strip().partition(";")[0]
     task = f"{new}_{index}" if len(submission.tasks) > 1 else new
     try:
-        note = moved_file(path_of(sweep, submission.number), index)
+        note = moved_note(record, index)
         note.parent.mkdir(exist_ok=True)
         write_json(note, {"job_id": task, "at": time.time()})
     except OSError as error:  # a job that the sweep does not know must not run

@@ -19,7 +19,6 @@ from launchers.slurm.commands import ClusterError, environment, outside_of_any_j
 from launchers.store.attempts import Attempt
 from launchers.store.code_snapshot import python_path
 from launchers.store.processes import describe, is_alive
-from launchers.store.records import try_record
 
 _A_YEAR_MIN = 365 * 24 * 60
 
@@ -41,7 +40,7 @@ class LocalJob:
 
     def kill(self) -> None:
         """End the run at once, and whatever it started."""
-        started = try_record(self.attempt.started)
+        started = self.attempt.read_started()
         if started and is_alive(started):
             os.killpg(started["pid"], signal.SIGKILL)  # the job made itself the head of its group
         _signal(self.pid, signal.SIGKILL)
@@ -71,7 +70,7 @@ def start_local(
     attempt.link_logs(job.paths.stdout, job.paths.stderr)
     local = LocalJob(job, attempt)
     record = {"cluster": "local", "job_id": str(job.job_id), "gpu": gpu, "submitted": time.time()}
-    write_json(attempt.job, {**record, **describe(local.pid)})
+    write_json(attempt.job_file, {**record, **describe(local.pid)})
     return local
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launchers.store.records import DamagedRecord, LedgerError, read_record
+from launchers.store.sweep_folder import attempts_folder
 
 if TYPE_CHECKING:
     from launchers.status.run_status import RunStatus
@@ -35,7 +36,7 @@ class Reader:
         try:
             self.names = set(os.listdir(folder))
             if "attempts" in self.names:
-                os.listdir(folder / "attempts")
+                os.listdir(attempts_folder(folder))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -84,21 +85,23 @@ def notes_on_files(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[str]:
         f"{error}; before that, `scancel --name={ledger.job_name(number)}` ends the jobs that it told of"
         for number, error in ledger.faults.items()
     ]
-    if (ledger.path / "sweep.yaml").exists() and not (ledger.path / "plan.json").exists():
+    if ledger.paths.sweep_file.exists() and not ledger.paths.plan.exists():
         notes.append(
             "plan.json is gone, and with it the list of earlier runs; the next submit writes it anew"
         )
-    if any(ledger.submitit.glob("*_submission.sh")) and not (ledger.path / "submissions").is_dir():
+    if any(ledger.paths.submitit.glob("*_submission.sh")) and not ledger.paths.submissions.is_dir():
         notes.append(
             "submissions/ is gone, and with it which runs are queued; jobs that still are end at their start: "
             "scancel them (squeue --me tells their ids)"
         )
     jobs = ledger.newest_jobs()
-    waiting = [jobs[one.signature][0] for one in statuses if one.state == "pending" and one.signature in jobs]
+    waiting = [
+        jobs[one.signature].submission for one in statuses if one.state == "pending" and one.signature in jobs
+    ]
     for code in {submission.code for submission in waiting}:
         if not Path(code).is_dir():
             count = sum(submission.code == code for submission in waiting)
             notes.append(f"{count} queued runs will fail: their copy of the code, {code}, is gone{_AGAIN}")
-    if waiting and not ledger.submitit.is_dir():
-        notes.append(f"{len(waiting)} queued runs will fail: {ledger.submitit} is gone{_AGAIN}")
+    if waiting and not ledger.paths.submitit.is_dir():
+        notes.append(f"{len(waiting)} queued runs will fail: {ledger.paths.submitit} is gone{_AGAIN}")
     return notes

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launchers.plan.runs import Run
-from launchers.slurm import batch_script
 from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
+from launchers.store.submissions import QueuedJob
+from launchers.store.sweep_folder import SweepFolder
 
 _TICK_S = 0.5
 _CHUNK = 1 << 16
@@ -45,30 +46,26 @@ def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[tupl
     found = []
     for run in runs:
         attempt = last_attempt(ledger.folder(run))
-        submitted = newest.get(run.signature)
-        if submitted and (attempt is None or submitted[2].attempt > attempt.number):
-            attempt = Attempt(ledger.folder(run) / "attempts" / str(submitted[2].attempt))
-        if submitted and attempt and not attempt.job.exists():
-            submission, index, entry = submitted
-            job_id = submission.task_id(index)
-            if len(submission.tasks[index]) == 1 and job_id:
-                found += _of_a_job(run, attempt, submission.ranks, rank, ledger.submitit, job_id)
-                continue
+        job = newest.get(run.signature)
+        if job and (attempt is None or job.run.attempt > attempt.number):
+            attempt = Attempt.of(ledger.folder(run), job.run.attempt)
+        if job and attempt and not attempt.job_file.exists() and len(job.runs) == 1 and job.job_id:
+            found += _of_a_job(run, attempt, job, rank, ledger.paths)
+            continue
         if attempt is not None:
             found.append((f"{run.name} (attempt {attempt.number})", list(attempt.logs)))
     return found
 
 
 def _of_a_job(
-    run: Run, attempt: Attempt, ranks: int, rank: int | None, submitit: Path, job_id: str
+    run: Run, attempt: Attempt, job: QueuedJob, rank: int | None, paths: SweepFolder
 ) -> list[tuple[str, list[Path]]]:
     """The attempt's own logs, which rank 0 writes, after the job's, which are there even if no run began."""
     found = []
+    ranks = job.submission.ranks
     for one in range(ranks) if rank is None else [rank]:
         told = f"{run.name} (attempt {attempt.number}){f' rank {one}' if ranks > 1 else ''}"
-        found.append(
-            (told, [*batch_script.log_paths(submitit, job_id, one), *(attempt.logs if one == 0 else ())])
-        )
+        found.append((told, [*paths.job_logs(job.job_id or "", one), *(attempt.logs if one == 0 else ())]))
     return found
 
 

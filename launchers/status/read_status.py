@@ -37,8 +37,7 @@ def read_statuses(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[RunStatus],
     for run in runs:
         submitted = newest.get(run.signature)
         if submitted:
-            submission, index, _ = submitted
-            names[submission.task_id(index) or ""] = submission.job_name
+            names[submitted.job_id or ""] = submitted.submission.job_name
         folder, variant = ledger.folder(run), run.config.variant
         # Any run may be in it, queued or running.
         unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""

@@ -11,16 +11,14 @@ from launchers.status.folder_check import Reader, with_damage
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, last_attempt, last_words, tail
 from launchers.store.processes import is_alive, with_argument
-from launchers.store.submissions import Entry, Submission
+from launchers.store.submissions import QueuedJob
 
 
-def read_own_files(
-    folder: Path, name: str, signature: str, submitted: tuple[Submission, int, Entry] | None = None
-) -> RunStatus:
+def read_own_files(folder: Path, name: str, signature: str, submitted: QueuedJob | None = None) -> RunStatus:
     """What the run's own files say, and for a local run whether its process lives.
 
     Args:
-        submitted: the run's last submission to SLURM, its task there, and its entry.
+        submitted: the last job that the run was handed to SLURM in.
     """
     reader = Reader(folder)
     status = _read_own_files(reader, RunStatus(name, signature, str(folder), "missing"), submitted)
@@ -28,21 +26,19 @@ def read_own_files(
     return status if status.cluster == "slurm" else with_damage(status)
 
 
-def _read_own_files(
-    reader: Reader, base: RunStatus, submitted: tuple[Submission, int, Entry] | None
-) -> RunStatus:
+def _read_own_files(reader: Reader, base: RunStatus, submitted: QueuedJob | None) -> RunStatus:
     folder, there = reader.folder, reader.names
     if "cancelled.json" in there:
         base = replace(base, state="cancelled")
     attempt = last_attempt(folder) if "attempts" in there else None
     job: dict[str, Any] | None = None
-    if submitted and (attempt is None or submitted[2].attempt > attempt.number):
-        attempt = Attempt(folder / "attempts" / str(submitted[2].attempt))  # not begun yet
-    started = reader.read(attempt.started) if attempt and "attempts" in there else None
-    if submitted and attempt and attempt.number >= submitted[2].attempt and not attempt.job.exists():
+    if submitted and (attempt is None or submitted.run.attempt > attempt.number):
+        attempt = Attempt.of(folder, submitted.run.attempt)  # not begun yet
+    started = reader.read(attempt.started_file) if attempt and "attempts" in there else None
+    if submitted and attempt and attempt.number >= submitted.run.attempt and not attempt.job_file.exists():
         job = _slurm_job(submitted, started)
     elif attempt:
-        job = reader.read(attempt.job)
+        job = reader.read(attempt.job_file)
     if attempt and not (job or started):
         job = with_argument(attempt.folder)
     known = {**(started or {}), **(job or {})}
@@ -55,7 +51,7 @@ def _read_own_files(
             job_id=known.get("job_id"),
             host=(started or {}).get("host"),
         )
-    outcome = reader.read(attempt.outcome) if attempt and started else None
+    outcome = reader.read(attempt.outcome_file) if attempt and started else None
     if started and isinstance(started.get("started"), int | float):
         ended = (outcome or {}).get("ended") or time.time()
         base = replace(base, elapsed=max(0.0, ended - started["started"]))
@@ -67,7 +63,7 @@ def _read_own_files(
     if attempt is None or not known:
         return base
     if outcome is None:
-        outcome = reader.read(attempt.outcome)
+        outcome = reader.read(attempt.outcome_file)
     if started:
         base = _with_progress(base, reader)
     if outcome is not None:
@@ -77,12 +73,11 @@ def _read_own_files(
     return base if base.state == "cancelled" else replace(base, state="unknown")
 
 
-def _slurm_job(submitted: tuple[Submission, int, Entry], started: dict[str, Any] | None) -> dict[str, Any]:
+def _slurm_job(submitted: QueuedJob, started: dict[str, Any] | None) -> dict[str, Any]:
     """The job that a submitted run is in now."""
-    submission, index, _ = submitted
     own = (started or {}).get("job_id")
     # The job that runs it knows best, unless it has handed it on to another.
-    job_id = submission.moved.get(index) or own or submission.task_id(index)
+    job_id = submitted.submission.moved.get(submitted.task) or own or submitted.job_id
     # Without any, the submit was interrupted, and SLURM cannot be asked.
     return {"cluster": "slurm", **({"job_id": job_id} if job_id else {})}
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from hyperformer.settings.build import flatten
 from launchers.plan.naming import value_text
 from launchers.plan.runs import Run
-from launchers.slurm import batch_script
 from launchers.slurm.states import _ENDS, _decode
 from launchers.status.run_status import BAD, RunStatus
 from launchers.store import attempts
 from launchers.store.attempts import last_attempt
 from launchers.store.ledger import Ledger
-from launchers.store.records import try_record
 
 
 def why(status: RunStatus, ledger: Ledger) -> str | None:
@@ -54,13 +52,13 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
     folder = Path(status.folder)
     attempt = last_attempt(folder)
     if attempt is not None:
-        outcome = try_record(attempt.outcome) or {}
-        tail = [line for line in outcome.get("traceback_tail", ()) if line.strip()]
+        outcome = attempt.read_outcome()
+        tail = [line for line in (outcome.traceback_tail if outcome else ()) if line.strip()]
         if tail:
             return str(tail[-1]).strip()
     paths = [attempt.logs[1]] if attempt else []
     if status.cluster == "slurm" and status.job_id:
-        paths.append(batch_script.log_paths(ledger.submitit, status.job_id)[1])
+        paths.append(ledger.paths.job_logs(status.job_id)[1])
     return next(filter(None, (attempts.last_words(attempts.tail(path)) for path in paths)), "")
 
 

@@ -1,4 +1,12 @@
-"""The attempts of a run: the files of each, their order, and what their logs end with."""
+"""The attempts of a run: the files of each, their order, and what their logs end with.
+
+::
+
+    attempts/<n>/job.json                 written at the start of a local run: which process it is
+    attempts/<n>/started.json             written by the job: where it runs
+    attempts/<n>/outcome.json             written by the job: how it ended (:class:`Outcome`)
+    attempts/<n>/stdout.log  stderr.log   of rank 0
+"""
 
 from __future__ import annotations
 
@@ -6,13 +14,65 @@ import itertools
 import os
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hyperformer.files import write_json
+from launchers.plan.failure_kinds import Kind
+from launchers.plan.retry_policy import Action
 from launchers.store import redaction
 from launchers.store.records import try_record
+from launchers.store.sweep_folder import attempts_folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended. The run tells the first part, the launcher what it decided (`launchers.job.finish`).
+
+    Attributes:
+        status: ``done``, ``stopped`` or ``failed``.
+        message: of the error, or of the stop.
+        error_type: class of the error; `causes` those of the errors behind it, nearest first.
+        signal: the one that asked the run to stop.
+        exit_code: of the process, where that is all there is to tell.
+        kind: of the failure (:mod:`launchers.plan.failure_kinds`).
+        then: what follows: ``end``, ``again`` or ``requeue``; None: nobody has decided it yet.
+        why: the reason for `then`.
+        ended: seconds since the epoch.
+    """
+
+    status: str
+    message: str = ""
+    error_type: str | None = None
+    causes: tuple[str, ...] = ()
+    errno: int | None = None
+    traceback_tail: tuple[str, ...] = ()
+    rank: int | None = None
+    host: str | None = None
+    signal: int | None = None
+    exit_code: int | None = None
+    kind: Kind | None = None
+    then: Action | None = None
+    why: str = ""
+    step: int | None = None
+    ended: float | None = None
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Outcome:
+        """From outcome.json, as :mod:`launchers.store.records` has checked it."""
+        names = [item.name for item in fields(cls) if record.get(item.name) is not None]
+        values: dict[str, Any] = {name: record[name] for name in names}
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
+
+
+class JobStart(NamedTuple):
+    """One start of a job: SLURM may start the same job several times."""
+
+    job_id: str | None
+    restarts: int | None
 
 
 @dataclass(frozen=True)
@@ -21,20 +81,24 @@ class Attempt:
 
     folder: Path
 
+    @classmethod
+    def of(cls, run_folder: Path, number: int) -> Attempt:
+        return cls(attempts_folder(run_folder) / str(number))
+
     @property
     def number(self) -> int:
         return int(self.folder.name)
 
     @property
-    def job(self) -> Path:
+    def job_file(self) -> Path:
         return self.folder / "job.json"
 
     @property
-    def started(self) -> Path:
+    def started_file(self) -> Path:
         return self.folder / "started.json"
 
     @property
-    def outcome(self) -> Path:
+    def outcome_file(self) -> Path:
         return self.folder / "outcome.json"
 
     @property
@@ -43,10 +107,24 @@ class Attempt:
         return self.folder / "stdout.log", self.folder / "stderr.log"
 
     @property
-    def start(self) -> tuple[Any, Any]:
-        """The job that began it and how often SLURM had requeued that; (None, None) before it began."""
-        record = try_record(self.started) or {}
-        return record.get("job_id"), record.get("restarts")
+    def has_begun(self) -> bool:
+        """Whether it was handed to a process: its number is taken."""
+        return any(path.exists() for path in (self.job_file, self.started_file, self.outcome_file))
+
+    def read_started(self) -> dict[str, Any]:
+        """started.json; {} where it is not there or cannot be understood."""
+        return try_record(self.started_file) or {}
+
+    def read_outcome(self) -> Outcome | None:
+        """outcome.json; None where it is not there or cannot be understood."""
+        record = try_record(self.outcome_file)
+        return None if record is None else Outcome.of_record(record)
+
+    @property
+    def start(self) -> JobStart:
+        """The start of the job that began it; JobStart(None, None) before it began."""
+        record = self.read_started()
+        return JobStart(record.get("job_id"), record.get("restarts"))
 
     def link_logs(self, stdout: Path, stderr: Path) -> None:
         """Let the two logs point at where submitit writes them."""
@@ -54,57 +132,65 @@ class Attempt:
             link.unlink(missing_ok=True)
             link.symlink_to(os.path.relpath(target, link.parent))
 
-    def write_outcome(self, status: str, **more: Any) -> None:
-        """How the attempt ended, in words that hold no secrets: they end up in reports."""
-        told = {key: _hidden(value) for key, value in more.items()}
-        write_json(self.outcome, {"ended": time.time(), "status": status, **told})
+    def write_outcome(self, outcome: Outcome) -> None:
+        """Write how the attempt ended, without secrets: the text ends up in reports."""
+        known = {key: value for key, value in asdict(outcome).items() if value not in (None, "", ())}
+        hidden = {key: _without_secrets(value) for key, value in known.items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.outcome_file, {"ended": time.time(), **hidden})
 
 
-def _hidden(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_hidden(item) for item in value]
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_without_secrets(item) for item in value]
     return redaction.hide(value) if isinstance(value, str) else value
 
 
 def attempts(run_folder: Path) -> list[Attempt]:
     """Every attempt of a run, oldest first."""
     try:
-        numbers = [int(name) for name in os.listdir(run_folder / "attempts") if re.fullmatch("[0-9]+", name)]
+        names = os.listdir(attempts_folder(run_folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [Attempt(run_folder / "attempts" / str(number)) for number in sorted(numbers)]
+    return [Attempt.of(run_folder, number) for number in sorted(map(int, filter(_NUMBER.fullmatch, names)))]
 
 
-def last_attempt(run_folder: Path) -> Attempt | None:
-    """The newest attempt of a run, or None before the first."""
-    return next(reversed(attempts(run_folder)), None)
+_NUMBER = re.compile("[0-9]+")
 
 
-def put_aside(path: Path) -> Path | None:
-    """Rename a damaged file, so that it stops nobody and nothing is thrown away; returns its new path."""
-    for number in itertools.count(1):
-        aside = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
-        if not aside.exists():
-            break
-    try:
-        return path.rename(aside)
-    except FileNotFoundError:
-        return None
+def last_attempt(run_folder: Path, first: int = 0) -> Attempt | None:
+    """The newest attempt of a run from number `first` on, or None before that."""
+    newest = next(reversed(attempts(run_folder)), None)
+    return newest if newest and newest.number >= first else None
 
 
-def next_attempt(folder: Path, first: int) -> Attempt:
-    """The attempt that begins now. A job starts several times: in its place, or because SLURM requeued it.
+def next_attempt(run_folder: Path, first: int = 1) -> Attempt:
+    """The attempt that begins next. Every number of an attempt is decided here.
+
+    A job starts several times: in its place, or because SLURM requeued it. Each start is an attempt.
 
     Args:
         first: the number of the job's first attempt.
     """
-    taken = [a for a in attempts(folder) if a.number >= first and (a.started.exists() or a.outcome.exists())]
-    return Attempt(folder / "attempts" / str(taken[-1].number + 1 if taken else first))
+    begun = next((a for a in reversed(attempts(run_folder)) if a.number < first or a.has_begun), None)
+    return Attempt.of(run_folder, max(first, begun.number + 1 if begun else 1))
 
 
-def this_start(job_id: str) -> tuple[str, int]:
+def rename_damaged(path: Path) -> Path | None:
+    """Rename a damaged file, so that it is in nobody's way and nothing is lost; returns its new path."""
+    for number in itertools.count(1):
+        renamed = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
+        if not renamed.exists():
+            break
+    try:
+        return path.rename(renamed)
+    except FileNotFoundError:
+        return None
+
+
+def this_start(job_id: str) -> JobStart:
     """This start of a job, as :attr:`Attempt.start` has it."""
-    return job_id, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return JobStart(job_id, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
 
 
 _TAIL_BYTES = 16_384
@@ -132,10 +218,8 @@ def last_words(log: str) -> str:
     return (own or told or [""])[-1][:300]
 
 
-# A node that failed under a run is not given to it again for so long.
+# A node that failed under a run does not get it again within a day.
 _OF_THE_NODE = ("node_failure", "gpu_failure")
-
-
 _SHUN_S = 24 * 3600.0
 
 
@@ -143,7 +227,7 @@ def failed_nodes(run_folder: Path) -> list[str]:
     """Nodes that failed under a run within the last day."""
     nodes = set()
     for attempt in attempts(run_folder):
-        outcome = try_record(attempt.outcome) or {}
-        if outcome.get("kind") in _OF_THE_NODE and time.time() - outcome.get("ended", 0) < _SHUN_S:
-            nodes.add((try_record(attempt.started) or {}).get("host"))
+        outcome = attempt.read_outcome()
+        if outcome and outcome.kind in _OF_THE_NODE and time.time() - (outcome.ended or 0) < _SHUN_S:
+            nodes.add(attempt.read_started().get("host"))
     return sorted(node for node in nodes if node)

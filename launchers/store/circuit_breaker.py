@@ -20,34 +20,35 @@ from hyperformer.files import write_json
 from launchers.plan.failure_kinds import Failure
 from launchers.plan.retry_policy import Policy
 from launchers.store.records import LedgerError, read_record
+from launchers.store.sweep_folder import SweepFolder
 
 
 def count(run_folder: Path, failure: Failure, policy: Policy) -> None:
     """Count a run's failure; hold the sweep if it is one too many. Safe with many jobs at once."""
-    sweep = run_folder.parent
-    same = sweep / "failures" / failure.mark
+    sweep = SweepFolder.of_run(run_folder)
+    same = sweep.failures / failure.mark
     same.mkdir(parents=True, exist_ok=True)
     (same / run_folder.name).touch()
     names = sorted(entry.name for entry in same.iterdir())
-    if policy.stop_after and len(names) >= policy.stop_after and not (sweep / "held.json").exists():
+    if policy.stop_after and len(names) >= policy.stop_after and not sweep.held.exists():
         reason = f"{len(names)} runs failed alike: {failure.message}"
-        write_json(sweep / "held.json", {"reason": reason[:500], "runs": names, "at": time.time()})
+        write_json(sweep.held, {"reason": reason[:500], "runs": names, "at": time.time()})
 
 
-def reason(sweep: Path) -> str | None:
+def reason(sweep: SweepFolder) -> str | None:
     """Why the sweep is held, or None if it is not."""
     try:
-        record: dict[str, Any] | None = read_record(sweep / "held.json")
+        record: dict[str, Any] | None = read_record(sweep.held)
     except LedgerError as error:
         return str(error)
     return None if record is None else str(record.get("reason", "its held.json says so"))
 
 
-def release(sweep: Path, run_folders: Iterable[Path]) -> None:
+def release(sweep: SweepFolder, run_folders: Iterable[Path]) -> None:
     """The user wants to go on: forget these runs' failures, and that the sweep is held."""
-    (sweep / "held.json").unlink(missing_ok=True)
+    sweep.held.unlink(missing_ok=True)
     names = {folder.name for folder in run_folders}
-    for same in (sweep / "failures").glob("*"):
+    for same in sweep.failures.glob("*"):
         if all(entry.name in names for entry in same.iterdir()):
             shutil.rmtree(same, ignore_errors=True)
         else:

@@ -1,19 +1,6 @@
 """The sweep's folder: the only record of what was started and what came of it.
 
-::
-
-    runs/<sweep>/
-      sweep.yaml  plan.json  report/
-      submissions/<n>.json                       what SLURM was given: runs, attempts, job id
-      submitit/                                  what submitit writes for job arrays
-      code/<hash>/                               the code that those jobs run
-      <run-name>-<signature>/
-        config.json  state.json  result.json ...   (hyperformer.run_files.run_folder)
-        cancelled.json                             if the user cancelled the run
-        attempts/<n>/job.json                      written at the start of a local run
-        attempts/<n>/started.json                  written by the job: where it runs
-        attempts/<n>/outcome.json                  written by the job: how it ended
-        attempts/<n>/stdout.log  stderr.log
+:mod:`launchers.store.sweep_folder` has its paths.
 """
 
 from __future__ import annotations
@@ -33,47 +20,63 @@ from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
 from launchers.plan.runs import Plan, Run
 from launchers.store import submissions
-from launchers.store.attempts import Attempt, last_attempt, put_aside
+from launchers.store.attempts import Attempt, Outcome, next_attempt, rename_damaged
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, read_record
-from launchers.store.submissions import Entry, Submission
+from launchers.store.submissions import QueuedJob, Submission
+from launchers.store.sweep_folder import SweepFolder, cancelled_note
 
-__all__ = ["Attempt", "Ledger", "LedgerError", "last_attempt", "read_record"]
+__all__ = ["Ledger", "LedgerError"]
 
 
 class Ledger:
-    """The folder of one sweep."""
+    """The folder of one sweep.
+
+    Attributes:
+        paths: what is in the folder, by name.
+        faults: number of a submission -> why its record cannot be read; known after :meth:`submissions`.
+    """
 
     def __init__(self, plan: Plan, runs_dir: Path) -> None:
         self.plan = plan
-        self.path = runs_dir.absolute() / plan.name
-        self.report = self.path / "report"
-        self.submitit = self.path / "submitit"
+        self.paths = SweepFolder(runs_dir.absolute() / plan.name)
+        self.faults: dict[int, LedgerError] = {}
         self._folders: dict[str, Path] = {}
         self._planned: dict[str, Path] = {}
         self._submissions: list[Submission] | None = None
-        self._newest: dict[str, tuple[Submission, int, Entry]] | None = None
-        self.faults: dict[int, LedgerError] = {}
+        self._newest: dict[str, QueuedJob] | None = None
         self._find_folders()
+
+    @property
+    def path(self) -> Path:
+        """The sweep's folder itself."""
+        return self.paths.path
 
     def _find_folders(self) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(self.path):
                 if "-" in name and not name.startswith("."):
-                    self._folders[name.rpartition("-")[2]] = self.path / name
+                    self._folders[name.rpartition("-")[2]] = self.paths.run(name)
 
     def folder(self, run: Run) -> Path:
         """The run's folder. Found by its signature: its name may have changed with the sweep file."""
         found = self._folders.get(run.signature) or self._planned.get(run.signature)
         if found is None:
-            found = self._planned[run.signature] = self.path / f"{run.name}-{run.signature}"
+            found = self._planned[run.signature] = self.paths.run(f"{run.name}-{run.signature}")
         return found
 
     def has_folder(self, run: Run) -> bool:
         """Whether the run had a folder when the ledger last looked: one that never began has none."""
         return run.signature in self._folders
 
+    def refresh(self) -> None:
+        """Read again what others may have written."""
+        self._submissions = None
+        self._find_folders()
+
+    # The plan
+
     def check_owner(self) -> None:
-        """See that the folder is this sweep's.
+        """Check that the folder is this sweep's.
 
         Raises:
             ConfigError: it holds the runs of another sweep file.
@@ -82,7 +85,7 @@ class Ledger:
         if not record:
             return
         source = Path(str(record.get("source")))
-        copy = self.path / "sweep.yaml"
+        copy = self.paths.sweep_file
         same = copy.is_file() and copy.read_bytes() == self.plan.text.encode()
         if source != self.plan.source and source.is_file() and not same:
             raise ConfigError(
@@ -99,13 +102,13 @@ class Ledger:
         self.check_owner()
         cluster = cluster or self.last_cluster()
         self.path.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, self.path / "submissions", self.report, self.path / "code"):
+        for folder in (self.path, self.paths.submissions, self.paths.report, self.paths.code):
             sweep_leftovers(folder)
-        with atomic_write(self.path / "sweep.yaml") as stream:
+        with atomic_write(self.paths.sweep_file) as stream:
             stream.write(self.plan.text)
         known = self.known_runs()
-        if not known and (self.path / "plan.json").exists():
-            put_aside(self.path / "plan.json")
+        if not known and self.paths.plan.exists():
+            rename_damaged(self.paths.plan)
         for run in self.plan.runs:
             known[run.signature] = {
                 "name": run.name,
@@ -119,13 +122,13 @@ class Ledger:
             **({"cluster": cluster} if cluster else {}),
         }  # fmt: skip
         encode = json.JSONEncoder(ensure_ascii=False).encode
-        lines = ",\n".join(f"  {encode(mark)}: {encode(entry)}" for mark, entry in known.items())
-        with atomic_write(self.path / "plan.json") as stream:  # a line a run
+        lines = ",\n".join(f"  {encode(signature)}: {encode(entry)}" for signature, entry in known.items())
+        with atomic_write(self.paths.plan) as stream:  # one line per run
             stream.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "runs": {{\n{lines}\n}}}}\n')
 
     def last_cluster(self) -> str | None:
         """Where runs of the sweep were started last, as `--cluster` takes it."""
-        with suppress(LedgerError):  # what cannot be read is said where it matters more
+        with suppress(LedgerError):  # what cannot be read is reported where it matters more
             word = self._read_plan().get("cluster")
             if isinstance(word, str):
                 return word
@@ -136,39 +139,36 @@ class Ledger:
         return dict(self._read_plan().get("runs", {}))
 
     def _read_plan(self) -> dict[str, Any]:
-        """plan.json; a damaged one is as none, for nothing in it cannot be had again."""
+        """plan.json; {} if it is damaged, for all of it can be had again."""
         try:
-            return read_record(self.path / "plan.json") or {}
+            return read_record(self.paths.plan) or {}
         except DamagedRecord:
             return {}
 
+    # What SLURM was given
+
     def submissions(self) -> list[Submission]:
-        """What was handed to SLURM so far, oldest first. `faults`: by number, records that cannot be read."""
+        """What was handed to SLURM so far, oldest first."""
         if self._submissions is None:
-            self._submissions, self.faults = submissions.read_all(self.path)
+            self._submissions, self.faults = submissions.read_all(self.paths)
             self._newest = None
         return self._submissions
 
-    def refresh(self) -> None:
-        """Read anew what others may have written."""
-        self._submissions = None
-        self._find_folders()
-
-    def newest_jobs(self) -> dict[str, tuple[Submission, int, Entry]]:
-        """By signature: the last submission of a run, the task that it is in, and its entry."""
+    def newest_jobs(self) -> dict[str, QueuedJob]:
+        """By signature: the last job that a run was handed to SLURM in."""
         submissions = self.submissions()
         if self._newest is None:
             self._newest = {
-                entry.signature: (submission, index, entry)
+                run.signature: QueuedJob(submission, index, run)
                 for submission in submissions
                 for index, task in enumerate(submission.tasks)
-                for entry in task
+                for run in task
             }
         return self._newest
 
     def next_submission(self) -> int:
-        """A number that no submission had, not even one whose record was put aside: jobs know their record by it."""
-        return max((number for number, _ in submissions.numbers(self.path)), default=0) + 1
+        """A number that no submission had, a damaged one included: jobs find their record by it."""
+        return max((number for number, _ in submissions.numbers(self.paths)), default=0) + 1
 
     def job_name(self, number: int) -> str:
         """A name that no other submission has: job ids are used again where slurmctld lost its state."""
@@ -176,51 +176,49 @@ class Ledger:
         return f"hyperformer-{self.plan.name}-{token}"
 
     def record_submission(self, submission: Submission, lines: str | None = None) -> Path:
-        path = submissions.write(self.path, submission, lines)
+        """Write a submission's record; `lines` as :func:`launchers.store.submissions.write` takes them."""
+        path = submissions.write(self.paths, submission, lines)
         self._submissions = None
         return path
 
     def replace_submission(self, submission: Submission) -> None:
-        """Take a submission so from now on, without writing it."""
+        """Use this submission from now on, without writing it."""
         self._submissions = [
             submission if each.number == submission.number else each for each in self.submissions()
         ]
         self._newest = None
 
+    # Attempts at runs
+
+    def next_number(self, run: Run) -> int:
+        """The number of the run's next attempt; one that is queued has its number already."""
+        queued = self.newest_jobs().get(run.signature)
+        first = queued.run.attempt + 1 if queued else 1
+        return next_attempt(self.folder(run), first).number if self.has_folder(run) else first
+
     def new_attempt(self, run: Run) -> Attempt:
         """Make ready to start the run: its folder with its config, and the folder of the next attempt."""
         folder = self.folder(run)
         RunFolder(folder).claim(replace(run.config, output_dir=str(folder)))
-        attempt = Attempt(folder / "attempts" / str(self.next_number(run)))
-        attempt.folder.mkdir(parents=True)
+        attempt = Attempt.of(folder, self.next_number(run))
+        attempt.folder.mkdir(parents=True, exist_ok=True)
         self._folders[run.signature] = folder
         return attempt
 
     def note_not_started(self, run: Run, why: str) -> None:
-        """Write down why a local run was not started; what it is shown as."""
+        """Write down why a local run was not started; `status` shows it."""
         attempt = self.new_attempt(run)
-        write_json(attempt.job, {"cluster": "local"})
-        attempt.write_outcome("stopped", message=why, kind="cancelled", then="end", why=why)
+        write_json(attempt.job_file, {"cluster": "local"})
+        attempt.write_outcome(Outcome("stopped", message=why, kind="cancelled", then="end", why=why))
 
-    def next_number(self, run: Run) -> int:
-        """The number of the run's next attempt."""
-        last = last_attempt(self.folder(run)) if self.has_folder(run) else None
-        job = self.newest_jobs().get(run.signature) if self._submissions or last is None else None
-        return max(last.number if last else 0, job[2].attempt if job else 0) + 1
-
-    def forget_cancelled(self, runs: Iterable[Run]) -> None:
-        """The user wants these runs again."""
-        for run in filter(self.has_folder, runs):
-            (self.folder(run) / "cancelled.json").unlink(missing_ok=True)
-
-    def put_aside(self, damaged: Iterable[tuple[Run, str]]) -> list[str]:
+    def rename_damaged(self, damaged: Iterable[tuple[Run, str]]) -> list[str]:
         """Rename damaged files of runs that are to start again; returns a line on each."""
         notes = []
         for run, name in damaged:
-            aside = put_aside(self.folder(run) / name)
-            if aside:
+            renamed = rename_damaged(self.folder(run) / name)
+            if renamed:
                 notes.append(
-                    f"{run.name}: {name} was damaged and is {aside.name} now; the run goes on without it"
+                    f"{run.name}: {name} was damaged and is {renamed.name} now; the run resumes without it"
                 )
         return notes
 
@@ -229,4 +227,9 @@ class Ledger:
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         self._folders[run.signature] = folder
-        write_json(folder / "cancelled.json", {"at": time.time()})
+        write_json(cancelled_note(folder), {"at": time.time()})
+
+    def forget_cancelled(self, runs: Iterable[Run]) -> None:
+        """The user wants these runs again."""
+        for run in filter(self.has_folder, runs):
+            cancelled_note(self.folder(run)).unlink(missing_ok=True)

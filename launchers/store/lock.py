@@ -14,6 +14,7 @@ from typing import Any
 
 from hyperformer.errors import HyperformerError
 from launchers.store.processes import is_alive, this_process
+from launchers.store.sweep_folder import SweepFolder
 
 _TICK_S = 0.2
 
@@ -37,7 +38,7 @@ def sweep_lock(folder: Path, wait_s: float = 0.0, brief: bool = False) -> Iterat
         LockError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = SweepFolder(folder).lock
     mine = json.dumps({**this_process(), "user": _user(), "since": time.time(), "brief": brief})
     end = time.monotonic() + wait_s
     while not _create(path, mine):
@@ -57,7 +58,7 @@ def sweep_lock(folder: Path, wait_s: float = 0.0, brief: bool = False) -> Iterat
 
 def holder(folder: Path) -> dict[str, Any] | None:
     """The living process of this machine that holds the sweep's lock, or None."""
-    record = _parse(_read(folder / ".lock"))
+    record = _parse(_read(SweepFolder(folder).lock))
     return record if record and is_alive(record) else None
 
 
@@ -69,7 +70,7 @@ def is_mine(folder: Path) -> bool:
 
 def is_free(folder: Path) -> bool:
     """Whether nobody holds the sweep's lock; a process that is gone does not."""
-    text = _read(folder / ".lock")
+    text = _read(SweepFolder(folder).lock)
     record = _parse(text)
     return text is None or (record is not None and is_alive(record) is False)
 

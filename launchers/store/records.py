@@ -85,7 +85,9 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     "job.json": ({**_PROCESS, "gpu": _text}, ()),
     "started.json": ({**_PROCESS, "started": _finite}, ()),
     "outcome.json": (
-        {"status": _text, "ended": _finite, "error_type": _text, "message": _text, "traceback_tail": _lines},
+        {"status": _text, "ended": _finite, "error_type": _text, "message": _text, "traceback_tail": _lines}
+        | {"kind": _text, "then": _text, "why": _text, "host": _text, "causes": _lines}
+        | dict.fromkeys(("errno", "rank", "signal", "exit_code", "step"), _finite),
         ("status",),
     ),
     "state.json": (

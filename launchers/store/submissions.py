@@ -20,13 +20,20 @@ from hyperformer.settings.build import make_config, signature
 from hyperformer.settings.schema import RunConfig
 from launchers.store import records
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError
+from launchers.store.sweep_folder import SweepFolder, moved_notes
 
 _SECTIONS = ("model", "adapter", "data", "training")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One run of a submission; `settings` are those that differ from the defaults."""
+class QueuedRun:
+    """One run of a submission.
+
+    Attributes:
+        folder: the name of its folder in the sweep's.
+        attempt: the number of its first attempt in this submission.
+        settings: those that differ from the defaults.
+    """
 
     signature: str
     name: str
@@ -61,7 +68,7 @@ class Submission:
     cluster: str
     submitted: float
     code: str
-    tasks: list[list[Entry]]
+    tasks: list[list[QueuedRun]]
     job_id: str | None = None
     ranks: int = 1
     cpus: int | None = None
@@ -81,6 +88,25 @@ class Submission:
         if self.job_id is None or len(self.tasks) == 1:
             return self.job_id
         return f"{self.job_id}_{index}"
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """The job that a run is in: one task of a submission."""
+
+    submission: Submission
+    task: int
+    run: QueuedRun
+
+    @property
+    def job_id(self) -> str | None:
+        """SLURM's name for it; None while that is not known."""
+        return self.submission.task_id(self.task)
+
+    @property
+    def runs(self) -> list[QueuedRun]:
+        """All the runs of the job: several where they are packed."""
+        return self.submission.tasks[self.task]
 
 
 def _is(*types: type) -> Callable[[Any], bool]:
@@ -106,7 +132,7 @@ _ENTRY: records.Kinds = {
 }  # fmt: skip
 
 
-def entry_settings(config: RunConfig) -> dict[str, Any]:
+def changed_settings(config: RunConfig) -> dict[str, Any]:
     """The flat settings that differ from the defaults."""
     found: dict[str, Any] = {}
     for mine, defaults in zip(_parts(config), _DEFAULTS, strict=True):
@@ -126,18 +152,13 @@ def _parts(config: RunConfig) -> list[dict[str, Any]]:
 _DEFAULTS = _parts(RunConfig())
 
 
-def path_of(folder: Path, number: int) -> Path:
-    """The record's path; `folder` is the sweep's."""
-    return folder / "submissions" / f"{number}.json"
-
-
-def write(folder: Path, submission: Submission, lines: str | None = None) -> Path:
-    """Write the record; `folder` is the sweep's. Returns its path.
+def write(folder: SweepFolder, submission: Submission, lines: str | None = None) -> Path:
+    """Write the record; returns its path.
 
     Args:
         lines: the :func:`task_lines` of its tasks, where they are known already.
     """
-    path = path_of(folder, submission.number)
+    path = folder.submission(submission.number)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {key: value for key, value in vars(submission).items() if key not in ("moved", "tasks")}
     head = _encode({"schema": SCHEMA, **record})[:-1]
@@ -146,7 +167,7 @@ def write(folder: Path, submission: Submission, lines: str | None = None) -> Pat
     return path
 
 
-def task_lines(tasks: Sequence[Sequence[Entry]]) -> str:
+def task_lines(tasks: Sequence[Sequence[QueuedRun]]) -> str:
     """A line a task: people can read it, and json writes it at full speed."""
     return ",\n".join(_encode([vars(entry) for entry in task]) for task in tasks)
 
@@ -170,13 +191,8 @@ def read(path: Path) -> Submission:
     return Submission(**{**values, "tasks": tasks, "moved": _moved(path)})
 
 
-def moved_file(record: Path, index: int) -> Path:
-    """Where a task of a submission tells that it goes on in another job; written by that task alone."""
-    return record.with_suffix(".moved") / f"{index}.json"
-
-
 def _moved(record: Path) -> dict[int, str]:
-    folder = record.with_suffix(".moved")
+    folder = moved_notes(record)
     notes = {path.stem: records.try_record(path) for path in folder.glob("*.json")} if folder.is_dir() else {}
     return {int(stem): str(note["job_id"]) for stem, note in notes.items() if note and stem.isdecimal()}
 
@@ -196,34 +212,34 @@ def read_for_job(path: Path, job_id: str | None) -> Submission:
     return submission
 
 
-def _entry(path: Path, entry: Any) -> Entry:
+def _entry(path: Path, entry: Any) -> QueuedRun:
     if not isinstance(entry, dict):
         raise DamagedRecord(path, "an entry is no JSON object")
     records.check(path, entry, _ENTRY, tuple(_ENTRY))
-    return Entry(**{name: entry[name] for name in _ENTRY})
+    return QueuedRun(**{name: entry[name] for name in _ENTRY})
 
 
-def read_all(folder: Path) -> tuple[list[Submission], dict[int, LedgerError]]:
+def read_all(folder: SweepFolder) -> tuple[list[Submission], dict[int, LedgerError]]:
     """Every submission of a sweep's folder, oldest first; and by number what is wrong with unreadable ones."""
     found, faults = [], {}
     for number in sorted(number for number, is_record in numbers(folder) if is_record):
         try:
-            found.append(read(folder / "submissions" / f"{number}.json"))
+            found.append(read(folder.submission(number)))
         except LedgerError as error:
             faults[number] = error
     return found, faults
 
 
-def numbers(folder: Path) -> list[tuple[int, bool]]:
-    """The number of each file of submissions, and whether it is a record or one that was put aside."""
+def numbers(folder: SweepFolder) -> list[tuple[int, bool]]:
+    """The number of each file of submissions, and whether it is a record or one that was renamed as damaged."""
     try:
-        names = os.listdir(folder / "submissions")
+        names = os.listdir(folder.submissions)
     except (FileNotFoundError, NotADirectoryError):
         return []
     matches = [re.match(r"(0|[1-9][0-9]{0,17})\.json", name) for name in names]
     return [(int(match[1]), match[0] == match.string) for match in matches if match]
 
 
-def groups(entries: Sequence[Entry], pack: int) -> list[list[Entry]]:
+def groups(entries: Sequence[QueuedRun], pack: int) -> list[list[QueuedRun]]:
     """Entries in groups of `pack`: the runs of each task."""
     return [list(entries[index : index + pack]) for index in range(0, len(entries), pack)]

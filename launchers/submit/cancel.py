@@ -10,11 +10,11 @@ from launchers.plan.runs import Run
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.status.run_status import RunStatus
-from launchers.store.attempts import last_attempt
+from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
 from launchers.store.processes import is_alive
 from launchers.store.records import try_record
-from launchers.store.submissions import Entry
+from launchers.store.submissions import QueuedRun
 
 
 def stop(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> None:
@@ -39,22 +39,20 @@ def _whole_jobs(ledger: Ledger, touched: Sequence[tuple[Run, RunStatus]]) -> lis
     for run, status in touched:
         if status.cluster != "slurm" or not status.job_id:
             continue
-        others: list[Entry] = []
-        if run.signature in newest:
-            submission, index, _ = newest[run.signature]
-            others = [entry for entry in submission.tasks[index] if entry.signature not in chosen]
+        job = newest.get(run.signature)
+        others = [each for each in job.runs if each.signature not in chosen] if job else []
         alone = all(_has_ended(ledger, entry) for entry in others)
         found[status.job_id] = found.get(status.job_id, True) and alone
     return [job_id for job_id, alone in found.items() if alone]
 
 
-def _has_ended(ledger: Ledger, entry: Entry) -> bool:
-    return (ledger.path / entry.folder / "attempts" / str(entry.attempt) / "outcome.json").exists()
+def _has_ended(ledger: Ledger, run: QueuedRun) -> bool:
+    return Attempt.of(ledger.paths.run(run.folder), run.attempt).outcome_file.exists()
 
 
 def _stop_local(ledger: Ledger, run: Run) -> None:
     attempt = last_attempt(ledger.folder(run))
-    record = (try_record(attempt.job) or try_record(attempt.started)) if attempt else None
+    record = (try_record(attempt.job_file) or attempt.read_started()) if attempt else None
     if record is None or is_alive(record) is None:
         raise ClusterError(f"{run.name} runs on {record and record.get('host')}: cancel it there")
     if is_alive(record):

@@ -41,9 +41,9 @@ def to_retry(
         if oom and not is_out_of_memory(entry, ledger):
             continue
         if entry.cluster == "slurm" and entry.state == "failed" and entry.kind in _ALIKE:
-            code = code or code_snapshot.read(code_snapshot.CODE, ledger.path / "code").folder
-            submitted = ledger.newest_jobs().get(run.signature)
-            if submitted and Path(submitted[0].code) == code:
+            code = code or code_snapshot.read(code_snapshot.CODE, ledger.paths.code).folder
+            queued = ledger.newest_jobs().get(run.signature)
+            if queued and Path(queued.submission.code) == code:
                 alike.append(entry)
                 continue
         todo.append(run)
@@ -86,7 +86,7 @@ def make_ready(ledger: Ledger, statuses: Sequence[RunStatus], todo: Sequence[Run
     """See that nothing of an earlier attempt stands in the way of the runs; returns notes for the user."""
     damaged = {status.signature: status.damaged for status in statuses}
     ledger.forget_cancelled(todo)
-    reason = circuit_breaker.reason(ledger.path)
-    circuit_breaker.release(ledger.path, [ledger.folder(run) for run in todo])
+    reason = circuit_breaker.reason(ledger.paths)
+    circuit_breaker.release(ledger.paths, [ledger.folder(run) for run in todo])
     notes = [f"the sweep was held ({reason}); now it goes on"] if reason else []
-    return notes + ledger.put_aside((run, name) for run in todo for name, _ in damaged[run.signature])
+    return notes + ledger.rename_damaged((run, name) for run in todo for name, _ in damaged[run.signature])

@@ -20,9 +20,10 @@ from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
 from launchers.status.run_files import read_own_files
 from launchers.status.run_status import RunStatus
-from launchers.store.attempts import last_attempt
+from launchers.store.attempts import Outcome, last_attempt
 from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
+from launchers.store.sweep_folder import cancelled_note
 
 _TICK_S = 0.3
 
@@ -112,7 +113,7 @@ class LocalQueue:
             folder = self.ledger.folder(run)
             unwanted = why_not_to_start(folder)
             if unwanted:
-                if not (folder / "cancelled.json").exists():
+                if not cancelled_note(folder).exists():
                     self.ledger.note_not_started(run, unwanted)
                 self.statuses[run.signature] = self._read(run)
                 continue
@@ -125,7 +126,7 @@ class LocalQueue:
     def _free_gpu(self) -> str | None:
         """A GPU that no run of the sweep has, those of a launcher that died included."""
         attempts = [last_attempt(self.ledger.folder(run)) for run in self._running()]
-        records = [try_record(attempt.job) for attempt in attempts if attempt]
+        records = [try_record(attempt.job_file) for attempt in attempts if attempt]
         taken = {record.get("gpu") for record in records if record}
         return next((gpu for gpu in self.gpus if gpu not in taken), None)
 
@@ -173,6 +174,6 @@ class LocalQueue:
         """For a run that ended before it could tell how: we know, for we stopped it."""
         for mark, (_, job) in list(self.going.items()):
             if job.done():
-                if not job.attempt.outcome.exists():
-                    job.attempt.write_outcome("stopped", message="ended by the user before it could save")
+                if not job.attempt.outcome_file.exists():
+                    job.attempt.write_outcome(Outcome("stopped", "ended by the user before it could save"))
                 del self.going[mark]

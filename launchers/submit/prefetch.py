@@ -14,9 +14,8 @@ from hyperformer.errors import HyperformerError
 from hyperformer.files import read_json, write_json
 from launchers.plan.runs import Run
 from launchers.slurm.batch_script import OFFLINE
-from launchers.store.submissions import entry_settings
-
-FILE = "prefetched.json"
+from launchers.store.submissions import changed_settings
+from launchers.store.sweep_folder import SweepFolder
 
 
 class PrefetchError(HyperformerError):
@@ -28,7 +27,7 @@ def needs(runs: Iterable[Run]) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = {}
     for run in runs:
         model, data = run.config.model, run.config.data
-        settings = entry_settings(run.config)
+        settings = changed_settings(run.config)
         weights = "config" if model.random_init else "weights"
         found.setdefault(f"model {model.model_name_or_path} ({weights})", settings)
         if model.tokenizer_name:
@@ -60,7 +59,7 @@ def from_hub(runs: Iterable[Run]) -> list[str]:
 def prefetched(folder: Path) -> set[str]:
     """What was fetched for the sweep in `folder`, and proven."""
     try:
-        record = read_json(folder / FILE)
+        record = read_json(SweepFolder(folder).prefetched)
     except ValueError:
         return set()
     return set(record.get("verified", ())) if isinstance(record, dict) else set()
@@ -91,7 +90,7 @@ def fetch(runs: Sequence[Run], folder: Path, environment: Mapping[str, str]) -> 
             lines = "\n".join(f"- {name}: {reason}" for name, reason in faults.items())
             raise PrefetchError(f"cannot be {how}:\n{lines}")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, {"verified": sorted(wanted), "at": time.time()})
+    write_json(SweepFolder(folder).prefetched, {"verified": sorted(wanted), "at": time.time()})
     return sorted(wanted)
 
 

@@ -25,7 +25,7 @@ from launchers.status.run_status import RunStatus
 from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger
 from launchers.store.lock import sweep_lock
-from launchers.store.submissions import Entry, Submission, entry_settings, groups, task_lines
+from launchers.store.submissions import QueuedRun, Submission, changed_settings, groups, task_lines
 from launchers.submit import disk_space, prefetch, preflight, preflight_slurm
 from launchers.submit.choose import make_ready, to_start, without_failed_nodes
 from launchers.submit.estimate import Bill, bill
@@ -118,7 +118,7 @@ def _look(
         return found, None
     site: Site | None = None
     with ThreadPoolExecutor() as pool:  # SLURM answers while disks are read
-        code = pool.submit(code_snapshot.read, code_snapshot.CODE, ledger.path / "code")
+        code = pool.submit(code_snapshot.read, code_snapshot.CODE, ledger.paths.code)
         place = pool.submit(disk_space.look, ledger.path, len(todo))
         try:
             site = read_site()
@@ -240,7 +240,7 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
         ClusterError: SLURM took no job of an array; those before it stay submitted.
     """
     handing.code.write()
-    entries = [[_entry(ledger, run) for run in array.runs] for array in handing.arrays]
+    entries = [[_queued(ledger, run) for run in array.runs] for array in handing.arrays]
     number = ledger.next_submission() - 1
     previous: str | None = None
     handed = []
@@ -259,7 +259,7 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
             parameters = handing.parameters(ledger, array, number, after)
             with commands.environment(handing.secrets):
                 previous = submitit_executor.submit_array(
-                    ledger.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
+                    ledger.paths.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
                 )
         except HyperformerError:
             reconcile.settle(ledger)  # SLURM may have taken it, and its answer been lost
@@ -269,7 +269,6 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
     return handed
 
 
-def _entry(ledger: Ledger, run: Run) -> Entry:
-    return Entry(
-        run.signature, run.name, ledger.folder(run).name, ledger.next_number(run), entry_settings(run.config)
-    )
+def _queued(ledger: Ledger, run: Run) -> QueuedRun:
+    folder, number = ledger.folder(run).name, ledger.next_number(run)
+    return QueuedRun(run.signature, run.name, folder, number, changed_settings(run.config))

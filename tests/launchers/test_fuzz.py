@@ -31,7 +31,7 @@ from launchers import sweep
 from launchers.plan.runs import load_plan
 from launchers.store import processes, submissions
 from launchers.store.ledger import Ledger
-from launchers.store.submissions import Entry, Submission, entry_settings
+from launchers.store.submissions import QueuedRun, Submission, changed_settings
 
 QUICK = settings(
     derandomize=True, deadline=None, max_examples=120, database=None,
@@ -275,8 +275,8 @@ def make_ledger(folder: Path) -> None:
     for run in ledger.plan.runs[:3]:
         attempt = ledger.new_attempt(run)
         job = {"cluster": "local", "job_id": "1", "started": 1.0, **gone}
-        write_json(attempt.job, {**job, "gpu": "0", "submitted": 1.0})
-        write_json(attempt.started, job)
+        write_json(attempt.job_file, {**job, "gpu": "0", "submitted": 1.0})
+        write_json(attempt.started_file, job)
         outcome = {
             "status": "failed",
             "error_type": "E",
@@ -284,7 +284,7 @@ def make_ledger(folder: Path) -> None:
             "traceback_tail": ["a", "b"],
             "rank": 0,
         }
-        write_json(attempt.outcome, {**outcome, "ended": 2.0})
+        write_json(attempt.outcome_file, {**outcome, "ended": 2.0})
         attempt.logs[1].write_text("word\n")
         state = {
             "phase": "failed",
@@ -298,11 +298,11 @@ def make_ledger(folder: Path) -> None:
     write_json(ledger.folder(ledger.plan.runs[0]) / "result.json", result_of(ledger.plan.runs[0]))
     write_json(ledger.folder(ledger.plan.runs[1]) / "cancelled.json", {"at": 1.0})
     entries = [
-        [Entry(run.signature, run.name, ledger.folder(run).name, 2, entry_settings(run.config))]
+        [QueuedRun(run.signature, run.name, ledger.folder(run).name, 2, changed_settings(run.config))]
         for run in ledger.plan.runs[2:]
     ]
     submissions.write(
-        ledger.path,
+        ledger.paths,
         Submission(1, ledger.job_name(1), "slurm", 1.0, "/code", entries, job_id="7", shape={"time": 5}),
     )
     write_json(

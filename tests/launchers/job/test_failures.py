@@ -17,8 +17,9 @@ from launchers.job.classify import Evidence, classify
 from launchers.plan.failure_kinds import Failure
 from launchers.plan.retry_policy import Policy, decide
 from launchers.store import attempts, circuit_breaker
-from launchers.store.attempts import Attempt
-from launchers.store.submissions import Entry, Submission, write
+from launchers.store.attempts import Attempt, Outcome
+from launchers.store.submissions import QueuedRun, Submission, write
+from launchers.store.sweep_folder import SweepFolder
 
 AT = "2026-11-23T16:22:08"
 SAID = "slurmstepd-node1: error: *** {} ON node1 CANCELLED AT " + AT + "{} ***\n"
@@ -30,13 +31,11 @@ LIBRARY = '  File "/venv/lib/python3.11/site-packages/torch/x.py", line 9, in f'
 
 
 def failed(name: str, message: str, *tail: str, **more: Any) -> Evidence:
-    return Evidence(
-        {"status": "failed", "error_type": name, "message": message, "traceback_tail": tail, **more}
-    )
+    return Evidence(Outcome("failed", message, error_type=name, traceback_tail=tail, **more))
 
 
 def stopped(number: int, job_log: str = "") -> Evidence:
-    return Evidence({"status": "stopped", "signal": number}, job_log=job_log)
+    return Evidence(Outcome("stopped", signal=number), job_log=job_log)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def stopped(number: int, job_log: str = "") -> Evidence:
         (failed("Diverged", "the loss is nan"), "diverged"),
         (failed("DiskFull", "no room"), "disk_full"),
         (failed("OSError", "[Errno 122] Disk quota exceeded", errno=122), "disk_full"),
-        (failed("DataError", "rte: not reached", causes=["ConnectionError"]), "data_source"),
+        (failed("DataError", "rte: not reached", causes=("ConnectionError",)), "data_source"),
         (failed("DataError", "row 7 has no label"), "data"),
         (failed("ConfigError", "unknown setting"), "configuration"),
         (failed("KeyError", "'x'", LIBRARY, OURS), "bug"),
@@ -76,8 +75,8 @@ def stopped(number: int, job_log: str = "") -> Evidence:
         (failed("DistBackendError", "Cuda failure 2 'out of memory'"), "out_of_gpu_memory"),
         (failed("RuntimeError", "CUDA error: uncorrectable ECC error encountered"), "gpu_failure"),
         (failed("HyperformerError", "no CUDA-capable device works on node7, though"), "gpu_failure"),
-        (failed("CheckpointError", "t5-base: not here", causes=["LocalEntryNotFoundError"]), "data_source"),
-        (failed("DataError", "rte", causes=["ConnectError"]), "data_source"),
+        (failed("CheckpointError", "t5-base: not here", causes=("LocalEntryNotFoundError",)), "data_source"),
+        (failed("DataError", "rte", causes=("ConnectError",)), "data_source"),
         (failed("CheckpointError", "could not be written", errno=116), "data_source"),  # ESTALE
         (stopped(signal.SIGTERM, SAID.format("JOB 1", NODE)), "node_failure"),
         (stopped(signal.SIGTERM, SAID.format("JOB 1", " DUE TO A WORD OF ANOTHER VERSION")), "requeued"),
@@ -101,11 +100,11 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
     kinds = []
     for begin in (0, log.stat().st_size):
         monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(begin))
-        attempt.outcome.unlink(missing_ok=True)
+        attempt.outcome_file.unlink(missing_ok=True)
         finish.settle(tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, job_log=log)
-        kinds.append(json.loads(attempt.outcome.read_text())["kind"])
+        kinds.append(json.loads(attempt.outcome_file.read_text())["kind"])
     assert kinds == ["preempted", "set_up"]
-    assert classify(Evidence({"status": "done"}, job_log=PREEMPTED)) is None
+    assert classify(Evidence(Outcome("done"), job_log=PREEMPTED)) is None
 
 
 def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> N
     folder = tmp_path / "s" / "r"
     first = attempts.next_attempt(folder, 1)
     first.folder.mkdir(parents=True)
-    first.write_outcome("stopped", kind="preempted", then="requeue")
+    first.write_outcome(Outcome("stopped", kind="preempted", then="requeue"))
     assert attempts.next_attempt(folder, 1).number == 2
     assert attempts.next_attempt(folder, 5).number == 5
 
@@ -127,7 +126,7 @@ def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         answers.append(start.settle_unfinished(folder, 1, policy))
         attempt = attempts.next_attempt(folder, 1)
         attempt.folder.mkdir(parents=True)
-        attempt.started.write_text('{"host": "node7", "started": 1.0}')
+        attempt.started_file.write_text('{"host": "node7", "started": 1.0}')
     assert (
         answers[:2] == [None, None] and "its node failed; it was started again for this 1 time" in answers[2]
     )
@@ -136,7 +135,7 @@ def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = Attempt(tmp_path / "attempts" / "1")
     attempt.folder.mkdir(parents=True)
-    attempt.started.write_text('{"host": "node7", "started": 1.0}')
+    attempt.started_file.write_text('{"host": "node7", "started": 1.0}')
     heartbeat = tmp_path / "heartbeat"
     heartbeat.touch()
     monkeypatch.setattr(start.time, "sleep", lambda seconds: os.utime(heartbeat))
@@ -148,23 +147,21 @@ def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: 
 
 def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run may end with any exit code; 75 and 76 mean something to the batch script."""
-    entry = Entry("abc", "n", "n-abc", 1, {})
-    record = write(tmp_path, Submission(1, "j", "slurm", 1.0, "/code", [[entry]], job_id="7"))
+    entry = QueuedRun("abc", "n", "n-abc", 1, {})
+    record = write(SweepFolder(tmp_path), Submission(1, "j", "slurm", 1.0, "/code", [[entry]], job_id="7"))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
-    attempt = Attempt(tmp_path / "n-abc" / "attempts" / "1")
+    attempt = Attempt.of(tmp_path / "n-abc", 1)
     attempt.folder.mkdir(parents=True)
-    attempt.started.write_text('{"job_id": "7", "restarts": 0, "started": 1.0}')
-    attempt.write_outcome("failed", error_type="ConfigError", message="no")
+    attempt.started_file.write_text('{"job_id": "7", "restarts": 0, "started": 1.0}')
+    attempt.write_outcome(Outcome("failed", error_type="ConfigError", message="no"))
     assert [epilogue.after(record, code, record) for code in (75, 76, 3)] == [1, 1, 3]
-    attempt.started.write_text('{"job_id": "8", "restarts": 0, "started": 1.0}')
-    before = attempt.outcome.read_text()
-    attempt.write_outcome("failed", error_type="RuntimeError", message="gloo")
-    before = attempt.outcome.read_text()
-    assert epilogue.after(record, 3, record) == 3 and attempt.outcome.read_text() == before  # another's
-    attempt.write_outcome(
-        "stopped", kind="preempted", then="requeue"
-    )  # and handed on to us, who did not begin
+    attempt.started_file.write_text('{"job_id": "8", "restarts": 0, "started": 1.0}')
+    attempt.write_outcome(Outcome("failed", error_type="RuntimeError", message="gloo"))
+    before = attempt.outcome_file.read_text()
+    assert epilogue.after(record, 3, record) == 3 and attempt.outcome_file.read_text() == before  # another's
+    # Handed on to us, and we did not begin.
+    attempt.write_outcome(Outcome("stopped", kind="preempted", then="requeue"))
     assert epilogue.after(record, 3, record) == 3
     own = json.loads((attempt.folder.parent / "2" / "outcome.json").read_text())
     assert (own["kind"], own["then"]) == ("set_up", "end")
@@ -214,7 +211,7 @@ def test_budgets_are_set_in_the_profile(tmp_path: Path) -> None:
 def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = Attempt(tmp_path / "s" / "r" / "attempts" / "1")
     attempt.folder.mkdir(parents=True)
-    attempt.write_outcome("failed", error_type="DiskFull", message="no room")
+    attempt.write_outcome(Outcome("failed", error_type="DiskFull", message="no room"))
     clock = iter(range(0, 10_000, 300))
     monkeypatch.setattr(finish.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(finish, "_has_room", lambda folder: False)
@@ -223,7 +220,7 @@ def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.Monke
     decision = finish.settle(folder, attempt, Policy(), since=1, sleep=slept.append)
     assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
     monkeypatch.undo()
-    attempt.write_outcome("failed", error_type="DiskFull", message="no room")
+    attempt.write_outcome(Outcome("failed", error_type="DiskFull", message="no room"))
     assert finish.settle(folder, attempt, Policy(), since=1, sleep=slept.append).action == "again"
 
 
@@ -253,8 +250,8 @@ def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
         circuit_breaker.count(
             folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy()
         )
-        assert (circuit_breaker.reason(tmp_path) is not None) == (number == 3)
-    assert circuit_breaker.reason(tmp_path) == "3 runs failed alike: KeyError: 'x'"
-    circuit_breaker.release(tmp_path, folders[1:3])
-    assert circuit_breaker.reason(tmp_path) is None
+        assert (circuit_breaker.reason(SweepFolder(tmp_path)) is not None) == (number == 3)
+    assert circuit_breaker.reason(SweepFolder(tmp_path)) == "3 runs failed alike: KeyError: 'x'"
+    circuit_breaker.release(SweepFolder(tmp_path), folders[1:3])
+    assert circuit_breaker.reason(SweepFolder(tmp_path)) is None
     assert sorted(path.name for path in (tmp_path / "failures").rglob("r*")) == ["r0", "r3"]

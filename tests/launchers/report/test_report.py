@@ -159,7 +159,7 @@ def test_plots_of_finished_hypernetworks(plan_of: Callable[[str], Plan], tmp_pat
     for run in plan.runs:
         give_result(ledger, run, {"cola": {"mcc": 1.0}})
         make_adapter(ledger.folder(run) / "adapter", base, kinds[run.config.variant])
-    ledger.report.mkdir()
+    ledger.paths.report.mkdir()
     statuses, _ = read_statuses(ledger, plan.runs)
     plots = list(plot_similarities(ledger, statuses))
     assert [path.name for path in plots] == ["similarity-hyperformer++.svg"]

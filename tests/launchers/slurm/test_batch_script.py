@@ -162,25 +162,27 @@ def test_shipped_profiles_load() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_job_trains_the_method_that_was_planned(variant: str, tmp_path: Path) -> None:
-    from launchers.store.submissions import Entry, entry_settings
+    from launchers.store.submissions import QueuedRun, changed_settings
 
     config = load_config(variant)
-    entry = Entry(signature(config), "n", "n", 1, entry_settings(config))
+    entry = QueuedRun(signature(config), "n", "n", 1, changed_settings(config))
     assert replace(entry.config(tmp_path), output_dir=config.output_dir) == config
     with pytest.raises(LedgerError, match="settings of another run"):
-        Entry("0123456789", "n", "n", 1, entry_settings(config)).config(tmp_path)
+        QueuedRun("0123456789", "n", "n", 1, changed_settings(config)).config(tmp_path)
 
 
 def test_a_job_reads_the_very_config_that_was_planned(tmp_path: Path) -> None:
     from hyperformer.settings.schema import RunConfig
-    from launchers.store.submissions import Entry, Submission, entry_settings, read, write
+    from launchers.store.submissions import QueuedRun, Submission, changed_settings, read, write
+    from launchers.store.sweep_folder import SweepFolder
 
     config = replace(
         RunConfig(), tasks=["rte"], seed=3, learning_rate=1e-3, n_train=7, dropout=0.2, output_dir="x"
     )
-    entry = Entry(signature(config), "n ä", "n-abc", 2, entry_settings(config))
+    entry = QueuedRun(signature(config), "n ä", "n-abc", 2, changed_settings(config))
     path = write(
-        tmp_path, Submission(1, "j", "slurm", 1.0, "/code", [[entry]], shape={"sbatch": (("a", None),)})
+        SweepFolder(tmp_path),
+        Submission(1, "j", "slurm", 1.0, "/code", [[entry]], shape={"sbatch": (("a", None),)}),
     )
     (read_back,) = read(path).tasks[0]
     assert replace(read_back.config(tmp_path), output_dir="x") == config

@@ -24,7 +24,7 @@ from launchers.status.run_status import RunStatus
 from launchers.store import processes, submissions
 from launchers.store.ledger import Ledger
 from launchers.store.records import DamagedRecord, LedgerError, read_record
-from launchers.store.submissions import Entry, Submission
+from launchers.store.submissions import QueuedRun, Submission
 
 TWO = "{variants: [hyperformer], tasks: [rte, cola], grid: {seed: [1, 2]}}"
 ENDED = {"status": "failed", "error_type": "E", "message": "m", "ended": 1.0}
@@ -48,9 +48,9 @@ def ended_run(ledger: Ledger) -> Path:
     for run in ledger.plan.runs:
         attempt = ledger.new_attempt(run)
         gone = {"host": processes.this_process()["host"], "pid": 2**22 + 1, "born": "1"}
-        write_json(attempt.job, {"cluster": "local", "job_id": "1", **gone})
-        write_json(attempt.started, {"cluster": "local", "job_id": "1", "started": 0.5, **gone})
-        write_json(attempt.outcome, ENDED)
+        write_json(attempt.job_file, {"cluster": "local", "job_id": "1", **gone})
+        write_json(attempt.started_file, {"cluster": "local", "job_id": "1", "started": 0.5, **gone})
+        write_json(attempt.outcome_file, ENDED)
         write_json(ledger.folder(run) / "state.json", {"phase": "failed", "step": 3})
     write_json(ledger.folder(ledger.plan.runs[1]) / "result.json", result_of(ledger.plan.runs[1]))
     return ledger.folder(ledger.plan.runs[0])
@@ -148,7 +148,7 @@ def test_keys_of_a_newer_version_do_no_harm(ledger: Ledger) -> None:
     write_json(state.state, {"phase": "training", "step": 2, "heartbeat": 1.0})
     read = state.read_state()
     assert read is not None and read.step == 2
-    path = submissions.write(ledger.path, submission(ledger))
+    path = submissions.write(ledger.paths, submission(ledger))
     record = json.loads(path.read_text())
     assert record["schema"] == 1
     record["tasks"][0][0]["colour"] = record["colour"] = "red"
@@ -159,7 +159,7 @@ def test_keys_of_a_newer_version_do_no_harm(ledger: Ledger) -> None:
 
 def submission(ledger: Ledger, **more: Any) -> Submission:
     entries = [
-        [Entry(run.signature, run.name, ledger.folder(run).name, 2, {"seed": run.config.seed})]
+        [QueuedRun(run.signature, run.name, ledger.folder(run).name, 2, {"seed": run.config.seed})]
         for run in ledger.plan.runs
     ]
     values = {"number": 1, "job_name": ledger.job_name(1), "job_id": "7", **more}
@@ -173,7 +173,7 @@ def submission(ledger: Ledger, **more: Any) -> Submission:
 )  # fmt: skip
 def test_a_damaged_submission_starts_nothing_twice(ledger: Ledger, text: bytes) -> None:
     ended_run(ledger)
-    path = submissions.write(ledger.path, submission(ledger))
+    path = submissions.write(ledger.paths, submission(ledger))
     path.write_bytes(text)
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert [status.state for status in statuses] == ["unknown", "done"]  # any run may be in it, queued
@@ -198,7 +198,7 @@ def answer(
 
 
 def test_an_interrupted_submit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = submissions.write(ledger.path, submission(ledger, job_id=None))
+    path = submissions.write(ledger.paths, submission(ledger, job_id=None))
     answer(monkeypatch, None, {})
     statuses, notes = read_statuses(ledger, ledger.plan.runs)
     assert {status.state for status in statuses} == {"unknown"}  # submit starts none of them
@@ -216,13 +216,13 @@ def test_an_interrupted_submit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_job_runs_only_what_its_own_record_says(ledger: Ledger) -> None:
-    path = submissions.write(ledger.path, submission(ledger))
+    path = submissions.write(ledger.paths, submission(ledger))
     assert submissions.read_for_job(path, "7").tasks
     with pytest.raises(LedgerError, match="not of job 8"):  # queued before submissions/ was deleted
         submissions.read_for_job(path, "8")
-    submissions.write(ledger.path, submission(ledger, job_id=None))
+    submissions.write(ledger.paths, submission(ledger, job_id=None))
     assert submissions.read_for_job(path, "7").tasks  # it started before the id was written
-    submissions.write(ledger.path, submission(ledger, job_id=None, tasks=[]))
+    submissions.write(ledger.paths, submission(ledger, job_id=None, tasks=[]))
     with pytest.raises(LedgerError):  # given up as never submitted
         submissions.read_for_job(path, "7")
 
@@ -237,21 +237,21 @@ def test_what_was_deleted_by_hand_is_said(ledger: Ledger, monkeypatch: pytest.Mo
     ledger.commit()
     code = ledger.path / "code" / "abc"
     code.mkdir(parents=True)
-    ledger.submitit.mkdir()
-    (ledger.submitit / "7_submission.sh").touch()
-    submissions.write(ledger.path, submission(ledger, code=str(code)))
+    ledger.paths.submitit.mkdir()
+    (ledger.paths.submitit / "7_submission.sh").touch()
+    submissions.write(ledger.paths, submission(ledger, code=str(code)))
     assert notes() == ""
     code.rmdir()
     assert f"2 queued runs will fail: their copy of the code, {code}, is gone; cancel them" in notes()
-    shutil.rmtree(ledger.submitit)
-    assert f"{ledger.submitit} is gone" in notes()
+    shutil.rmtree(ledger.paths.submitit)
+    assert f"{ledger.paths.submitit} is gone" in notes()
     (ledger.path / "plan.json").unlink()
     assert "plan.json is gone" in notes()
-    ledger.submitit.mkdir()
-    (ledger.submitit / "7_submission.sh").touch()
+    ledger.paths.submitit.mkdir()
+    (ledger.paths.submitit / "7_submission.sh").touch()
     shutil.rmtree(ledger.path / "submissions")
     assert "submissions/ is gone" in notes()
-    submissions.write(ledger.path, submission(ledger))
+    submissions.write(ledger.paths, submission(ledger))
     answer(monkeypatch, {}, {"7_0": job_queue.SlurmJob("COMPLETED"), "7_1": waiting})
     assert "its folder is not there any more" in first(ledger).detail
 
@@ -268,10 +268,10 @@ def test_clocks_that_jump(ledger: Ledger) -> None:
     ended_run(ledger)
     run = ledger.plan.runs[0]
     attempt = ledger.new_attempt(run)
-    write_json(attempt.job, {"cluster": "local", "job_id": "1", **processes.this_process()})
-    write_json(attempt.started, {"cluster": "local", "job_id": "1", "started": time.time() + 1e6})
+    write_json(attempt.job_file, {"cluster": "local", "job_id": "1", **processes.this_process()})
+    write_json(attempt.started_file, {"cluster": "local", "job_id": "1", "started": time.time() + 1e6})
     assert first(ledger).elapsed == 0.0
-    write_json(attempt.outcome, {**ENDED, "ended": 1.0})
+    write_json(attempt.outcome_file, {**ENDED, "ended": 1.0})
     assert first(ledger).elapsed == 0.0
     for path in ledger.path.rglob("*"):
         os.utime(path, (4e9, 4e9))

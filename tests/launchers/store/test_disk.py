@@ -108,7 +108,7 @@ def test_every_write_may_fail(
             ledger.commit()
             run = ledger.plan.runs[0]
             attempt = ledger.new_attempt(run)
-            write_json(attempt.job, {"cluster": "local", "host": "elsewhere", "job_id": "1", "pid": 1})
+            write_json(attempt.job_file, {"cluster": "local", "host": "elsewhere", "job_id": "1", "pid": 1})
             done = ledger.folder(ledger.plan.runs[1])
             done.mkdir(exist_ok=True)
             write_json(done / "result.json", result_of(ledger.plan.runs[1]))

@@ -22,10 +22,11 @@ from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import counts
-from launchers.store.attempts import last_attempt
+from launchers.store.attempts import Outcome, last_attempt, next_attempt
 from launchers.store.ledger import Ledger, LedgerError
 from launchers.store.lock import LockError, holder, sweep_lock
 from launchers.store.processes import describe, is_alive, this_process
+from launchers.store.submissions import QueuedRun, Submission
 
 ONE = "{variants: [hyperformer], tasks: [rte, cola]}"
 
@@ -97,10 +98,17 @@ def test_a_run_keeps_its_folder_when_its_name_changes(
 def test_attempts_are_numbered(ledger: Ledger) -> None:
     run = ledger.plan.runs[0]
     assert last_attempt(ledger.folder(run)) is None
-    numbers = [ledger.new_attempt(run).number for _ in range(11)]
-    assert numbers == list(range(1, 12))
+    for number in range(1, 12):
+        assert ledger.new_attempt(run).number == number
+        attempt = ledger.new_attempt(run)  # the launcher died before it started the run: its number is free
+        assert attempt.number == number
+        attempt.write_outcome(Outcome("stopped"))
     last = last_attempt(ledger.folder(run))
-    assert last is not None and last.number == 11
+    assert last is not None and last.number == 11 and last_attempt(ledger.folder(run), 12) is None
+    entry = QueuedRun(run.signature, run.name, ledger.folder(run).name, 15, {})
+    ledger.record_submission(Submission(1, "j", "slurm", 1.0, "/code", [[entry]], job_id="7"))
+    assert ledger.next_number(run) == 16  # the one that is queued has its number, and no folder yet
+    assert [next_attempt(ledger.folder(run), first).number for first in (1, 11, 15)] == [12, 12, 15]
     config = json.loads((ledger.folder(run) / "config.json").read_text())
     assert config["signature"] == run.signature
     assert config["settings"]["output_dir"] == str(ledger.folder(run))
@@ -111,19 +119,19 @@ def test_local_states(ledger: Ledger) -> None:
     assert state_of(ledger) == ("missing", "")
     attempt = ledger.new_attempt(run)
     assert state_of(ledger)[0] == "missing"  # no job yet
-    write_json(attempt.job, {"cluster": "local", "job_id": "1", **this_process()})
+    write_json(attempt.job_file, {"cluster": "local", "job_id": "1", **this_process()})
     assert state_of(ledger)[0] == "running"
-    write_json(attempt.job, {"cluster": "local", "job_id": "1", **dead_process()})
+    write_json(attempt.job_file, {"cluster": "local", "job_id": "1", **dead_process()})
     attempt.logs[1].write_text("...\nKilled by something\n")
     assert state_of(ledger) == ("lost", "its process is gone; last line of its log: Killed by something")
-    attempt.write_outcome("failed", error_type="DataError", message="bad row")
+    attempt.write_outcome(Outcome("failed", error_type="DataError", message="bad row"))
     assert state_of(ledger) == ("failed", "DataError: bad row")
-    attempt.write_outcome("stopped")
+    attempt.write_outcome(Outcome("stopped"))
     assert state_of(ledger)[0] == "stopped"
     ledger.mark_cancelled(run)
     assert state_of(ledger)[0] == "cancelled"
     ledger.forget_cancelled([run])
-    attempt.write_outcome("done")
+    attempt.write_outcome(Outcome("done"))
     assert state_of(ledger) == ("lost", "it says that it is done, but result.json is not there")
     write_json(ledger.folder(run) / "result.json", result_of(run))
     assert state_of(ledger)[0] == "done"
@@ -132,7 +140,7 @@ def test_local_states(ledger: Ledger) -> None:
 def test_state_between_popen_and_its_record(ledger: Ledger) -> None:
     """The launcher died before it wrote job.json, but the job has told where it is."""
     attempt = ledger.new_attempt(ledger.plan.runs[0])
-    write_json(attempt.started, {"cluster": "local", "job_id": "1", **this_process()})
+    write_json(attempt.started_file, {"cluster": "local", "job_id": "1", **this_process()})
     assert state_of(ledger)[0] == "running"
 
 
@@ -165,16 +173,16 @@ def test_slurm_states(
     expected: tuple[str, str],
 ) -> None:
     attempt = ledger.new_attempt(ledger.plan.runs[0])
-    write_json(attempt.job, {"cluster": "slurm", "job_id": "7_1"})
+    write_json(attempt.job_file, {"cluster": "slurm", "job_id": "7_1"})
     if outcome:
-        attempt.write_outcome(outcome, error_type="E", message="m", then="end")
+        attempt.write_outcome(Outcome(outcome, error_type="E", message="m", then="end"))
     monkeypatch.setattr(job_queue, "query", lambda ids: {"7_1": job} if list(ids) == ["7_1"] and job else {})
     assert state_of(ledger) == expected
 
 
 def test_slurm_does_not_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = ledger.new_attempt(ledger.plan.runs[0])
-    write_json(attempt.job, {"cluster": "slurm", "job_id": "7_1"})
+    write_json(attempt.job_file, {"cluster": "slurm", "job_id": "7_1"})
 
     def down(ids: object) -> None:
         raise ClusterError("SLURM does not answer: down")

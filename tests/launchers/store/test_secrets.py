@@ -17,7 +17,7 @@ from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.slurm.arrays import Array, arrange
 from launchers.store import code_snapshot, redaction
-from launchers.store.attempts import Attempt
+from launchers.store.attempts import Attempt, Outcome
 from launchers.store.code_snapshot import Snapshot
 from launchers.submit.to_slurm import _leaks
 
@@ -116,7 +116,7 @@ def test_outcomes_and_errors_hold_none(
     secrets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = f"401 for https://u:{MARK}@example.org with {MARK}HF_TOKEN and hf_{'a1' * 15}"
-    Attempt(tmp_path).write_outcome("failed", message=message, traceback_tail=["x", message], rank=0)
+    Attempt(tmp_path).write_outcome(Outcome("failed", message=message, traceback_tail=("x", message), rank=0))
     assert holders(tmp_path) == []
     text = (tmp_path / "outcome.json").read_text()
     assert "https://[hidden]@example.org with [hidden] and [hidden]" in text and '"rank": 0' in text
