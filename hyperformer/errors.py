@@ -6,8 +6,10 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-# Exit code of a process that ended itself because it no longer moved (hyperformer.run_files.watchdog).
+# Exit codes of a process that ended itself: it no longer moved (hyperformer.run_files.watchdog), or
+# another trainer has taken its run over (hyperformer.run_files.run_lock).
 HANG_EXIT = 86
+TAKEN_OVER_EXIT = 87
 
 
 class HyperformerError(Exception):
@@ -28,6 +30,10 @@ class CheckpointError(HyperformerError):
 
 class DiskFull(CheckpointError):
     """There is no room, or no quota, for a file of the run; what was whole before still is."""
+
+
+class RunInUse(HyperformerError):
+    """Another process trains this run. Nothing was changed, and nothing failed."""
 
 
 class Diverged(HyperformerError):
