@@ -1,17 +1,17 @@
-# HyperFormer in an image; docs/docker.md says how it is built, run and made smaller.
+# The container image of HyperFormer. docs/docker.md says how it is built, run and made smaller.
 #   docker build --build-arg COMMIT="$(git rev-parse HEAD)" -t hyperformer .
 # BASE: Python 3.11 or newer on Debian or Ubuntu. TORCH_INDEX: an index with another build of torch, such as
-# https://download.pytorch.org/whl/cpu for a laptop; without it torch is PyPI's, which brings CUDA along.
+# https://download.pytorch.org/whl/cpu for a laptop. The default is PyPI's torch, which includes CUDA.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS tools
-# A site's own pip.conf and certificates come as secrets: they are seen by these commands and kept nowhere.
+# A site's own pip.conf and certificates come as build secrets: only these commands see them; no layer keeps them.
 # hadolint ignore=DL3013
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/etc/pip-ca.pem \
     pip install --no-cache-dir "setuptools>=64" wheel
 
-# Our package and the list of what it needs. This is made anew with every commit, in seconds; the stage below
-# sees of it only the list, which seldom changes.
+# Our package and its requirements. This stage is built again at every commit, in seconds. The next stage
+# uses only the list of requirements, which seldom changes.
 FROM tools AS code
 COPY . /src
 RUN python -m venv --without-pip /opt/venv \
@@ -34,16 +34,16 @@ COPY docker/slim.py /
 RUN python /slim.py /opt/venv /torch
 
 FROM ${BASE}
-# tini is process 1: it hands `docker stop` on to the command, and takes in processes whose parents have ended.
+# tini is process 1: it forwards the signal of `docker stop` to the command, and adopts orphaned processes.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
  && useradd --uid 1000 --user-group --home-dir /cache --no-create-home hyperformer \
  && install -d -m 1777 /work /cache
-# Largest and least often changed first.
+# The largest and least often changed layers first.
 COPY --from=packages /torch/ /
 COPY --from=packages /opt/venv /opt/venv
-# The NVIDIA runtimes of clusters (enroot, podman) give GPUs to images that ask for them so.
+# The NVIDIA runtimes of clusters (enroot, podman) give GPUs to images that set these variables.
 ENV PATH=/opt/venv/bin:$PATH PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=code /opt/venv /opt/venv

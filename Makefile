@@ -1,9 +1,14 @@
-# make demo   a real sweep, from nothing to the table      make test    all tests
-# make slurm  a small real SLURM on this machine        make slurm-stop  and its end (Linux, root)
-# make faults real trainings on it, each hit by a fault: a table of what was lost and repeated
-# make chaos  a hundred kills -9 at random moments; every run must end as if nothing had been
-# make image  the container image `hyperformer`            make docker-test  builds it and uses it for real (minutes)
-# make lint   ruff, mypy and hadolint                      make toy-t5  the small T5 that ships with us, made anew
+# make demo         a real sweep, from installation to the results table
+# make test         all tests
+# make lint         ruff, mypy and hadolint
+# make slurm        start a small real SLURM on this machine (Linux, root)
+# make slurm-stop   stop it
+# make faults       hit real trainings on a real SLURM with each fault; print what was lost and repeated
+# make chaos        kill runs a hundred times at random moments; every run must end as if nothing had happened
+# make image        build the container image `hyperformer`
+# make docker-test  build the image and use it (minutes)
+# make toy-t5       train the shipped small T5 again
+# make clean        remove .venv and build folders
 PYTHON ?= python3
 DOCKER ?= docker
 VENV   ?= .venv
@@ -14,9 +19,9 @@ STAMP  := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
-# torch comes first: DeepSpeed's set-up wants to see it.
+# torch comes first: DeepSpeed's setup needs it.
 $(STAMP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
@@ -33,11 +38,11 @@ test: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos.py
 
-# Needs root and the Debian packages slurm-wlm and munge; says so where they are missing.
+# Needs root and the Debian packages slurm-wlm and munge; says so if they are missing.
 slurm:
 	$(PYTHON) tests/cluster/slurm_cluster.py start .cluster
 
-# About a minute a fault: real trainings on a real SLURM, each hit by one; needs what `make slurm` needs.
+# About a minute per fault. Needs what `make slurm` needs.
 faults: $(STAMP)
 	$(BIN)/python tests/cluster/fault_table.py .faults
 
@@ -56,12 +61,12 @@ toy-t5: $(STAMP)
 	  --batch-size 32 --steps 5000 --learning-rate 0.02 --dropout 0 --bf16 --log-every 500 --save-every 2500 \
 	  --output hyperformer/data/assets/toy-t5
 
-# Torch with CUDA; a smaller one for CPUs: make image TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# With CUDA. Smaller, for CPUs: make image TORCH_INDEX=https://download.pytorch.org/whl/cpu
 image:
 	$(DOCKER) build --build-arg COMMIT=$$(git describe --always --exclude '*' --abbrev=40 --dirty) \
 	  --build-arg TORCH_INDEX=$(TORCH_INDEX) -t hyperformer .
 
-# Without a Docker engine it needs root, buildah, podman, runc and debootstrap; says so where they are missing.
+# Without a Docker engine it needs root, buildah, podman, runc and debootstrap; says so if they are missing.
 docker-test:
 	$(PYTHON) tests/docker/check_image.py
 

@@ -1,11 +1,11 @@
-"""What checkpoints cost: time beside a training that never saves, and size beside what trains.
+"""What checkpoints cost: time compared with a training that never saves, and bytes per trained parameter.
 
-    python benchmarks/checkpoint.py                        # the figures in the README
+    python benchmarks/checkpoint.py
     python benchmarks/checkpoint.py --model t5-base --every 5
 
-Three engines, alike, take turns in one process: one never saves, one saves every few
-steps, one saves them in the background. A figure is the median over the rounds of the
-ratio of wall-clock times within a round. T5 has random weights of the published size.
+Three equal engines take turns in one process: one never saves, one saves every few
+steps, one saves in the background. A figure is the median, over the rounds, of the ratio
+of wall-clock times within a round. T5 has the published size and random weights.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ TASK = "rte"
 
 @dataclass
 class Training:
-    """An engine and where it saves; `checkpoints` is None for the one that never does."""
+    """An engine and where it saves; `checkpoints` is None for the one that never saves."""
 
     engine: Any
     checkpoints: Checkpoints | None
     step: int = 0
-    saving: float = 0.0  # seconds in which the training stood still
+    saving: float = 0.0  # seconds for which the last save stopped the training
 
     def run(self, batch: dict[str, torch.Tensor], steps: int) -> float:
-        """Seconds that so many steps and one save take."""
+        """Seconds that `steps` steps and one save take."""
         started = time.perf_counter()
         for _ in range(steps):
             logits = self.engine(**batch, task=TASK, use_cache=False).logits
@@ -75,7 +75,7 @@ def main() -> None:
     context = distributed.start()
     t5 = published_t5(arguments.model)
     if t5 is None:
-        parser.error(f"--model {arguments.model}: name a published T5, t5-small for one")
+        parser.error(f"--model {arguments.model}: name a published T5, such as t5-small")
     config = load_config(arguments.variant)
     tasks = [TASK] if config.single_task else list(config.data.tasks)
     config = replace(
@@ -127,8 +127,8 @@ def report(
     checksum(largest)
     speed = largest.stat().st_size / (time.perf_counter() - started) / 1e9
     print(
-        f"\n{arguments.variant} on {arguments.model}: {trained:,} parameters train; a checkpoint has {size:,} bytes, "
-        f"{size / trained:.2f} a trained parameter; it is read back and checked at {speed:.1f} GB/s"
+        f"\n{arguments.variant} on {arguments.model}: {trained:,} trained parameters; a checkpoint has {size:,} bytes, "
+        f"{size / trained:.2f} per trained parameter; it is read back and checked at {speed:.1f} GB/s"
     )
     base = statistics.median(times["never"] for times in rounds)
     print(f"{arguments.every} steps without a save: {base:.2f} s")
@@ -136,7 +136,7 @@ def report(
         ratio = statistics.median(times[name] / times["never"] for times in rounds)
         stood = trainings[name].saving
         print(
-            f"one save every {arguments.every} steps, {name}: {ratio:.3f} of that; training stands still "
+            f"one save every {arguments.every} steps, {name}: {ratio:.3f} of that; training stops "
             f"for {stood * 1e3:.0f} ms, {stood / base * arguments.every:.2f} steps"
         )
 

@@ -1,10 +1,10 @@
-"""What the launcher costs, beside submitit's own batches, on a real small SLURM that this starts and ends.
+"""What the launcher costs, compared with submitit's own batches, on a small real SLURM that this starts and stops.
 
-    python benchmarks/launcher.py                  # the table in docs/slurm.md; needs root, slurm-wlm, munge
+    python benchmarks/launcher.py                  # the tables in docs/slurm.md; needs root, slurm-wlm, munge
 
-The jobs do nothing, and those whose submit is timed are held in the queue.
-Times are the least of the rounds, the two launchers in turn. Files and bytes
-are those of runs that have ended; the code snapshot is counted apart.
+The jobs do nothing. Jobs whose submit is timed are held in the queue. A time is the
+minimum over the rounds; the two launchers take turns. Files and bytes are those of
+ended runs; the code snapshot is counted separately.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def sweep_file(folder: Path, runs: int, held: bool) -> Path:
 
 
 def ours(folder: Path, runs: int, held: bool = True) -> tuple[Ledger, float, int]:
-    """Submit a plan; returns the ledger, the seconds to SLURM's answer, and the number of SLURM's commands."""
+    """Submit a plan; returns the ledger, the seconds until SLURM has answered, and the number of SLURM commands."""
     plan = load_plan(str(sweep_file(folder, runs, held)))
     _calls.clear()
     began = time.perf_counter()
@@ -71,7 +71,7 @@ def ours(folder: Path, runs: int, held: bool = True) -> tuple[Ledger, float, int
 
 
 def theirs(folder: Path, runs: int, held: bool = True) -> tuple[list[object], float, int]:
-    """submitit alone: a batch of functions that return their argument."""
+    """The same with submitit alone: a batch of functions that return their argument."""
     import submitit
 
     more = {"additional_parameters": {"hold": True}} if held else {}
@@ -94,7 +94,7 @@ def least(work: Callable[[], object], rounds: int = 3) -> float:
 
 
 def shown_status(ledger: Ledger) -> None:
-    """What `sweep.py status` does after its imports, the printing included."""
+    """What `sweep.py status` does after its imports, printing included."""
     with contextlib.redirect_stdout(io.StringIO()):
         out = tables.console()
         statuses, _ = read_statuses(ledger, ledger.plan.runs)
@@ -103,7 +103,7 @@ def shown_status(ledger: Ledger) -> None:
 
 
 def pretend_ended(ledger: Ledger) -> None:
-    """Give every run the files of one that has ended."""
+    """Give every run the files of an ended one."""
     for run in ledger.plan.runs:
         folder = ledger.folder(run)
         attempt = folder / "attempts" / "1"
@@ -133,7 +133,7 @@ def files_and_bytes(folder: Path) -> tuple[int, int]:
 
 
 def empty_queue() -> None:
-    """Cancel every job, and wait until slurmctld is done with it."""
+    """Cancel every job, and wait until the queue is empty."""
     subprocess.run(["scancel", "--full", "--user=root"], check=True)
     drained(dict(os.environ))
 
@@ -169,7 +169,7 @@ def compare(runs: int, rounds: int, few: int) -> None:
             empty_queue()
             _, seconds, their_calls = theirs(folder, runs)
             other.append(seconds)
-            empty_queue()  # both find nobody's jobs before them
+            empty_queue()  # both start with an empty queue
             ledger, seconds, mine_calls = ours(folder, runs)
             mine.append(seconds)
             calls = (mine_calls, their_calls)
@@ -196,7 +196,7 @@ def compare(runs: int, rounds: int, few: int) -> None:
         assert {entry.state for entry in statuses} == {"done"}, statuses[0]
         code = files_and_bytes(ledger.path / "code")
         all_mine, all_theirs = files_and_bytes(ledger.path), files_and_bytes(ended / "submitit")
-        print(f"\n{runs:,} runs, least of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}")
+        print(f"\n{runs:,} runs, minimum of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}")
         print(f"{'submit, s':<45}{min(mine):>15.3f}{min(other):>16.3f}")
         print(f"{'the plan before it (YAML, settings), s':<45}{planned:>15.2f}{'-':>16}")
         print(f"{'SLURM commands of a submit':<45}{calls[0]:>15}{calls[1]:>16}")
@@ -204,12 +204,12 @@ def compare(runs: int, rounds: int, few: int) -> None:
         print(f"{'status of all in the queue, s':<45}{status:>15.2f}{told:>16}")
         print(f"{'SLURM commands of a status':<45}{status_calls:>15}{polled_calls:>16}")
         print(
-            f"{'files a run that has ended':<45}{(all_mine[0] - code[0]) / few:>15.1f}{all_theirs[0] / few:>16.1f}"
+            f"{'files per ended run':<45}{(all_mine[0] - code[0]) / few:>15.1f}{all_theirs[0] / few:>16.1f}"
         )
         print(
-            f"{'bytes a run that has ended':<45}{(all_mine[1] - code[1]) / few:>15,.0f}{all_theirs[1] / few:>16,.0f}"
+            f"{'bytes per ended run':<45}{(all_mine[1] - code[1]) / few:>15,.0f}{all_theirs[1] / few:>16,.0f}"
         )
-        print(f"code snapshot, once a sweep: {code[0]} files, {code[1] / 1e6:.1f} MB")
+        print(f"code snapshot, once per sweep: {code[0]} files, {code[1] / 1e6:.1f} MB")
 
 
 def growth(sizes: list[int]) -> None:
@@ -233,13 +233,13 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--few", type=int, default=12, help="runs that really run, for files and bytes")
+    parser.add_argument("--few", type=int, default=12, help="runs that are really run, to count files and bytes")
     parser.add_argument("--growth", type=int, nargs="*", default=[10, 100, 1000, 10_000])
     arguments = parser.parse_args()
     reason = why_not()
     if reason:
         sys.exit(f"no SLURM can be started here: {reason}")
-    import submitit  # noqa: F401  (its import is nobody's submit)
+    import submitit  # noqa: F401  (so that no submit is charged for its import)
 
     sys.addaudithook(_heard)
     with running_cluster():

@@ -1,11 +1,11 @@
-"""What adapters cost: a training step and a generation of each variant, beside T5 with its layer norms trained.
+"""What adapters cost: a training step and a generation of each variant, compared with T5 with only its layer norms trained.
 
-    python benchmarks/step.py                  # the table in the README
+    python benchmarks/step.py                  # the table in README.md
     python benchmarks/step.py --model t5-base --rounds 10
 
-Every round times every variant once, in turn, so that all see the same
-machine; a figure is the median over the rounds of the ratio within a round.
-T5 has random weights of the published size: the time does not depend on them.
+Every round times every variant once, in turn, so that all see the same machine. A
+figure is the median, over the rounds, of the ratio within a round. T5 has the
+published size and random weights: the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def generation(engine: Any, batch: dict[str, torch.Tensor], tokens: int) -> Call
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds that `work` takes: of the processor's time on a CPU, which other processes do not stretch."""
+    """Seconds that `work` takes; on a CPU processor time, which other processes do not change."""
     if device.type == "cpu":
         started = time.process_time()
         work()
@@ -104,7 +104,7 @@ def seconds(work: Callable[[], None], device: torch.device) -> float:
 def ratios(
     works: dict[str, Callable[[], None]], rounds: int, device: torch.device
 ) -> tuple[dict[str, float], float]:
-    """Median ratio to the baseline of each, and the baseline's median seconds."""
+    """The median ratio of each to the baseline, and the baseline's median seconds."""
     for work in works.values():
         work()
     taken = [{name: seconds(work, device) for name, work in works.items()} for _ in range(rounds)]
@@ -113,7 +113,7 @@ def ratios(
 
 
 def optimizer_bytes(engine: Any) -> int:
-    """Bytes of optimizer state: the moments that AdamW keeps of what trains."""
+    """Bytes of optimizer state: the moments that AdamW keeps of the trained parameters."""
     optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
     return sum(
         value.numel() * value.element_size()
@@ -139,7 +139,7 @@ def main() -> None:
     context = distributed.start()
     t5 = published_t5(arguments.model)
     if t5 is None:
-        parser.error(f"--model {arguments.model}: name a published T5, t5-small for one")
+        parser.error(f"--model {arguments.model}: name a published T5, such as t5-small")
     engines, smoothing = {}, {}
     for name, config in configs(arguments).items():
         torch.manual_seed(0)

@@ -5,10 +5,10 @@
 
 Needs Linux, root, and the Debian packages slurm-wlm and munge. Everything is in
 one folder: configuration, logs, keys, process ids. The daemons listen on free
-ports with a key of their own; only what was started here is ended. Each node
-is a namespace with a host name of its own, as ranks on several nodes need it;
-where namespaces are not allowed all nodes bear this machine's name, and runs
-of several nodes do not work. The GPUs are device files that nothing answers to.
+ports and use their own munge key. `stop` ends only what `start` started. Each
+node is a namespace with its own host name, because ranks on several nodes need
+one. Where namespaces are not allowed, all nodes have the name of this machine,
+and runs on several nodes do not work. The GPUs are device files without a driver.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ PartitionName=cancelling Nodes=ALL MaxTime=INFINITE State=UP PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
-# Bash stays the namespace's first process, so that ended steps are reaped.
+# Bash stays process 1 of the namespace, so that ended steps are reaped.
 _NODE = """\
 hostname {name}; mount --bind {folder}/hosts /etc/hosts
 slurmd -D -c -N {name} & while :; do wait -n || sleep 1; done
@@ -109,11 +109,13 @@ def _path() -> str:
 
 
 class SlurmCluster:
-    """The daemons, and the environment in which SLURM's commands talk to them.
+    """The daemons of one cluster, and the environment in which SLURM's commands reach them.
 
     Args:
-        accounting: with slurmdbd and a database, so that sacct answers.
-        max_array_size, min_job_age: SLURM's settings of that name.
+        folder: holds everything; must not exist yet.
+        accounting: start slurmdbd and a database too, so that sacct answers.
+        max_array_size: SLURM's MaxArraySize.
+        min_job_age: SLURM's MinJobAge, in seconds.
     """
 
     def __init__(
@@ -152,7 +154,7 @@ class SlurmCluster:
         self._wait_for(self._nodes_answer, "the nodes")
 
     def start_controller(self) -> None:
-        """Start slurmctld; with what it saved, if it ran before."""
+        """Start slurmctld, with its saved state if it ran before."""
         again = (self.folder / "state" / "job_state").exists()
         self._daemon("slurmctld", "slurmctld", "-D", *([] if again else ["-c"]))
         self._wait_for(lambda: self.call("scontrol", "ping").returncode == 0, "slurmctld")
@@ -167,16 +169,16 @@ class SlurmCluster:
         self._end(self.daemons.pop("slurmctld"))
 
     def kill_node(self, name: str) -> None:
-        """Pull a node's plug: its daemon and all that runs on it are gone at once."""
+        """Cut the power of a node: its daemon and everything that runs on it end at once."""
         self._end(self.daemons.pop(name))
 
     def start_node(self, name: str) -> None:
-        """Plug a node in again, and wait until it answers."""
+        """Start a node again, and wait until it answers."""
         self._start_node(name)
         self._wait_for(self._nodes_answer, "the nodes")
 
     def stop(self) -> None:
-        """End the jobs, then the daemons, in the opposite order of their start."""
+        """Cancel the jobs, then end the daemons in reverse order of their start."""
         if "slurmctld" in self.daemons:
             self.call("scancel", "--full", "--user=root")
             time.sleep(0.5)
@@ -213,7 +215,7 @@ class SlurmCluster:
         (self.folder / "slurm.conf").write_text(text)
 
     def _make_gpus(self) -> bool:
-        """Character devices that no driver answers to; without the right to make them there are no GPUs."""
+        """Make character devices without a driver; False if we may not: then there are no GPUs."""
         try:
             for number in range(GPUS):
                 device = self.folder / "dev" / f"nvidia{number}"
@@ -268,7 +270,7 @@ class SlurmCluster:
 
     def _end(self, daemon: subprocess.Popen[bytes]) -> None:
         if self.namespaces and isinstance(daemon.args, tuple) and daemon.args[0] == "unshare":
-            daemon.kill()  # it is deaf to anything else, and takes all that is in its namespace with it
+            daemon.kill()  # it ignores other signals; this ends everything in its namespace
         daemon.terminate()
         try:
             daemon.wait(timeout=10)
@@ -294,7 +296,7 @@ def _namespaces_work() -> bool:
 
 
 def _free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody listens on."""
+    """The first of `count` consecutive free ports."""
     for first in range(7300 + os.getpid() % 200 * 10, 11_900, 10):
         sockets = []
         try:
@@ -317,7 +319,7 @@ def _start(folder: Path) -> int:
         print(f"no SLURM can be started here: {reason}", file=sys.stderr)
         return 1
     if (folder / "processes.json").exists():
-        print(f"{folder} has a SLURM already; end it first: make slurm-stop", file=sys.stderr)
+        print(f"{folder} already has a SLURM; stop it first: make slurm-stop", file=sys.stderr)
         return 1
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -328,11 +330,11 @@ def _start(folder: Path) -> int:
     (folder / "env.sh").write_text(
         f"export SLURM_CONF={cluster.folder}/slurm.conf PATH=$PATH:/usr/sbin:/sbin\n"
     )
-    told = "" if cluster.namespaces else " (no namespaces here: runs of several nodes do not work)"
-    print(f"a SLURM of {NODES} nodes with {GPUS} pretend GPUs each is up{told}. Use it:")
+    told = "" if cluster.namespaces else " (no namespaces here: runs on several nodes do not work)"
+    print(f"SLURM is running: {NODES} nodes with {GPUS} pretend GPUs each{told}. Use it:")
     print(f"  . {_short(folder / 'env.sh')}")
     print("  python launchers/sweep.py sweeps/tour.yaml --cluster own")
-    print("and end it: make slurm-stop")
+    print("Stop it: make slurm-stop")
     return 0
 
 
@@ -345,12 +347,12 @@ def _stop(folder: Path) -> int:
     subprocess.run(["scancel", "--full", "--user=root"], env=environment, capture_output=True, timeout=30)
     time.sleep(1)
     for name, (pid, born) in reversed(json.loads(record.read_text()).items()):
-        end = time.monotonic() + (0 if name.startswith("node") else 10)  # a namespace hears nothing else
-        while _born(pid) == born:  # never a process that was given the id later
+        end = time.monotonic() + (0 if name.startswith("node") else 10)  # a namespace obeys SIGKILL only
+        while _born(pid) == born:  # never a later process with the same id
             os.kill(pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
             time.sleep(0.2)
     shutil.rmtree(folder)
-    print("the SLURM is gone")
+    print("SLURM is stopped")
     return 0
 
 
