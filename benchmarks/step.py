@@ -1,4 +1,4 @@
-"""What adapters cost: a training step and a generation of each variant, compared with T5 with only its layer norms trained.
+"""What adapters cost: a training step and a generation of each variant, compared with T5 with trained layer norms only.
 
     python benchmarks/step.py                  # the table in README.md
     python benchmarks/step.py --model t5-base --rounds 10
