@@ -196,7 +196,9 @@ def compare(runs: int, rounds: int, few: int) -> None:
         assert {entry.state for entry in statuses} == {"done"}, statuses[0]
         code = files_and_bytes(ledger.path / "code")
         all_mine, all_theirs = files_and_bytes(ledger.path), files_and_bytes(ended / "submitit")
-        print(f"\n{runs:,} runs, minimum of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}")
+        print(
+            f"\n{runs:,} runs, minimum of {rounds} rounds{'':<18}{'this launcher':>15}{'submitit batch':>16}"
+        )
         print(f"{'submit, s':<45}{min(mine):>15.3f}{min(other):>16.3f}")
         print(f"{'the plan before it (YAML, settings), s':<45}{planned:>15.2f}{'-':>16}")
         print(f"{'SLURM commands of a submit':<45}{calls[0]:>15}{calls[1]:>16}")
@@ -233,7 +235,9 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--few", type=int, default=12, help="runs that are really run, to count files and bytes")
+    parser.add_argument(
+        "--few", type=int, default=12, help="runs that are really run, to count files and bytes"
+    )
     parser.add_argument("--growth", type=int, nargs="*", default=[10, 100, 1000, 10_000])
     arguments = parser.parse_args()
     reason = why_not()
