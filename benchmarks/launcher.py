@@ -26,8 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 
 from launchers.cli import tables  # noqa: E402
-from launchers.plan.cluster_profile import ClusterProfile  # noqa: E402
-from launchers.plan.runs import load_plan  # noqa: E402
+from launchers.plan.cluster_profile import NO_PROFILE  # noqa: E402
+from launchers.plan.load_plan import load_plan  # noqa: E402
 from launchers.status.read_status import read_statuses  # noqa: E402
 from launchers.store.ledger import Ledger  # noqa: E402
 from launchers.submit.to_slurm import submit_to_slurm  # noqa: E402
@@ -61,11 +61,11 @@ def sweep_file(folder: Path, runs: int, held: bool) -> Path:
 
 def ours(folder: Path, runs: int, held: bool = True) -> tuple[Ledger, float, int]:
     """Submit a plan; returns the ledger, the seconds until SLURM has answered, and the number of SLURM commands."""
-    plan = load_plan(str(sweep_file(folder, runs, held)))
+    plan = load_plan(str(sweep_file(folder, runs, held)), NO_PROFILE)
     _calls.clear()
     began = time.perf_counter()
     ledger = Ledger(plan, folder / "runs")
-    outcome = submit_to_slurm(ledger, ClusterProfile("slurm"), confirm=lambda bill: True)
+    outcome = submit_to_slurm(ledger, NO_PROFILE, confirm=lambda bill: True)
     assert sum(number for _, number in outcome.arrays) == runs
     return ledger, time.perf_counter() - began, len(_calls)
 
@@ -174,7 +174,7 @@ def compare(runs: int, rounds: int, few: int) -> None:
             mine.append(seconds)
             calls = (mine_calls, their_calls)
         assert ledger is not None
-        planned = least(lambda: load_plan(str(sweep_file(Path(name), runs, True))))
+        planned = least(lambda: load_plan(str(sweep_file(Path(name), runs, True)), NO_PROFILE))
         _calls.clear()
         shown_status(ledger)
         status_calls = len(_calls)
@@ -220,7 +220,7 @@ def growth(sizes: list[int]) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             path = sweep_file(folder, runs, True)
-            planned = least(lambda path=path: load_plan(str(path)))  # type: ignore[misc]
+            planned = least(lambda path=path: load_plan(str(path), NO_PROFILE))  # type: ignore[misc]
             ledger, submitted, _ = ours(folder, runs)
             queued = least(lambda ledger=ledger: shown_status(ledger))  # type: ignore[misc]
             subprocess.run(["scancel", "--full", "--user=root"], check=True)

@@ -14,7 +14,8 @@ from typing import Any
 
 from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
-from launchers.plan.runs import Plan, Run, load_plan
+from launchers.plan.load_plan import load_plan
+from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
 from launchers.slurm import commands
 from launchers.status.read_status import read_statuses
@@ -41,9 +42,8 @@ class Sweep:
         Raises:
             ConfigError: with file, line and key.
         """
-        profile = load_profile(cluster)
-        plan = load_plan(str(sweep), profile.resources)
-        return cls(plan, Ledger(plan, Path(runs_dir)), profile)
+        plan = load_plan(str(sweep), load_profile(cluster))
+        return cls(plan, Ledger(plan, Path(runs_dir)), plan.profile)
 
     def submit(self, max_parallel: int | None = None, yes: bool = False) -> list[str]:
         """Hand what is missing, failed or stopped to SLURM; returns the ids of the job arrays.

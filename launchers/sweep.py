@@ -18,7 +18,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.files import ConfigWarning
 from launchers.cli import inspect_commands, tables
-from launchers.cli.opening import BAD_INPUT, DONE, INTERRUPTED, exit_code, open_sweep, profile_of
+from launchers.cli.opening import BAD_INPUT, DONE, INTERRUPTED, exit_code, open_sweep
 from launchers.cli.output import agreed, print_next, print_notes, show_report
 from launchers.cli.parser import parse
 from launchers.plan.cluster_profile import ClusterProfile
@@ -73,9 +73,7 @@ def retry(arguments: argparse.Namespace) -> int:
 
 def _start(arguments: argparse.Namespace, choose: Callable[[Sequence[RunStatus]], list[Run]] | None) -> int:
     plan, ledger = open_sweep(arguments)
-    profile = profile_of(arguments, ledger)
-    if profile.source or not profile.is_local:
-        plan, ledger = open_sweep(arguments, profile)
+    profile = plan.profile
     if profile.is_local:
         return _start_here(arguments, plan, ledger, profile, choose)
     if arguments.dry_run:
@@ -115,7 +113,7 @@ def _start_here(
         statuses, notes = read_statuses(ledger, plan.runs)
         print_notes([*plan.notes, *notes])
         todo = choose(statuses) if choose else to_start(plan, statuses)
-        ledger.commit(profile.word if todo else None)
+        ledger.commit(profile.cluster_argument if todo else None)
         print_notes(make_ready(ledger, statuses, todo))
         print(f"{plan.name}: {len(todo)} of {len(plan.runs)} runs to start, {_left_alone(statuses)}")
         return _work_here(arguments, ledger, profile, todo)
@@ -156,7 +154,7 @@ def _work_here(
         signal.signal(number, _interrupt)
     with tables.Progress(tables.console(), ledger.plan.name) as progress:
         parallel = arguments.max_parallel or ledger.plan.max_parallel
-        queue = LocalQueue(ledger, todo, ledger.plan.runs, progress, parallel, profile.policy)
+        queue = LocalQueue(ledger, todo, ledger.plan.runs, progress, parallel, profile.retry_policy)
         try:
             queue.work()
         except KeyboardInterrupt:

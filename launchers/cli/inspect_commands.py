@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from launchers.cli import tables
-from launchers.cli.opening import DONE, exit_code, open_sweep, profile_of
+from launchers.cli.opening import DONE, exit_code, open_sweep
 from launchers.cli.output import print_next, print_notes, show_report, watch
 from launchers.plan.cluster_profile import profiles
 from launchers.plan.selection import select
@@ -110,8 +110,7 @@ def report(arguments: argparse.Namespace) -> int:
 def prefetch(arguments: argparse.Namespace) -> int:
     """Fetch the models and data sets of the sweep, and prove that they load offline."""
     plan, ledger = open_sweep(arguments)
-    profile = profile_of(arguments, ledger)
-    names = hub.fetch(plan.runs, ledger.path, dict(profile.environment))
+    names = hub.fetch(plan.runs, ledger.path, dict(plan.profile.environment))
     for name in names:
         print(f"loads offline: {name}")
     print_next(arguments, "submit")

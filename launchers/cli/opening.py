@@ -1,30 +1,45 @@
-"""What every command of ``sweep.py`` begins and ends with: the sweep, its cluster, the exit code."""
+"""What every command of ``sweep.py`` begins and ends with: the sweep on its cluster, the exit code."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from launchers.plan.cluster_profile import ClusterProfile, load_profile
-from launchers.plan.runs import Plan, load_plan
+from hyperformer.errors import ConfigError
+from launchers.cli.output import print_notes
+from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, ClusterProfile, load_profile
+from launchers.plan.load_plan import make_plan
+from launchers.plan.runs import Plan
+from launchers.plan.sweep_file import find_sweep, read_sweep
 from launchers.slurm import commands
 from launchers.status.run_status import BAD, RunStatus
-from launchers.store.ledger import Ledger
+from launchers.store.ledger import Ledger, last_cluster
+from launchers.store.sweep_folder import SweepFolder
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def open_sweep(arguments: argparse.Namespace, profile: ClusterProfile | None = None) -> tuple[Plan, Ledger]:
-    """The sweep file's plan and its folder; `profile`: whose resources lie under the file's own."""
-    plan = load_plan(arguments.sweep, profile.resources if profile else None)
+def open_sweep(arguments: argparse.Namespace) -> tuple[Plan, Ledger]:
+    """The sweep file's plan and its folder.
+
+    The plan's profile is the one that --cluster names; else that of the last time; else SLURM where it is.
+    """
+    file = read_sweep(find_sweep(arguments.sweep))
+    asked = getattr(arguments, "cluster", None)
+    last = asked or last_cluster(SweepFolder(arguments.runs_dir.absolute() / file.name))
+    plan = make_plan(file, _profile(last, starts=hasattr(arguments, "cluster")))
     return plan, Ledger(plan, arguments.runs_dir)
 
 
-def profile_of(arguments: argparse.Namespace, ledger: Ledger) -> ClusterProfile:
-    """The profile that --cluster names; else that of the last time, else SLURM where it is."""
-    return load_profile(
-        arguments.cluster or ledger.last_cluster() or ("slurm" if commands.here() else "local")
-    )
+def _profile(argument: str | None, starts: bool) -> ClusterProfile:
+    """The profile of that name; a command that only looks goes without one that can no longer be read."""
+    try:
+        return load_profile(argument or (SLURM if commands.here() else LOCAL))
+    except ConfigError as error:
+        if starts:
+            raise
+        print_notes([f"{error}; resources are shown without those of the profile"])
+        return NO_PROFILE
 
 
 def exit_code(statuses: Sequence[RunStatus]) -> int:

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
-from launchers.plan.naming import value_text
-from launchers.plan.runs import Plan
+from launchers.plan.runs import Plan, value_text
 from launchers.report.files import _parameter_texts, _seeds, cell_text, column_name
 from launchers.report.results_table import Table
 from launchers.status.run_status import BAD, RunStatus, counts

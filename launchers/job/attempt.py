@@ -21,7 +21,7 @@ from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
 from launchers.job import pack
 from launchers.job.start import settle_unfinished, wait_for_silence, why_not_to_start
-from launchers.plan.retry_policy import Policy
+from launchers.plan.retry_policy import RetryPolicy
 from launchers.slurm.submitit_executor import Place, join_ranks
 from launchers.store import submissions
 from launchers.store.attempts import Attempt, Outcome, last_attempt, next_attempt, this_start
@@ -46,7 +46,7 @@ def run_submitted(record: str) -> None:
     if submission.shape.get("pack", 1) > 1:
         pack.run_side_by_side(Path(record), index, submission)
     else:
-        policy = Policy.from_json(submission.policy)
+        policy = RetryPolicy.from_json(submission.policy)
         _run_entry(SweepFolder.of_record(Path(record)), entries[0], join_ranks(), policy)
 
 
@@ -55,7 +55,7 @@ def run_packed(record: str, index: int, place: int) -> None:
     _listen()
     submission = submissions.read(Path(record))
     here = Place(0, submission.task_id(index) or "")
-    policy = Policy.from_json(submission.policy)
+    policy = RetryPolicy.from_json(submission.policy)
     _run_entry(SweepFolder.of_record(Path(record)), submission.tasks[index][place], here, policy)
 
 
@@ -81,7 +81,7 @@ def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> N
     _attempt(config, Attempt.of(Path(folder), attempt_number), join_ranks())
 
 
-def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: Place, policy: Policy) -> None:
+def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: Place, policy: RetryPolicy) -> None:
     """Make the run's folder if this is its first attempt, and run."""
     folder = sweep.run(entry.folder)
     config = entry.config(folder)

@@ -105,7 +105,7 @@ def classify(evidence: Evidence) -> Failure | None:
     if outcome and outcome.status == "failed" and said is None:
         return _beyond_a_lost_rank(_told(outcome), evidence)
     kind, message = _untold(evidence, said)
-    return Failure(kind, message, _mark(kind, message, ()))
+    return Failure(kind, message, _fingerprint(kind, message, ()))
 
 
 def slurm_said(job_log: str) -> Kind | None:
@@ -137,7 +137,7 @@ def _told(outcome: Outcome) -> Failure:
     files = [match["file"] for match in frames]
     kind = _kind_of_error([name, *outcome.causes], message, outcome.errno, files)
     places = [f"{match['file'].rpartition('/')[2]}:{match['function']}" for match in frames]
-    return Failure(kind, f"{name}: {message}", _mark(name, message, places))
+    return Failure(kind, f"{name}: {message}", _fingerprint(name, message, places))
 
 
 def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
@@ -203,7 +203,7 @@ def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
     return "killed", f"{told}{f'; {last}' if last else ''}"
 
 
-def _mark(name: str, message: str, places: Sequence[str]) -> str:
+def _fingerprint(name: str, message: str, places: Sequence[str]) -> str:
     """Equal for the same error at the same place; numbers and paths in the message differ from run to run."""
     words = "" if places else re.sub(r"/\S+|\d+", "", message)
     return hashlib.sha256("\n".join([name, words, *places]).encode()).hexdigest()[:12]

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from launchers.job.finish import settle
-from launchers.plan.retry_policy import Decision, Policy
+from launchers.plan.retry_policy import NextStep, RetryPolicy
 from launchers.slurm import batch_script, requeue
 from launchers.store import submissions
 from launchers.store.attempts import failed_nodes, last_attempt, next_attempt, this_start
@@ -53,21 +53,21 @@ def after(record: Path, code: int, script: Path) -> int:
 
 def _settle(
     sweep: SweepFolder, entry: QueuedRun, submission: Submission, index: int, job_id: str, code: int
-) -> Decision:
+) -> NextStep:
     folder = sweep.run(entry.folder)
     attempt = last_attempt(folder, entry.attempt) or next_attempt(folder, entry.attempt)
     outcome, begun_by = attempt.read_outcome(), attempt.start
     then = outcome.then if outcome else None
     if then is None and begun_by.job_id not in (None, job_id):
-        return Decision("end", f"job {begun_by.job_id} has it now")
+        return NextStep("end", f"job {begun_by.job_id} has it now")
     packed = len(submission.tasks[index]) > 1
     if outcome and (then == "end" or (then and packed and begun_by == this_start(job_id))):
-        return Decision(then, outcome.why)
+        return NextStep(then, outcome.why)
     if then:
         # An earlier start's, so this one ended before the run could make its first file.
         attempt = next_attempt(folder, entry.attempt)
     job_log = sweep.job_logs(job_id)[1]
-    policy = Policy.from_json(submission.policy)
+    policy = RetryPolicy.from_json(submission.policy)
     return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
 
 
@@ -93,7 +93,7 @@ def _time_left() -> float:
     return float(os.environ.get("HYPERFORMER_DEADLINE", "inf")) - time.time()
 
 
-def _say(entry: QueuedRun, decision: Decision) -> None:
+def _say(entry: QueuedRun, decision: NextStep) -> None:
     then = {"end": "the end", "again": "starting it again here", "requeue": "back into the queue"}
     print(f"{entry.name}: {decision.why}: {then[decision.action]}", flush=True)
 

@@ -20,8 +20,8 @@ from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.recovery import split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.job.classify import Evidence, classify
-from launchers.plan.failure_kinds import ALIKE, Failure, Kind
-from launchers.plan.retry_policy import Decision, Policy, decide
+from launchers.plan.failure_kinds import KINDS, Failure, Kind
+from launchers.plan.retry_policy import NextStep, RetryPolicy, next_step
 from launchers.store import circuit_breaker
 from launchers.store.attempts import Attempt, Outcome, attempts, tail
 from launchers.store.records import try_record
@@ -35,13 +35,13 @@ _ROOM_BYTES = 64 << 20
 def settle(
     run_folder: Path,
     attempt: Attempt,
-    policy: Policy,
+    policy: RetryPolicy,
     *,
     since: int,
     exit_code: int | None = None,
     job_log: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Decision:
+) -> NextStep:
     """Find out how an attempt ended, do what its kind asks for, and write both into its outcome.
 
     Args:
@@ -65,7 +65,7 @@ def settle(
     )
     failure = classify(evidence)
     if failure is None:
-        return Decision("end", "done")
+        return NextStep("end", "done")
     if cancelled_note(run_folder).exists():
         failure = Failure("cancelled", failure.message)
     elif outcome is None and run_folder.exists() and not _has_room(run_folder):
@@ -78,7 +78,7 @@ def settle(
     # One that came after others in its job had not the whole of the time limit.
     late = any(entry.start == attempt.start for entry in before)
     progressed = late or step > started.get("from_step", 0)
-    decision = decide(failure, kinds, progressed, policy)
+    decision = next_step(failure, kinds, progressed, policy)
     if decision.action != "end":
         decision = _prepare(failure.kind, run_folder, decision, sleep)
     try:
@@ -86,26 +86,26 @@ def settle(
         attempt.write_outcome(
             replace(ended, kind=failure.kind, then=decision.action, why=decision.why, step=step)
         )
-        if decision.action == "end" and failure.kind in ALIKE:
+        if decision.action == "end" and KINDS[failure.kind].shared:
             circuit_breaker.count(run_folder, failure, policy)
     except OSError as error:  # what was decided holds all the same
         print(f"{attempt.outcome_file} could not be written: {error.strerror}", file=sys.stderr)
     return decision
 
 
-def _prepare(kind: Kind, folder: Path, decision: Decision, sleep: Callable[[float], None]) -> Decision:
+def _prepare(kind: Kind, folder: Path, decision: NextStep, sleep: Callable[[float], None]) -> NextStep:
     """What must be done before the next start; where it cannot be done, this is the end."""
     try:
         if kind == "out_of_gpu_memory":
-            return Decision(decision.action, split_micro_batch(RunFolder(folder)))
+            return NextStep(decision.action, split_micro_batch(RunFolder(folder)))
         if kind == "diverged":
             if len(CheckpointFolder(RunFolder(folder).checkpoints).names()) < 2:
-                return Decision("end", f"{decision.why}, and there is no earlier checkpoint to go on from")
-            return Decision(decision.action, step_back(RunFolder(folder)))
+                return NextStep("end", f"{decision.why}, and there is no earlier checkpoint to go on from")
+            return NextStep(decision.action, step_back(RunFolder(folder)))
     except HyperformerError as error:
-        return Decision("end", f"{decision.why}; {error}")
+        return NextStep("end", f"{decision.why}; {error}")
     if kind == "disk_full" and not _wait_for_room(folder, sleep):
-        return Decision(
+        return NextStep(
             "end", f"{decision.why}, for {_WAIT_S / 60:.0f} minutes now; the last checkpoint is whole"
         )
     return decision
@@ -149,7 +149,7 @@ def job_log_from() -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _ended_without_a_word(failure: Failure, decision: Decision, exit_code: int | None) -> Outcome:
+def _ended_without_a_word(failure: Failure, decision: NextStep, exit_code: int | None) -> Outcome:
     """What a run would have written that had no time to."""
     stopped = decision.action == "requeue" or failure.kind == "cancelled"
     status = "stopped" if stopped else "failed"

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from launchers.job.finish import settle
-from launchers.plan.retry_policy import Policy
+from launchers.plan.retry_policy import RetryPolicy
 from launchers.slurm import requeue
 from launchers.store.attempts import Attempt, last_attempt, next_attempt
 from launchers.store.submissions import QueuedRun, Submission
@@ -43,7 +43,7 @@ class _Pack:
         self.entries = submission.tasks[index]
         self.gpus = gpu_shares(os.environ.get("CUDA_VISIBLE_DEVICES", ""), len(self.entries))
         self.threads = max(1, (submission.cpus or len(self.entries)) // len(self.entries))
-        self.policy = Policy.from_json(submission.policy)
+        self.policy = RetryPolicy.from_json(submission.policy)
         self.stopping = 0
 
     def work(self) -> None:

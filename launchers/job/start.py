@@ -9,7 +9,7 @@ from hyperformer.errors import ConfigError
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.watchdog import HEARTBEAT_SECONDS
 from launchers.plan.failure_kinds import Failure, Kind
-from launchers.plan.retry_policy import Policy, decide
+from launchers.plan.retry_policy import RetryPolicy, next_step
 from launchers.slurm import site
 from launchers.store import circuit_breaker
 from launchers.store.attempts import Outcome, attempts, last_attempt
@@ -24,7 +24,7 @@ def why_not_to_start(folder: Path) -> str | None:
     return None if reason is None else f"held: {reason}"
 
 
-def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
+def settle_unfinished(folder: Path, first: int, policy: RetryPolicy) -> str | None:
     """Write down the end of earlier attempts that nobody was left to tell: SLURM has started the job again.
 
     Returns:
@@ -37,7 +37,7 @@ def settle_unfinished(folder: Path, first: int, policy: Policy) -> str | None:
         if not attempt.outcome_file.exists():
             host = str(attempt.read_started().get("host", ""))
             kind: Kind = "node_failure" if site.is_down(host) else "requeued"
-            decision = decide(Failure(kind, ""), kinds, progressed=True, policy=policy)
+            decision = next_step(Failure(kind, ""), kinds, progressed=True, policy=policy)
             told = f"it was on {host}"
             attempt.write_outcome(Outcome("stopped", told, kind=kind, then=decision.action, why=decision.why))
             if decision.action == "end":

@@ -6,6 +6,7 @@ resources      defaults of every run; the sweep file's `resources:` go on top
 max_parallel   jobs of a sweep at once at most
 confirm_above  GPU-hours above which `submit` asks first
 environment    variables of the jobs
+cluster        another cluster than the site's default: what SLURM's commands take as --clusters
 offline        whether the nodes have no way to the Hugging Face hub
 retries        how often a run starts again by itself, by kind of failure: a number, or `unlimited`
 stop_after     runs that fail with the same traceback before the rest of the sweep is held; 0: never
@@ -25,13 +26,13 @@ from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.yaml_source import Located, read_yaml
 from launchers.plan.container import JobContainer, read_container
 from launchers.plan.resources import Resources, positive_number, read_resources, whole_number
-from launchers.plan.retry_policy import Policy, read_policy
+from launchers.plan.retry_policy import RetryPolicy, read_retry_policy
 
 HERE = Path(__file__).parent.parent
 LOCAL, SLURM = "local", "slurm"
 KEYS = (
     "description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries", "stop_after",
-    "python", "container",
+    "python", "container", "cluster",
 )  # fmt: skip
 
 
@@ -46,7 +47,8 @@ class ClusterProfile:
     confirm_above: float | None = None
     environment: tuple[tuple[str, str], ...] = ()
     offline: bool = False
-    policy: Policy = field(default_factory=Policy)
+    slurm_cluster: str | None = None
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     python: str | None = None
     container: JobContainer | None = None
 
@@ -55,9 +57,12 @@ class ClusterProfile:
         return self.name == LOCAL and self.source is None
 
     @property
-    def word(self) -> str:
+    def cluster_argument(self) -> str:
         """What `--cluster` takes to find it again."""
         return self.name if self.source is None else str(self.source)
+
+
+NO_PROFILE = ClusterProfile(SLURM)
 
 
 def load_profile(name: str) -> ClusterProfile:
@@ -69,8 +74,10 @@ def load_profile(name: str) -> ClusterProfile:
     path = Path(name)
     if path.is_file():
         return read_profile(path)
-    if name in (LOCAL, SLURM):
-        return ClusterProfile(name)
+    if name == SLURM:
+        return NO_PROFILE
+    if name == LOCAL:
+        return ClusterProfile(LOCAL)
     there = profiles()
     if path.parent in (Path("."), Path("clusters")) and path.name.removesuffix(".yaml") in there:
         return read_profile(there[path.name.removesuffix(".yaml")])
@@ -101,8 +108,9 @@ def read_profile(path: Path) -> ClusterProfile:
         max_parallel=whole_number(top["max_parallel"], 1) if "max_parallel" in top else None,
         confirm_above=positive_number(top["confirm_above"], "GPU-hours") if "confirm_above" in top else None,
         environment=_environment(top.get("environment")),
+        slurm_cluster=_slurm_cluster(top.get("cluster")),
         offline=_flag(top.get("offline")),
-        policy=read_policy(top.get("retries"), top.get("stop_after")),
+        retry_policy=read_retry_policy(top.get("retries"), top.get("stop_after")),
         python=_text(top.get("python")),
         container=read_container(top["container"]) if "container" in top else None,
     )
@@ -121,6 +129,21 @@ def _environment(node: Located | None) -> tuple[tuple[str, str], ...]:
             entry.fail(f"cannot be the value of a variable: {entry.value_text()}")
         found.append((name, value))
     return tuple(found)
+
+
+def _slurm_cluster(node: Located | None) -> str | None:
+    """One cluster: with several, SLURM would choose, and its job ids mean nothing without the choice."""
+    if node is None or node.value is None:
+        return None
+    if (
+        not isinstance(node.value, str)
+        or not re.fullmatch(r"[A-Za-z0-9_.-]+", node.value)
+        or node.value == "all"
+    ):
+        node.fail(
+            f"must be the name of one cluster (`sacctmgr show clusters` lists them), not {node.value_text()}"
+        )
+    return node.value
 
 
 def _flag(node: Located | None) -> bool:

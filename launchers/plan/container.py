@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.errors import nearest
+from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.resources import lines
-from launchers.plan.runs import Run
 
 APPTAINER, PYXIS = "apptainer", "pyxis"
 KEYS = ("runtime", "image", "mounts")
@@ -71,7 +71,7 @@ class JobContainer:
             f"--container-env={','.join(variables)}",
         ]
 
-    def findings(self, runs: Sequence[Run], folder: Path) -> Iterator[str]:
+    def findings(self, configs: Iterable[RunConfig], folder: Path) -> Iterator[str]:
         """A line for each thing that can be seen to be wrong before a job starts."""
         if self.image.startswith("/") and not Path(self.image).exists():
             yield f"container image {self.image}: there is no such file; docs/docker.md says how to make one"
@@ -79,7 +79,7 @@ class JobContainer:
             if text.startswith("/") and not _MOUNT.fullmatch(text):
                 yield f"{text}: a path with ',' or ':' cannot be named to {self.runtime}; choose another"
         seen = [Path(mount.split(":")[1]) for mount in self._all(folder)] + [Path.home()]
-        for key, path in _paths(runs):
+        for key, path in _paths(configs):
             if not any(path.is_relative_to(place) for place in seen):
                 yield f"{key} {path}: jobs do not see it in the container; add {path} to its `mounts:`"
 
@@ -88,18 +88,18 @@ class JobContainer:
         return [mount if ":" in mount else f"{mount}:{mount}" for mount in (str(folder), *self.mounts)]
 
 
-def _paths(runs: Sequence[Run]) -> Iterator[tuple[str, Path]]:
+def _paths(configs: Iterable[RunConfig]) -> Iterator[tuple[str, Path]]:
     """The settings that name files or folders, each once."""
     found: dict[tuple[str, Path], None] = {}
-    for run in runs:
-        data, model = run.config.data, run.config.model
+    for config in configs:
+        data, model = config.data, config.model
         for key, value in (
             ("data_dir", data.data_dir),
             ("cache_dir", data.cache_dir),
             ("task_file", data.task_file),
             ("model_name_or_path", model.model_name_or_path),
             ("tokenizer_name", model.tokenizer_name),
-            ("deepspeed_config", run.config.training.deepspeed_config),
+            ("deepspeed_config", config.training.deepspeed_config),
         ):
             # The plan has made paths of files that are there absolute; other names are the hub's.
             if value is not None and value.startswith(("/", "~")):

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from hyperformer.errors import HyperformerError, nearest
 from hyperformer.settings.build import flatten, settings
-from launchers.plan.naming import value_text
-from launchers.plan.runs import Plan, Run
+from launchers.plan.runs import Plan, Run, value_text
 
 
 def select(plan: Plan, words: Sequence[str]) -> list[Run]:

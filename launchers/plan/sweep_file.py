@@ -20,9 +20,8 @@ from __future__ import annotations
 import fnmatch
 import re
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.build import settings
@@ -32,6 +31,7 @@ from launchers.plan.resources import Resources, read_resources, whole_number
 
 HERE = Path(__file__).parent.parent
 KEYS = ("name", "config", "base", "variants", "tasks", "grid", "zip", "overrides", "exclude", "resources")
+_RESOURCE_GROUPS = ("max_parallel", "variants", "runs")
 # The launcher decides these, or the file says them elsewhere.
 _ELSEWHERE = {
     "output_dir": "the launcher gives every run its own folder; leave it out",
@@ -55,18 +55,26 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class RunResources:
-    """Who gets which resources: those of the variant, and those of the run's name on top."""
+class ResourceRules:
+    """`resources:` of the file. Precedence: those of a run's name, of its variant, of all runs, the cluster's."""
 
-    variants: dict[str, Resources]
+    shared: Located | None = None
+    variants: dict[str, Located] = field(default_factory=dict)
     runs: tuple[tuple[str, Located], ...] = ()
 
-    def of(self, variant: str, run: str) -> Resources:
-        found = self.variants[variant]
+    def of_variant(self, variant: str, cluster: Resources) -> Resources:
+        """Those of a variant's runs, over the cluster's."""
+        found = cluster
+        if self.shared is not None:
+            found = read_resources(self.shared, found, also=_RESOURCE_GROUPS)
+        return read_resources(self.variants[variant], found) if variant in self.variants else found
+
+    def of_run(self, name: str, variant: Resources) -> Resources:
+        """Those of the run of that name, over its variant's."""
         for pattern, node in self.runs:
-            if fnmatch.fnmatchcase(run, pattern):
-                found = read_resources(node, found)
-        return found
+            if fnmatch.fnmatchcase(name, pattern):
+                variant = read_resources(node, variant)
+        return variant
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class SweepFile:
     zip: dict[str, Located]
     overrides: dict[str, dict[str, Located]]
     exclude: tuple[dict[str, Located], ...]
-    resources: RunResources
+    resources: ResourceRules
     max_parallel: int | None
 
 
@@ -105,11 +113,8 @@ def find_sweep(name: str) -> Path:
     raise ConfigError(f"{name}: no such sweep file; shipped sweeps{nearest(path.stem, shipped)}")
 
 
-def read_sweep(path: Path, resources: Resources | None = None) -> SweepFile:
+def read_sweep(path: Path) -> SweepFile:
     """Read and check a sweep file.
-
-    Args:
-        resources: the cluster's, under those of the file.
 
     Raises:
         ConfigError: with file, line and key.
@@ -123,7 +128,6 @@ def read_sweep(path: Path, resources: Resources | None = None) -> SweepFile:
             entry.fail(f"unknown key {key!r}{hint or nearest(key, KEYS)}")
     variants = _variants(root, top)
     names = [variant.name for variant in variants]
-    asked = _resources(top.get("resources"), names, resources or Resources())
     return SweepFile(
         name=_name(top.get("name"), path),
         source=path.absolute(),
@@ -136,8 +140,8 @@ def read_sweep(path: Path, resources: Resources | None = None) -> SweepFile:
         zip=_zip(top.get("zip"), top.get("grid")),
         overrides=_overrides(top.get("overrides"), names),
         exclude=_exclude(top.get("exclude")),
-        resources=asked[0],
-        max_parallel=asked[1],
+        resources=_resources(top.get("resources"), names),
+        max_parallel=_max_parallel(top.get("resources")),
     )
 
 
@@ -263,19 +267,24 @@ def _exclude(node: Located | None) -> tuple[dict[str, Located], ...]:
     return tuple(entries)
 
 
-def _resources(node: Located | None, names: list[str], base: Resources) -> tuple[RunResources, int | None]:
-    """Resources of the runs, and max_parallel."""
+def _resources(node: Located | None, names: list[str]) -> ResourceRules:
     if node is None:
-        return RunResources({name: base for name in names}), None
-    shared = read_resources(node, base, also=("max_parallel", "variants", "runs"))
-    entries: dict[str, Any] = node.mapping()
+        return ResourceRules()
+    entries: dict[str, Located] = node.mapping()
     special = entries["variants"].mapping() if "variants" in entries else {}
     for name, entry in special.items():
         if name not in names:
             entry.fail(f"{name!r} is none of the sweep's variants{nearest(name, names)}")
-    each = {name: read_resources(special[name], shared) if name in special else shared for name in names}
-    runs = tuple(entries["runs"].mapping().items()) if "runs" in entries else ()
-    for _, entry in runs:
-        read_resources(entry, shared)  # wrong entries are told even if no run has that name
-    parallel = whole_number(entries["max_parallel"], 1) if "max_parallel" in entries else None
-    return RunResources(each, runs), parallel
+    rules = ResourceRules(
+        node, special, tuple(entries["runs"].mapping().items() if "runs" in entries else ())
+    )
+    for name in names:
+        rules.of_variant(name, Resources())
+    for _, entry in rules.runs:
+        read_resources(entry, Resources())  # wrong entries are reported even if no run has that name
+    return rules
+
+
+def _max_parallel(resources: Located | None) -> int | None:
+    entry = resources.mapping().get("max_parallel") if resources else None
+    return whole_number(entry, 1) if entry else None

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hyperformer.settings.build import flatten
-from launchers.plan.naming import value_text
-from launchers.plan.runs import Run
+from launchers.plan.runs import Run, value_text
 from launchers.slurm.states import _ENDS, _decode
 from launchers.status.run_status import BAD, RunStatus
 from launchers.store import attempts

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperformer.files import write_json
-from launchers.plan.failure_kinds import Kind
-from launchers.plan.retry_policy import Action
+from launchers.plan.failure_kinds import KINDS, Action, Kind
 from launchers.store import redaction
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import attempts_folder
@@ -218,8 +217,8 @@ def last_words(log: str) -> str:
     return (own or told or [""])[-1][:300]
 
 
+_OF_THE_NODE = frozenset(name for name, kind in KINDS.items() if kind.of_the_node)
 # A node that failed under a run does not get it again within a day.
-_OF_THE_NODE = ("node_failure", "gpu_failure")
 _SHUN_S = 24 * 3600.0
 
 

@@ -2,8 +2,8 @@
 
 ::
 
-    runs/<sweep>/failures/<mark>/<run folder's name>    a run that failed with this traceback
-    runs/<sweep>/held.json                              why nothing more is started
+    runs/<sweep>/failures/<fingerprint>/<run folder's name>    a run that failed with this traceback
+    runs/<sweep>/held.json                                     why nothing more is started
 
 Jobs look at held.json when they start. The next `submit` or `retry` takes both away.
 """
@@ -18,15 +18,15 @@ from typing import Any
 
 from hyperformer.files import write_json
 from launchers.plan.failure_kinds import Failure
-from launchers.plan.retry_policy import Policy
+from launchers.plan.retry_policy import RetryPolicy
 from launchers.store.records import LedgerError, read_record
 from launchers.store.sweep_folder import SweepFolder
 
 
-def count(run_folder: Path, failure: Failure, policy: Policy) -> None:
+def count(run_folder: Path, failure: Failure, policy: RetryPolicy) -> None:
     """Count a run's failure; hold the sweep if it is one too many. Safe with many jobs at once."""
     sweep = SweepFolder.of_run(run_folder)
-    same = sweep.failures / failure.mark
+    same = sweep.failures / failure.fingerprint
     same.mkdir(parents=True, exist_ok=True)
     (same / run_folder.name).touch()
     names = sorted(entry.name for entry in same.iterdir())

@@ -28,6 +28,24 @@ from launchers.store.sweep_folder import SweepFolder, cancelled_note
 __all__ = ["Ledger", "LedgerError"]
 
 
+def last_cluster(paths: SweepFolder) -> str | None:
+    """Where runs of the sweep were started last, as `--cluster` takes it; None: never."""
+    with suppress(LedgerError):  # what cannot be read is reported where it matters more
+        argument = _read_plan(paths).get("cluster")
+        if isinstance(argument, str):
+            return argument
+    found, _ = submissions.read_all(paths)
+    return found[-1].cluster if found else None
+
+
+def _read_plan(paths: SweepFolder) -> dict[str, Any]:
+    """plan.json; {} if it is damaged, for all of it can be had again."""
+    try:
+        return read_record(paths.plan) or {}
+    except DamagedRecord:
+        return {}
+
+
 class Ledger:
     """The folder of one sweep.
 
@@ -81,7 +99,7 @@ class Ledger:
         Raises:
             ConfigError: it holds the runs of another sweep file.
         """
-        record = self._read_plan()
+        record = _read_plan(self.paths)
         if not record:
             return
         source = Path(str(record.get("source")))
@@ -97,10 +115,10 @@ class Ledger:
         """Write the copy of the sweep file and the plan. Runs of earlier plans stay in it.
 
         Args:
-            cluster: where runs start now, as `--cluster` takes it; :meth:`last_cluster` remembers it.
+            cluster: where runs start now, as `--cluster` takes it; :func:`last_cluster` remembers it.
         """
         self.check_owner()
-        cluster = cluster or self.last_cluster()
+        cluster = cluster or last_cluster(self.paths)
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.paths.submissions, self.paths.report, self.paths.code):
             sweep_leftovers(folder)
@@ -126,24 +144,9 @@ class Ledger:
         with atomic_write(self.paths.plan) as stream:  # one line per run
             stream.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "runs": {{\n{lines}\n}}}}\n')
 
-    def last_cluster(self) -> str | None:
-        """Where runs of the sweep were started last, as `--cluster` takes it."""
-        with suppress(LedgerError):  # what cannot be read is reported where it matters more
-            word = self._read_plan().get("cluster")
-            if isinstance(word, str):
-                return word
-        return self.submissions()[-1].cluster if self.submissions() else None
-
     def known_runs(self) -> dict[str, dict[str, Any]]:
         """Every run that was ever planned here, by signature."""
-        return dict(self._read_plan().get("runs", {}))
-
-    def _read_plan(self) -> dict[str, Any]:
-        """plan.json; {} if it is damaged, for all of it can be had again."""
-        try:
-            return read_record(self.paths.plan) or {}
-        except DamagedRecord:
-            return {}
+        return dict(_read_plan(self.paths).get("runs", {}))
 
     # What SLURM was given
 

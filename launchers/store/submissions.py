@@ -59,7 +59,7 @@ class Submission:
 
     Attributes:
         tasks: the runs of each of its tasks, several where they are packed; none if SLURM never took it.
-        policy: what follows a failure (:class:`launchers.plan.retry_policy.Policy`).
+        policy: what follows a failure (:class:`launchers.plan.retry_policy.RetryPolicy`).
         moved: by task, the job that it is in now, where it had to be submitted again from inside.
     """
 

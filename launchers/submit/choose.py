@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from launchers.job import classify
+from launchers.plan.failure_kinds import KINDS
 from launchers.plan.runs import Plan, Run
 from launchers.status.run_status import LEFT_ALONE, RunStatus
 from launchers.status.why import last_words
@@ -14,8 +15,7 @@ from launchers.store import circuit_breaker, code_snapshot
 from launchers.store.attempts import failed_nodes
 from launchers.store.ledger import Ledger
 
-# With the same code and settings these end the same way.
-_ALIKE = frozenset({"configuration", "user_code", "bug"})
+_NEEDS_NEW_CODE = frozenset(name for name, kind in KINDS.items() if kind.needs_new_code)
 
 
 def to_retry(
@@ -40,7 +40,7 @@ def to_retry(
             continue
         if oom and not is_out_of_memory(entry, ledger):
             continue
-        if entry.cluster == "slurm" and entry.state == "failed" and entry.kind in _ALIKE:
+        if entry.cluster == "slurm" and entry.state == "failed" and entry.kind in _NEEDS_NEW_CODE:
             code = code or code_snapshot.read(code_snapshot.CODE, ledger.paths.code).folder
             queued = ledger.newest_jobs().get(run.signature)
             if queued and Path(queued.submission.code) == code:

@@ -15,7 +15,7 @@ from typing import Protocol
 from launchers.job.attempt import run_in_folder
 from launchers.job.finish import settle
 from launchers.job.start import why_not_to_start
-from launchers.plan.retry_policy import Policy
+from launchers.plan.retry_policy import RetryPolicy
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
 from launchers.status.run_files import read_own_files
@@ -72,7 +72,7 @@ class LocalQueue:
         all_runs: Sequence[Run],
         watcher: Watcher,
         parallel: int | None,
-        policy: Policy,
+        policy: RetryPolicy,
     ) -> None:
         self.ledger = ledger
         self.watcher = watcher

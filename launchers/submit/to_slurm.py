@@ -80,7 +80,7 @@ def submit_to_slurm(
         assert found.bill is not None
         if confirm is not None and not confirm(found.bill):
             raise NotConfirmed("nothing was submitted")
-        ledger.commit(profile.word)
+        ledger.commit(profile.cluster_argument)
         found.notes += make_ready(ledger, found.statuses, found.todo)
         found.arrays = hand_to_slurm(ledger, handing)
     return found
@@ -113,7 +113,7 @@ def _look(
     todo, shunned = without_failed_nodes(ledger, todo)
     notes += shunned
     found = Outcome(statuses, todo, notes)
-    parallel = parallel or plan.max_parallel or profile.max_parallel
+    parallel = parallel or plan.max_parallel
     if not todo:
         return found, None
     site: Site | None = None
@@ -156,7 +156,7 @@ def _check(
                 f"fetch it: sweep.py prefetch {ledger.plan.source}"
             )
     if profile.container:
-        findings += profile.container.findings(todo, ledger.path)
+        findings += profile.container.findings((run.config for run in todo), ledger.path)
     files = texts(ledger, handing)
     for array, text in zip(handing.arrays, files, strict=True):
         fault = shell_fault(text) if array.resources.setup else None
@@ -247,10 +247,10 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
     for array, runs in zip(handing.arrays, entries, strict=True):
         number += 1
         submission = Submission(
-            number, ledger.job_name(number), handing.profile.word, time.time(), str(handing.code.folder),
+            number, ledger.job_name(number), handing.profile.cluster_argument, time.time(), str(handing.code.folder),
             groups(runs, array.resources.pack), ranks=array.resources.ranks,
             cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
-            policy=handing.profile.policy.as_json(),
+            policy=handing.profile.retry_policy.as_json(),
         )  # fmt: skip
         lines = task_lines(submission.tasks)
         record = ledger.record_submission(submission, lines)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from sweep_command import CommandLine
 
-from launchers.plan.runs import Plan, load_plan
+from launchers.plan.cluster_profile import NO_PROFILE
+from launchers.plan.load_plan import load_plan
+from launchers.plan.runs import Plan
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def write_sweep(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def plan_of(write_sweep: Callable[[str], Path]) -> Callable[[str], Plan]:
     """The plan of a YAML text."""
-    return lambda text: load_plan(str(write_sweep(text)))
+    return lambda text: load_plan(str(write_sweep(text)), NO_PROFILE)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
 from hyperformer.settings.files import load_config
 from launchers import sweep
-from launchers.plan.runs import load_plan
+from launchers.plan.cluster_profile import NO_PROFILE
+from launchers.plan.load_plan import load_plan
 from launchers.store import processes, submissions
 from launchers.store.ledger import Ledger
 from launchers.store.submissions import QueuedRun, Submission, changed_settings
@@ -192,14 +193,13 @@ import resource, sys
 from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
 from hyperformer.settings.files import load_config
-from hyperformer.data.tasks.user_tasks import load_user_tasks
-from launchers.plan.cluster_profile import read_profile
-from launchers.plan.runs import load_plan
+from launchers.plan.cluster_profile import NO_PROFILE, read_profile
+from launchers.plan.load_plan import load_plan
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
-for read in (load_plan, load_user_tasks, lambda name: read_profile(Path(name)), load_config,
-             lambda name: load_config("adapters", ["seed=" + Path(name).read_text()])):
+for read in (lambda name: load_plan(name, NO_PROFILE), load_user_tasks, lambda name: read_profile(Path(name)),
+             load_config, lambda name: load_config("adapters", ["seed=" + Path(name).read_text()])):
     try:
         read(sys.argv[1])
     except HyperformerError as error:
@@ -269,7 +269,7 @@ def make_ledger(folder: Path) -> None:
     (folder / "s.yaml").write_text(
         "{variants: [hyperformer], tasks: [rte, cola], grid: {seed: [1, 2, 3, 4]}}"
     )
-    ledger = Ledger(load_plan("s.yaml"), folder / "runs")
+    ledger = Ledger(load_plan("s.yaml", NO_PROFILE), folder / "runs")
     ledger.commit()
     gone = {**processes.this_process(), "pid": 2**22 + 1, "born": "1"}
     for run in ledger.plan.runs[:3]:

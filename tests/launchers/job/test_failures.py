@@ -15,7 +15,7 @@ from hyperformer.errors import HANG_EXIT, ConfigError
 from launchers.job import epilogue, finish, start
 from launchers.job.classify import Evidence, classify
 from launchers.plan.failure_kinds import Failure
-from launchers.plan.retry_policy import Policy, decide
+from launchers.plan.retry_policy import RetryPolicy, next_step
 from launchers.store import attempts, circuit_breaker
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.submissions import QueuedRun, Submission, write
@@ -101,7 +101,7 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
     for begin in (0, log.stat().st_size):
         monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(begin))
         attempt.outcome_file.unlink(missing_ok=True)
-        finish.settle(tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, job_log=log)
+        finish.settle(tmp_path / "s" / "r", attempt, RetryPolicy(), since=1, exit_code=1, job_log=log)
         kinds.append(json.loads(attempt.outcome_file.read_text())["kind"])
     assert kinds == ["preempted", "set_up"]
     assert classify(Evidence(Outcome("done"), job_log=PREEMPTED)) is None
@@ -119,7 +119,7 @@ def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> N
 
 def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start.site, "is_down", lambda node: True)
-    policy = Policy.from_json({"retries": {"node_failure": 1}})
+    policy = RetryPolicy.from_json({"retries": {"node_failure": 1}})
     folder = tmp_path / "s" / "r"
     answers = []
     for _ in range(3):
@@ -171,7 +171,7 @@ def test_same_traceback_same_mark() -> None:
     def mark(message: str, *tail: str) -> str:
         failure = classify(failed("KeyError", message, *tail))
         assert failure is not None
-        return failure.mark
+        return failure.fingerprint
 
     assert mark("'a'", OURS) == mark("'b'", OURS.replace("line 3", "line 4"))
     assert mark("'a'", OURS) != mark("'a'", THEIRS)
@@ -194,7 +194,7 @@ def test_same_traceback_same_mark() -> None:
     ],
 )  # fmt: skip
 def test_decision(kind: Any, before: Any, progressed: bool, action: str) -> None:
-    assert decide(Failure(kind, ""), before, progressed, Policy()).action == action
+    assert next_step(Failure(kind, ""), before, progressed, RetryPolicy()).action == action
 
 
 def test_budgets_are_set_in_the_profile(tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ def test_budgets_are_set_in_the_profile(tmp_path: Path) -> None:
 
     path = tmp_path / "c.yaml"
     path.write_text("retries: {collective: 0, hang: unlimited}\nstop_after: 7")
-    policy = Policy.from_json(json.loads(json.dumps(load_profile(str(path)).policy.as_json())))
-    assert decide(Failure("collective", ""), [], True, policy).action == "end"
-    assert decide(Failure("hang", ""), ["hang"] * 50, True, policy).action == "again"
+    policy = RetryPolicy.from_json(json.loads(json.dumps(load_profile(str(path)).retry_policy.as_json())))
+    assert next_step(Failure("collective", ""), [], True, policy).action == "end"
+    assert next_step(Failure("hang", ""), ["hang"] * 50, True, policy).action == "again"
     assert policy.stop_after == 7 and policy.retries["diverged"] == 1
 
 
@@ -217,11 +217,11 @@ def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(finish, "_has_room", lambda folder: False)
     slept: list[float] = []
     folder = tmp_path / "s" / "r"
-    decision = finish.settle(folder, attempt, Policy(), since=1, sleep=slept.append)
+    decision = finish.settle(folder, attempt, RetryPolicy(), since=1, sleep=slept.append)
     assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
     monkeypatch.undo()
     attempt.write_outcome(Outcome("failed", error_type="DiskFull", message="no room"))
-    assert finish.settle(folder, attempt, Policy(), since=1, sleep=slept.append).action == "again"
+    assert finish.settle(folder, attempt, RetryPolicy(), since=1, sleep=slept.append).action == "again"
 
 
 def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.Mo
     )
     slept: list[float] = []
     decision = finish.settle(
-        tmp_path / "s" / "r", attempt, Policy(), since=1, exit_code=1, sleep=slept.append
+        tmp_path / "s" / "r", attempt, RetryPolicy(), since=1, exit_code=1, sleep=slept.append
     )
     assert decision.action == "again" and len(slept) == 1
 
@@ -245,10 +245,10 @@ def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
     for number, folder in enumerate(folders):
         folder.mkdir()
         circuit_breaker.count(
-            folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy()
+            folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), RetryPolicy()
         )
         circuit_breaker.count(
-            folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), Policy()
+            folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), RetryPolicy()
         )
         assert (circuit_breaker.reason(SweepFolder(tmp_path)) is not None) == (number == 3)
     assert circuit_breaker.reason(SweepFolder(tmp_path)) == "3 runs failed alike: KeyError: 'x'"

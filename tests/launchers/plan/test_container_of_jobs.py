@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import ConfigError
-from launchers.plan.cluster_profile import load_profile
-from launchers.plan.runs import load_plan
+from launchers.plan.cluster_profile import NO_PROFILE, load_profile
+from launchers.plan.load_plan import load_plan
 from launchers.slurm.arrays import arrange
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
@@ -42,7 +42,7 @@ def sbatch_of(folder: Path, runs_dir: str, profile_text: str) -> str:
     sweep = folder / "s.yaml"
     sweep.write_text("variants: [hyperformer++]\ntasks: [rte]\ngrid: {seed: [1, 2]}\n")
     profile = load_profile(str(folder / "site.yaml"))
-    plan = load_plan(str(sweep), profile.resources)
+    plan = load_plan(str(sweep), profile)
     ledger = Ledger(plan, Path(runs_dir))
     code = Snapshot(Path(runs_dir) / "s/code/0123", None, {}, [], b"")
     handing = arrange(plan.runs, profile, code, parallel=None)
@@ -109,8 +109,8 @@ def test_what_jobs_would_not_see_is_found_before(tmp_path: Path, monkeypatch: py
         "variants: [adapters]\ntasks: [rte]\n"
         "base: {data_source: folder, data_dir: /elsewhere, cache_dir: ~/rows, model_name_or_path: /data/t5}"
     )
-    runs = load_plan(str(tmp_path / "s.yaml")).runs
-    assert list(container.findings(runs, Path("/runs/a,b"))) == [
+    runs = load_plan(str(tmp_path / "s.yaml"), NO_PROFILE).runs
+    assert list(container.findings((run.config for run in runs), Path("/runs/a,b"))) == [
         "container image /shared/hyperformer.sif: there is no such file; docs/docker.md says how to make one",
         "/runs/a,b: a path with ',' or ':' cannot be named to apptainer; choose another",
         "data_dir /elsewhere: jobs do not see it in the container; add /elsewhere to its `mounts:`",

@@ -12,7 +12,9 @@ import pytest
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, signature
 from hyperformer.settings.files import load_config
-from launchers.plan.runs import Plan, load_plan
+from launchers.plan.cluster_profile import NO_PROFILE
+from launchers.plan.load_plan import load_plan
+from launchers.plan.runs import Plan
 
 PlanOf = Callable[[str], Plan]
 
@@ -127,15 +129,16 @@ def test_config_file_alone_and_under_variants(write_sweep: Callable[..., Path], 
         '{"variant": "mine", "adapter": "task", "tasks": ["rte"], "max_steps": 9}'
     )
     (tmp_path / "shared.json").write_text('{"max_steps": 11, "output_dir": "x"}')
-    plan = load_plan(str(write_sweep("{config: mine.json, grid: {seed: [1, 2]}}")))
+    plan = load_plan(str(write_sweep("{config: mine.json, grid: {seed: [1, 2]}}")), NO_PROFILE)
     assert names(plan) == ["mine-seed1", "mine-seed2"]
     plan = load_plan(
-        str(write_sweep("{config: shared.json, variants: [finetune, mine.json], tasks: [rte, cola]}"))
+        str(write_sweep("{config: shared.json, variants: [finetune, mine.json], tasks: [rte, cola]}")),
+        NO_PROFILE,
     )
     assert names(plan) == ["finetune", "mine"]
     assert {run.config.training.max_steps for run in plan.runs} == {11}
     with pytest.raises(ConfigError, match=r"line 1, config: mine.json says which method .*adapter"):
-        load_plan(str(write_sweep("{config: mine.json, variants: [finetune]}")))
+        load_plan(str(write_sweep("{config: mine.json, variants: [finetune]}")), NO_PROFILE)
 
 
 def test_resources(plan_of: PlanOf) -> None:
@@ -252,7 +255,7 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
 def test_errors_name_file_line_and_key(write_sweep: Callable[[str], Path], text: str, message: str) -> None:
     path = write_sweep(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        load_plan(str(path))
+        load_plan(str(path), NO_PROFILE)
     assert str(path) in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
@@ -262,13 +265,13 @@ def test_error_in_a_variants_own_config_names_that_file(
 ) -> None:
     (tmp_path / "mine.json").write_text('{"tasks": ["rte"], "seed": -1}')
     with pytest.raises(ConfigError, match=r"s.yaml, line 2, variants\[0\]: seed is -1, .*mine.json"):
-        load_plan(str(write_sweep("variants:\n  - mine.json")))
+        load_plan(str(write_sweep("variants:\n  - mine.json")), NO_PROFILE)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml", "sweeps/nowhere.yaml"])
 def test_no_such_sweep(name: str) -> None:
     with pytest.raises(ConfigError, match="no such sweep file; shipped sweeps.*demo"):
-        load_plan(name)
+        load_plan(name, NO_PROFILE)
 
 
 def test_shipped_sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -276,7 +279,9 @@ def test_shipped_sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("HYPERFORMER_MODEL", "/model")
     monkeypatch.chdir(tmp_path)
     six = {"hyperformer++", "hyperformer", "adapters_dagger", "adapters", "finetune", "finetune_single_task"}
-    demo, glue, local, tour = (load_plan(name) for name in ("demo", "sweeps/glue.yaml", "glue-local", "tour"))
+    demo, glue, local, tour = (
+        load_plan(name, NO_PROFILE) for name in ("demo", "sweeps/glue.yaml", "glue-local", "tour")
+    )
     assert [run.config.training.max_steps for run in tour.runs] == [100] * 4
     for plan in (demo, glue, local):
         assert {run.config.variant for run in plan.runs} == six
@@ -302,7 +307,7 @@ def test_ten_thousand_runs_in_seconds(write_sweep: Callable[[str], Path]) -> Non
     seeds = ", ".join(map(str, range(5000)))
     path = write_sweep(f"variants: [finetune, hyperformer]\ntasks: [rte, cola]\ngrid: {{seed: [{seeds}]}}\n")
     began = time.process_time()
-    plan = load_plan(str(path))
+    plan = load_plan(str(path), NO_PROFILE)
     assert len(plan.runs) == 10_000
     assert time.process_time() - began < 20  # 4 s on an idle core
     assert flatten(plan.runs[-1].config)["seed"] == 4999

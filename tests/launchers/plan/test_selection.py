@@ -18,6 +18,7 @@ from launchers.slurm.arrays import arrange
 from launchers.store import code_snapshot
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
+from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import prefetch
 
 PlanOf = Callable[[str], Plan]
@@ -80,7 +81,7 @@ def test_what_a_sweep_needs_from_the_hub(
     assert prefetch.from_hub(plan.runs) == names
     (tmp_path / "hub/models--org--t5/snapshots/abc").mkdir(parents=True)
     assert prefetch.missing(plan.runs, tmp_path, {}) == names[1:]
-    (tmp_path / prefetch.FILE).write_text(json.dumps({"verified": names}))
+    SweepFolder(tmp_path).prefetched.write_text(json.dumps({"verified": names}))
     assert prefetch.missing(plan.runs, tmp_path, {}) == []
     toy = plan_of(
         "{variants: [hyperformer], tasks: [toy-similarity], base: {model_name_or_path: toy, data_source: toy}}"

@@ -136,7 +136,7 @@ def test_a_job_submitted_from_a_job_does_not_know_of_it(monkeypatch: pytest.Monk
             "retries: {hangs: 1}",
             r"line 1, retries.hangs: unknown kind of failure 'hangs'; did you mean 'hang'",
         ),
-        ("retries: {bug: 1}", r"never started again by themselves"),
+        ("retries: {bug: 1}", r"never start again by themselves"),
         ("retries: {hang: some}", r"must be a whole number of at least 0"),
         ("offline: 1", r"must be true or false"),
         ("resources: {mail: you}", r"must be a mail address"),

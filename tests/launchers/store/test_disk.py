@@ -16,7 +16,8 @@ from sweep_command import SWEEP, TOY, CommandLine, result_of
 
 from hyperformer.files import write_json
 from launchers import sweep
-from launchers.plan.runs import load_plan
+from launchers.plan.cluster_profile import NO_PROFILE
+from launchers.plan.load_plan import load_plan
 from launchers.store.ledger import Ledger
 
 TWO = f"{{base: {TOY}, variants: [hyperformer++], tasks: [toy-sentiment, toy-paraphrase], grid: {{seed: [1, 2]}}}}"
@@ -100,7 +101,7 @@ def test_every_write_may_fail(
 ) -> None:
     """The n-th call that changes the disk fails, for every n, in each command that writes."""
     monkeypatch.chdir(tmp_path)
-    ledger = Ledger(load_plan(str(write_sweep(TWO))), tmp_path / "runs")
+    ledger = Ledger(load_plan(str(write_sweep(TWO)), NO_PROFILE), tmp_path / "runs")
     failed = 0
     for command in (["report", "s.yaml"], ["cancel", "s.yaml", "-y"], ["commit"]):
         for nth in range(1, 40):

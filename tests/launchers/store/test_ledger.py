@@ -17,7 +17,9 @@ from sweep_command import result_of
 
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan, load_plan
+from launchers.plan.cluster_profile import NO_PROFILE
+from launchers.plan.load_plan import load_plan
+from launchers.plan.runs import Plan
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.status.read_status import read_statuses
@@ -57,8 +59,8 @@ def test_processes() -> None:
 
 
 def test_commit_keeps_earlier_runs(write_sweep: Callable[[str], Path], tmp_path: Path) -> None:
-    Ledger(load_plan(str(write_sweep(ONE))), tmp_path / "runs").commit()
-    more = load_plan(str(write_sweep("{variants: [finetune], tasks: [rte, cola]}")))
+    Ledger(load_plan(str(write_sweep(ONE)), NO_PROFILE), tmp_path / "runs").commit()
+    more = load_plan(str(write_sweep("{variants: [finetune], tasks: [rte, cola]}")), NO_PROFILE)
     ledger = Ledger(more, tmp_path / "runs")
     ledger.commit()
     assert {run["variant"] for run in ledger.known_runs().values()} == {"hyperformer", "finetune"}
@@ -66,11 +68,13 @@ def test_commit_keeps_earlier_runs(write_sweep: Callable[[str], Path], tmp_path:
 
 
 def test_folder_of_another_sweep(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
-    Ledger(load_plan(str(write_sweep("name: a\nvariants: [finetune]"))), tmp_path / "runs").commit()
-    other = load_plan(str(write_sweep("name: a\nvariants: [hyperformer]", "t.yaml")))
+    Ledger(
+        load_plan(str(write_sweep("name: a\nvariants: [finetune]")), NO_PROFILE), tmp_path / "runs"
+    ).commit()
+    other = load_plan(str(write_sweep("name: a\nvariants: [hyperformer]", "t.yaml")), NO_PROFILE)
     with pytest.raises(ConfigError, match=r"holds the runs of .*s.yaml; give .*t.yaml a `name:` of its own"):
         Ledger(other, tmp_path / "runs").commit()
-    same = load_plan(str(write_sweep("name: a\nvariants: [finetune]", "u.yaml")))
+    same = load_plan(str(write_sweep("name: a\nvariants: [finetune]", "u.yaml")), NO_PROFILE)
     Ledger(same, tmp_path / "runs").commit()  # a copy of the same file
 
 
@@ -84,11 +88,14 @@ def test_other_schema(ledger: Ledger) -> None:
 def test_a_run_keeps_its_folder_when_its_name_changes(
     write_sweep: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    first = Ledger(load_plan(str(write_sweep("{variants: [finetune], base: {seed: 1}}"))), tmp_path / "runs")
+    first = Ledger(
+        load_plan(str(write_sweep("{variants: [finetune], base: {seed: 1}}")), NO_PROFILE), tmp_path / "runs"
+    )
     run = first.plan.runs[0]
     first.new_attempt(run)
     second = Ledger(
-        load_plan(str(write_sweep("{variants: [finetune], grid: {seed: [1, 2]}}"))), tmp_path / "runs"
+        load_plan(str(write_sweep("{variants: [finetune], grid: {seed: [1, 2]}}")), NO_PROFILE),
+        tmp_path / "runs",
     )
     renamed = second.plan.runs[0]
     assert renamed.name != run.name
