@@ -76,7 +76,7 @@ class Sweep:
 
     def status(self) -> Any:
         """A data frame with a row a run; where pandas is not installed, a list of dicts."""
-        rows = [{**entry.as_json(), "word": entry.word} for entry in self.statuses()]
+        rows = [{**entry.as_json(), "word": entry.display_state} for entry in self.statuses()]
         try:
             import pandas
         except ImportError:

@@ -61,7 +61,7 @@ def retry(arguments: argparse.Namespace) -> int:
         print(f"left: {entry.name} ({entry.kind}): {told}")
     for entry in statuses:
         if entry.signature in touched:
-            print(f"{'would retry' if arguments.dry_run else 'retry'} {entry.name} ({entry.word})")
+            print(f"{'would retry' if arguments.dry_run else 'retry'} {entry.name} ({entry.display_state})")
     if not touched:
         print("nothing to retry" if alike else "nothing to retry: none of these runs ended badly")
         print_next(arguments, "status")

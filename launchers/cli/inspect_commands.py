@@ -82,7 +82,7 @@ def why(arguments: argparse.Namespace) -> int:
         line = plain_words.why(entry, ledger)
         if line:
             told += 1
-            print(f"{entry.name} ({entry.word}): {line}")
+            print(f"{entry.name} ({entry.display_state}): {line}")
     common = plain_words.shared_by_failed(runs, statuses)
     if common:
         print(common)

@@ -21,7 +21,7 @@ from launchers.status.run_status import BAD, RunStatus, counts
 WIDTH = 100
 _PLAIN_EVERY_S = 10.0
 _COLOURS = {
-    "done": "green", "running": "cyan", "pending": "blue", "missing": "dim", "stopped": "yellow",
+    "done": "green", "running": "cyan", "pending": "blue", "waiting": "blue", "missing": "dim", "stopped": "yellow",
     "cancelled": "yellow", "failed": "bold red", "lost": "bold red", "damaged": "bold red",
     "unknown": "magenta",
 }  # fmt: skip
@@ -89,7 +89,7 @@ def status_table(statuses: Sequence[RunStatus]) -> Text:
     rows: list[list[str | Text]] = [
         [
             status.name,
-            Text(status.word, style=_COLOURS[status.state]),
+            Text(status.display_state, style=_COLOURS[status.state]),
             "" if status.job_id is None else status.job_id + _attempts(status.attempt),
             f"{status.step}/{status.max_steps}" if status.step is not None else "",
             _number(status.loss, 3),
@@ -175,7 +175,9 @@ class Progress:
 
     def _picture(self, statuses: Sequence[RunStatus], message: str) -> RenderableType:
         """What fits the terminal: first what runs, then what failed, then the rest."""
-        order = {"running": 0, "failed": 1, "lost": 1, "damaged": 1, "stopped": 2, "pending": 3, "missing": 4}
+        order = {
+            "running": 0, "failed": 1, "lost": 1, "damaged": 1, "stopped": 2, "pending": 3, "waiting": 3, "missing": 4,
+        }  # fmt: skip
         room = max(4, self.out.height - 7)
         if len(statuses) > room:
             statuses_shown = sorted(statuses, key=lambda status: order.get(status.state, 5))[:room]

@@ -1,129 +1,153 @@
-"""What a run's own files say of it, before anybody asks the cluster."""
+"""What a run's own files say of it, and whether its process lives, before anybody asks the cluster."""
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launchers.status.folder_check import Reader, with_damage
-from launchers.status.run_status import RunStatus
-from launchers.store.attempts import Attempt, last_attempt, last_words, tail
+from hyperformer.run_files.run_folder import RunFolder
+from launchers.plan.runs import Run
+from launchers.status.run_facts import RunFacts
+from launchers.store.attempts import Attempt, Outcome, last_attempt, last_words, tail
+from launchers.store.ledger import Ledger
 from launchers.store.processes import is_alive, with_argument
+from launchers.store.records import DamagedRecord, LedgerError, read_record
 from launchers.store.submissions import QueuedJob
+from launchers.store.sweep_folder import attempts_folder, cancelled_note
 
 
-def read_own_files(folder: Path, name: str, signature: str, submitted: QueuedJob | None = None) -> RunStatus:
-    """What the run's own files say, and for a local run whether its process lives.
+def read_run(ledger: Ledger, run: Run) -> RunFacts:
+    """The facts of one run, without SLURM's."""
+    job = ledger.newest_jobs().get(run.signature)
+    folder = ledger.folder(run)
+    reader = _Reader(folder) if job or ledger.has_folder(run) else None
+    lost_records = ", ".join(f"submissions/{number}.json" for number in ledger.faults)
+    # Any run may be in one that cannot be read, queued or running.
+    unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""
+    known = reader.facts(run.signature, job) if reader else {"has_folder": False}
+    return RunFacts(
+        run.name,
+        run.signature,
+        str(folder),
+        run.config.variant,
+        **known,
+        damaged=tuple(reader.damaged.items()) if reader else (),
+        unreadable=(reader.unreadable if reader else "") or unreadable,
+        now=time.time(),
+    )
 
-    Args:
-        submitted: the last job that the run was handed to SLURM in.
+
+class _Reader:
+    """Reads one run's records, and remembers what was wrong with them.
+
+    Attributes:
+        names: what the folder holds.
+        damaged: file -> why it cannot be understood.
+        unreadable: why something could not be read at all; '' if all could.
     """
-    reader = Reader(folder)
-    status = _read_own_files(reader, RunStatus(name, signature, str(folder), "missing"), submitted)
-    status = replace(status, damaged=tuple(reader.damaged.items()), unreadable=reader.unreadable)
-    return status if status.cluster == "slurm" else with_damage(status)
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = RunFolder(folder)
+        self.folder = folder
+        self.damaged: dict[str, str] = {}
+        self.unreadable = ""
+        self.exists = True
+        self.names: set[str] = set()
+        try:
+            self.names = set(os.listdir(folder))
+            if attempts_folder(folder).name in self.names:
+                os.listdir(attempts_folder(folder))
+        except FileNotFoundError:
+            self.exists = False
+        except OSError as error:
+            self.names = set()
+            self.unreadable = f"{error.filename} cannot be read ({error.strerror})"
+
+    def facts(self, signature: str, job: QueuedJob | None) -> dict[str, Any]:
+        """Fields of :class:`RunFacts`. `job`: the last that the run was handed to SLURM in."""
+        found: dict[str, Any] = {
+            "has_folder": self.exists,
+            "is_cancelled": self._has(cancelled_note(self.folder)),
+        }
+        attempt = self._newest_attempt(job)
+        started = self._read(attempt.started_file) or {} if attempt else {}
+        process = self._process(attempt, started, job) if attempt else {}
+        is_done = self._is_done(signature)
+        # Once a run's end is written, its start no longer matters.
+        if not is_done and self._has(self.paths.config):
+            self._read(self.paths.config)
+        if attempt and (started or process):
+            found |= {"attempt": attempt.number, **_job(started, process)}
+            found["outcome"] = self._outcome(attempt)
+            if found["cluster"] == "local" and not found["outcome"]:
+                found |= _liveness(attempt, started, process)
+        if is_done or (started and found.get("attempt")):
+            found["progress"] = self._read(self.paths.state) or {}
+        return {**found, "is_done": is_done}
+
+    def _has(self, path: Path) -> bool:
+        return path.name in self.names
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """A record, or None if it is not there or cannot be understood."""
+        try:
+            return read_record(path)
+        except DamagedRecord as error:
+            self.damaged[str(path.relative_to(self.folder))] = error.why
+        except LedgerError as error:
+            self.unreadable = str(error)
+        return None
+
+    def _is_done(self, signature: str) -> bool:
+        """Whether result.json is there, whole, and this run's."""
+        result = self._read(self.paths.result) if self._has(self.paths.result) else None
+        if result is not None and result["signature"] != signature:
+            self.damaged[self.paths.result.name] = f"it is of another run, {result['signature']}"
+            return False
+        return result is not None
+
+    def _newest_attempt(self, job: QueuedJob | None) -> Attempt | None:
+        """The newest attempt; one that waits in SLURM's queue has no folder yet."""
+        begun = last_attempt(self.folder) if self._has(attempts_folder(self.folder)) else None
+        if job and (begun is None or job.run.attempt > begun.number):
+            return Attempt.of(self.folder, job.run.attempt)
+        return begun
+
+    def _process(self, attempt: Attempt, started: Mapping[str, Any], job: QueuedJob | None) -> dict[str, Any]:
+        """The job that an attempt is in, or on one machine its process."""
+        if job and attempt.number >= job.run.attempt and not attempt.job_file.exists():
+            # The job that runs it knows best, unless it has handed it on to another.
+            job_id = job.submission.moved.get(job.task) or started.get("job_id") or job.job_id
+            return {"cluster": "slurm", "job_id": job_id}
+        return self._read(attempt.job_file) or ({} if started else with_argument(attempt.folder)) or {}
+
+    def _outcome(self, attempt: Attempt) -> Outcome | None:
+        record = self._read(attempt.outcome_file)
+        return None if record is None else Outcome.of_record(record)
 
 
-def _read_own_files(reader: Reader, base: RunStatus, submitted: QueuedJob | None) -> RunStatus:
-    folder, there = reader.folder, reader.names
-    if "cancelled.json" in there:
-        base = replace(base, state="cancelled")
-    attempt = last_attempt(folder) if "attempts" in there else None
-    job: dict[str, Any] | None = None
-    if submitted and (attempt is None or submitted.run.attempt > attempt.number):
-        attempt = Attempt.of(folder, submitted.run.attempt)  # not begun yet
-    started = reader.read(attempt.started_file) if attempt and "attempts" in there else None
-    if submitted and attempt and attempt.number >= submitted.run.attempt and not attempt.job_file.exists():
-        job = _slurm_job(submitted, started)
-    elif attempt:
-        job = reader.read(attempt.job_file)
-    if attempt and not (job or started):
-        job = with_argument(attempt.folder)
-    known = {**(started or {}), **(job or {})}
-    # Without either, the submit was interrupted before the cluster had the job.
-    if attempt and known:
-        base = replace(
-            base,
-            attempt=attempt.number,
-            cluster=known.get("cluster"),
-            job_id=known.get("job_id"),
-            host=(started or {}).get("host"),
-        )
-    outcome = reader.read(attempt.outcome_file) if attempt and started else None
-    if started and isinstance(started.get("started"), int | float):
-        ended = (outcome or {}).get("ended") or time.time()
-        base = replace(base, elapsed=max(0.0, ended - started["started"]))
-    # Once a run's end is written, its start no longer matters.
-    if "result.json" in there and reader.read_result(base.signature):
-        return replace(_with_progress(base, reader), state="done", seconds_left=None)
-    if "config.json" in there:
-        reader.read(folder / "config.json")
-    if attempt is None or not known:
-        return base
-    if outcome is None:
-        outcome = reader.read(attempt.outcome_file)
-    if started:
-        base = _with_progress(base, reader)
-    if outcome is not None:
-        return _ended(base, outcome)
-    if base.cluster == "local":
-        return _local(base, known, attempt)
-    return base if base.state == "cancelled" else replace(base, state="unknown")
+def _job(started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
+    known = {**started, **process}
+    began = started.get("started")
+    job_id = known.get("job_id")
+    if known.get("cluster") == "local" and "pid" in started:
+        job_id = str(started["pid"])  # what trains, and not submitit's process that waits for it
+    return {
+        "cluster": known.get("cluster"),
+        "job_id": job_id,
+        "host": started.get("host"),
+        "started": began if isinstance(began, int | float) else None,
+    }
 
 
-def _slurm_job(submitted: QueuedJob, started: dict[str, Any] | None) -> dict[str, Any]:
-    """The job that a submitted run is in now."""
-    own = (started or {}).get("job_id")
-    # The job that runs it knows best, unless it has handed it on to another.
-    job_id = submitted.submission.moved.get(submitted.task) or own or submitted.job_id
-    # Without any, the submit was interrupted, and SLURM cannot be asked.
-    return {"cluster": "slurm", **({"job_id": job_id} if job_id else {})}
-
-
-def _with_progress(status: RunStatus, reader: Reader) -> RunStatus:
-    state = reader.read(reader.folder / "state.json") or {}
-    return replace(
-        status,
-        step=state.get("step"),
-        max_steps=state.get("max_steps"),
-        loss=state.get("loss"),
-        best_metric=state.get("best_metric"),
-        seconds_left=state.get("seconds_left"),
-    )
-
-
-def _ended(status: RunStatus, outcome: dict[str, Any]) -> RunStatus:
-    status = replace(
-        status,
-        seconds_left=None,
-        has_ended=True,
-        kind=outcome.get("kind"),
-        note=str(outcome.get("why", "")),
-        settled="then" in outcome,
-        goes_on=outcome.get("then") in ("again", "requeue"),
-    )
-    if status.state == "cancelled":
-        return status
-    how = outcome.get("status")
-    if how == "failed":
-        kind, message = outcome.get("error_type", "error"), str(outcome.get("message", ""))
-        return replace(status, state="failed", detail=f"{kind}: {message}")
-    if how == "stopped":
-        return replace(status, state="stopped", detail=str(outcome.get("message", "")))
-    return replace(status, state="lost", detail="it says that it is done, but result.json is not there")
-
-
-def _local(status: RunStatus, record: dict[str, Any], attempt: Attempt) -> RunStatus:
-    """A local run that has not told its end."""
-    alive = is_alive(record)
-    if alive:
-        return replace(status, state="running")
-    if alive is None:
-        return replace(status, state="running", detail=f"says {record.get('host')}; ask there")
-    if status.state == "cancelled":
-        return status
-    last = last_words(tail(attempt.logs[1]))
-    told = f"its process is gone{f'; last line of its log: {last}' if last else ''}"
-    return replace(status, state="lost", detail=told, seconds_left=None)
+def _liveness(attempt: Attempt, started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a local run without an outcome: whether what trains it lives, or what is about to start that."""
+    alive = [is_alive(record) for record in (started, process) if record]
+    if True in alive:
+        return {"process": "alive"}
+    if None in alive:
+        return {"process": "elsewhere", "host": started.get("host") or process.get("host")}
+    return {"process": "gone", "last_line": last_words(tail(attempt.logs[1]))}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,25 @@ def with_argument(folder: Path) -> dict[str, Any] | None:
         if wanted in words:
             return {"cluster": "local", "job_id": entry.parent.name, **describe(int(entry.parent.name))}
     return None
+
+
+def seconds_silent(heartbeat: Path) -> float | None:
+    """Seconds since a heartbeat, by the clock of its file system; None if there never was one."""
+    try:
+        last = heartbeat.stat().st_mtime
+        if time.time() - last < _RECENT_S:
+            return 0.0
+        # The clocks of nodes and login node may differ: ask the file system what time it has.
+        with tempfile.NamedTemporaryFile(dir=heartbeat.parent, prefix=".now.") as probe:
+            now = os.stat(probe.name).st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError:
+        now = time.time()
+    return max(0.0, now - last)
+
+
+_RECENT_S = 150.0
 
 
 def _host() -> str:

@@ -18,7 +18,7 @@ from launchers.job.start import why_not_to_start
 from launchers.plan.retry_policy import RetryPolicy
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
-from launchers.status.run_files import read_own_files
+from launchers.status.read_status import read_local_status
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Outcome, last_attempt
 from launchers.store.ledger import Ledger
@@ -105,7 +105,7 @@ class LocalQueue:
         return [run for run in self.runs if self.statuses[run.signature].state == "running"]
 
     def _read(self, run: Run) -> RunStatus:
-        return read_own_files(self.ledger.folder(run), run.name, run.signature)
+        return read_local_status(self.ledger, run)
 
     def _start(self) -> None:
         while self.waiting and len(self._running()) < self.parallel:

@@ -18,7 +18,6 @@ from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Plan
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
-from launchers.slurm.last_known import LastKnown
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store import processes, submissions
@@ -72,7 +71,7 @@ def test_one_damaged_file_is_one_runs_trouble(ledger: Ledger, name: str, text: b
         assert status.state == "damaged" and status.detail.startswith(
             f"{path.relative_to(folder)} is damaged ("
         )
-        assert "submit puts it aside" in status.detail
+        assert "submit renames it" in status.detail
     assert states(ledger)[1] == "done"
 
 
@@ -93,7 +92,7 @@ def test_a_result_is_whole_or_none(ledger: Ledger, wrong: dict[str, Any]) -> Non
     assert status.state == "damaged" and "result.json is damaged" in status.detail
 
 
-def test_a_damaged_result_is_put_aside_and_the_run_goes_on(
+def test_a_damaged_result_is_renamed_and_the_run_resumes(
     command_line: CommandLine, write_sweep: Callable[[str], Path]
 ) -> None:
     write_sweep(f"{{base: {TOY}, variants: [adapters], tasks: [toy-sentiment, toy-paraphrase]}}")
@@ -299,17 +298,3 @@ def test_a_folder_that_cannot_be_read(ledger: Ledger) -> None:
     folder.write_text("a file")
     status = first(ledger)
     assert status.state == "unknown" and f"{folder} cannot be read (Not a directory)" in status.detail
-
-
-@pytest.mark.parametrize(
-    "job", [{"state": 1}, {"state": []}, {"state": "RUNNING", "elapsed": "x"}, [], "x", {}]
-)
-def test_a_memory_that_makes_no_sense_is_none(tmp_path: Path, job: Any) -> None:
-    memory = LastKnown(tmp_path)
-    memory.keep({"7": job_queue.SlurmJob("RUNNING", elapsed=2.0)})
-    assert memory.recall() == {"7": job_queue.SlurmJob("RUNNING", elapsed=2.0)}
-    write_json(memory.path, {"at": time.time() + 1e6, "jobs": {"7": {"state": "RUNNING", "later": 1}}})
-    assert memory.recall() == {"7": job_queue.SlurmJob("RUNNING")}
-    assert "-" not in memory.age()  # a clock that went back
-    write_json(memory.path, {"at": 1.0, "jobs": {"7": job}})
-    assert memory.recall() is None

@@ -1,0 +1,58 @@
+"""What is known of a run before anybody judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from launchers.slurm.job_queue import SlurmJob
+from launchers.store.attempts import Outcome
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run's files say, whether its process lives, and what SLURM says of its job.
+
+    Attributes:
+        has_folder: whether the run's folder is there.
+        is_done: whether a whole result.json of this very run is there.
+        is_cancelled: whether the user cancelled it.
+        is_waiting: whether it waits in the queue of a launcher that lives, on some machine.
+        attempt: number of the newest attempt that a cluster has, or had; None before the first.
+        started: when that attempt began, seconds since the epoch; `outcome`: how it ended.
+        progress: what state.json says: step, max_steps, loss, best_metric, seconds_left.
+        damaged: the run's files that cannot be understood, and why.
+        unreadable: what keeps its files from being read.
+        cluster: ``local`` or ``slurm``.
+        process: of a local run: whether its process lives; `last_line`: of its log, if it does not.
+        trainer: who holds the lock of its trainer, in words; '' if nobody does.
+        slurm: what SLURM says of the job; None with `slurm_was_asked`: it does not know the job.
+        silent_s: seconds since the last heartbeat of a run that SLURM runs; None: it never had one.
+        now: when the facts were gathered, seconds since the epoch.
+    """
+
+    name: str
+    signature: str
+    folder: str
+    variant: str | None = None
+    has_folder: bool = True
+    is_done: bool = False
+    is_cancelled: bool = False
+    is_waiting: bool = False
+    attempt: int | None = None
+    started: float | None = None
+    outcome: Outcome | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    damaged: tuple[tuple[str, str], ...] = ()
+    unreadable: str = ""
+    cluster: str | None = None
+    job_id: str | None = None
+    host: str | None = None
+    process: Literal["alive", "gone", "elsewhere"] | None = None
+    last_line: str = ""
+    trainer: str = ""
+    slurm: SlurmJob | None = None
+    slurm_was_asked: bool = False
+    silent_s: float | None = None
+    now: float = 0.0

@@ -1,0 +1,141 @@
+"""Who is asked how runs stand, in which order, and how often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_command import result_of
+
+from hyperformer.files import write_json
+from launchers.plan.runs import Plan
+from launchers.slurm import job_queue
+from launchers.slurm.commands import ClusterError
+from launchers.slurm.job_queue import SlurmJob
+from launchers.status import slurm_answers
+from launchers.status.read_status import read_statuses
+from launchers.store.attempts import Attempt, Outcome
+from launchers.store.ledger import Ledger
+from launchers.store.submissions import QueuedRun, Submission
+from launchers.store.sweep_folder import SweepFolder
+
+
+@pytest.fixture
+def ledger(plan_of: Callable[[str], Plan], tmp_path: Path) -> Ledger:
+    """A sweep of one run, which is in SLURM's job 7."""
+    ledger = Ledger(plan_of("{variants: [hyperformer], tasks: [rte, cola]}"), tmp_path / "runs")
+    (run,) = ledger.plan.runs
+    write_json(ledger.new_attempt(run).started_file, {"cluster": "slurm", "job_id": "7"})
+    queued = QueuedRun(run.signature, run.name, ledger.folder(run).name, 1, {})
+    ledger.record_submission(Submission(1, ledger.job_name(1), "slurm", 1.0, "/code", [[queued]], job_id="7"))
+    return ledger
+
+
+def state_of(ledger: Ledger, max_age_s: float = 0.0) -> str:
+    (status,), _ = read_statuses(ledger, ledger.plan.runs, max_age_s)
+    return status.state
+
+
+@pytest.mark.parametrize("slurm", [{}, {"7": SlurmJob("COMPLETED")}, {"7": SlurmJob("FAILED")}])
+@pytest.mark.parametrize("end", ["done", "stopped"])
+def test_a_run_that_ends_while_slurm_answers_is_not_lost(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, slurm: dict[str, SlurmJob], end: str
+) -> None:
+    """Its files were read before a slow squeue told of a job that had ended meanwhile."""
+    (run,) = ledger.plan.runs
+
+    def slow(ids: Iterable[str]) -> dict[str, SlurmJob]:
+        if end == "done":
+            write_json(ledger.folder(run) / "result.json", result_of(run))
+        Attempt.of(ledger.folder(run), 1).write_outcome(Outcome(end, then="end"))
+        return slurm
+
+    monkeypatch.setattr(job_queue, "query", slow)
+    assert state_of(ledger) == end
+
+
+def test_a_local_run_that_ends_while_it_is_looked_at(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    from launchers.status import run_files
+
+    (run,) = ledger.plan.runs
+    attempt = Attempt.of(ledger.folder(run), 2)
+    attempt.folder.mkdir()
+    write_json(attempt.job_file, {"cluster": "local", "pid": 2**22 + 1, "host": "h"})
+
+    def is_alive(record: Any) -> bool:
+        attempt.write_outcome(Outcome("stopped"))  # just before it was gone
+        return False
+
+    monkeypatch.setattr(run_files, "is_alive", is_alive)
+    assert state_of(ledger) == "stopped"
+
+
+def test_a_job_of_the_same_id_is_anothers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, state in (("theirs", "lost"), (ledger.job_name(1), "running"), ("", "running")):
+        job = SlurmJob("RUNNING", name=name)
+        monkeypatch.setattr(job_queue, "query", lambda ids, job=job: {"7": job})
+        assert state_of(ledger) == state
+
+
+def test_watchers_share_one_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[str]] = []
+
+    def query(ids: Iterable[str]) -> dict[str, SlurmJob]:
+        asked.append(set(ids))
+        return {"7": SlurmJob("RUNNING")}
+
+    monkeypatch.setattr(job_queue, "query", query)
+    assert state_of(ledger, max_age_s=60) == "running" and len(asked) == 1  # nobody has asked yet
+    other = Ledger(ledger.plan, ledger.path.parent)
+    assert state_of(other, max_age_s=60) == "running" and len(asked) == 1
+    assert state_of(other) == "running" and len(asked) == 2  # who starts or cancels runs asks for himself
+    record = slurm_answers.recall(ledger.paths)
+    assert record is not None
+    for age, times in ((50, 2), (70, 3), (-70, 4)):  # the clock of another machine may be ahead
+        monkeypatch.setattr(slurm_answers.time, "time", lambda age=age, at=time.time: record.at + age)
+        state_of(other, max_age_s=60)
+        assert len(asked) == times
+
+
+def test_an_answer_on_other_jobs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = SweepFolder(tmp_path)
+    monkeypatch.setattr(job_queue, "query", lambda ids: {"7": SlurmJob("RUNNING")})
+    slurm_answers.ask(paths, ["7", "8"])
+    monkeypatch.setattr(job_queue, "query", lambda ids: {"9": SlurmJob("PENDING")})
+    shared = slurm_answers.ask(paths, ["7", "8"], max_age_s=60)
+    assert shared.jobs == {"7": SlurmJob("RUNNING")} and shared.asked == {"7", "8"}  # 8: it does not know it
+    assert slurm_answers.ask(paths, ["7", "9"], max_age_s=60).jobs == {"9": SlurmJob("PENDING")}
+
+
+def test_what_slurm_said_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(ids: object) -> None:
+        raise ClusterError("SLURM does not answer: down")
+
+    paths = SweepFolder(tmp_path)
+    monkeypatch.setattr(job_queue, "query", down)
+    answer = slurm_answers.ask(paths, ["7"])
+    assert (answer.jobs, answer.asked) == ({}, frozenset()) and "down" in answer.notes[0]
+    monkeypatch.setattr(job_queue, "query", lambda ids: {"7": SlurmJob("RUNNING")})
+    slurm_answers.ask(paths, ["7", "8"])
+    monkeypatch.setattr(job_queue, "query", down)
+    answer = slurm_answers.ask(paths, ["7", "8"])
+    assert answer.jobs == {"7": SlurmJob("RUNNING")} and answer.asked == {"7"}  # of 8 nobody can tell now
+    assert "the last ones known, less than a minute old" in answer.notes[0]
+
+
+@pytest.mark.parametrize(
+    "job", [{"state": 1}, {"state": []}, {"state": "RUNNING", "elapsed": "x"}, [], "x", {}]
+)
+def test_a_memory_that_makes_no_sense_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any
+) -> None:
+    paths = SweepFolder(tmp_path)
+    write_json(paths.last_known, {"at": time.time() + 1e6, "jobs": {"7": {"state": "RUNNING", "later": 1}}})
+    kept = slurm_answers.recall(paths)
+    assert kept is not None and kept.answer.jobs == {"7": SlurmJob("RUNNING")}
+    assert "-" not in slurm_answers._age(kept.at)  # a clock that went back
+    write_json(paths.last_known, {"at": 1.0, "jobs": {"7": job}})
+    assert slurm_answers.recall(paths) is None
