@@ -12,9 +12,8 @@ from places import ROOT
 
 from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.settings.files import load_config
+from launchers.api import Sweep
 from launchers.cli.parser import parse
-from launchers.plan.cluster_profile import read_profile
-from launchers.plan.runs import load_plan
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -114,11 +113,11 @@ def test_yaml_is_read(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for block in [block for language, block in FENCE.findall(text(page)) if language == "yaml"]:
         path.write_text(block)
         if block.startswith("name:"):
-            assert load_plan(str(path)).runs
+            assert Sweep.load(path).plan.runs
         elif block.startswith("resources:"):
             path.write_text(f"{block}variants: [finetune]\ntasks: [rte]\n")
-            load_plan(str(path))
+            Sweep.load(path)
         elif block.startswith("headlines:"):
             assert load_user_tasks(path)
         else:
-            read_profile(path)
+            Sweep.load("tour", cluster=str(path))
