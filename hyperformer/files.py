@@ -65,9 +65,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        apply_umask(temporary)
         temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
@@ -75,6 +73,13 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         if isinstance(error, OSError) and error.filename in (None, name):
             error.filename, error.filename2 = str(path), None  # a full disk names no file of itself
         raise
+
+
+def apply_umask(path: Path) -> None:
+    """Give a file or folder the permissions that the user's umask gives to a new one."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def sweep_leftovers(folder: Path) -> None:
@@ -132,9 +137,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        apply_umask(temporary)
         temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperformer.errors import DataError, HyperformerError
+from hyperformer.files import apply_umask
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
@@ -196,6 +197,7 @@ def pretrain(args: argparse.Namespace) -> None:
             # The short pre-training goes without dropout; what fine-tuning wants is saved.
             model.config.dropout_rate = args.dropout
             model.save_pretrained(args.output)
+            apply_umask(args.output / "model.safetensors")  # safetensors lets only the owner read it
             model.config.dropout_rate = 0.0
     made_by = {name: value for name, value in vars(args).items() if name != "output"}
     (args.output / "pretraining.json").write_text(json.dumps(made_by, indent=2, default=str) + "\n")

@@ -17,7 +17,7 @@ from transformers import set_seed
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
-from hyperformer.adapters.save import save_adapter
+from hyperformer.adapters.save import run_record, write_adapter
 from hyperformer.data.metrics import average
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, Interrupted
@@ -189,7 +189,8 @@ def _run(
     beat("writing the adapter and the result", PATIENT)
     if context.is_main:
         with disk_full_told(folder.adapter):
-            save_adapter(folder.adapter, weights, model.config, config, fingerprint=base, result=result)
+            record = run_record(config, model.config, base)
+            write_adapter(folder.adapter, weights, record, task_file=config.data.task_file, result=result)
         with disk_full_told(folder.result):
             write_json(folder.result, result)
         say(_summary(result))

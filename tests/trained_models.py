@@ -12,7 +12,7 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import base_fingerprint
-from hyperformer.adapters.save import save_adapter
+from hyperformer.adapters.save import run_record, write_adapter
 from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import RunConfig
 
@@ -74,7 +74,8 @@ def make_adapter(folder: Path, base: str, kind: str = "hypernetwork_shared", **m
     model, fingerprint = train(config)
     begins = "" if fingerprint is None else "adapters."
     weights = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad or n.startswith(begins)}
-    save_adapter(folder, weights, model.config, config, fingerprint=fingerprint, result=RESULT)
+    record = run_record(config, model.config, fingerprint)
+    write_adapter(folder, weights, record, task_file=config.data.task_file, result=RESULT)
     return model
 
 

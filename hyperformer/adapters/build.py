@@ -1,4 +1,4 @@
-"""A model from a run's settings: which T5, its weights, the adapters, and what trains."""
+"""Building a model from a run's settings: which T5, its weights, the adapters, and what trains."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
 
 
 def model_path(name: str) -> str:
-    """The name or folder that transformers loads: 'toy' is the one that ships with us."""
+    """The name or folder that transformers loads; 'toy' is the T5 that ships with us."""
     return str(TOY_T5) if name == "toy" else name
 
 
 def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
-    """`loader.from_pretrained`, its many errors turned into one that says what to do."""
+    """`loader.from_pretrained`, with its many errors turned into one that says what to do."""
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
         raise CheckpointError(f"{what} of {name!r} cannot be loaded: there is no such folder")
     try:
@@ -88,7 +88,7 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Loading without a progress bar, and without a list of all adapter weights that T5 lacks."""
+    """Without progress bars, and without a list of all adapter weights that T5 lacks."""
     verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -101,7 +101,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
-    """T5's weights from a checkpoint; the adapters start new.
+    """A model with T5's weights from a checkpoint, and new adapters.
 
     Raises:
         CheckpointError: it cannot be loaded, or lacks weights of T5.
@@ -122,8 +122,8 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
 def mark_trained(model: HyperformerT5, config: ModelConfig) -> None:
     """Set `requires_grad` once, by the authors' rules and in their order.
 
-    With adapters, T5 is frozen and the adapters train; then the `freeze_*` and
-    `unfreeze_*` settings apply, each to what the ones before have left.
+    With adapters, T5 is frozen and the adapters train. Then the `freeze_*` and `unfreeze_*`
+    settings apply in turn, each to the result of the ones before.
 
     Raises:
         ConfigError: nothing is left to train.

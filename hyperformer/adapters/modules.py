@@ -1,6 +1,6 @@
-"""What holds or generates the adapters' weights: a bank of adapters a task, or a hypernetwork.
+"""What holds or generates the adapters' weights: a bank with an adapter per task, or a hypernetwork.
 
-Both answer the same call: given the task, or a task a row, the adapters of all
+Both answer the same call: given one task, or one per row, they return the adapters of all
 sites of a stack at once.
 """
 
@@ -54,15 +54,8 @@ def norm_names(config: AdapterConfig) -> list[str]:
     return [name for name, there in wanted.items() if there]
 
 
-def _by_task(tensor: Tensor) -> nn.Parameter:
-    """A parameter whose rows belong to different tasks; the authors have one parameter for each."""
-    parameter = nn.Parameter(tensor)
-    parameter.rows_by_task = True  # type: ignore[attr-defined]
-    return parameter
-
-
 class AdapterModule(nn.Module):
-    """Base of our modules; T5's own initialisation leaves them alone and calls this instead."""
+    """Base of our modules. T5's initialisation calls `reset_parameters` of these, and its own rule for others."""
 
     def reset_parameters(self) -> None:
         raise NotImplementedError
@@ -77,7 +70,7 @@ class SmallLinear(nn.Linear, AdapterModule):
 
 
 class SiteNorms(AdapterModule):
-    """Plain layer norms, one a site, shared by the tasks: parameters (N, D)."""
+    """Plain layer norms, one per site, shared by the tasks: parameters (N, D)."""
 
     def __init__(self, names: list[str], sites: int, width: int) -> None:
         super().__init__()
@@ -92,7 +85,7 @@ class SiteNorms(AdapterModule):
             (init.ones_ if name.endswith("_weight") else init.zeros_)(parameter)
 
     def forward(self, tasks: int | None) -> dict[str, Tensor]:
-        """All norms; with `tasks`, repeated for so many tasks."""
+        """All norms; with `tasks`, repeated for that many tasks."""
         found = dict(self.named_parameters(recurse=False))
         if tasks is None:
             return dict(found)
@@ -100,18 +93,18 @@ class SiteNorms(AdapterModule):
 
 
 class TaskAdapters(AdapterModule):
-    """An adapter a task at every site: parameters (A, N, ...) for A adapters (Houlsby et al. 2019).
+    """One adapter per task at every site: parameters (A, N, ...) for A adapters (Houlsby et al. 2019).
 
-    All tasks' adapters lie in one tensor, so that the tasks not drawn in a step
-    get a gradient of zero and not none: AdamW's momentum then moves them, as in
-    the authors' torch 1.7 and in every ZeRO stage.
+    The adapters of all tasks are in one tensor. The tasks that are not drawn in a step then
+    have a gradient of zero instead of none, and AdamW's momentum moves them, as in the
+    authors' torch 1.7 and in every ZeRO stage.
     """
 
     def __init__(self, config: AdapterConfig, adapters: int, layers: int, width: int) -> None:
         super().__init__()
         sites = layers * SITES_PER_LAYER
         for name, shape in field_shapes(config, width).items():
-            self.register_parameter(name, _by_task(torch.empty(adapters, sites, *shape)))
+            self.register_parameter(name, nn.Parameter(torch.empty(adapters, sites, *shape)))
         self.norms = SiteNorms(norm_names(config), sites, width)
         self.reset_parameters()
 
@@ -123,7 +116,7 @@ class TaskAdapters(AdapterModule):
                 init.zeros_(parameter)
 
     def forward(self, adapter: int | Tensor) -> list[SiteWeights]:
-        """Adapter number `adapter` at every site; or one a row, (B,)."""
+        """Adapter number `adapter` at every site; or one per row, (B,)."""
         bank = dict(self.named_parameters(recurse=False))
         if isinstance(adapter, int):
             picked = {name: tensor[adapter] for name, tensor in bank.items()}
@@ -149,7 +142,7 @@ class TaskEmbeddings(AdapterModule):
 
     def __init__(self, config: AdapterConfig, embeddings: int) -> None:
         super().__init__()
-        self.weight = _by_task(torch.empty(embeddings, config.task_embedding_dim))
+        self.weight = nn.Parameter(torch.empty(embeddings, config.task_embedding_dim))
         self.projector: Projector | None = None
         if config.train_task_embeddings:
             self.projector = Projector(
@@ -161,7 +154,7 @@ class TaskEmbeddings(AdapterModule):
         init.normal_(self.weight)
 
     def forward(self, index: int | None) -> Tensor:
-        """(dim,) for one embedding, (E, dim) for all (None)."""
+        """The embedding number `index`, (dim,); or all of them (None), (E, dim)."""
         embedding = self.weight if index is None else self.weight[index]
         return embedding if self.projector is None else self.projector(embedding)
 
@@ -169,16 +162,16 @@ class TaskEmbeddings(AdapterModule):
 class Hypernetwork(AdapterModule):
     """Generates the adapters of all sites of a stack from task embeddings.
 
-    The three kinds differ in what one generator is shared by. Each head is one
-    linear map from an embedding to one tensor of `heads` sites:
+    The three kinds differ in what shares a generator. Each head is one linear map, from an
+    embedding to a tensor of as many sites as the table says:
 
-    ==========================  ======================================  ==========
-    kind                        embedding read by the heads             heads
-    ==========================  ======================================  ==========
+    ==========================  ======================================  =====
+    kind                        embedding read by the heads             sites
+    ==========================  ======================================  =====
     hypernetwork_per_layer      task                                    N
-    hypernetwork_per_block_type projected (task, layer)                 2 a layer
+    hypernetwork_per_block_type projected (task, layer)                 2
     hypernetwork_shared         projected (task, layer, block type)     1
-    ==========================  ======================================  ==========
+    ==========================  ======================================  =====
 
     The first is the paper's HyperFormer (section 2.3), the last HyperFormer++
     (section 2.4); the middle one is `unique_hyper_net` of the authors' code.
@@ -241,7 +234,7 @@ class Hypernetwork(AdapterModule):
         return projected if self.embedding_norm is None else self.embedding_norm(projected)
 
     def forward(self, task: Tensor, rows: Tensor | None) -> list[SiteWeights]:
-        """Adapters at every site for one task embedding (dim,); or for several (E, dim), of which `rows` picks."""
+        """Adapters at every site for one task embedding (dim,); or for several, (E, dim), of which `rows` picks."""
         read = self.site_embeddings(task)
         leading = task.shape[:-1]
         tensors = {
@@ -254,7 +247,7 @@ class Hypernetwork(AdapterModule):
 
 
 class Adapters(nn.Module):
-    """All adapters of a T5: encoder and decoder, and the task embeddings that they share.
+    """All adapters of a T5: those of the encoder and the decoder, and the task embeddings they share.
 
     Args:
         config: kind and sizes.
@@ -281,7 +274,7 @@ class Adapters(nn.Module):
         self.stacks = nn.ModuleDict(stacks)
 
     def forward(self, stack: str, task: int | Tensor) -> list[SiteWeights]:
-        """The adapters of 'encoder' or 'decoder' for task number `task`; or a task a row, (B,)."""
+        """The adapters of 'encoder' or 'decoder' for task number `task`; or one per row, (B,)."""
         if isinstance(task, int):
             index: int | Tensor = self.index[task]
         else:
@@ -291,3 +284,13 @@ class Adapters(nn.Module):
         if isinstance(index, int):
             return self.stacks[stack](self.task_embeddings(index), None)
         return self.stacks[stack](self.task_embeddings(None), index)
+
+
+def task_row_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """The parameters whose rows belong to different tasks; the authors have a parameter per row."""
+    return {
+        parameter
+        for module in model.modules()
+        if isinstance(module, TaskAdapters | TaskEmbeddings)
+        for parameter in module.parameters(recurse=False)
+    }

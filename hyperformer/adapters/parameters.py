@@ -1,4 +1,4 @@
-"""Parameter counts: how much of the model trains, by part, and a task's share as the paper's Table 1 has it."""
+"""Parameter counts: how much of the model trains, by part, and the share per task as in the paper's Table 1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hyperformer.adapters.model import HyperformerT5
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
 
-# Sizes of the published T5 models (Raffel et al. 2020, section 3.7), so that counting needs no download.
+# Sizes of the published T5 models (Raffel et al. 2020, section 3.7): counting needs no download.
 _PUBLISHED = {
     "t5-small": dict(d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_heads=8),
     "t5-base": dict(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12),
@@ -59,7 +59,7 @@ class ParameterCount:
 
 
 def count_parameters(model: HyperformerT5) -> ParameterCount:
-    """Count `model` as its `requires_grad` stands; works under ZeRO stage 3 and on the meta device."""
+    """Count `model`'s parameters by `requires_grad`; works under ZeRO stage 3 and on the meta device."""
     norms = {p for m in model.modules() if isinstance(m, T5LayerNorm) for p in m.parameters(recurse=False)}
     parts: dict[str, list[int]] = {}
     t5 = 0
@@ -91,7 +91,7 @@ def _part(name: str, is_norm: bool) -> str:
 
 
 def count_config(config: RunConfig) -> ParameterCount:
-    """Count what a run would train, on the meta device: no weights are made or loaded.
+    """Count what a run would train, on the meta device: no weights are allocated or loaded.
 
     A config that trains its tasks one at a time is counted for one of them.
     """
@@ -110,7 +110,7 @@ def parameter_table(count: ParameterCount) -> str:
     lines = [f"{'part':<24}{'parameters':>16}{'trained':>16}"]
     lines += [f"{part:<24}{all_:>16,}{trained:>16,}" for part, all_, trained in rows]
     lines.append(
-        f"trained a task: {count.trained:,} / {count.tasks} = {count.trained / count.tasks:,.0f}, "
+        f"trained per task: {count.trained:,} / {count.tasks} = {count.trained / count.tasks:,.0f}, "
         f"{count.trained_percent_per_task:.2f}% of T5's {count.t5:,}"
     )
     return "\n".join(lines)

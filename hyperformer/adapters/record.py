@@ -1,4 +1,4 @@
-"""``adapter_config.json``: what adapter weights belong to, and the check that a T5 is the one they were trained on."""
+"""``hyperformer_adapter.json``: what adapter weights belong to, and whether a T5 is the one they were trained on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import AdapterConfig
 
 FORMAT = 1
-"""Raise it when a reader of today could not read the folder of tomorrow."""
+"""Raise it when today's code could not read the new folder."""
 
 # Settings of T5 that decide its weights' names, shapes and meaning.
 _SIZES = (
     "vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "feed_forward_proj",
     "relative_attention_num_buckets", "relative_attention_max_distance", "tie_word_embeddings",
 )  # fmt: skip
-# Values looked at in each weight: enough to tell any two trained models apart, in no time.
+# Values read of each weight: enough to tell any two trained models apart, and quick.
 _SAMPLED = 4096
 
 
@@ -34,7 +34,7 @@ class AdapterRecord:
     """The content of an adapter's config file.
 
     Attributes:
-        base_model_name_or_path: the T5 underneath, as the run named it.
+        base_model_name_or_path: the base T5, as the run named it.
         base_sizes: that T5's sizes.
         base_fingerprint: hash of that T5's weights; None if the folder holds all weights itself,
             because that T5 was not loaded but initialised at random.
@@ -73,10 +73,10 @@ def plain_settings(adapter: AdapterConfig) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> AdapterRecord:
-    """Read and check an ``adapter_config.json``.
+    """Read and check an adapter's config file.
 
     Raises:
-        CheckpointError: it is missing, damaged, or not one of ours; the message names what is wrong.
+        CheckpointError: it is missing, damaged, or not ours; the message names what is wrong.
     """
     try:
         values = read_json(path)
@@ -97,7 +97,7 @@ def read_record(path: Path) -> AdapterRecord:
             raise CheckpointError(f"{path}: unknown key {key!r}{nearest(key, known)}")
     missing = sorted(known - set(values))
     if missing:
-        raise CheckpointError(f"{path}: {', '.join(missing)} missing; save the adapter anew")
+        raise CheckpointError(f"{path}: {', '.join(missing)} missing; save the adapter again")
     record = AdapterRecord(**values)
     _check(record, path)
     return record
@@ -118,7 +118,7 @@ def _check(record: AdapterRecord, path: Path) -> None:
     )
     for key, value, kind in texts:
         if not isinstance(value, kind):
-            raise CheckpointError(f"{path}: {key} is {value!r}, which it cannot be; save the adapter anew")
+            raise CheckpointError(f"{path}: {key} is {value!r}, which it cannot be; save the adapter again")
     unknown = set(record.adapter_settings) - {field.name for field in dataclasses.fields(AdapterConfig)}
     if unknown:
         raise CheckpointError(f"{path}: adapter_settings: unknown setting {sorted(unknown)[0]!r}")
@@ -136,9 +136,9 @@ def base_sizes(config: T5Config) -> dict[str, Any]:
 
 
 def base_fingerprint(model: HyperformerT5) -> str:
-    """Hash of T5's weights, adapters left out: of 4,096 values of each, in float32.
+    """Hash of T5's weights without adapters: of 4,096 values of each, in float32.
 
-    Take it before training, and before an engine spreads the weights over ranks.
+    Take it before training, and before an engine partitions the weights over ranks.
     """
     found = hashlib.sha256()
     for name, parameter in model.named_parameters():
@@ -153,7 +153,7 @@ def base_fingerprint(model: HyperformerT5) -> str:
 
 
 def check_sizes(record: AdapterRecord, t5: T5Config, name: str) -> None:
-    """See, before its weights are loaded, that a T5 has the sizes of the one that the adapter was made for.
+    """Check, before its weights are loaded, that a T5 has the sizes of the one the adapter was trained on.
 
     Raises:
         CheckpointError: it has not.
@@ -172,7 +172,7 @@ def check_sizes(record: AdapterRecord, t5: T5Config, name: str) -> None:
 
 
 def check_weights(record: AdapterRecord, model: HyperformerT5, name: str) -> None:
-    """See that T5's weights are those that the adapter was trained on.
+    """Check that T5's weights are those that the adapter was trained on.
 
     Raises:
         CheckpointError: they are not.

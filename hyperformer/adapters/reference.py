@@ -1,8 +1,8 @@
 """Checkpoints of the authors' code, and models built from their settings.
 
-Their modules keep each adapter and each generator in a parameter of its own;
-ours keep those of a whole stack in one (see ``modules.py``). One table, their
-name -> slice of ours, serves both directions.
+Their modules keep each adapter and each generator in a parameter of its own; ours keep those
+of a whole stack in one (see ``modules.py``). One table, their name -> slice of ours, serves
+both directions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def model_from_reference(
 
     Args:
         t5_config: settings of T5 (``d_model`` and so on).
-        adapter_args: the authors' names; an absent one has their default. None: plain T5.
+        adapter_args: by the authors' names; one that is absent has their default. None: plain T5.
         tasks: in the order of `task_ids`.
         adapters: name of the adapter of each task, where tasks share adapters.
         task_embeddings: name of the embedding of each task, where tasks share embeddings.
@@ -59,7 +59,7 @@ def model_from_reference(
         settings["task_embeddings"] = tuple(task_embeddings)
     config = hyperformer_config(T5Config(**t5_config), AdapterConfig(**settings), tuple(tasks))
     if state_dict is not None:
-        # A bias of zero changes nothing, but comes back when the weights are given back.
+        # A bias of zero changes nothing, but must be there when the weights are converted back.
         config.cross_attention_bias = CROSS_BIAS in state_dict
     model = HyperformerT5(config)
     if state_dict is not None:
@@ -72,7 +72,7 @@ def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor
 
     Raises:
         CheckpointError: a weight is missing, unknown, or of another shape; the
-            model is then left as it was.
+            model is then unchanged.
     """
     ours = dict(model.named_parameters(remove_duplicate=False))
     entries = list(reference_entries(model))
@@ -102,7 +102,7 @@ def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor
 
 
 def reference_state_dict(model: HyperformerT5) -> dict[str, Tensor]:
-    """Our weights under the authors' names, a copy of each."""
+    """A copy of our weights under the authors' names."""
     ours = dict(model.named_parameters(remove_duplicate=False))
     return {
         theirs: _slice(ours[name].detach(), where).clone() for theirs, name, where in reference_entries(model)

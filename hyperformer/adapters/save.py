@@ -1,8 +1,8 @@
-"""What a user keeps of a run: the trained weights, small, and what they belong to; and loading them onto a T5.
+"""Saving what a run trained (small), with a record of what it belongs to; and loading it onto a T5.
 
-An adapter's folder: ``adapter_model.safetensors`` (the adapters, and what of T5
-was trained), ``adapter_config.json`` (:class:`AdapterRecord`), a model card, and
-``tasks.yaml`` where the run had tasks of the user's own.
+An adapter's folder: ``hyperformer_adapter.safetensors`` (the adapters, and what was trained of
+T5), ``hyperformer_adapter.json`` (:class:`AdapterRecord`), a model card, and ``tasks.yaml`` if
+the run had tasks of the user's own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyperformer.adapters.build import load_base, load_t5_config
-from hyperformer.adapters.card import model_card
-from hyperformer.adapters.hub import CARD_NAME, CONFIG_NAME, TASKS_NAME, WEIGHTS_NAME, find_folder
+from hyperformer.adapters.card import ModelCard
+from hyperformer.adapters.hub import (
+    CARD_NAME,
+    CONFIG_NAME,
+    TASKS_NAME,
+    WEIGHTS_NAME,
+    AdapterFiles,
+    adapter_files,
+    find_folder,
+)
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
 from hyperformer.adapters.record import (
     AdapterRecord,
@@ -30,15 +38,16 @@ from hyperformer.adapters.record import (
     read_record,
 )
 from hyperformer.errors import CheckpointError, nearest
-from hyperformer.files import atomic_write, flush, write_json
+from hyperformer.files import apply_umask, atomic_write, flush, write_json
 from hyperformer.settings.schema import RunConfig
 
 
 def write_safetensors(weights: dict[str, Tensor], path: Path) -> None:
-    """Write weights; the file is whole or absent."""
+    """Write weights, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         save_file(weights, temporary, metadata={"format": "pt"})
+        apply_umask(temporary)  # safetensors makes files that only their owner can read
         flush(temporary)
         temporary.replace(path)
     except BaseException:
@@ -62,25 +71,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def save_adapter(
-    folder: Path,
-    weights: dict[str, Tensor],
-    model_config: HyperformerConfig,
-    config: RunConfig,
-    *,
-    fingerprint: str | None,
-    result: dict[str, Any] | None = None,
-) -> None:
-    """Write what a run trained, and the settings and base model that it belongs to, into `folder`.
+def run_record(config: RunConfig, model_config: HyperformerConfig, fingerprint: str | None) -> AdapterRecord:
+    """What the adapter of a run belongs to.
 
     Args:
-        weights: by name: all of the adapters, and what of T5 trained (layer norms, say);
-            all of T5 if it was initialised at random.
         fingerprint: :func:`~hyperformer.adapters.record.base_fingerprint` of T5 before training;
             None if it was initialised at random.
-        result: content of result.json, for the model card.
     """
-    record = AdapterRecord(
+    return AdapterRecord(
         base_model_name_or_path=config.model.model_name_or_path,
         base_sizes=base_sizes(model_config),
         base_fingerprint=fingerprint,
@@ -92,8 +90,6 @@ def save_adapter(
         adapter_settings=plain_settings(model_config.adapter_config),
         weights_sha256="",
     )
-    own_tasks = Path(config.data.task_file) if config.data.task_file else None
-    write_adapter(folder, weights, record, task_file=own_tasks, result=result)
 
 
 def write_adapter(
@@ -101,22 +97,24 @@ def write_adapter(
     weights: dict[str, Tensor],
     record: AdapterRecord,
     *,
-    task_file: Path | None = None,
+    task_file: str | Path | None = None,
     result: dict[str, Any] | None = None,
 ) -> None:
-    """Write an adapter's folder; each of its files is whole or absent.
+    """Write an adapter's folder, each file atomically.
 
     Args:
+        weights: by name: all of the adapters, and what was trained of T5 (its layer norms, for
+            example); all of T5 if it was initialised at random.
         record: its `weights_sha256` is filled in here.
-        task_file: tasks of the user's own, to go along.
+        task_file: the user's own tasks, copied into the folder.
         result: content of result.json, for the model card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(weights, folder / WEIGHTS_NAME)
     if task_file is not None:
         with atomic_write(folder / TASKS_NAME, "wb") as stream:
-            stream.write(task_file.read_bytes())
-    card = model_card(
+            stream.write(Path(task_file).read_bytes())
+    card = ModelCard(
         base=record.base_model_name_or_path,
         tasks=record.tasks,
         adapter=record.adapter,
@@ -125,7 +123,7 @@ def write_adapter(
         result=result,
     )
     with atomic_write(folder / CARD_NAME) as stream:
-        stream.write(card)
+        stream.write(card.text())
     record = dataclasses.replace(record, weights_sha256=_hash(folder / WEIGHTS_NAME))
     write_json(folder / CONFIG_NAME, dataclasses.asdict(record))
 
@@ -135,15 +133,15 @@ def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
 
     Args:
         name: the folder, or a repository on the Hugging Face hub.
-        base: where the T5 is that the adapter was trained on (folder or name on the hub), if not
-            under the name that the adapter has for it.
+        base: folder or hub name of the T5 that the adapter was trained on; default: the name in
+            the adapter's record.
 
     Raises:
         CheckpointError: a file is missing, damaged or does not fit the others; or the T5 is another.
     """
-    folder = find_folder(name)
-    record = read_record(folder / CONFIG_NAME)
-    weights = read_safetensors(folder / WEIGHTS_NAME)
+    files = adapter_files(find_folder(name))
+    record = read_record(files.config)
+    weights = read_safetensors(files.weights)
     base = base or record.base_model_name_or_path
     t5 = load_t5_config(base)
     check_sizes(record, t5, base)
@@ -154,16 +152,19 @@ def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
     else:
         model = load_base(base, config)
         check_weights(record, model, base)
-    _put_on_top(model, weights, record, folder / WEIGHTS_NAME)
+    _copy_weights(model, weights, record, files)
     return model.eval()
 
 
-def _put_on_top(model: HyperformerT5, weights: dict[str, Tensor], record: AdapterRecord, path: Path) -> None:
+def _copy_weights(
+    model: HyperformerT5, weights: dict[str, Tensor], record: AdapterRecord, files: AdapterFiles
+) -> None:
     """Copy an adapter's weights into the model.
 
     Raises:
         CheckpointError: a weight is unknown, missing, or of another shape; or the file has been changed.
     """
+    path = files.weights
     ours = dict(model.named_parameters())
     for name, weight in weights.items():
         if name not in ours:
@@ -171,16 +172,17 @@ def _put_on_top(model: HyperformerT5, weights: dict[str, Tensor], record: Adapte
         if weight.shape != ours[name].shape:
             raise CheckpointError(
                 f"{path}: {name!r} has shape {tuple(weight.shape)}, "
-                f"and {CONFIG_NAME} asks for {tuple(ours[name].shape)}"
+                f"and {files.config.name} asks for {tuple(ours[name].shape)}"
             )
-    # T5's own weights come from the base model where they were not trained; no one else has the adapters'.
+    # The base model has the weights of T5 that were not trained; the adapters' are in this file only.
     all_of = "" if record.base_fingerprint is None else "adapters."
     missing = sorted(name for name in ours if name.startswith(all_of) and name not in weights)
     if missing:
         raise CheckpointError(f"{path}: {missing[0]!r} is missing ({len(missing)} weights in all)")
     if _hash(path) != record.weights_sha256:
         raise CheckpointError(
-            f"{path} is not the file that {CONFIG_NAME} was written for (its hash differs): copy both again"
+            f"{path} is not the file that {files.config.name} was written for (its hash differs): "
+            "copy both again"
         )
     with torch.no_grad():
         for name, weight in weights.items():

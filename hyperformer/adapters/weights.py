@@ -24,7 +24,7 @@ class SiteWeights(NamedTuple):
     """The adapter at one site. Every tensor may have a leading B: then each row has its own adapter.
 
     Shapes: down_weight (K, D), down_bias (K), up_weight (D, K), up_bias and the
-    layer norms (D); a layer norm that the setting leaves out is None.
+    layer norms (D). A layer norm that the settings leave out is None.
     """
 
     down_weight: Tensor
@@ -61,7 +61,7 @@ def apply_adapter(hidden: Tensor, weights: SiteWeights, activation: Callable[[Te
     Returns:
         (B, S, D) in the type of `hidden`.
     """
-    # T5 keeps its last feed-forward product in float32 when the rest is in half precision.
+    # In half precision, T5 keeps its last feed-forward product in float32.
     inner = hidden.to(weights.down_weight.dtype)
     if weights.pre_norm_weight is not None and weights.pre_norm_bias is not None:
         inner = _layer_norm(inner, weights.pre_norm_weight, weights.pre_norm_bias)
@@ -73,17 +73,17 @@ def apply_adapter(hidden: Tensor, weights: SiteWeights, activation: Callable[[Te
 
 
 def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWeights]:
-    """The adapters of all sites of a stack, from tensors that hold them together.
+    """The adapters of all sites of a stack, from tensors that hold all sites.
 
     Args:
         tensors: field of :class:`SiteWeights` -> (N, ...); with `rows` (T, N, ...).
-        rows: (B,) which of the T each row of the batch takes.
+        rows: (B,) which of the T each row of the batch uses.
 
     Returns:
-        N adapters: the feed-forward and the self-attention of each layer in turn.
+        N adapters: feed-forward, then self-attention, of each layer in turn.
     """
-    # One unbind a tensor: its backward is one stack, where an index a site
-    # would add up N gradients of the size of all N.
+    # One unbind per tensor: its backward is one stack. Indexing each site would add up N
+    # gradients, each of the size of all N.
     sites = {name: tensor.unbind(0 if rows is None else 1) for name, tensor in tensors.items()}
     if rows is not None:
         sites = {name: tuple(tensor[rows] for tensor in tensors_) for name, tensors_ in sites.items()}
@@ -93,5 +93,5 @@ def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWei
 
 
 def site_index(layer: int, block: int) -> int:
-    """Where :func:`split_sites` puts the adapter of a layer's FEED_FORWARD or SELF_ATTENTION."""
+    """Index in :func:`split_sites`' list of a layer's FEED_FORWARD or SELF_ATTENTION adapter."""
     return layer * SITES_PER_LAYER + block

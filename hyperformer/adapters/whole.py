@@ -1,4 +1,4 @@
-"""Whole models: a folder with all weights, T5's and the adapters'; and a trained model of either kind."""
+"""Whole models, in a folder with all weights of T5 and the adapters; and loading a trained model of either kind."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from safetensors import SafetensorError
 from transformers import T5Config
 
 from hyperformer.adapters.build import quiet_transformers
-from hyperformer.adapters.card import model_card
-from hyperformer.adapters.hub import CARD_NAME, CONFIG_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
+from hyperformer.adapters.card import ModelCard
+from hyperformer.adapters.hub import (
+    CARD_NAME,
+    CONFIG_NAME,
+    MODEL_CONFIG,
+    TASKS_NAME,
+    adapter_files,
+    find_folder,
+)
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import load_adapter
 from hyperformer.errors import CheckpointError
-from hyperformer.files import flush
+from hyperformer.files import apply_umask, flush
 from hyperformer.settings.schema import AdapterConfig
 
 TOKENIZER_FILES = (
@@ -29,13 +36,13 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, from an adapter's folder or a whole model's.
+    """A trained model, from the folder of an adapter or of a whole model.
 
     Attributes:
         folder: where it was loaded from.
         is_adapter: whether `folder` holds an adapter alone.
-        tokenizer_name: what to load the tokenizer by.
-        task_file: the user's own tasks, if there are any.
+        tokenizer_name: name or folder of its tokenizer.
+        task_file: the user's own tasks, if it has any.
     """
 
     model: HyperformerT5
@@ -46,19 +53,20 @@ class Trained:
 
 
 def load_trained(name: str | Path, base: str | None = None) -> Trained:
-    """Load an adapter's folder or a whole model's, or such a repository on the hub.
+    """Load an adapter or a whole model, from a folder or from a repository on the hub.
 
     Args:
-        base: of an adapter, where the T5 is that it was trained on; of a whole model without a
-            tokenizer, a T5 that has it.
+        base: for an adapter, the T5 that it was trained on; for a whole model without a
+            tokenizer, a T5 that has one.
 
     Raises:
         CheckpointError: it cannot be loaded.
     """
     folder = find_folder(name)
-    is_adapter = (folder / CONFIG_NAME).exists()
+    adapter_config = adapter_files(folder).config
+    is_adapter = adapter_config.exists()
     if is_adapter:
-        record = read_record(folder / CONFIG_NAME)
+        record = read_record(adapter_config)
         model = load_adapter(folder, base)
         tokenizer = record.tokenizer_name or base or record.base_model_name_or_path
     elif (folder / MODEL_CONFIG).exists():
@@ -93,7 +101,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def load_model(name: str | Path) -> HyperformerT5:
     """A whole model that `save_pretrained` wrote, ours or a plain T5. In float32, for inference.
 
-    Where `from_pretrained` only warns of weights that are missing or unknown, this fails.
+    Missing or unknown weights are an error here; `from_pretrained` only warns of them.
 
     Raises:
         CheckpointError: files are missing or damaged, or weights do not fit the config.
@@ -133,14 +141,15 @@ def save_model(model: HyperformerT5, folder: Path, *, files_of: Path) -> None:
     with quiet_transformers():
         model.save_pretrained(folder)
     copy_files(files_of, folder, (*TOKENIZER_FILES, TASKS_NAME))
-    card = model_card(
+    card = ModelCard(
         base=None,
         tasks=model.config.tasks or [],
         adapter=model.config.adapter_config,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
-    (folder / CARD_NAME).write_text(card, encoding="utf-8")
+    (folder / CARD_NAME).write_text(card.text(), encoding="utf-8")
     for path in folder.iterdir():
+        apply_umask(path)  # safetensors makes files that only their owner can read
         flush(path)
 
 

@@ -1,9 +1,8 @@
-"""Checkpoint folders of the authors' code to ours and back; what is in them is :mod:`reference`'s business.
+"""Converting checkpoint folders of the authors' code to ours and back. :mod:`reference` maps the weights.
 
-Theirs: ``config.json`` (T5's settings), ``pytorch_model.bin`` or
-``model.safetensors`` (their parameter names), perhaps a tokenizer. It does not
-say which adapters it has; the JSON that it was trained with does. Ours: a whole
-model (:mod:`whole`), which says it all.
+Theirs: ``config.json`` (T5's settings), ``pytorch_model.bin`` or ``model.safetensors`` (their
+parameter names), perhaps a tokenizer. Which adapters it has is only in the JSON that it was
+trained with. Ours: a whole model (:mod:`whole`), complete in itself.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def to_theirs(ours: Path, output: Path) -> None:
 
 
 def _settings(path: Path) -> RunConfig:
-    """The run's settings from its JSON; maps that its kind of adapter does not read are dropped, as theirs does."""
+    """The run's settings from its JSON; task maps that its adapter does not use are dropped, as in their code."""
     values = read_config_file(path)
     kind = values.get("adapter", "none")
     for key, reads in (
@@ -118,7 +117,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     """Their weights by name.
 
     Raises:
-        CheckpointError: there is no file of weights, or it is damaged, or holds more than weights.
+        CheckpointError: the weights are missing, damaged, or mixed with other objects.
     """
     if (folder / SAFETENSORS).exists():
         return read_safetensors(folder / SAFETENSORS)
@@ -150,7 +149,7 @@ def _with_tied(weights: dict[str, Tensor], config: HyperformerConfig, folder: Pa
     """`weights` with T5's tied matrix under all of its names.
 
     Raises:
-        CheckpointError: the file has it with different values under different names.
+        CheckpointError: its values differ between the names.
     """
     names = [*_EMBEDDINGS, _HEAD] if config.tie_word_embeddings else list(_EMBEDDINGS)
     there = [name for name in names if name in weights]

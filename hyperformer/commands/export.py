@@ -1,4 +1,4 @@
-"""One task's adapters as static weights: what a hypernetwork generates for it, without the hypernetwork."""
+"""The adapters of one task as static weights, which need no hypernetwork."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperformer.adapters.hub import CONFIG_NAME, WEIGHTS_NAME
+from hyperformer.adapters.hub import adapter_files
 from hyperformer.adapters.model import STACKS, HyperformerT5
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter
@@ -19,7 +19,7 @@ from hyperformer.files import new_folder, read_json
 
 
 def export_task(name: str | Path, task: str, output: Path, base: str | None = None) -> None:
-    """Write a model of `task` alone that computes the same: an adapter's folder from one, a whole model from one.
+    """Write a model of `task` alone that computes the same: an adapter from an adapter, a whole model from one.
 
     Args:
         name: folder or repository of the trained model.
@@ -36,12 +36,10 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
         if not trained.is_adapter:
             save_model(static, folder, files_of=trained.folder)
             return
-        record = read_record(trained.folder / CONFIG_NAME)
-        t5 = {
-            k: v
-            for k, v in read_safetensors(trained.folder / WEIGHTS_NAME).items()
-            if not k.startswith("adapters.")
-        }
+        files = adapter_files(trained.folder)
+        record = read_record(files.config)
+        weights = read_safetensors(files.weights)
+        t5 = {name: value for name, value in weights.items() if not name.startswith("adapters.")}
         record = dataclasses.replace(
             record, tasks=[task], adapter_settings=plain_settings(static.config.adapter_config)
         )
@@ -50,7 +48,7 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
             {**t5, **_adapters(static)},
             record,
             task_file=trained.task_file,
-            # A run's folder has its result beside its adapter.
+            # In a run's folder, result.json is beside adapter/.
             result=read_json(trained.folder.parent / "result.json"),
         )
 

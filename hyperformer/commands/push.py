@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyperformer.adapters.hub import _OURS, CONFIG_NAME, MODEL_CONFIG, MODEL_WEIGHTS, WEIGHTS_NAME, first_line
+from hyperformer.adapters.hub import (
+    CONFIG_NAME,
+    FOLDER_FILES,
+    MODEL_CONFIG,
+    MODEL_WEIGHTS,
+    WEIGHTS_NAME,
+    adapter_files,
+    first_line,
+)
 from hyperformer.errors import CheckpointError, HyperformerError
 
 
 def push(folder: str | Path, repository: str, *, private: bool = False) -> str:
-    """Upload an adapter's or a whole model's folder to the hub; makes the repository if need be.
+    """Upload an adapter's or a whole model's folder to the hub; creates the repository if there is none.
 
     Args:
         repository: 'owner/name'.
-        private: make it a private one (an existing one stays as it is).
+        private: create it as private; an existing repository stays as it is.
 
     Returns:
         The repository's address.
@@ -26,7 +34,7 @@ def push(folder: str | Path, repository: str, *, private: bool = False) -> str:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such folder")
     whole = (folder / MODEL_CONFIG).is_file() and any(folder.glob(MODEL_WEIGHTS))
-    if not whole and not ((folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()):
+    if not whole and not all(path.is_file() for path in adapter_files(folder)):
         raise CheckpointError(
             f"{folder} holds neither an adapter ({CONFIG_NAME} and {WEIGHTS_NAME}) nor a whole model "
             f"({MODEL_CONFIG} and model.safetensors); of a run, push its adapter/ folder"
@@ -37,7 +45,7 @@ def push(folder: str | Path, repository: str, *, private: bool = False) -> str:
     try:
         api = HfApi()
         address = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=address.repo_id, folder_path=folder, allow_patterns=_OURS)
+        api.upload_folder(repo_id=address.repo_id, folder_path=folder, allow_patterns=FOLDER_FILES)
         return str(address)
     except HFValidationError as error:
         raise HyperformerError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperformer.adapters.hub import CONFIG_NAME, WEIGHTS_NAME, find_folder
+from hyperformer.adapters.hub import AdapterFiles, adapter_files, find_folder
 from hyperformer.adapters.modules import TaskEmbeddings, distinct
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import read_safetensors
@@ -34,8 +34,9 @@ def task_similarity(name: str | Path) -> tuple[list[str], Tensor]:
         CheckpointError: it cannot be loaded.
     """
     folder = find_folder(name)
-    if (folder / CONFIG_NAME).exists():
-        tasks, embeddings = _of_adapter(folder)
+    files = adapter_files(folder)
+    if files.config.exists():
+        tasks, embeddings = _of_adapter(files)
     else:
         model = load_model(folder)
         tasks = list(model.config.tasks or [])
@@ -47,12 +48,12 @@ def task_similarity(name: str | Path) -> tuple[list[str], Tensor]:
     return tasks, unit @ unit.T
 
 
-def _of_adapter(folder: Path) -> tuple[list[str], Tensor]:
-    """(tasks, their embeddings (T, dim)) of an adapter's folder."""
-    record = read_record(folder / CONFIG_NAME)
+def _of_adapter(files: AdapterFiles) -> tuple[list[str], Tensor]:
+    """(tasks, their embeddings (T, dim)) of an adapter."""
+    record = read_record(files.config)
     if not record.adapter.adapter.startswith("hypernetwork"):
         raise _no_embeddings(record.adapter.adapter)
-    weights = read_safetensors(folder / WEIGHTS_NAME)
+    weights = read_safetensors(files.weights)
     names = list(record.adapter.task_embeddings or record.tasks)
     module = TaskEmbeddings(record.adapter, len(distinct(tuple(names))))
     try:
@@ -60,7 +61,7 @@ def _of_adapter(folder: Path) -> tuple[list[str], Tensor]:
             {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
         )
     except RuntimeError as error:
-        raise CheckpointError(f"{folder / WEIGHTS_NAME} does not fit {CONFIG_NAME}: {error}") from error
+        raise CheckpointError(f"{files.weights} does not fit {files.config.name}: {error}") from error
     rows = [distinct(tuple(names)).index(name) for name in names]
     return record.tasks, module(None)[rows]
 

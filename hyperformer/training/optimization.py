@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from hyperformer.adapters.modules import SiteNorms
+from hyperformer.adapters.modules import SiteNorms, task_row_parameters
 from hyperformer.data.collate import IGNORED
 from hyperformer.settings.schema import TrainingConfig
 
@@ -72,14 +72,13 @@ class ReferenceAdamW(torch.optim.Optimizer):
 
     Against torch's of today: epsilon is added before the bias correction, decay
     comes after the update, and a parameter's bias correction counts from its
-    own first gradient. So does that of each row of a parameter whose rows
-    belong to different tasks: theirs are parameters of their own.
+    own first gradient. So does that of each row of `task_rows`, parameters whose
+    rows belong to different tasks: theirs are parameters of their own.
     """
 
-    def __init__(
-        self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+    def __init__(self, params: Any, task_rows: Collection[nn.Parameter] = (), **settings: Any) -> None:
+        super().__init__(params, {"weight_decay": 0.0, **settings})
+        self._task_rows = task_rows
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -89,12 +88,13 @@ class ReferenceAdamW(torch.optim.Optimizer):
                     self._update(parameter, parameter.grad, group)
 
     def _update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        rows = parameter.shape[0] if getattr(parameter, "rows_by_task", False) else 1
         state = self.state[parameter]
         if not state:
+            rows = parameter.shape[0] if parameter in self._task_rows else 1
             state["steps"] = torch.zeros(rows, device=parameter.device)
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         steps, mean, square = state["steps"], state["mean"], state["square"]
+        rows = len(steps)
         drawn = (
             gradient.reshape(rows, -1).any(dim=1) if rows > 1 else torch.ones_like(steps, dtype=torch.bool)
         )
@@ -122,7 +122,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     }
     groups = [group for group in groups if group["params"]]
     if config.reference_optimizer:
-        return ReferenceAdamW(groups, **settings)
+        return ReferenceAdamW(groups, task_row_parameters(model), **settings)
     # One pass over the memory in place of a dozen: a quarter of the time, on a CPU as on a GPU.
     return torch.optim.AdamW(groups, fused=True, **settings)
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from trained_models import KINDS, TASKS, batch, make_adapter, make_base
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from hyperformer.adapters.save import load_adapter
-from hyperformer.adapters.whole import load_model, load_trained
+from hyperformer.adapters.whole import load_model, load_trained, save_model
 from hyperformer.errors import CheckpointError, HyperformerError
+from hyperformer.files import new_folder
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,8 @@ def adapter(tmp_path: Path, base: str) -> Path:
 
 
 def edit(folder: Path, **values: Any) -> None:
-    """Change values of adapter_config.json; None takes a key out."""
-    path = folder / "adapter_config.json"
+    """Change values of hyperformer_adapter.json; None takes a key out."""
+    path = folder / "hyperformer_adapter.json"
     config = json.loads(path.read_text()) | values
     path.write_text(json.dumps({k: v for k, v in config.items() if k not in values or v is not None}))
 
@@ -64,7 +66,7 @@ def test_a_loaded_adapter_computes_the_same(
 
 
 def test_the_folder_is_small_and_holds_what_trained(adapter: Path) -> None:
-    weights = load_file(adapter / "adapter_model.safetensors")
+    weights = load_file(adapter / "hyperformer_adapter.safetensors")
     assert any(name == "encoder.final_layer_norm.weight" for name in weights)
     assert not any("SelfAttention" in name for name in weights)
     card = (adapter / "README.md").read_text()
@@ -72,6 +74,29 @@ def test_the_folder_is_small_and_holds_what_trained(adapter: Path) -> None:
     assert "karimi-mahabadi-etal-2021" in card
     assert "1,234 of 56,789" in card
     assert str(adapter.parent) not in card
+
+
+def test_files_have_the_permissions_of_the_umask(adapter: Path, base: str, tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("")
+    usual = (tmp_path / "new").stat().st_mode
+    with new_folder(tmp_path / "whole") as folder:
+        save_model(load_adapter(adapter), folder, files_of=Path(base))
+    for folder in (adapter, tmp_path / "whole"):
+        modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+        assert set(modes.values()) == {usual}, modes
+
+
+def test_names_of_earlier_versions_are_read_and_peft_leaves_ours_alone(adapter: Path, base: str) -> None:
+    assert find_adapter_config_file(str(adapter)) is None
+    before = load_adapter(adapter).state_dict()
+    (adapter / "hyperformer_adapter.json").rename(adapter / "adapter_config.json")
+    (adapter / "hyperformer_adapter.safetensors").rename(adapter / "adapter_model.safetensors")
+    trained = load_trained(adapter)
+    assert trained.is_adapter
+    assert all(torch.equal(value, before[name]) for name, value in trained.model.state_dict().items())
+    # A run that ends again in that folder writes today's names, which then hold.
+    make_adapter(adapter, base, "none")
+    assert load_trained(adapter).model.adapters is None
 
 
 def test_the_code_on_the_card_runs(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +124,7 @@ def test_another_base_model_is_refused(adapter: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 5, 200, -100])
 def test_truncated_weights(adapter: Path, size: int) -> None:
-    path = adapter / "adapter_model.safetensors"
+    path = adapter / "hyperformer_adapter.safetensors"
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CheckpointError, match="damaged or cut short"):
         load_adapter(adapter)
@@ -107,7 +132,7 @@ def test_truncated_weights(adapter: Path, size: int) -> None:
 
 @pytest.mark.parametrize("damage", ["shape", "unknown", "missing", "value"])
 def test_weights_that_do_not_fit(adapter: Path, damage: str) -> None:
-    path = adapter / "adapter_model.safetensors"
+    path = adapter / "hyperformer_adapter.safetensors"
     weights = load_file(path)
     name = "adapters.task_embeddings.weight"
     if damage == "shape":
@@ -155,14 +180,14 @@ def test_a_wrong_config(adapter: Path, values: dict[str, Any], message: str) -> 
 def test_missing_files(adapter: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         load_adapter(tmp_path / "nowhere")
-    (adapter / "adapter_model.safetensors").rename(tmp_path / "kept")
-    with pytest.raises(CheckpointError, match="adapter_model.safetensors is missing"):
+    (adapter / "hyperformer_adapter.safetensors").rename(tmp_path / "kept")
+    with pytest.raises(CheckpointError, match="hyperformer_adapter.safetensors is missing"):
         load_adapter(adapter)
-    (adapter / "adapter_config.json").write_text("{")
+    (adapter / "hyperformer_adapter.json").write_text("{")
     with pytest.raises(CheckpointError, match="not a JSON file"):
         load_adapter(adapter)
-    (adapter / "adapter_config.json").unlink()
-    with pytest.raises(CheckpointError, match="adapter_config.json is missing"):
+    (adapter / "hyperformer_adapter.json").unlink()
+    with pytest.raises(CheckpointError, match="hyperformer_adapter.json is missing"):
         load_adapter(adapter)
     with pytest.raises(CheckpointError, match="neither an adapter"):
         load_trained(adapter)

@@ -107,7 +107,7 @@ class Trial:
 
     def adapter(self) -> bytes:
         assert self.folder
-        return (self.folder / "adapter/adapter_model.safetensors").read_bytes()
+        return (self.folder / "adapter/hyperformer_adapter.safetensors").read_bytes()
 
 
 def requeued(trial: Trial) -> None:

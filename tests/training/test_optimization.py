@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from places import FIXTURES
 from test_model import make_model
+from trained_models import batch, make_base, settings
 
+from hyperformer.adapters.build import build_model
+from hyperformer.settings.build import replace
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.optimization import learning_rate_factor, make_optimizer, make_schedule, token_loss
 
@@ -46,6 +50,22 @@ def test_padding_does_not_count_in_the_loss() -> None:
         for r, c in [(0, 0), (0, 1), (1, 0)]
     )
     assert token_loss(logits, labels, 0.1) == pytest.approx(float(alone), rel=1e-6)
+
+
+def test_the_authors_optimizer_counts_each_task_alone(tmp_path: Path) -> None:
+    """Also if T5 was loaded from a checkpoint."""
+    config = settings(make_base(tmp_path), "task")
+    steps = []
+    for model in (build_model(config), build_model(replace(config, random_init=True))):
+        optimizer = make_optimizer(model, TrainingConfig(reference_optimizer=True))
+        for task in ("cola", "stsb", "cola"):
+            optimizer.zero_grad()
+            model(**batch(model.config.vocab_size), task=task).logits.sum().backward()
+            optimizer.step()
+        weight = model.adapters.stacks["encoder"].up_weight  # type: ignore[union-attr]
+        steps.append(optimizer.state[weight]["steps"].tolist())
+    # A task's count starts at its own first step.
+    assert steps == [[3, 0, 2]] * 2
 
 
 @pytest.mark.parametrize("kind", ["task", "hypernetwork_per_layer", "hypernetwork_shared"])

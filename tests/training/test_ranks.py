@@ -21,7 +21,7 @@ def losses(folder: Path) -> list[float]:
 
 def differences(one: Path, other: Path) -> tuple[float, float]:
     """Largest relative difference of the losses, and of the weights (to each tensor's largest)."""
-    first, second = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (one, other))
+    first, second = (load_file(folder / "adapter/hyperformer_adapter.safetensors") for folder in (one, other))
     weights = max(
         float((value - second[name]).abs().max() / value.abs().max().clamp(min=1e-8))
         for name, value in first.items()

@@ -33,7 +33,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
-    for name in ("metrics.jsonl", "adapter/adapter_model.safetensors"):
+    for name in ("metrics.jsonl", "adapter/hyperformer_adapter.safetensors"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
     for name in ("validation", "test", "best_step"):

@@ -103,7 +103,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(tmp_path: Path) -> 
     whole, again = last_weights(tmp_path / "whole"), last_weights(tmp_path / "killed")
     assert whole.keys() == again.keys()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
-    for name in ("metrics.jsonl", "adapter/adapter_model.safetensors"):
+    for name in ("metrics.jsonl", "adapter/hyperformer_adapter.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
