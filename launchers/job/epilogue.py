@@ -15,7 +15,10 @@ from pathlib import Path
 
 from launchers.job.finish import settle
 from launchers.plan.retry_policy import NextStep, RetryPolicy
-from launchers.slurm import batch_script, requeue
+from launchers.slurm import batch_script
+from launchers.slurm.commands import ClusterError
+from launchers.slurm.requeue import requeue, resubmit
+from launchers.slurm.this_job import JobTask, own_id
 from launchers.store import submissions
 from launchers.store.attempts import failed_nodes, last_attempt, next_attempt, this_start
 from launchers.store.records import LedgerError
@@ -29,7 +32,7 @@ _LEAST_LEFT_S = 120.0
 def after(record: Path, code: int, script: Path) -> int:
     """Settle every run of the job; returns the exit code for the batch script."""
     own = 1 if code in (batch_script.AGAIN, batch_script.REQUEUE) else code
-    job_id = requeue.own_id()
+    job_id = own_id()
     try:
         submission = submissions.read_for_job(record, job_id.partition("_")[0])
     except LedgerError as error:  # what it says is another job's
@@ -47,7 +50,7 @@ def after(record: Path, code: int, script: Path) -> int:
         return batch_script.AGAIN
     if actions & {"again", "requeue"}:
         nodes = {node for entry in submission.tasks[index] for node in failed_nodes(sweep.run(entry.folder))}
-        return _back_into_the_queue(script, record, submission, index, job_id, sorted(nodes))
+        return _back_into_the_queue(JobTask(record, submission, index), script, sorted(nodes))
     return own
 
 
@@ -71,21 +74,22 @@ def _settle(
     return settle(folder, attempt, policy, since=entry.attempt, exit_code=code, job_log=job_log)
 
 
-def _back_into_the_queue(
-    script: Path, record: Path, submission: Submission, index: int, job_id: str, shun: list[str]
-) -> int:
-    refused = requeue.requeue(job_id, shun)
-    if refused:
-        print(f"scontrol does not requeue it ({refused}); submitting it again", flush=True)
-        refused = requeue.resubmit(script, record, submission, index, job_id, shun)
-    if refused:
+def _back_into_the_queue(task: JobTask, script: Path, exclude: list[str]) -> int:
+    try:
+        requeue(exclude)
+        return 0
+    except ClusterError as refused:
+        print(f"SLURM does not requeue it ({refused}); submitting it again", flush=True)
+    try:
+        resubmit(task, script, exclude)
+        return 0
+    except ClusterError as refused:
         print(
-            f"nor does sbatch take it ({refused}); if the batch script cannot put it back either, "
-            "`sweep.py submit` goes on with it",
+            f"nor can it be submitted ({refused}); if the batch script cannot requeue it either, "
+            "`sweep.py submit` resumes it",
             flush=True,
         )
         return batch_script.REQUEUE
-    return 0
 
 
 def _time_left() -> float:

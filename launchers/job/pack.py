@@ -18,7 +18,7 @@ from types import FrameType
 
 from launchers.job.finish import settle
 from launchers.plan.retry_policy import RetryPolicy
-from launchers.slurm import requeue
+from launchers.slurm.this_job import own_id
 from launchers.store.attempts import Attempt, last_attempt, next_attempt
 from launchers.store.submissions import QueuedRun, Submission
 from launchers.store.sweep_folder import SweepFolder, cancelled_note
@@ -79,7 +79,7 @@ class _Pack:
             sys.executable,
             "-u",
             "-m",
-            "launchers.job.attempt",
+            "launchers.job",
             str(self.record),
             str(self.index),
             str(place),
@@ -110,7 +110,7 @@ class _Pack:
         decision = settle(
             self.sweep.run(one.entry.folder), one.attempt, self.policy, since=one.entry.attempt,
             exit_code=one.process.returncode,
-            job_log=self.sweep.job_logs(requeue.own_id())[1],
+            job_log=self.sweep.job_logs(own_id())[1],
         )  # fmt: skip
         print(f"{one.entry.name}: {decision.why}: {decision.action}", flush=True)
         return self.start(one.place) if decision.action == "again" and not self.stopping else None

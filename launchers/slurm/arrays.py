@@ -1,28 +1,54 @@
-"""Starting and stopping runs: what to start, and how it gets to the cluster. Prints nothing."""
+"""Job arrays: how the runs of a sweep are grouped into them, and each array's plan, which submits itself."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Run
 from launchers.slurm import batch_script, submitit_executor
+from launchers.slurm.commands import call, slurm_words
 from launchers.store import code_snapshot, redaction
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
+from launchers.store.sweep_folder import SweepFolder
+
+# What the batch script sets besides `environment:`; a container hands over only what is named.
+_OF_THE_SCRIPT = ("PYTHONPATH", "PYTHONSAFEPATH", "HYPERFORMER_DEADLINE", "HYPERFORMER_LOG_FROM")
+# True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
+_PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
 
 
-@dataclass
-class Array:
-    """A job array to be submitted: its runs by task, and what sbatch is told of it."""
+@dataclass(frozen=True)
+class ArrayPlan:
+    """A job array before it is submitted. Its `text` is what a dry run shows and what sbatch gets.
 
+    Attributes:
+        number: of the submission that it becomes; :attr:`job_name` belongs to that.
+        tasks: the runs of each task; several where they are packed.
+        code: what the jobs run.
+        environment: variables of the jobs, written into the text.
+        secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
+        parallel: tasks at once at most; None: as many as the cluster has room for.
+        after_previous: whether it waits for the end of the array before it.
+    """
+
+    number: int
+    job_name: str
+    folder: SweepFolder
+    profile: ClusterProfile
     resources: Resources
-    tasks: list[list[Run]]
+    tasks: tuple[tuple[Run, ...], ...]
+    code: Snapshot
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     parallel: int | None = None
     after_previous: bool = False
 
@@ -30,132 +56,164 @@ class Array:
     def runs(self) -> list[Run]:
         return [run for task in self.tasks for run in task]
 
+    @cached_property
+    def text(self) -> str:
+        """The batch script."""
+        job_id = "%A_%a" if len(self.tasks) > 1 else "%j"
+        directives = batch_script.directives(self.resources)
+        directives |= {"job-name": self.job_name, **self._array_directive()}
+        directives["output"], directives["error"] = map(str, self.folder.job_logs(job_id))
+        output, errors = map(str, self.folder.job_logs(job_id, "%t"))
+        blocks = {
+            "seconds": str(self.resources.time * 60),
+            "environment": batch_script.exports(self._variables()),
+            "setup": batch_script.setup(self.resources.setup),
+            "output": shlex.quote(output),
+            "error": shlex.quote(errors),
+            "srun_options": shlex.join([*batch_script.srun_options(self.resources), *self._in_container()]),
+            "python": self._python(),
+            "epilogue_python": self._epilogue_python(),
+            "record": shlex.quote(str(self.folder.submission(self.number))),
+        }
+        return batch_script.render(directives, blocks)
 
-@dataclass
-class Handing:
-    """How a sweep's runs go to SLURM; made by :func:`arrange`.
+    def submit(self, previous: str | None = None) -> submitit_executor.SubmittedJob:
+        """Hand it to SLURM.
 
-    Attributes:
-        environment: variables of the jobs, written into the sbatch file.
-        secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
-        left_out: runs for which the site's submit limit has no room now.
-        code: what the jobs run.
-    """
+        Args:
+            previous: the job id of the array before it.
 
-    profile: ClusterProfile
-    arrays: list[Array]
-    environment: dict[str, str]
-    left_out: list[Run]
-    secrets: dict[str, str]
-    code: Snapshot
+        Raises:
+            ClusterError: SLURM took none of its jobs.
+        """
+        # Not in the text: the id is known only now.
+        after = [f"--dependency=afterany:{previous}"] if self.after_previous and previous else []
+        return submitit_executor.submit(self.folder.submitit, self.text, after, self.secrets)
 
-    def parameters(self, ledger: Ledger, array: Array, number: int, after: str | None) -> dict[str, Any]:
-        """What submitit is told of the array that becomes submission `number`."""
-        container = self.profile.container
+    def try_out(self) -> tuple[str | None, str | None]:
+        """Ask SLURM about it without submitting it: (when it would start, what SLURM has against it).
+
+        Raises:
+            ClusterError: SLURM does not answer.
+        """
+        done = call("sbatch", "--test-only", stdin=self.text)
+        if any(words in done.stderr for words in _PASSING):
+            return None, None
+        if done.returncode:
+            return None, slurm_words(done.stderr)
+        match = re.search(r"to start at (\S+)", done.stderr)
+        return (_soon(match[1]) if match else None), None
+
+    def _array_directive(self) -> dict[str, str]:
+        count = len(self.tasks)
+        return {"array": f"0-{count - 1}%{min(count, self.parallel or count)}"} if count > 1 else {}
+
+    def _variables(self) -> dict[str, str]:
         # What else is on our PYTHONPATH belongs to this machine's python, not to the container's.
-        code = self.code.folder
-        path = str(code) if container else code_snapshot.python_path(code)
-        python = self.python(ledger, array) or shlex.quote(sys.executable)
-        in_container: list[str] = []
-        if container:
-            threads = ["OMP_NUM_THREADS"] if array.resources.cpus_per_task else []
-            names = [
-                "PYTHONPATH",
-                "PYTHONSAFEPATH",
-                "HYPERFORMER_DEADLINE",
-                "HYPERFORMER_LOG_FROM",
-                *threads,
-                *self.environment,
-            ]
-            in_container = container.srun(ledger.path, names)
-        if in_container:  # python starts there under srun alone
-            python = shlex.join(["srun", "--overlap", "--nodes=1", "--ntasks=1", *in_container, python])
-        values = batch_script.parameters(
-            ledger.job_name(number), array.resources, path, ledger.paths.submission(number),
-            python, self.environment, array.parallel, after,
-        )  # fmt: skip
-        values["srun_args"] += in_container
-        return values
+        path = (
+            str(self.code.folder) if self.profile.container else code_snapshot.python_path(self.code.folder)
+        )
+        # Without the safe path `python -m` would take code in the folder that the sweep was submitted from.
+        return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", **self._threads(), **self.environment}
 
-    def python(self, ledger: Ledger, array: Array) -> str | None:
-        """How a job of the array starts python; None: by the path of this machine's."""
+    def _threads(self) -> dict[str, str]:
+        cpus = self.resources.cpus_per_task
+        return {"OMP_NUM_THREADS": str(cpus)} if cpus else {}
+
+    def _in_container(self) -> list[str]:
+        """What srun is told of the container."""
+        if self.profile.container is None:
+            return []
+        return self.profile.container.srun(
+            self.folder.path, [*_OF_THE_SCRIPT, *self._threads(), *self.environment]
+        )
+
+    def _python(self) -> str:
+        """The shell command that starts python on a node."""
         container, python = self.profile.container, self.profile.python
         if container is None:
-            return python
-        return container.python(python, ledger.path, array.resources.gpus_per_node)
+            return python or shlex.quote(sys.executable)
+        return container.python(python, self.folder.path, self.resources.gpus_per_node)
 
-    def text(self, ledger: Ledger, array: Array, number: int, after: str | None = None) -> str:
-        """The sbatch file of the array that becomes submission `number`."""
-        parameters = self.parameters(ledger, array, number, after)
-        record = ledger.paths.submission(number)
-        return submitit_executor.sbatch_text(
-            ledger.paths.submitit, record, len(array.tasks), parameters, self.python(ledger, array)
-        )
+    def _epilogue_python(self) -> str:
+        """The same for the batch script itself: where srun starts the container, through srun."""
+        options = self._in_container()
+        if not options:
+            return self._python()
+        one_task = ["srun", "--overlap", "--export=ALL", "--nodes=1", "--ntasks=1"]
+        return f"{shlex.join([*one_task, *options])} {self._python()}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds arrays back; None: no limit.
+
+    Attributes:
+        parallel: jobs of the sweep at once.
+        array_size: tasks of one array (MaxArraySize); 0 or 1: the site has no arrays.
+        submit: jobs that the user may still submit.
+    """
+
+    parallel: int | None = None
+    array_size: int | None = None
+    submit: int | None = None
 
 
 def arrange(
-    todo: Sequence[Run],
-    profile: ClusterProfile,
-    code: Snapshot,
-    parallel: int | None,
-    most_tasks: int | None = None,
-    room: int | None = None,
-    offline: bool = False,
-) -> Handing:
-    """One array a shape of resources, split where the site's limits ask for it.
+    ledger: Ledger, runs: Sequence[Run], profile: ClusterProfile, code: Snapshot, limits: Limits
+) -> tuple[list[ArrayPlan], list[Run]]:
+    """One array for each shape of resources, split where the site's limits ask for it.
 
-    Args:
-        parallel: jobs at once at most; None: no cap.
-        most_tasks: tasks that an array can have (MaxArraySize); 0 or 1: the site has no arrays.
-        room: jobs that the user may still submit.
+    Returns:
+        The arrays, and the runs for which the submit limit has no room now.
     """
-    shapes: dict[Resources, list[Run]] = {}
-    for run in todo:
-        shapes.setdefault(run.resources, []).append(run)
-    arrays = []
-    left_out: list[Run] = []
-    for resources, runs in shapes.items():
-        tasks = [runs[index : index + resources.pack] for index in range(0, len(runs), resources.pack)]
-        if room is not None:
-            left_out += [run for task in tasks[room:] for run in task]
-            tasks = tasks[:room]
-            room -= len(tasks)
-        first = 0
-        for size in split_sizes(len(tasks), most_tasks):
-            arrays.append(Array(resources, tasks[first : first + size]))
-            first += size
-    caps, chained = shares([len(array.tasks) for array in arrays], parallel)
-    for array, cap in zip(arrays, caps, strict=True):
-        array.parallel, array.after_previous = cap, chained
-    variables = {**(batch_script.OFFLINE if offline else {}), **dict(profile.environment)}
+    groups, left_out = _grouped(runs, limits)
+    caps, chained = shares([len(tasks) for _, tasks in groups], limits.parallel)
+    variables = {**(batch_script.OFFLINE if profile.offline else {}), **dict(profile.environment)}
     secrets = {name: value for name, value in variables.items() if redaction.is_secret(name, value)}
     environment = {name: value for name, value in variables.items() if name not in secrets}
     if code.commit:
         environment["HYPERFORMER_COMMIT"] = code.commit
-    return Handing(profile, arrays, environment, left_out, secrets, code)
-
-
-def split_sizes(count: int, most: int | None) -> list[int]:
-    return split(count, most) if count else []
-
-
-def texts(ledger: Ledger, handing: Handing) -> list[str]:
-    """The sbatch file of each array, as it would be submitted now; writes nothing."""
     first = ledger.next_submission()
-    return [
-        handing.text(
-            ledger, array, first + index,
-            "JOB_ID_OF_THE_ONE_BEFORE" if array.after_previous and index else None,
+    arrays = [
+        ArrayPlan(
+            number, ledger.job_name(number), ledger.paths, profile, resources, tasks, code,
+            environment, secrets, cap, after_previous=chained and number > first,
         )
-        for index, array in enumerate(handing.arrays)
+        for number, ((resources, tasks), cap) in enumerate(zip(groups, caps, strict=True), first)
     ]  # fmt: skip
+    return arrays, left_out
+
+
+_Tasks = tuple[tuple[Run, ...], ...]
+
+
+def _grouped(runs: Sequence[Run], limits: Limits) -> tuple[list[tuple[Resources, _Tasks]], list[Run]]:
+    """The tasks of each array with their resources, and the runs beyond the submit limit."""
+    shapes: dict[Resources, list[Run]] = {}
+    for run in runs:
+        shapes.setdefault(run.resources, []).append(run)
+    room = limits.submit
+    groups: list[tuple[Resources, _Tasks]] = []
+    left_out: list[Run] = []
+    for resources, members in shapes.items():
+        pack = resources.pack
+        tasks = [tuple(members[index : index + pack]) for index in range(0, len(members), pack)]
+        if room is not None:
+            left_out += [run for task in tasks[room:] for run in task]
+            tasks = tasks[:room]
+            room -= len(tasks)
+        for size in split(len(tasks), limits.array_size) if tasks else ():
+            groups.append((resources, tuple(tasks[:size])))
+            tasks = tasks[size:]
+    return groups, left_out
 
 
 def shares(sizes: Sequence[int], parallel: int | None) -> tuple[list[int | None], bool]:
-    """A cap of the whole sweep, shared out among its arrays.
+    """The cap of the whole sweep, shared out among its arrays.
 
-    SLURM caps an array, not several; so each gets its part by size, and where
-    there are more arrays than places they go one after the other.
+    SLURM caps one array, not several together. So each gets its part by size,
+    and where there are more arrays than places they run one after the other.
 
     Args:
         sizes: tasks of each array.
@@ -184,7 +242,7 @@ def shares(sizes: Sequence[int], parallel: int | None) -> tuple[list[int | None]
 
 
 def split(count: int, most: int | None) -> list[int]:
-    """`count` tasks in arrays of `most` at most, as even as they come.
+    """Sizes of arrays for `count` tasks, `most` at most in each, as even as possible.
 
     >>> split(10, 4)
     [4, 3, 3]
@@ -193,3 +251,11 @@ def split(count: int, most: int | None) -> list[int]:
         return [count]
     arrays = -(-count // most)
     return [count // arrays + (index < count % arrays) for index in range(arrays)]
+
+
+def _soon(text: str) -> str:
+    try:
+        seconds = time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) - time.time()
+    except ValueError:
+        return f"at {text}"
+    return "now" if seconds < 60 else f"at {text.replace('T', ' ')}"

@@ -1,4 +1,4 @@
-"""Calling the commands of SLURM: the environment they get, how long they may take, what their errors say."""
+"""Calling SLURM's commands, in one way: their environment, their time, and their errors in SLURM's words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,83 +17,156 @@ class ClusterError(HyperformerError):
     """The cluster took no job, or does not answer."""
 
 
-# What a job's environment tells of that job; a job submitted from inside it must not take it over.
+class NoAnswer(ClusterError):
+    """SLURM does not answer now; it may do so later."""
+
+
+# Variables of SLURM's commands and jobs. Each command reads its own, and they overrule what is asked of it.
+_OF_SLURM = re.compile(
+    r"(SLURM|SLURMD|SRUN|SALLOC|SBATCH|SCRUN|SQUEUE|SCANCEL|SACCT|SACCTMGR|SCONTROL|SINFO|SPRIO|SSHARE|SSTAT)_.*"
+)
+# Of these, what the commands need to find this SLURM, and to be let in.
+KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+# What a job further tells its processes; a job that is submitted from inside it must not take it over.
 _OF_A_JOB = re.compile(
-    r"(SLURM|SLURMD|SLURM_STEP|SRUN|SUBMITIT|PMI|PMIX)_.*"
+    r"(SUBMITIT|PMI|PMIX)_.*"
     r"|RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT|CUDA_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL"
+)
+_TIMEOUT_S = 60.0
+_PAUSE_S = 5.0
+_AWAY = re.compile(
+    r"Unable to contact|Connection refused|timed out|did not answer|does not answer|Zero Bytes", re.I
 )
 
 
-_OF_THE_SITE = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_JWT")
-
-
-@contextmanager
-def outside_of_any_job() -> Iterator[None]:
-    """As if this process ran in no job."""
-    inside = "SLURM_JOB_ID" in os.environ
-    taken = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if inside and _OF_A_JOB.fullmatch(name) and name not in _OF_THE_SITE
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(taken)
-
-
-def slurm_words(text: str) -> str:
-    """SLURM's own words of submitit's error, if they are there."""
-    said = [line for line in text.splitlines() if line.startswith(("sbatch: error:", "sbatch: fatal:"))]
-    return "; ".join(line.split(": ", 2)[2] for line in said) or text
-
-
-@contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """What is started meanwhile has these variables."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
-
-
-_TIMEOUT_S = 60
-
-
-def here() -> bool:
+def is_available() -> bool:
     """Whether this machine can submit to SLURM."""
     return shutil.which("sbatch") is not None
 
 
-def _rows(text: str, width: int) -> Iterator[list[str]]:
-    for line in text.splitlines():
-        row = line.strip().split("|")
-        if len(row) == width:
-            yield row
+def call(
+    *command: str, stdin: str = "", patience_s: float = 0.0, cluster: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of SLURM's commands.
+
+    Args:
+        stdin: what it reads.
+        patience_s: how long a controller that does not answer is asked again.
+        cluster: the cluster that is meant, where it is not this machine's own.
+
+    Raises:
+        NoAnswer: the command takes too long.
+        ClusterError: it is not here.
+    """
+    if cluster is not None:
+        command = (command[0], f"--clusters={cluster}", *command[1:])
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            done = _run(command, stdin)
+            away = done.returncode != 0 and _AWAY.search(done.stderr + done.stdout) is not None
+        except NoAnswer:
+            if time.monotonic() >= end:
+                raise
+            away = True
+        if not away or time.monotonic() >= end:
+            return done
+        time.sleep(_PAUSE_S)
 
 
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+def ask(*command: str, patience_s: float = 0.0, cluster: str | None = None) -> str:
+    """What one of SLURM's commands prints.
+
+    Raises:
+        NoAnswer: SLURM's daemons do not answer.
+        ClusterError: the command fails, with SLURM's words.
+    """
+    done = call(*command, patience_s=patience_s, cluster=cluster)
+    if done.returncode:
+        raise failure(done)
+    return done.stdout
 
 
-def call(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of SLURM's commands. Raises ClusterError if it is not here, or takes too long."""
-    return _call(list(command))
+def failure(done: subprocess.CompletedProcess[str]) -> ClusterError:
+    """Why a command failed, in SLURM's words."""
+    words = slurm_words(done.stderr) or slurm_words(done.stdout) or f"exit code {done.returncode}"
+    if _AWAY.search(words):
+        return NoAnswer(f"SLURM does not answer: {words}")
+    return ClusterError(f"{done.args[0]}: {words}")
 
 
-def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
+def slurm_words(text: str) -> str:
+    """What SLURM says, in a line: its own reason and what the site adds, for nobody can tell them apart.
+
+    >>> slurm_words("sbatch: error: Note: maintenance on Monday\\nallocation failure: Invalid account\\n")
+    'Note: maintenance on Monday; allocation failure: Invalid account'
+    """
+    lines = (re.sub(r"^\w+: ((error|fatal): )?", "", line.strip()) for line in text.splitlines())
+    return "; ".join(dict.fromkeys(filter(None, lines)))
+
+
+def submitted_job(answer: str) -> tuple[str, str | None]:
+    """Job id and cluster in the answer of ``sbatch --parsable``, which a site may precede by a greeting.
+
+    >>> submitted_job("Welcome, this is job 3 of 50\\n4711;hpc2\\n")
+    ('4711', 'hpc2')
+
+    Raises:
+        ClusterError: there is no job id in it.
+    """
+    last = (answer.strip().splitlines() or [""])[-1].strip()
+    match = re.fullmatch(r"(\d+)(?:;([\w.-]+))?", last)
+    if match is None:
+        raise ClusterError(f"sbatch answered {answer.strip()[-300:]!r}, whose last line is not a job id")
+    return match[1], match[2]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would alter SLURM's commands, as if it ran in no job."""
+    in_a_job = "SLURM_JOB_ID" in os.environ
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or not (_OF_SLURM.fullmatch(name) or (in_a_job and _OF_A_JOB.fullmatch(name)))
+    }
+
+
+def notes_on_shell() -> list[str]:
+    """A note where variables of the user's shell ask sbatch for something: they are left out."""
+    names = sorted(name for name in os.environ if name.startswith("SBATCH_") or name == "SLURM_CLUSTERS")
+    if not names or "SLURM_JOB_ID" in os.environ:
+        return []
+    told = ", ".join(f"{name}={os.environ[name]}" for name in names)
+    return [f"not used: {told}; what jobs ask for stands in the sweep file and in the cluster's profile"]
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """What is started meanwhile has these variables, and no others."""
+    before = dict(os.environ)
+    _set_environment(values)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - values.keys():
+        del os.environ[name]
+    os.environ.update(values)
+
+
+def _run(command: tuple[str, ...], stdin: str) -> subprocess.CompletedProcess[str]:
+    variables = {**clean_environment(), "SLURM_BITSTR_LEN": "0"}  # array ids whole, however long
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-            env={**os.environ, "SLURM_BITSTR_LEN": "0"},  # array ids whole, however long
+            command, input=stdin, capture_output=True, text=True, errors="replace",
+            timeout=_TIMEOUT_S, check=False, env=variables,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise ClusterError(f"{command[0]} is not here: ask on a machine that reaches SLURM") from error
     except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"SLURM does not answer: {command[0]} took more than {_TIMEOUT_S} s") from error
+        raise NoAnswer(f"SLURM does not answer: {command[0]} took more than {_TIMEOUT_S:.0f} s") from error
+    except OSError as error:
+        raise ClusterError(f"{command[0]} cannot be started: {error.strerror}") from error

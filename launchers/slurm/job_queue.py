@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from launchers.slurm.commands import ClusterError, _call, _first_line, _rows
-from launchers.slurm.states import PENDING, RUNNING
+from launchers.slurm.commands import ClusterError, NoAnswer, ask, call, failure
+from launchers.slurm.states import ENDED, read_state
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class SlurmJob:
     """A job in SLURM's words.
 
     Attributes:
-        state: such as RUNNING.
+        state: one of :data:`launchers.slurm.states.STATES`, or what else SLURM says.
         reason: why it waits, or why it ended so.
         name: the job's name; tells our job from another that was given the same id.
         start: when it started, or is expected to; '' if SLURM does not say.
@@ -31,11 +32,14 @@ class SlurmJob:
     elapsed: float | None = None
 
 
-def query(job_ids: Iterable[str]) -> dict[str, SlurmJob]:
+def query(job_ids: Iterable[str], cluster: str | None = None) -> dict[str, SlurmJob]:
     """State by job id; jobs that SLURM knows nothing of are left out.
 
     One squeue, and one sacct for jobs that squeue has forgotten or calls
     FAILED (the reason may stand in a step's row), however many jobs.
+
+    Args:
+        cluster: where the jobs are, if that is not this machine's own cluster.
 
     Raises:
         ClusterError: SLURM does not answer.
@@ -43,21 +47,27 @@ def query(job_ids: Iterable[str]) -> dict[str, SlurmJob]:
     wanted = set(job_ids)
     if not wanted:
         return {}
-    found = _collect(_squeue(_arrays(wanted)), wanted)
-    gone = wanted - set(found)
+    found = _collect(_squeue(_arrays(wanted), cluster), wanted)
+    gone = wanted - found.keys()
     unclear = gone | {job_id for job_id, job in found.items() if job.state == "FAILED"}
-    if unclear:
-        told = _collect(_sacct(_arrays(unclear)), unclear)
-        for job_id, job in told.items():
-            if job_id not in found and job.state in PENDING | RUNNING:
-                # The queue does not have it. Either it has just ended, or slurmctld lost it.
-                found[job_id] = replace(job, state="UNKNOWN", reason=f"accounting still says {job.state}")
-            elif job_id not in found or job.state == "OUT_OF_MEMORY":
-                found[job_id] = job
+    if not unclear:
+        return found
+    try:
+        told = _collect(_sacct(_arrays(unclear), cluster), unclear)
+    except NoAnswer as error:  # what squeue said holds, and the others are asked for later
+        return found | {job_id: SlurmJob("UNKNOWN", f"sacct cannot tell now: {error}") for job_id in gone}
+    except _NoAccounting:  # nobody remembers what squeue has forgotten
+        return found
+    for job_id, job in told.items():
+        if job_id not in found and job.state not in ENDED:
+            # The queue does not have it. Either it has just ended, or slurmctld lost it.
+            found[job_id] = replace(job, state="UNKNOWN", reason=f"accounting still says {job.state}")
+        elif job_id not in found or job.state == "OUT_OF_MEMORY":
+            found[job_id] = job
     return found
 
 
-def ids_by_name(names: Sequence[str], since: float) -> dict[str, str]:
+def ids_by_name(names: Sequence[str], since: float, cluster: str | None = None) -> dict[str, str]:
     """Job id (an array's, without index) by job name; names that SLURM knows nothing of are left out.
 
     Args:
@@ -66,19 +76,32 @@ def ids_by_name(names: Sequence[str], since: float) -> dict[str, str]:
     Raises:
         ClusterError: SLURM does not answer.
     """
-    done = _call(["squeue", "--noheader", "--states=all", f"--name={','.join(names)}", "--format=%F|%j"])
-    if done.returncode:
-        raise ClusterError(f"SLURM does not answer: {_first_line(done.stderr) or 'squeue failed'}")
-    found = {name: job_id for job_id, name in _rows(done.stdout, 2)}
+    told = ask("squeue", "--noheader", "--states=all", f"--name={','.join(names)}",
+               "--format=%i|%j|%T|%N", cluster=cluster)  # fmt: skip
+    found = _accepted(told)
     gone = [name for name in names if name not in found]
     if gone:
         a_day_before = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(since, time.time()) - 86_400))
-        done = _call(["sacct", "--noheader", "--parsable2", f"--name={','.join(gone)}",
-                      f"--starttime={a_day_before}", "--format=JobID,JobName"])  # fmt: skip
-        for job_id, name in [] if done.returncode else _rows(done.stdout, 2):
-            if name in gone:
-                found[name] = job_id.partition(".")[0].partition("_")[0]
-    return found
+        words = (
+            f"--name={','.join(gone)}",
+            f"--starttime={a_day_before}",
+            "--format=JobID,JobName,State,NodeList",
+        )
+        with suppress(_NoAccounting):
+            found |= _accepted(_ask_sacct(*words, cluster=cluster))
+    return {name: found[name] for name in names if name in found}
+
+
+def _accepted(table: str) -> dict[str, str]:
+    """Job id by name, from rows of id, name, state and nodes.
+
+    SLURM also remembers for a while a job that sbatch was refused: failed, without ever a node.
+    """
+    return {
+        name: job_id.partition(".")[0].partition("_")[0]
+        for job_id, name, state, nodes in _rows(table, 4)
+        if read_state(state) != "FAILED" or nodes not in ("", "None assigned")
+    }
 
 
 def _collect(rows: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
@@ -135,13 +158,17 @@ def read_ids(text: str) -> JobIds:
     return JobIds(base, tuple(ranges), cut)
 
 
-def cancel(job_ids: Sequence[str]) -> None:
+def cancel(job_ids: Sequence[str], cluster: str | None = None) -> None:
     """Cancel jobs. Raises ClusterError if SLURM refuses."""
-    if not job_ids:
-        return
-    done = _call(["scancel", *job_ids])
-    if done.returncode:
-        raise ClusterError(f"scancel failed: {done.stderr.strip()}")
+    if job_ids:
+        ask("scancel", *job_ids, cluster=cluster)
+
+
+def _rows(text: str, width: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        row = line.strip().split("|")
+        if len(row) == width:
+            yield row
 
 
 def _arrays(job_ids: Iterable[str]) -> str:
@@ -149,33 +176,49 @@ def _arrays(job_ids: Iterable[str]) -> str:
     return ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
 
 
-def _squeue(ids: str) -> Iterator[tuple[str, SlurmJob]]:
-    done = _call(["squeue", "--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M"])
+def _squeue(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
+    words = ("--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M")
+    done = call("squeue", *words, cluster=cluster)
     if done.returncode:
         if "Invalid job id" in done.stderr:
             return  # it has forgotten all of them
-        raise ClusterError(f"SLURM does not answer: {_first_line(done.stderr) or 'squeue failed'}")
+        raise failure(done)
     for job_id, state, reason, node, name, start, elapsed in _rows(done.stdout, 7):
         start = "" if start in ("N/A", "Unknown", "None") else start
-        yield job_id, SlurmJob(state, reason, node, name, start, seconds(elapsed))
+        yield job_id, SlurmJob(read_state(state), reason, node, name, start, seconds(elapsed))
 
 
-def _sacct(ids: str) -> Iterator[tuple[str, SlurmJob]]:
-    done = _call(["sacct", "--noheader", "--parsable2", f"--jobs={ids}",
-                  "--format=JobID,State,NodeList,JobName,Start,Elapsed"])  # fmt: skip
-    # Without accounting sacct fails; then what squeue has forgotten stays unknown.
+def _sacct(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
+    words = (f"--jobs={ids}", "--format=JobID,State,NodeList,JobName,Start,Elapsed,ExitCode")
     jobs: dict[str, SlurmJob] = {}
-    for row, state, node, name, start, elapsed in [] if done.returncode else _rows(done.stdout, 6):
-        state = state.split(" ")[0]
+    for row, state, node, name, start, elapsed, code in _rows(_ask_sacct(*words, cluster=cluster), 7):
+        state = read_state(state)
         job_id, _, step = row.partition(".")
         if not step:
             jobs.pop(job_id, None)  # a requeued job has several rows: the last is the newest
-            jobs[job_id] = SlurmJob(
-                state, "", "" if node == "None assigned" else node, name, start, seconds(elapsed)
-            )
+            node = "" if node == "None assigned" else node
+            reason = "JobLaunchFailure" if code == _NOT_LAUNCHED else ""
+            jobs[job_id] = SlurmJob(state, reason, node, name, start, seconds(elapsed))
         elif state == "OUT_OF_MEMORY" and job_id in jobs and jobs[job_id].state == "FAILED":
             jobs[job_id] = replace(jobs[job_id], state=state)
     yield from jobs.items()
+
+
+# What slurmd gives a job whose log it could not open, or whose script it could not start.
+_NOT_LAUNCHED = "0:53"
+
+
+class _NoAccounting(ClusterError):
+    """The site keeps no accounts, or does not show them."""
+
+
+def _ask_sacct(*words: str, cluster: str | None) -> str:
+    try:
+        return ask("sacct", "--noheader", "--parsable2", *words, cluster=cluster)
+    except NoAnswer:
+        raise
+    except ClusterError as error:
+        raise _NoAccounting(str(error)) from error
 
 
 def seconds(text: str) -> float | None:

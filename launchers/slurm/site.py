@@ -8,7 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from launchers.slurm.commands import ClusterError, call
+from launchers.slurm.commands import ClusterError, ask
 
 
 @dataclass
@@ -52,9 +52,7 @@ def read_site() -> Site:
     """Ask SLURM. Raises ClusterError if it does not answer."""
     with ThreadPoolExecutor() as pool:  # at once: each takes its time to reach slurmctld
         whats = (("config",), ("partition", "--oneliner"), ("node", "--oneliner"))
-        settings, about_partitions, about_nodes = pool.map(
-            lambda what: _ask("scontrol", "show", *what), whats
-        )
+        settings, about_partitions, about_nodes = pool.map(lambda what: ask("scontrol", "show", *what), whats)
     config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
     partitions = {}
     for fields in _records(about_partitions):
@@ -116,25 +114,16 @@ def _ask_accounting(site: Site, enforced: bool) -> None:
     """Accounts, QOS and submit limits of the user; left unknown where slurmdbd does not answer."""
     words = ("sacctmgr", "--noheader", "--parsable2", "show")
     try:
-        mine = call(*words, "assoc", f"user={getpass.getuser()}", "format=Account,QOS,MaxSubmitJobs")
-        names = call(*words, "qos", "format=Name")
+        mine = ask(*words, "assoc", f"user={getpass.getuser()}", "format=Account,QOS,MaxSubmitJobs")
+        names = ask(*words, "qos", "format=Name")
     except ClusterError:
         return
-    if mine.returncode or names.returncode:
-        return
-    site.qos = set(names.stdout.split())
-    rows = [line.split("|") for line in mine.stdout.splitlines() if line.count("|") == 2]
+    site.qos = set(names.split())
+    rows = [line.split("|") for line in mine.splitlines() if line.count("|") == 2]
     if rows and enforced:
         site.accounts = {row[0] for row in rows}
     limits = [int(row[2]) for row in rows if row[2].isdigit()]
     site.max_submit = min(limits) if limits else None
-
-
-def _ask(*command: str) -> str:
-    done = call(*command)
-    if done.returncode:
-        raise ClusterError(f"SLURM does not answer: {(done.stderr or done.stdout).strip()[:300]}")
-    return done.stdout
 
 
 def _records(text: str) -> list[dict[str, str]]:
@@ -152,7 +141,7 @@ def is_down(node: str) -> bool:
     if not node:
         return False
     try:
-        told = call("sinfo", "--noheader", f"--nodes={node}", "--format=%t").stdout.split()
+        told = ask("sinfo", "--noheader", f"--nodes={node}", "--format=%t").split()
     except ClusterError:
         return False
     return any(state.startswith(("down", "drain", "fail", "unk")) for state in told)

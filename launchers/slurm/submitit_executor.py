@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import shlex
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyperformer.files import write_json
-from launchers.slurm.commands import ClusterError, environment, outside_of_any_job, slurm_words
+from launchers.slurm.commands import ClusterError, clean_environment, environment, slurm_words, submitted_job
 from launchers.store.attempts import Attempt
 from launchers.store.code_snapshot import python_path
 from launchers.store.processes import describe, is_alive
@@ -65,7 +64,7 @@ def start_local(
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",  # runs share the cores: a waiting thread must not spin
     }
-    with environment(variables), _signals_ignored(signal.SIGINT, signal.SIGHUP):
+    with environment({**os.environ, **variables}), _signals_ignored(signal.SIGINT, signal.SIGHUP):
         job = executor.submit(function, str(run_folder), attempt.number, gpu or "")
     attempt.link_logs(job.paths.stdout, job.paths.stderr)
     local = LocalJob(job, attempt)
@@ -74,64 +73,60 @@ def start_local(
     return local
 
 
-def submit_array(
-    folder: Path, record: Path, tasks: int, parameters: dict[str, Any], python: str | None = None
-) -> str:
-    """Hand one job array to SLURM: its n-th task runs what stands n-th in `record`.
+@dataclass(frozen=True)
+class SubmittedJob:
+    """What SLURM took; `cluster` only where that is not this machine's own."""
 
-    submitit writes the batch script and submits it. What its tasks run is ``python -m
-    launchers.job RECORD``, and no pickle: one file a submit, which a later version can read.
+    job_id: str
+    cluster: str | None = None
+
+
+def submit(folder: Path, text: str, options: Sequence[str], secrets: Mapping[str, str]) -> SubmittedJob:
+    """Let submitit write a batch script and submit it.
+
+    Its tasks run ``python -m launchers.job RECORD``, and no pickle of submitit's: a later version can read a record.
 
     Args:
         folder: where submitit writes its files; every node must see it.
-        record: a file of :mod:`launchers.store.submissions`.
-        parameters: of :func:`launchers.slurm.batch_script.parameters`.
-        python: how to start python on a node.
-
-    Returns:
-        The job id of the array.
+        text: of the batch script.
+        options: of sbatch, besides those in the text.
+        secrets: variables that the jobs take over, besides this process's.
 
     Raises:
-        ClusterError: SLURM took none of them.
+        ClusterError: SLURM took no job.
     """
-    import submitit
+    from submitit import SlurmExecutor
+
+    class Executor(SlurmExecutor):
+        """Submits a text as it is. submitit's functions that it replaces are named in tests/launchers/slurm."""
+
+        submitted: SubmittedJob | None = None
+
+        def _make_submission_file_text(self, command: str, uid: str) -> str:
+            return text
+
+        def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+            return ["sbatch", "--parsable", *options, str(submission_file_path)]
+
+        def _get_job_id_from_submission_command(self, string: bytes | str) -> str:  # type: ignore[override]
+            answer = string if isinstance(string, str) else string.decode(errors="replace")
+            self.submitted = SubmittedJob(*submitted_job(answer))
+            return self.submitted.job_id
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        executor = submitit.SlurmExecutor(folder=folder, python=python)
-        executor.update_parameters(**parameters)
-        if tasks > 1:
-            executor.parameters["map_count"] = tasks
-        with outside_of_any_job():
-            job = executor._submit_command(job_command(record, python))
+        # submitit prints the error that it raises as well.
+        with environment({**clean_environment(), **secrets}), redirect_stderr(io.StringIO()):
+            executor = Executor(folder=folder)
+            executor._submit_command("")
     except (RuntimeError, OSError) as error:  # submitit's own errors are RuntimeErrors
         raise ClusterError(f"SLURM did not take the jobs: {slurm_words(str(error))}") from error
-    return str(job.job_id)
-
-
-def job_command(record: Path, python: str | None) -> str:
-    """What each task of an array runs."""
-    return f"{python or shlex.quote(sys.executable)} -u -m launchers.job {shlex.quote(str(record))}"
-
-
-def sbatch_text(
-    folder: Path, record: Path, tasks: int, parameters: dict[str, Any], python: str | None = None
-) -> str:
-    """The file that :func:`submit_array` gives to sbatch."""
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    return str(
-        _make_sbatch_string(
-            command=job_command(record, python),
-            folder=folder,
-            map_count=tasks if tasks > 1 else None,
-            **parameters,
-        )
-    )
+    assert executor.submitted is not None
+    return executor.submitted
 
 
 @dataclass(frozen=True)
-class Place:
+class RankContext:
     """Where a job runs: this process among its ranks.
 
     Attributes:
@@ -143,7 +138,7 @@ class Place:
     shares_logs: bool = False
 
 
-def join_ranks() -> Place:
+def join_ranks() -> RankContext:
     """Inside a job: make several ranks known to torch.distributed, by SLURM's variables alone."""
     from submitit import JobEnvironment
 
@@ -162,7 +157,7 @@ def join_ranks() -> Place:
             "MASTER_ADDR": environment.hostnames[0],
             "MASTER_PORT": str(rendezvous_port(os.environ)),
         }
-    return Place(rank, str(environment.job_id), shares_logs=environment.cluster == "slurm")
+    return RankContext(rank, str(environment.job_id), shares_logs=environment.cluster == "slurm")
 
 
 def rendezvous_port(environment: Mapping[str, str]) -> int:

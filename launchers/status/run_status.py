@@ -243,7 +243,7 @@ def _told_by_slurm(facts: RunFacts) -> _Verdict:
         return "cancelled", "scancel"
     if job.state == "COMPLETED":
         return "lost", f"SLURM says COMPLETED, but result.json is not there{gone}"
-    if job.state in states._ENDS:
+    if job.state in states.ENDED:
         return "failed", f"SLURM says {job.state}"
     return "unknown", f"SLURM says {job.state}, which is no end that we know"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyperformer.settings.build import flatten
 from launchers.plan.runs import Run, value_text
-from launchers.slurm.states import _ENDS, _decode
+from launchers.slurm.states import end_words, explain_reason
 from launchers.status.run_status import BAD, RunStatus
 from launchers.store import attempts
 from launchers.store.attempts import last_attempt
@@ -18,7 +18,8 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
     """A plain line on a run that waits or did not end well; None for the others."""
     if status.state == "pending":
         reason = status.reason or status.detail or "None"
-        line = f"{reason}: {_decode(reason)}" if reason != "None" else _decode(reason)
+        words = explain_reason(reason, status.job_id or "JOB")
+        line = f"{reason}: {words}" if reason != "None" else words
         start = (
             f"; expected to start at {status.expected_start.replace('T', ' ')}"
             if status.expected_start
@@ -26,7 +27,7 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
         )
         return line + start
     if status.state == "failed" or status.state == "lost":
-        how = _ENDS.get(status.slurm_state or "", "")
+        how = end_words(status.slurm_state or "")
         told = " ".join(status.detail.split())
         last = last_words(status, ledger)
         parts = [told] if told else []

@@ -61,8 +61,8 @@ class SweepFolder:
         """Where submitit writes batch scripts and logs; every node must see it."""
         return self.path / "submitit"
 
-    def job_logs(self, job_id: str, rank: int = 0) -> tuple[Path, Path]:
-        """Where submitit writes standard output and error of a rank."""
+    def job_logs(self, job_id: str, rank: int | str = 0) -> tuple[Path, Path]:
+        """Standard output and error of a rank; both arguments may be what SLURM replaces, such as %j and %t."""
         return self.submitit / f"{job_id}_{rank}_log.out", self.submitit / f"{job_id}_{rank}_log.err"
 
     @property

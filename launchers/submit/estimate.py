@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launchers.slurm.arrays import Handing
+from launchers.slurm.arrays import ArrayPlan
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Bill:
         return f"bill: {self.runs} run{'s' if self.runs != 1 else ''} in {jobs}, {cost} at most{start}"
 
 
-def bill(handing: Handing, start: str | None = None) -> Bill:
-    arrays = handing.arrays
+def bill(arrays: Sequence[ArrayPlan], start: str | None = None) -> Bill:
     return Bill(
         runs=sum(len(array.runs) for array in arrays),
         jobs=sum(len(array.tasks) for array in arrays),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import subprocess
 import sys
 import time
@@ -14,9 +13,8 @@ from dataclasses import dataclass, field
 from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.runs import Run
-from launchers.slurm import commands, submitit_executor
-from launchers.slurm.arrays import Handing, arrange, texts
-from launchers.slurm.batch_script import try_sbatch
+from launchers.slurm import commands
+from launchers.slurm.arrays import ArrayPlan, Limits, arrange
 from launchers.slurm.commands import ClusterError
 from launchers.slurm.site import Site, read_site
 from launchers.status import reconcile
@@ -73,8 +71,8 @@ def submit_to_slurm(
     preflight.check([], ledger.path.parent, preflight_slurm.unusable_name(ledger.path))
     ledger.check_owner()
     with sweep_lock(ledger.path, wait_s=LOCK_WAIT_S, brief=True):
-        found, handing = _look(ledger, profile, parallel, choose, estimate)
-        if handing is None:
+        found, arrays = _look(ledger, profile, parallel, choose, estimate)
+        if not found.todo:
             ledger.commit()
             return found
         assert found.bill is not None
@@ -82,7 +80,7 @@ def submit_to_slurm(
             raise NotConfirmed("nothing was submitted")
         ledger.commit(profile.cluster_argument)
         found.notes += make_ready(ledger, found.statuses, found.todo)
-        found.arrays = hand_to_slurm(ledger, handing)
+        found.arrays = hand_to_slurm(ledger, arrays)
     return found
 
 
@@ -93,8 +91,8 @@ def dry_run(
     choose: Callable[[Sequence[RunStatus]], list[Run]] | None = None,
 ) -> Outcome:
     """What :func:`submit_to_slurm` would do, with the text of each sbatch file; writes nothing."""
-    found, handing = _look(ledger, profile, parallel, choose, estimate=True, must_answer=False)
-    found.texts = texts(ledger, handing) if handing else []
+    found, arrays = _look(ledger, profile, parallel, choose, estimate=True, must_answer=False)
+    found.texts = [array.text for array in arrays]
     return found
 
 
@@ -105,17 +103,17 @@ def _look(
     choose: Callable[[Sequence[RunStatus]], list[Run]] | None,
     estimate: bool,
     must_answer: bool = True,
-) -> tuple[Outcome, Handing | None]:
-    """Find out what is to start and check it; changes nothing. Without anything to start nothing is handed over."""
+) -> tuple[Outcome, list[ArrayPlan]]:
+    """Find out what is to start and check it; changes nothing. Without anything to start there are no arrays."""
     plan = ledger.plan
     statuses, notes = read_statuses(ledger, plan.runs)
     todo = choose(statuses) if choose else to_start(plan, statuses)
     todo, shunned = without_failed_nodes(ledger, todo)
-    notes += shunned
+    notes += [*shunned, *commands.notes_on_shell()]
     found = Outcome(statuses, todo, notes)
     parallel = parallel or plan.max_parallel
     if not todo:
-        return found, None
+        return found, []
     site: Site | None = None
     with ThreadPoolExecutor() as pool:  # SLURM answers while disks are read
         code = pool.submit(code_snapshot.read, code_snapshot.CODE, ledger.paths.code)
@@ -126,15 +124,13 @@ def _look(
             if must_answer:
                 raise
             notes.append(f"{error}; what SLURM allows was not checked")
-    offline = profile.offline or _all_prefetched(ledger, todo)
-    most = site.max_array_size if site else None
-    may_submit = _may_submit(site) if site else None
-    handing = arrange(todo, profile, code.result(), parallel, most, may_submit, offline)
+    jobs = dataclasses.replace(profile, offline=profile.offline or _all_prefetched(ledger, todo))
+    limits = Limits(parallel, site.max_array_size, _may_submit(site)) if site else Limits(parallel)
+    arrays, found.left_out = arrange(ledger, todo, jobs, code.result(), limits)
     notes += place.result().notes
-    start = _check(ledger, profile, site, todo, handing, estimate, place.result().findings)
-    found.left_out = handing.left_out
-    found.bill = bill(handing, start)
-    return found, handing
+    start = _check(ledger, profile, site, todo, arrays, estimate, place.result().findings)
+    found.bill = bill(arrays, start)
+    return found, arrays
 
 
 def _check(
@@ -142,7 +138,7 @@ def _check(
     profile: ClusterProfile,
     site: Site | None,
     todo: list[Run],
-    handing: Handing,
+    arrays: Sequence[ArrayPlan],
     estimate: bool,
     more: Sequence[str],
 ) -> str | None:
@@ -157,20 +153,19 @@ def _check(
             )
     if profile.container:
         findings += profile.container.findings((run.config for run in todo), ledger.path)
-    files = texts(ledger, handing)
-    for array, text in zip(handing.arrays, files, strict=True):
-        fault = shell_fault(text) if array.resources.setup else None
+    for array in arrays:
+        fault = shell_fault(array.text) if array.resources.setup else None
         if fault:
             findings.append(f"the set-up commands are not shell: {fault} ({array.runs[0].name})")
-    findings += _leaks(handing, files)
+    findings += _leaks(arrays)
     start = None
     if site and estimate:
         seen = set()
-        for array, text in zip(handing.arrays, files, strict=True):
+        for array in arrays:
             if array.resources in seen or array.after_previous:
                 continue
             seen.add(array.resources)
-            when, objection = try_sbatch(text)
+            when, objection = array.try_out()
             start = start or when
             # What we have found ourselves is said better.
             if objection and not findings:
@@ -179,19 +174,19 @@ def _check(
     return start
 
 
-def _leaks(handing: Handing, files: Sequence[str]) -> Iterator[str]:
+def _leaks(arrays: Sequence[ArrayPlan]) -> Iterator[str]:
     """Secrets that would be written to disk, or would not reach the jobs."""
-    for array, text in zip(handing.arrays, files, strict=True):
-        shown = redaction.hide(text)
-        if shown != text:
+    for array in arrays:
+        shown = redaction.hide(array.text)
+        if shown != array.text:
             line = next(line for line in shown.splitlines() if redaction.HIDDEN.decode() in line)
             yield (
                 f"the sbatch file, which stays on disk, would hold a secret: {line.strip()[:100]}; put it under "
                 "`environment:` of the cluster's profile as NAME: ${NAME}: that hands it over without writing it"
             )
-        export = dict(array.resources.sbatch).get("export", os.environ.get("SBATCH_EXPORT", "ALL"))
-        if handing.secrets and not (export or "").startswith("ALL"):
-            names = ", ".join(handing.secrets)
+        export = dict(array.resources.sbatch).get("export", "ALL")
+        if array.secrets and not (export or "").startswith("ALL"):
+            names = ", ".join(array.secrets)
             yield f"sbatch's --export={export} keeps {names} from the jobs; write `sbatch: {{export: ALL}}`"
 
 
@@ -213,8 +208,8 @@ def _may_submit(site: Site) -> int | None:
     """Jobs that the user may still submit; None where no limit is known."""
     if site.max_submit is None:
         return None
-    queue = commands.call("squeue", "--me", "--noheader", "--array", "--states=PD,R,S,CG,CF", "--format=%i")
-    return max(0, site.max_submit - len(queue.stdout.splitlines()))
+    queue = commands.ask("squeue", "--me", "--noheader", "--array", "--states=PD,R,S,CG,CF", "--format=%i")
+    return max(0, site.max_submit - len(queue.splitlines()))
 
 
 def ask(bill: Bill, profile: ClusterProfile, yes: bool) -> bool:
@@ -230,7 +225,7 @@ def ask(bill: Bill, profile: ClusterProfile, yes: bool) -> bool:
     return input(f"above {limit:g} GPU-hours; submit? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
+def hand_to_slurm(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> list[tuple[str, int]]:
     """Submit the arrays.
 
     Returns:
@@ -239,28 +234,21 @@ def hand_to_slurm(ledger: Ledger, handing: Handing) -> list[tuple[str, int]]:
     Raises:
         ClusterError: SLURM took no job of an array; those before it stay submitted.
     """
-    handing.code.write()
-    entries = [[_queued(ledger, run) for run in array.runs] for array in handing.arrays]
-    number = ledger.next_submission() - 1
+    entries = [[_queued(ledger, run) for run in array.runs] for array in arrays]
     previous: str | None = None
     handed = []
-    for array, runs in zip(handing.arrays, entries, strict=True):
-        number += 1
+    for array, runs in zip(arrays, entries, strict=True):
+        array.code.write()
         submission = Submission(
-            number, ledger.job_name(number), handing.profile.cluster_argument, time.time(), str(handing.code.folder),
+            array.number, array.job_name, array.profile.cluster_argument, time.time(), str(array.code.folder),
             groups(runs, array.resources.pack), ranks=array.resources.ranks,
             cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
-            policy=handing.profile.retry_policy.as_json(),
+            policy=array.profile.retry_policy.as_json(),
         )  # fmt: skip
         lines = task_lines(submission.tasks)
-        record = ledger.record_submission(submission, lines)
-        after = previous if array.after_previous else None
+        ledger.record_submission(submission, lines)
         try:
-            parameters = handing.parameters(ledger, array, number, after)
-            with commands.environment(handing.secrets):
-                previous = submitit_executor.submit_array(
-                    ledger.paths.submitit, record, len(array.tasks), parameters, handing.python(ledger, array)
-                )
+            previous = array.submit(previous).job_id
         except HyperformerError:
             reconcile.settle(ledger)  # SLURM may have taken it, and its answer been lost
             raise

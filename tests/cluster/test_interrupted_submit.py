@@ -77,7 +77,7 @@ def test_killed_when_sbatch_had_accepted(slurm_line: CommandLine, seeds: str) ->
     write(line, seeds)
     before = with_sbatch(line, KILLER)
     code, out = line.run("s.yaml")
-    assert code == -9 and (line.folder / "taken").read_text().startswith("Submitted batch job"), out
+    assert code == -9 and (line.folder / "taken").read_text().strip().isdigit(), out
     assert job_ids(line) == [None]
     line.environment["PATH"] = before
     code, out = line.run("s.yaml")

@@ -176,7 +176,7 @@ def test_held_and_never_satisfiable(slurm_line: CommandLine) -> None:
     assert line.run("s.yaml")[0] == line.run("held.yaml")[0] == 0
     job = line.status()["runs"]["hyperformer++"]["job_id"]
     slurm(line, "scontrol", "hold", job)
-    assert "JobHeldUser: held by its user: scontrol release" in line.run("why", "held.yaml")[1]
+    assert "JobHeldUser: held by its user: `scontrol release" in line.run("why", "held.yaml")[1]
     dependent = slurm(line, "sbatch", "--parsable", f"--dependency=afterok:{job}", "--wrap", "true").strip()
     slurm(line, "scancel", job)
     wait_for(line, lambda counts: "running" not in counts and "pending" not in counts)
@@ -214,7 +214,7 @@ def test_submit_from_inside_a_job(slurm_line: CommandLine) -> None:
     wait_for(line, lambda counts: counts == {"done": 1})
     (log,) = line.folder.glob("runs/s/submitit/*_log.out")  # one rank
     (own,) = line.folder.glob("runs/s/hyper*/attempts/1/stdout.log")
-    assert "global_rank=0(1)" in log.read_text() and "gpus None" in own.read_text()
+    assert "attempt 1" in log.read_text() and "gpus None" in own.read_text()
 
 
 def test_controller_restarted_in_the_middle(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:

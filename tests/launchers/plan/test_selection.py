@@ -14,7 +14,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.plan.selection import select
-from launchers.slurm.arrays import arrange
+from launchers.slurm.arrays import Limits, arrange
 from launchers.store import code_snapshot
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
@@ -64,12 +64,19 @@ def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:
     assert any("no run has such a name" in note for note in plan.notes)
 
 
-def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf) -> None:
+def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(SWEEP[:-1] + ", resources: {variants: {adapters: {pack: 3}}}}")
-    handing = arrange(plan.runs, ClusterProfile("slurm"), NO_CODE, parallel=3, most_tasks=2, room=5)
-    assert [(len(array.tasks), len(array.runs)) for array in handing.arrays] == [(2, 2), (2, 2), (1, 3)]
-    assert [array.parallel for array in handing.arrays] == [1, 1, 1] and len(handing.left_out) == 5
-    assert arrange(plan.runs, ClusterProfile("slurm"), NO_CODE, None).arrays[0].resources == Resources()
+    ledger, profile = Ledger(plan, tmp_path), ClusterProfile("slurm")
+    arrays, left_out = arrange(
+        ledger, plan.runs, profile, NO_CODE, Limits(parallel=3, array_size=2, submit=5)
+    )
+    assert [(len(array.tasks), len(array.runs)) for array in arrays] == [(2, 2), (2, 2), (1, 3)]
+    assert [array.parallel for array in arrays] == [1, 1, 1] and len(left_out) == 5
+    assert [array.number for array in arrays] == [1, 2, 3] and not arrays[1].after_previous
+    assert len({array.job_name for array in arrays}) == 3
+    arrays, _ = arrange(ledger, plan.runs, profile, NO_CODE, Limits(parallel=1))
+    assert arrays[0].resources == Resources()
+    assert [array.after_previous for array in arrays] == [False, True]
 
 
 def test_what_a_sweep_needs_from_the_hub(

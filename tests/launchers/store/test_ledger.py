@@ -200,64 +200,6 @@ def test_slurm_does_not_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
     assert notes == ["SLURM does not answer: down; states of jobs are the last ones known"]
 
 
-def test_squeue_and_sacct_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def call(command: list[str]) -> subprocess.CompletedProcess[str]:
-        calls.append(command)
-        squeue = (
-            "23_0|RUNNING|None|node1|n|2026-01-01T00:00:00|1:05\n"
-            "23_1|PENDING|JobArrayTaskLimit||n|N/A|0:00\n"
-            "24|TIMEOUT|TimeLimit|node2|n||\n"
-            "26|FAILED|NonZeroExitCode|node2|n||\n"
-            "27_[0-5:5,7%2]|PENDING|Resources||n|N/A|0:00\n"
-            "28_[1-3,5,...|PENDING|Resources||n|N/A|0:00\n"
-        )
-        sacct = (
-            "23_2|NODE_FAIL|node1|n|x|0:10\n23_2|CANCELLED by 0|node1|n|x|0:10\n"  # requeued: two rows
-            "23_2.batch|CANCELLED|node1|batch|x|0:10\n"
-            "29_[3-9%2]|PENDING|None assigned|n|Unknown|00:00:00\n"
-            "26|FAILED|node2|n|x|0:10\n26.0|OUT_OF_MEMORY|node2|python|x|0:10\n"
-        )
-        return subprocess.CompletedProcess(command, 0, squeue if command[0] == "squeue" else sacct, "")
-
-    monkeypatch.setattr(job_queue, "_call", call)
-    found = job_queue.query(
-        ["23_0", "23_1", "23_2", "24", "25", "26", "27_5", "27_6", "27_7", "28_900", "29_4"]
-    )
-    assert {job_id: job.state for job_id, job in found.items()} == {
-        "23_0": "RUNNING", "23_1": "PENDING", "23_2": "CANCELLED", "24": "TIMEOUT", "26": "OUT_OF_MEMORY",
-        "27_5": "PENDING", "27_7": "PENDING", "28_900": "PENDING", "29_4": "UNKNOWN",
-    }  # fmt: skip
-    assert (found["23_0"].elapsed, found["23_0"].node, found["23_1"].start) == (65.0, "node1", "")
-    assert [command[0] for command in calls] == ["squeue", "sacct"]
-    assert "--jobs=23,24,25,26,27,28,29" in calls[0] and "--jobs=23,25,26,27,29" in calls[1]
-
-
-@pytest.mark.parametrize(
-    ("text", "ids", "cut"),
-    [
-        ("23", ["23"], False),
-        ("23_4", ["23_4"], False),
-        ("23_[0-2,7%4]", ["23_0", "23_1", "23_2", "23_7"], False),
-        ("23_[0-198:99%200]", ["23_0", "23_99", "23_198"], False),
-        ("23_[1,3,...]", ["23_1", "23_3"], True),
-        ("23_[1,3,15...", ["23_1", "23_3"], True),
-        ("23_[1-2,4", ["23_1", "23_2", "23_4"], True),
-    ],
-)
-def test_job_ids_of_arrays(text: str, ids: list[str], cut: bool) -> None:
-    found = job_queue.read_ids(text)
-    assert (list(found.expand()), found.cut) == (ids, cut)
-
-
-def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(ClusterError, match="squeue is not here"):
-        job_queue.query(["1"])
-    assert job_queue.query([]) == {}
-
-
 def test_lock(tmp_path: Path) -> None:
     with sweep_lock(tmp_path):
         record = holder(tmp_path)

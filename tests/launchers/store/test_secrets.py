@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sweep_command import REPOSITORY, TOY, CommandLine
@@ -15,10 +17,11 @@ from launchers import sweep
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
-from launchers.slurm.arrays import Array, arrange
+from launchers.slurm.arrays import Limits, arrange
 from launchers.store import code_snapshot, redaction
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.code_snapshot import Snapshot
+from launchers.store.ledger import Ledger
 from launchers.submit.to_slurm import _leaks
 
 NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
@@ -130,29 +133,27 @@ def test_outcomes_and_errors_hold_none(
 
 
 def test_a_profiles_secrets_are_not_in_the_sbatch_file(
-    secrets: None, plan_of: Callable[[str], Plan], monkeypatch: pytest.MonkeyPatch
+    secrets: None, plan_of: Callable[[str], Plan], tmp_path: Path
 ) -> None:
-    runs = plan_of("{variants: [finetune], tasks: [rte]}").runs
+    plan = plan_of("{variants: [finetune], tasks: [rte]}")
     values = {
         "WANDB_API_KEY": "k",
         "MINE": f"{MARK}HF_TOKEN",
         "PIP_INDEX_URL": "https://u:p@h",
         "HF_HOME": "/hf",
     }
-    handing = arrange(runs, ClusterProfile("x", environment=tuple(values.items())), NO_CODE, None)
-    assert handing.environment == {"HF_HOME": "/hf"} and set(handing.secrets) == {*values} - {"HF_HOME"}
-    assert not list(_leaks(handing, [""]))
+    profile = ClusterProfile("x", environment=tuple(values.items()))
+    (array,), _ = arrange(Ledger(plan, tmp_path), plan.runs, profile, NO_CODE, Limits())
+    assert array.environment == {"HF_HOME": "/hf"} and array.secrets.keys() == values.keys() - {"HF_HOME"}
+    assert not list(_leaks([array]))
 
-    def leaks(text: str = "", **resources: object) -> str:
-        handing.arrays = [Array(Resources(**resources), [list(runs)])]  # type: ignore[arg-type]
-        return "\n".join(_leaks(handing, [text]))
+    def leaks(**resources: Any) -> str:
+        return "\n".join(_leaks([replace(array, resources=Resources(**resources))]))
 
-    told = leaks(f"export HF_TOKEN={MARK}HF_TOKEN")
+    told = leaks(setup=(f"export HF_TOKEN={MARK}HF_TOKEN",))
     assert "would hold a secret: export HF_TOKEN=[hidden]" in told and MARK not in told
     assert "--export=NONE keeps WANDB_API_KEY, MINE" in leaks(sbatch=(("export", "NONE"),))
     assert not leaks(sbatch=(("export", "ALL,A=1"),))
-    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
-    assert "--export=NONE" in leaks()
 
 
 @pytest.mark.parametrize(

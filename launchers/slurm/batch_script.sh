@@ -1,0 +1,46 @@
+#!/bin/bash
+# @@directives@@
+
+# What a login shell sets for srun and scontrol; a job may start with it (--export=NONE, --get-user-env). Variables
+# that sbatch itself sets for srun stay.
+unset "${!SRUN_@}" "${!SCONTROL_@}" SLURM_CLUSTERS SLURM_CONF_OUT SLURM_DEBUG SLURM_EXIT_{ERROR,IMMEDIATE} \
+    SLURM_{BCAST,BCAST_EXCLUDE,COMPRESS,CONSTRAINT,CORE_SPEC,CPU_BIND,DELAY_BOOT,DEPENDENCY,DISABLE_STATUS,EPILOG} \
+    SLURM_{EXACT,EXCLUSIVE,GRES,GRES_FLAGS,IMMEDIATE,KILL_BAD_EXIT,LABELIO,MPI_TYPE,NETWORK,NO_KILL,OVERLAP} \
+    SLURM_{PARTITION,POWER,PROLOG,QOS,REMOTE_CWD,REQ_SWITCH,RESERVATION,RESV_PORTS,SEND_LIBS,SIGNAL,SPREAD_JOB} \
+    SLURM_{STDERRMODE,STDINMODE,STDOUTMODE,STEP_GRES,TASK_EPILOG,TASK_PROLOG,TEST_EXEC,THREADS,THREAD_SPEC} \
+    SLURM_{TIMELIMIT,TIME_FORMAT,UNBUFFEREDIO,USE_MIN_NODES,WAIT,WAIT4SWITCH,WORKING_DIR}
+
+# Where this start's part of the job's log begins: what SLURM wrote before is of another start.
+log_size() { stat -Lc %s /dev/fd/2 2>/dev/null || echo 0; }
+HYPERFORMER_LOG_FROM="$(log_size)"
+export HYPERFORMER_LOG_FROM
+
+# When SLURM ends the job; the run stops ahead of that. Only newer versions of SLURM tell it.
+time_limit=@@seconds@@
+export HYPERFORMER_DEADLINE="${SLURM_JOB_END_TIME:-$(($(date +%s) + time_limit))}"
+export SUBMITIT_EXECUTOR=slurm
+# @@environment@@
+# @@setup@@
+
+start() {
+    srun --unbuffered --export=ALL --kill-on-bad-exit=1 --output=@@output@@ --error=@@error@@ @@srun_options@@ \
+        @@python@@ -u -m launchers.job @@record@@
+}
+
+# SIGTERM is for the run, which saves first; this script ends after it.
+trap : TERM
+code=75
+while [ "$code" -eq 75 ]; do # the epilogue asks for another start in this job
+    status=0
+    start || status=$? # the set-up commands may have set -e
+    trap '' TERM
+    log_end="$(log_size)"
+    code=0
+    @@epilogue_python@@ -u -m launchers.job.epilogue @@record@@ "$status" "$0" || code=$?
+    HYPERFORMER_LOG_FROM="$log_end"
+    trap : TERM
+done
+
+# 76: the epilogue asks for a requeue that it cannot make itself: a container has neither scontrol nor sbatch.
+[ "$code" -ne 76 ] || scontrol requeue "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
+exit "$code"
