@@ -17,6 +17,7 @@ from launchers.status.run_status import RunStatus, status_of
 from launchers.status.slurm_answers import Answer, ask
 from launchers.store.ledger import Ledger
 from launchers.store.processes import seconds_silent
+from launchers.store.waiting_runs import waiting_runs
 
 
 def read_statuses(
@@ -32,7 +33,8 @@ def read_statuses(
     ledger.refresh()
     notes = reconcile.settle(ledger)
     runs = list(runs)
-    facts = [read_run(ledger, run) for run in runs]
+    waiting = waiting_runs(ledger.paths)
+    facts = [read_run(ledger, run, waiting) for run in runs]
     waits_for = [each.job_id for each in facts if each.cluster == "slurm" and not each.is_done]
     answer = ask(ledger.paths, filter(None, waits_for), max_age_s)
     jobs = ledger.newest_jobs()
@@ -43,14 +45,14 @@ def read_statuses(
         status = status_of(_with_slurm(each, answer, name))
         if _may_have_changed(each, status):
             # It may have ended while SLURM was asked.
-            status = status_of(_with_slurm(read_run(ledger, run), answer, name))
+            status = status_of(_with_slurm(read_run(ledger, run, waiting), answer, name))
         found.append(status)
     return found, [*notes, *answer.notes, *notes_on_files(ledger, found)]
 
 
 def read_local_status(ledger: Ledger, run: Run) -> RunStatus:
     """How a run of this machine stands; asks nobody."""
-    return status_of(read_run(ledger, run))
+    return status_of(read_run(ledger, run, waiting_runs(ledger.paths)))
 
 
 def _may_have_changed(facts: RunFacts, status: RunStatus) -> bool:

@@ -26,7 +26,8 @@ class RunFacts:
         unreadable: what keeps its files from being read.
         cluster: ``local`` or ``slurm``.
         process: of a local run: whether its process lives; `last_line`: of its log, if it does not.
-        trainer: who holds the lock of its trainer, in words; '' if nobody does.
+        trainer: who holds the lock of its trainer, in words; '' if nobody does. `trainer_is_own`: that
+            is the process of the attempt that is told of here.
         slurm: what SLURM says of the job; None with `slurm_was_asked`: it does not know the job.
         silent_s: seconds since the last heartbeat of a run that SLURM runs; None: it never had one.
         now: when the facts were gathered, seconds since the epoch.
@@ -52,6 +53,7 @@ class RunFacts:
     process: Literal["alive", "gone", "elsewhere"] | None = None
     last_line: str = ""
     trainer: str = ""
+    trainer_is_own: bool = False
     slurm: SlurmJob | None = None
     slurm_was_asked: bool = False
     silent_s: float | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hyperformer.run_files import run_lock
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Run
 from launchers.status.run_facts import RunFacts
-from launchers.store.attempts import Attempt, Outcome, last_attempt, last_words, tail
+from launchers.store.attempts import Attempt, Outcome, attempts, last_attempt, last_words, tail
 from launchers.store.ledger import Ledger
 from launchers.store.processes import is_alive, with_argument
 from launchers.store.records import DamagedRecord, LedgerError, read_record
@@ -19,21 +21,28 @@ from launchers.store.submissions import QueuedJob
 from launchers.store.sweep_folder import attempts_folder, cancelled_note
 
 
-def read_run(ledger: Ledger, run: Run) -> RunFacts:
-    """The facts of one run, without SLURM's."""
+def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
+    """The facts of one run, without SLURM's.
+
+    Args:
+        waiting: of :func:`launchers.store.waiting_runs.waiting_runs`.
+    """
     job = ledger.newest_jobs().get(run.signature)
     folder = ledger.folder(run)
     reader = _Reader(folder) if job or ledger.has_folder(run) else None
     lost_records = ", ".join(f"submissions/{number}.json" for number in ledger.faults)
     # Any run may be in one that cannot be read, queued or running.
     unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""
-    known = reader.facts(run.signature, job) if reader else {"has_folder": False}
+    known: dict[str, Any] = reader.facts(run.signature, job) if reader else {"has_folder": False}
+    queued = waiting.get(run.signature, 0)
+    starts_again = queued and known.get("outcome") and known["outcome"].then == "again"
     return RunFacts(
         run.name,
         run.signature,
         str(folder),
         run.config.variant,
         **known,
+        is_waiting=bool(starts_again) or queued > known.get("attempt", 0),
         damaged=tuple(reader.damaged.items()) if reader else (),
         unreadable=(reader.unreadable if reader else "") or unreadable,
         now=time.time(),
@@ -73,6 +82,11 @@ class _Reader:
             "is_cancelled": self._has(cancelled_note(self.folder)),
         }
         attempt = self._newest_attempt(job)
+        outcome = self._outcome(attempt)
+        if attempt and outcome and outcome.kind == "in_use" and attempt.number > 1:
+            # It was refused, as another trained the run: that one's attempt is what counts.
+            earlier = [each for each in attempts(self.folder) if each.number < attempt.number]
+            attempt, outcome = (earlier[-1], self._outcome(earlier[-1])) if earlier else (attempt, outcome)
         started = self._read(attempt.started_file) or {} if attempt else {}
         process = self._process(attempt, started, job) if attempt else {}
         is_done = self._is_done(signature)
@@ -80,13 +94,12 @@ class _Reader:
         if not is_done and self._has(self.paths.config):
             self._read(self.paths.config)
         if attempt and (started or process):
-            found |= {"attempt": attempt.number, **_job(started, process)}
-            found["outcome"] = self._outcome(attempt)
-            if found["cluster"] == "local" and not found["outcome"]:
+            found |= {"attempt": attempt.number, "outcome": outcome, **_job(started, process)}
+            if found["cluster"] == "local" and not outcome:
                 found |= _liveness(attempt, started, process)
         if is_done or (started and found.get("attempt")):
             found["progress"] = self._read(self.paths.state) or {}
-        return {**found, "is_done": is_done}
+        return {**found, **self._trainer(started, outcome), "is_done": is_done}
 
     def _has(self, path: Path) -> bool:
         return path.name in self.names
@@ -124,9 +137,21 @@ class _Reader:
             return {"cluster": "slurm", "job_id": job_id}
         return self._read(attempt.job_file) or ({} if started else with_argument(attempt.folder)) or {}
 
-    def _outcome(self, attempt: Attempt) -> Outcome | None:
-        record = self._read(attempt.outcome_file)
+    def _outcome(self, attempt: Attempt | None) -> Outcome | None:
+        record = self._read(attempt.outcome_file) if attempt else None
         return None if record is None else Outcome.of_record(record)
+
+    def _trainer(self, started: Mapping[str, Any], outcome: Outcome | None) -> dict[str, Any]:
+        """Who holds the lock of the run's trainer, whatever started it."""
+        record: Mapping[str, Any] | None = None
+        if run_lock.NAME in self.names:
+            with suppress(OSError):  # another's file, or a file server that is away: nobody can tell
+                record = run_lock.holder(self.folder)
+        is_own = record is not None and all(record.get(key) == started.get(key) for key in ("host", "pid"))
+        if record is None or (is_own and outcome):  # after its end it only looks alive, from another machine
+            return {}
+        who = f"process {record['pid']}" if record.get("pid") else "a process"
+        return {"trainer": f"{who} on {record.get('host') or 'some machine'}", "trainer_is_own": is_own}
 
 
 def _job(started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:

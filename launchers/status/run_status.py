@@ -189,9 +189,13 @@ def _trained_here(facts: RunFacts) -> _Verdict | None:
     return ("running", f"says {facts.host}; ask there") if facts.process == "elsewhere" else None
 
 
-def _trained_by_another(facts: RunFacts) -> _Verdict | None:
-    """Whatever we know of its attempts: somebody holds the lock of its trainer."""
-    return ("running", f"trained by {facts.trainer}") if facts.trainer else None
+def _trained_by_somebody(facts: RunFacts) -> _Verdict | None:
+    """Whatever else is known of its attempts, the lock of its trainer is held."""
+    # SLURM ends the processes of a job; on a node that it lost sight of they may live.
+    ended = facts.slurm is not None and facts.slurm.state in states.ENDED and facts.slurm.state != "NODE_FAIL"
+    if not facts.trainer or (facts.trainer_is_own and ended):
+        return None
+    return "running", f"trained by {facts.trainer}"
 
 
 def _cancelled(facts: RunFacts) -> _Verdict | None:
@@ -253,7 +257,7 @@ _RULES: tuple[Callable[[RunFacts], _Verdict | None], ...] = (
     _queued_by_slurm,
     _run_by_slurm,
     _trained_here,
-    _trained_by_another,
+    _trained_by_somebody,
     _cancelled,
     _queued_on_a_machine,
     _never_started,

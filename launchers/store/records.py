@@ -76,11 +76,16 @@ def _runs(value: Any) -> bool:
     )
 
 
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(number, int) for number in value.values())
+
+
 Kinds = Mapping[str, Callable[[Any], bool]]
 _PROCESS: Kinds = {"cluster": _text, "job_id": _text, "host": _text}
 # What each record holds if it holds it, and without which keys it says nothing.
 _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     "plan.json": ({"name": _text, "source": _text, "runs": _runs}, ("runs",)),
+    "queue.json": ({"host": _text, "runs": _numbers}, ("host", "pid", "runs")),
     "config.json": ({"signature": _text, "settings": _mapping}, ("signature", "settings")),
     "job.json": ({**_PROCESS, "gpu": _text}, ()),
     "started.json": ({**_PROCESS, "started": _finite}, ()),

@@ -11,6 +11,7 @@
       report/                                    tables and figures
       failures/<fingerprint>/<run's folder>      runs that failed alike
       held.json                                  why no more runs start
+      queue.json                                 runs that wait in a queue on a machine
       last_known.json  prefetched.json  .lock
       <run-name>-<signature>/
         config.json  state.json  result.json ...   (hyperformer.run_files.run_folder)
@@ -88,6 +89,10 @@ class SweepFolder:
     @property
     def prefetched(self) -> Path:
         return self.path / "prefetched.json"
+
+    @property
+    def queue(self) -> Path:
+        return self.path / "queue.json"
 
     @property
     def lock(self) -> Path:

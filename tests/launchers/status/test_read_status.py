@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from sweep_command import result_of
 
 from hyperformer.files import write_json
+from hyperformer.run_files import run_lock
 from launchers.plan.runs import Plan
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
@@ -19,8 +22,10 @@ from launchers.status import slurm_answers
 from launchers.status.read_status import read_statuses
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.ledger import Ledger
+from launchers.store.processes import this_process
 from launchers.store.submissions import QueuedRun, Submission
 from launchers.store.sweep_folder import SweepFolder
+from launchers.store.waiting_runs import queue_file
 
 
 @pytest.fixture
@@ -139,3 +144,84 @@ def test_a_memory_that_makes_no_sense_is_none(
     assert "-" not in slurm_answers._age(kept.at)  # a clock that went back
     write_json(paths.last_known, {"at": 1.0, "jobs": {"7": job}})
     assert slurm_answers.recall(paths) is None
+
+
+def test_runs_that_wait_in_a_queue_on_a_machine(
+    plan_of: Callable[[str], Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(
+        plan_of("{variants: [hyperformer], tasks: [rte, cola], grid: {seed: [1, 2, 3]}}"), tmp_path
+    )
+    first, second, _ = ledger.plan.runs
+
+    def states() -> list[str]:
+        return [status.state for status in read_statuses(ledger, ledger.plan.runs)[0]]
+
+    ledger.note_not_started(second, "held")
+    with queue_file(
+        ledger.paths, {run.signature: ledger.next_number(run) for run in (first, second)}
+    ) as file:
+        assert states() == ["waiting", "waiting", "missing"]
+        attempt = ledger.new_attempt(first)
+        write_json(attempt.job_file, {"cluster": "local", **this_process()})
+        assert states() == ["running", "waiting", "missing"]
+        attempt.write_outcome(Outcome("failed", then="again"))
+        assert states() == ["waiting", "waiting", "missing"]
+        ledger.mark_cancelled(second)
+        attempt.write_outcome(Outcome("failed", then="end"))
+        assert states() == ["failed", "cancelled", "missing"]
+        ledger.forget_cancelled([second])
+        record = json.loads(ledger.paths.queue.read_text())
+        write_json(ledger.paths.queue, {**record, "born": "1"})  # the launcher was killed
+        assert states() == ["failed", "stopped", "missing"]
+        write_json(ledger.paths.queue, {**record, "host": "elsewhere"})
+        assert states() == ["failed", "waiting", "missing"]
+        os.utime(ledger.paths.queue, (1.0, 1.0))  # it has not been heard of for long
+        assert states() == ["failed", "stopped", "missing"]
+        file.beat()
+        assert states() == ["failed", "waiting", "missing"]
+        ledger.paths.queue.write_text('{"runs": {"a": "x"}}')
+        assert states() == ["failed", "stopped", "missing"]
+    assert not ledger.paths.queue.exists()
+
+
+def test_whoever_trains_is_seen(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a trainer that no launcher has started."""
+    (run,) = ledger.plan.runs
+    monkeypatch.setattr(job_queue, "query", lambda ids: {})
+    attempt = Attempt.of(ledger.folder(run), 1)
+    assert state_of(ledger) == "lost"
+    attempt.write_outcome(Outcome("failed", then="end"))
+    assert state_of(ledger) == "failed"
+    with run_lock.hold(ledger.folder(run)):
+        (status,), _ = read_statuses(ledger, ledger.plan.runs)
+        assert status.state == "running" and f"trained by process {os.getpid()} on" in status.detail
+    assert state_of(ledger) == "failed"
+
+
+def test_a_trainer_whose_end_is_written_has_ended(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed on another machine, it looks alive from here until its lease is over."""
+    (run,) = ledger.plan.runs
+    trainer = {"host": "n1", "pid": 9}
+    monkeypatch.setattr(run_lock, "holder", lambda folder: {**trainer, "since": 1.0})
+    (ledger.folder(run) / run_lock.NAME).touch()
+    attempt = Attempt.of(ledger.folder(run), 1)
+    write_json(attempt.started_file, {"cluster": "slurm", "job_id": "7", **trainer})
+    for state, shown in (("NODE_FAIL", "running"), ("TIMEOUT", "failed"), ("RUNNING", "running")):
+        monkeypatch.setattr(job_queue, "query", lambda ids, state=state: {"7": SlurmJob(state)})
+        assert state_of(ledger) == shown
+    attempt.write_outcome(Outcome("stopped", then="end"))
+    assert state_of(ledger) == "stopped"
+
+
+def test_a_refusal_to_train_twice_is_no_end_of_the_run(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = ledger.plan.runs
+    monkeypatch.setattr(job_queue, "query", lambda ids: {})
+    Attempt.of(ledger.folder(run), 2).write_outcome(Outcome("stopped", "in use", kind="in_use", then="end"))
+    assert state_of(ledger) == "lost"  # the first attempt is
+    Attempt.of(ledger.folder(run), 1).write_outcome(Outcome("failed", then="end"))
+    (status,), _ = read_statuses(ledger, ledger.plan.runs)
+    assert (status.state, status.attempt) == ("failed", 1)
+    assert ledger.next_number(run) == 3

@@ -87,6 +87,9 @@ TABLE: list[tuple[RunFacts, str, str]] = [
      "SLURM says COMPLETED, but result.json is not there; its folder is not there any more"),
     (slurm("COMPLETED", is_done=True), "done", ""),
     (slurm("NODE_FAIL", trainer="process 9 on n1"), "running", "trained by process 9 on n1"),
+    (slurm("NODE_FAIL", trainer="process 9 on n1", trainer_is_own=True), "running", "trained by process 9 on n1"),
+    (slurm("TIMEOUT", trainer="process 9 on n1", trainer_is_own=True), "failed", "SLURM says TIMEOUT"),
+    (slurm("TIMEOUT", trainer="process 9 on n3"), "running", "trained by process 9 on n3"),
     (slurm("FAILED", outcome=STOPPED), "stopped", "m"),
     # SLURM does not tell.
     (slurm("A_STATE_TO_COME"), "unknown", "SLURM says A_STATE_TO_COME, which is no end that we know"),
