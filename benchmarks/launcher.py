@@ -25,12 +25,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
 from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 
+from launchers.api import Sweep  # noqa: E402
 from launchers.cli import tables  # noqa: E402
 from launchers.plan.cluster_profile import NO_PROFILE  # noqa: E402
 from launchers.plan.load_plan import load_plan  # noqa: E402
 from launchers.status.read_status import read_statuses  # noqa: E402
 from launchers.store.ledger import Ledger  # noqa: E402
-from launchers.submit.to_slurm import submit_to_slurm  # noqa: E402
 
 _SLURM = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
 _calls: list[str] = []
@@ -64,10 +64,9 @@ def ours(folder: Path, runs: int, held: bool = True) -> tuple[Ledger, float, int
     plan = load_plan(str(sweep_file(folder, runs, held)), NO_PROFILE)
     _calls.clear()
     began = time.perf_counter()
-    ledger = Ledger(plan, folder / "runs")
-    outcome = submit_to_slurm(ledger, NO_PROFILE, confirm=lambda bill: True)
-    assert sum(number for _, number in outcome.arrays) == runs
-    return ledger, time.perf_counter() - began, len(_calls)
+    sweep = Sweep(plan, Ledger(plan, folder / "runs"))
+    assert sum(array.runs for array in sweep.submit().arrays) == runs
+    return sweep.ledger, time.perf_counter() - began, len(_calls)
 
 
 def theirs(folder: Path, runs: int, held: bool = True) -> tuple[list[object], float, int]:

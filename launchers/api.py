@@ -1,109 +1,240 @@
-"""Sweeps from Python, for notebooks: what the command line does, without the printing.
+"""Sweeps from Python: the service that notebooks and the command line call. It prints nothing and asks nobody.
 
->>> from launchers.api import Sweep                          # doctest: +SKIP
->>> sweep = Sweep.load("sweeps/demo.yaml", cluster="slurm")  # doctest: +SKIP
->>> sweep.submit()                                           # doctest: +SKIP
->>> sweep.status()                                           # doctest: +SKIP
+>>> from launchers.api import Sweep                         # doctest: +SKIP
+>>> sweep = Sweep.load("sweeps/demo.yaml", cluster="local")  # doctest: +SKIP
+>>> sweep.submit()                                          # doctest: +SKIP
+>>> sweep.results()                                         # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperformer.errors import HyperformerError
-from launchers.plan.cluster_profile import ClusterProfile, load_profile
-from launchers.plan.load_plan import load_plan
+from hyperformer.errors import ConfigError
+from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
+from launchers.plan.load_plan import make_plan
 from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
+from launchers.plan.sweep_file import find_sweep, read_sweep
+from launchers.report import files, results_table
+from launchers.report.plots import plot_similarities
+from launchers.report.results_table import RunResult
 from launchers.slurm import commands
+from launchers.status import logs, why
 from launchers.status.read_status import read_statuses
-from launchers.status.run_status import BAD, GOING, RunStatus
-from launchers.store.ledger import Ledger
-from launchers.submit.cancel import stop
-from launchers.submit.choose import to_retry
-from launchers.submit.estimate import Bill
-from launchers.submit.to_slurm import NotConfirmed, Outcome, dry_run, submit_to_slurm
+from launchers.status.run_status import RunStatus
+from launchers.store.ledger import Ledger, last_cluster
+from launchers.store.sweep_folder import SweepFolder
+from launchers.submit import cancel, prefetch, preflight
+from launchers.submit.choose import SUBMIT, Choice, StartRule, choose, gather_evidence, retry_rule
+from launchers.submit.start import (
+    Listener,
+    NotConfirmed,
+    Start,
+    StartOptions,
+    SubmitResult,
+    dry_run,
+    start,
+)
+
+__all__ = ["NotConfirmed", "Start", "StartOptions", "SubmitResult", "Sweep", "View"]
+
+
+@dataclass(frozen=True)
+class View:
+    """How some runs of a sweep stand: the runs, a status for each, and notes for the user."""
+
+    runs: list[Run]
+    statuses: list[RunStatus]
+    notes: list[str]
+
+
+class Silent:
+    """A listener that says nothing, and yes only if it was told to."""
+
+    def __init__(self, yes: bool) -> None:
+        self._yes = yes
+
+    def announce(self, start: Start) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def update(self, statuses: Sequence[RunStatus], message: str = "") -> None: ...
+
+    def confirm(self, question: str) -> bool:
+        if not self._yes:
+            raise NotConfirmed(f"{question}; say yes=True to submit them")
+        return True
 
 
 class Sweep:
-    """One sweep file, its folder of runs, and the cluster that its runs go to."""
+    """One sweep file, expanded for the cluster that its runs go to, and its folder of runs.
 
-    def __init__(self, plan: Plan, ledger: Ledger, profile: ClusterProfile) -> None:
+    Args:
+        fault: why the profile that the sweep was started with cannot be read any more; `plan` is without it.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger, fault: ConfigError | None = None) -> None:
         self.plan = plan
         self.ledger = ledger
-        self.profile = profile
+        self._fault = fault
 
     @classmethod
-    def load(cls, sweep: str | Path, runs_dir: str | Path = "runs", cluster: str = "slurm") -> Sweep:
+    def load(cls, sweep: str | Path, runs_dir: str | Path = "runs", cluster: str | None = None) -> Sweep:
         """Read a sweep file, or a shipped one by name.
+
+        Args:
+            runs_dir: holds a folder per sweep.
+            cluster: local, slurm, a profile's name or its file; default: as last time, else SLURM where
+                sbatch is found, else this machine.
 
         Raises:
             ConfigError: with file, line and key.
         """
-        plan = load_plan(str(sweep), load_profile(cluster))
-        return cls(plan, Ledger(plan, Path(runs_dir)), plan.profile)
+        file = read_sweep(find_sweep(str(sweep)))
+        last = last_cluster(SweepFolder(Path(runs_dir).absolute() / file.name))
+        fault = None
+        try:
+            profile = load_profile(cluster or last or (SLURM if commands.is_available() else LOCAL))
+        except ConfigError as error:
+            if cluster:
+                raise
+            profile, fault = NO_PROFILE, error
+        plan = make_plan(file, profile)
+        return cls(plan, Ledger(plan, Path(runs_dir)), fault)
 
-    def submit(self, max_parallel: int | None = None, yes: bool = False) -> list[str]:
-        """Hand what is missing, failed or stopped to SLURM; returns the ids of the job arrays.
+    def submit(
+        self, max_parallel: int | None = None, yes: bool = False, ignore: Collection[str] = ()
+    ) -> SubmitResult:
+        """Start what is missing, failed or stopped.
+
+        On SLURM it returns when SLURM has the jobs, on this machine when all runs have ended.
 
         Args:
-            yes: submit above the profile's `confirm_above` too.
+            max_parallel: runs at once at most.
+            yes: also above the profile's `confirm_above`.
+            ignore: names of preflight findings; they stand in brackets after each.
 
         Raises:
-            PreflightError, ClusterError, LockError: nothing was submitted, or not all.
-            NotConfirmed: the bill is above `confirm_above`.
+            PreflightError, ClusterError, LockError: nothing was started, or not all; the message says which.
+            NotConfirmed: the cost estimate is above `confirm_above`.
         """
-        return self._submit(max_parallel, yes, None)
+        return self.start(SUBMIT, StartOptions(max_parallel, frozenset(ignore)), Silent(yes))
 
-    def retry(self, *names: str, oom: bool = False, yes: bool = False) -> list[str]:
-        """Submit again the failed runs among `names` (globs, key=value; none: all)."""
-        chosen = {run.signature for run in select(self.plan, names or ["*"])}
+    def retry(self, *names: str, failed: bool = False, oom: bool = False, yes: bool = False) -> SubmitResult:
+        """Start again those of the runs that did not end well.
 
-        def choose(statuses: Sequence[RunStatus]) -> list[Run]:
-            return to_retry(self.ledger, statuses, chosen, BAD, oom)[0]
+        Args:
+            names: names, globs, key=value; none: all.
+            failed: no stopped or cancelled runs.
+            oom: only those that ran out of memory.
 
-        return self._submit(None, yes, choose)
+        Raises:
+            as :meth:`submit`.
+        """
+        return self.start(retry_rule(names, failed, oom), StartOptions(), Silent(yes))
 
-    def dry_run(self) -> Outcome:
-        """What `submit` would do: `todo`, `bill`, and the text of each sbatch file in `texts`."""
-        return dry_run(self.ledger, self.profile)
+    def start(self, rule: StartRule, options: StartOptions, listener: Listener) -> SubmitResult:
+        """Start the runs that a rule names; what :meth:`submit` and :meth:`retry` do."""
+        preflight.check_ignored(options.ignored)
+        return start(self._ledger_to_start(), rule, options, listener)
 
-    def statuses(self) -> list[RunStatus]:
-        """How each run stands."""
-        return read_statuses(self.ledger, self.plan.runs)[0]
+    def dry_run(self, rule: StartRule = SUBMIT, options: StartOptions | None = None) -> Start:
+        """What :meth:`start` would do: `todo`, and on SLURM `estimate` and the sbatch files in `texts`."""
+        options = options or StartOptions()
+        preflight.check_ignored(options.ignored)
+        return dry_run(self._ledger_to_start(), rule, options)
+
+    def choose(self, rule: StartRule) -> tuple[Choice, View]:
+        """Which runs a rule starts now, and how all runs stand."""
+        view = self.view()
+        evidence = gather_evidence(rule, self.ledger, view.statuses)
+        return choose(rule, self.plan, view.statuses, evidence), view
+
+    def view(self, *names: str) -> View:
+        """How runs stand. `names`: names, globs, key=value; none: all."""
+        runs = self._select(names)
+        return View(runs, *read_statuses(self.ledger, runs))
+
+    def statuses(self, *names: str) -> list[RunStatus]:
+        """How each of the runs stands."""
+        return self.view(*names).statuses
 
     def status(self) -> Any:
-        """A data frame with a row a run; where pandas is not installed, a list of dicts."""
-        rows = [{**entry.as_json(), "word": entry.display_state} for entry in self.statuses()]
-        try:
-            import pandas
-        except ImportError:
-            return rows
-        return pandas.DataFrame(rows).set_index("name")
+        """A data frame with a row per run; where pandas is not installed, a list of dicts."""
+        return _frame(
+            [{**entry.as_json(), "word": entry.display_state} for entry in self.statuses()], index="name"
+        )
+
+    def why(self, *names: str, view: View | None = None) -> dict[str, str]:
+        """A line for each run that waits or did not end well, by the run's name."""
+        view = view or self.view(*names)
+        told = {entry.name: why.why(entry, self.ledger) for entry in view.statuses}
+        return {name: line for name, line in told.items() if line}
+
+    def logs(self, *names: str, rank: int | None = 0) -> list[tuple[str, list[Path]]]:
+        """The log files of each run's newest attempt, with a title; `rank` None: of all ranks."""
+        return logs.find(self.ledger, self._select(names), rank)
+
+    def to_cancel(self, *names: str) -> tuple[list[tuple[Run, RunStatus]], View]:
+        """Those of the runs that go or wait."""
+        view = self.view(*names)
+        return cancel.to_cancel(self.ledger, view.runs, view.statuses), view
 
     def cancel(self, *names: str) -> list[str]:
-        """Cancel the runs that go or wait among `names` (none: all); returns their names."""
-        runs = select(self.plan, names or ["*"])
-        found = zip(runs, read_statuses(self.ledger, runs)[0], strict=True)
-        touched = [(run, entry) for run, entry in found if entry.state in GOING or entry.holds_a_job]
-        stop(self.ledger, touched)
-        return [run.name for run, _ in touched]
+        """Cancel the runs that go or wait among `names` (none: all); returns their names.
 
-    def _submit(
-        self, parallel: int | None, yes: bool, choose: Callable[[Sequence[RunStatus]], list[Run]] | None
-    ) -> list[str]:
-        if self.profile.is_local or not commands.is_available():
-            raise HyperformerError(
-                "runs on this machine are the command line's: sweep.py submit --cluster local"
-            )
-        limit = self.profile.confirm_above
+        Raises:
+            ClusterError: SLURM refuses, or a run is on another machine.
+        """
+        chosen, _ = self.to_cancel(*names)
+        cancel.cancel(self.ledger, chosen)
+        return [run.name for run, _ in chosen]
 
-        def confirm(bill: Bill) -> bool:
-            if not yes and limit is not None and bill.gpu_hours > limit:
-                raise NotConfirmed(f"{bill}: above confirm_above ({limit:g}); say yes=True to submit them")
-            return True
+    def results(self) -> Any:
+        """The results table as a data frame: a row per split, and variant with its settings.
 
-        outcome = submit_to_slurm(self.ledger, self.profile, parallel, choose, confirm)
-        return [job_id for job_id, _ in outcome.arrays]
+        Where pandas is not installed: a list of dicts.
+        """
+        return _frame(files.result_records(self._collect(self.view())))
+
+    def report(self, view: View | None = None) -> tuple[Path, list[RunResult]]:
+        """Write report.md, results.csv and runs.csv; returns the path of the first, and what is in them."""
+        entries = self._collect(view or self.view())
+        return files.write_report(self.ledger.paths.report, self.plan.name, entries), entries
+
+    def plots(self, view: View | None = None) -> list[Path]:
+        """Draw how alike the tasks of each hypernetwork are; returns the files."""
+        return list(plot_similarities(self.ledger, (view or self.view()).statuses))
+
+    def _collect(self, view: View) -> list[RunResult]:
+        return results_table.collect(self.ledger, view.statuses)
+
+    def _select(self, names: Sequence[str]) -> list[Run]:
+        return select(self.plan, names) if names else list(self.plan.runs)
+
+    def prefetch(self) -> list[str]:
+        """Fetch models and data sets, and prove that they load offline; returns their names.
+
+        Raises:
+            PrefetchError: with everything that cannot be loaded.
+        """
+        ledger = self._ledger_to_start()
+        return prefetch.fetch(self.plan.runs, ledger.path, dict(self.plan.profile.environment))
+
+    def _ledger_to_start(self) -> Ledger:
+        if self._fault:
+            raise self._fault
+        return self.ledger
+
+
+def _frame(rows: list[dict[str, Any]], index: str | None = None) -> Any:
+    try:
+        import pandas
+    except ImportError:
+        return rows
+    frame = pandas.DataFrame(rows)
+    return frame.set_index(index) if index and rows else frame

@@ -1,25 +1,38 @@
-"""What every command says: notes, the next useful command, progress, the table of results."""
+"""What every command says: notes, questions, the next useful command, the table of results, the exit code."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+from launchers.api import Sweep, View
 from launchers.cli import tables
-from launchers.cli.tables import Progress, console
+from launchers.cli.tables import console
 from launchers.report import files, results_table
-from launchers.status.read_status import read_statuses
-from launchers.status.run_status import RunStatus
-from launchers.store.ledger import Ledger
+from launchers.status.run_status import BAD, RunStatus
 
-_WATCH_LOCAL_S, _WATCH_SLURM_S = 1.0, 5.0
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a command is about, as the user named it."""
+
+    sweep: str
+    runs_dir: Path
+    cluster: str | None = None
+
+    def open(self) -> Sweep:
+        """Read the sweep file, the cluster's profile and the sweep's folder. Raises ConfigError."""
+        return Sweep.load(self.sweep, self.runs_dir, self.cluster)
+
+
+def exit_code(statuses: Sequence[RunStatus]) -> int:
+    """What the command's process ends with."""
+    return SOME_FAILED if any(entry.state in BAD for entry in statuses) else DONE
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -28,24 +41,36 @@ def print_notes(notes: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def print_next(arguments: argparse.Namespace, command: str, *more: str) -> None:
+def print_next(target: Target, command: str, *more: str) -> None:
     """The next useful command, ready to copy."""
     program = ["hyperformer-sweep"]
     if sys.argv[0].endswith(".py"):
         program = ["python", str(_short(Path(sys.argv[0])))]
-    words = [*program, command, arguments.sweep, *more]
-    if command == "submit" and getattr(arguments, "cluster", None):
-        words += ["--cluster", arguments.cluster]
-    if arguments.runs_dir != Path("runs"):
-        words += ["--runs-dir", str(arguments.runs_dir)]
+    words = [*program, command, target.sweep, *more]
+    if command == "submit" and target.cluster:
+        words += ["--cluster", target.cluster]
+    if target.runs_dir != Path("runs"):
+        words += ["--runs-dir", str(target.runs_dir)]
     print(f"next: {shlex.join(words)}")
 
 
-def agreed(arguments: argparse.Namespace, question: str) -> bool:
-    """Whether the user says yes; -y does, and so does whoever has no terminal to be asked on."""
-    if arguments.yes or not sys.stdin.isatty():
-        return True
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+def can_ask() -> bool:
+    """Whether somebody sits at a terminal."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask on the terminal; no answer is a no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
+def agreed(question: str, yes: bool) -> bool:
+    """Whether the user says yes; `yes` (-y) does, and so does whoever has no terminal to be asked on."""
+    return yes or not can_ask() or ask(question)
 
 
 def _short(path: Path) -> Path:
@@ -54,28 +79,12 @@ def _short(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def watch(out: Console, ledger: Ledger) -> tuple[list[RunStatus], list[str]]:
-    """Show the runs until none is going; Ctrl-C ends the showing, not the runs."""
-    statuses: list[RunStatus] = []
-    notes: list[str] = []
-    with Progress(out, ledger.plan.name) as progress, suppress(KeyboardInterrupt):
-        while True:
-            statuses, notes = read_statuses(ledger, ledger.plan.runs)
-            progress.update(statuses, "; ".join(notes))
-            if not any(entry.is_going for entry in statuses):
-                break
-            on_slurm = any(entry.cluster == "slurm" for entry in statuses)
-            time.sleep(_WATCH_SLURM_S if on_slurm else _WATCH_LOCAL_S)
-    return statuses, notes
-
-
-def show_report(ledger: Ledger, statuses: Sequence[RunStatus]) -> None:
+def show_report(sweep: Sweep, view: View) -> None:
     """Write the report, and show its table."""
-    entries = results_table.collect(ledger, statuses)
-    path = files.write_report(ledger.paths.report, ledger.plan.name, entries)
+    path, entries = sweep.report(view)
     out = console()
     table = results_table.make_table(entries, results_table.splits(entries)[0])
-    out.print(f"\n{ledger.plan.name}: {table.split} results, percent", style="bold")
+    out.print(f"\n{sweep.plan.name}: {table.split} results, percent", style="bold")
     for piece in tables.screen_tables(table):
         out.print(piece)
     for note in files.footnotes(table):

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from launchers.submit.preflight import ALL
+
 COMMANDS = (
     "submit", "plan", "status", "logs", "why", "cancel", "retry", "report", "prefetch", "clusters",
 )  # fmt: skip
@@ -32,6 +34,16 @@ def _parser() -> argparse.ArgumentParser:
     start = argparse.ArgumentParser(add_help=False)
     start.add_argument("--max-parallel", type=_positive, metavar="N", help="jobs at once at most")
     start.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    start.add_argument(
+        "--ignore",
+        type=_names,
+        default=frozenset(),
+        metavar="NAME,...",
+        help="start in spite of these findings of the preflight; their names stand in its message",
+    )
+    start.add_argument(
+        "--no-preflight", dest="ignore", action="store_const", const=frozenset({ALL}), help="--ignore all"
+    )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument(
         "--cluster", metavar="NAME|FILE",
@@ -75,6 +87,10 @@ def _rank(text: str) -> str:
     if text != "all" and not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a rank's number or all, not {text!r}")
     return text
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
 def _positive(text: str) -> int:

@@ -1,14 +1,11 @@
-"""Tables and live progress on the terminal, at most 100 columns wide. Decides nothing."""
+"""Tables for the terminal, at most 100 columns wide. Decides nothing."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from hyperformer.settings.build import flatten
@@ -19,7 +16,6 @@ from launchers.report.results_table import Table
 from launchers.status.run_status import BAD, RunStatus, counts
 
 WIDTH = 100
-_PLAIN_EVERY_S = 10.0
 _COLOURS = {
     "done": "green", "running": "cyan", "pending": "blue", "waiting": "blue", "missing": "dim", "stopped": "yellow",
     "cancelled": "yellow", "failed": "bold red", "lost": "bold red", "damaged": "bold red",
@@ -143,78 +139,6 @@ def _attempts(attempt: int | None) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-class Progress:
-    """Shows a queue's progress: a table that renews itself on a terminal, else a line for each change."""
-
-    def __init__(self, out: Console, title: str) -> None:
-        self.out = out
-        self.title = title
-        self.began = time.monotonic()
-        self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
-        self._shown: dict[str, tuple[str, float]] = {}
-        self._message = ""
-
-    def __enter__(self) -> Progress:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
-
-    def update(self, statuses: Sequence[RunStatus], message: str = "") -> None:
-        if self._live:
-            self._live.update(self._picture(statuses, message), refresh=True)
-        else:
-            self._lines(statuses, message)
-
-    def _picture(self, statuses: Sequence[RunStatus], message: str) -> RenderableType:
-        """What fits the terminal: first what runs, then what failed, then the rest."""
-        order = {
-            "running": 0, "failed": 1, "lost": 1, "damaged": 1, "stopped": 2, "pending": 3, "waiting": 3, "missing": 4,
-        }  # fmt: skip
-        room = max(4, self.out.height - 7)
-        if len(statuses) > room:
-            statuses_shown = sorted(statuses, key=lambda status: order.get(status.state, 5))[:room]
-        else:
-            statuses_shown = list(statuses)
-        head = Text(f"{self.title}  {duration(time.monotonic() - self.began)}  ", style="bold")
-        head.append_text(summary(statuses))
-        lines: list[RenderableType] = [head, status_table(statuses_shown)]
-        if len(statuses_shown) < len(statuses):
-            lines.append(Text(f"... and {len(statuses) - len(statuses_shown)} more", style="dim"))
-        return Group(*lines, Text(message, style="yellow"))
-
-    def _lines(self, statuses: Sequence[RunStatus], message: str) -> None:
-        now = time.monotonic()
-        for status in statuses:
-            state, at = self._shown.get(status.signature, (None, 0.0))
-            running = status.state == "running"
-            news = running if state is None else status.state != state
-            if news or (running and now - at > _PLAIN_EVERY_S):
-                self.out.print(self._line(status), soft_wrap=True)
-                at = now
-            self._shown[status.signature] = status.state, at
-        if message and message != self._message:
-            self.out.print(message)
-            self._message = message
-
-    def _line(self, status: RunStatus) -> str:
-        parts = [f"[{duration(time.monotonic() - self.began)}] {status.name}: {status.state}"]
-        if status.state == "running" and status.step is not None:
-            parts.append(f"step {status.step}/{status.max_steps}")
-            if status.loss is not None:
-                parts.append(f"loss {status.loss:.3f}")
-            if status.seconds_left is not None:
-                parts.append(f"{duration(status.seconds_left)} left")
-        if status.detail:
-            parts.append(" ".join(status.detail.split())[:300])
-        return ", ".join(parts)
 
 
 def print_table(out: Console, table: Text) -> None:

@@ -109,6 +109,12 @@ def _parameter_texts(parameters: Parameters | None) -> tuple[str, str, str]:
     return f"{parameters.total:,}", f"{parameters.trained:,}", f"{parameters.percent_per_task:.2f}%"
 
 
+def result_records(entries: Sequence[RunResult]) -> list[dict[str, Any]]:
+    """The lines of results.csv, each as a dict; None is a missing value."""
+    header, *lines = _result_rows([make_table(entries, split) for split in splits(entries)])
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
 def _result_rows(tables: Sequence[Table]) -> Iterator[list[Any]]:
     """A line a row and split, numbers unrounded; an empty field is a missing one."""
     keys = list(dict.fromkeys(key for row in tables[0].rows for key, _ in row.settings))

@@ -1,53 +1,132 @@
-"""Which runs `retry` starts again, and on which nodes they should not run. Prints nothing."""
+"""Which runs start: a rule, which is a plain value, and one pure function that applies it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launchers.job import classify
 from launchers.plan.failure_kinds import KINDS
 from launchers.plan.runs import Plan, Run
-from launchers.status.run_status import LEFT_ALONE, RunStatus
+from launchers.plan.selection import select
+from launchers.status.run_status import BAD, LEFT_ALONE, STATES, RunStatus
 from launchers.status.why import last_words
-from launchers.store import circuit_breaker, code_snapshot
+from launchers.store import code_snapshot
 from launchers.store.attempts import failed_nodes
 from launchers.store.ledger import Ledger
 
 _NEEDS_NEW_CODE = frozenset(name for name, kind in KINDS.items() if kind.needs_new_code)
+_OUT_OF_MEMORY = frozenset({"out_of_gpu_memory", "out_of_memory"})
 
 
-def to_retry(
-    ledger: Ledger,
-    statuses: Sequence[RunStatus],
-    chosen: Collection[str],
-    states: Collection[str],
-    oom: bool = False,
-) -> tuple[list[Run], list[RunStatus]]:
-    """The runs to start again, and those that would only fail once more.
+@dataclass(frozen=True)
+class StartRule:
+    """Which runs start.
+
+    Attributes:
+        states: runs in these states may start.
+        names: names, globs and key=value of the runs that are meant; none: all.
+        out_of_memory: only runs that ran out of memory.
+        leave_repeats: leave runs that would fail in the same way again: same code, same settings.
+    """
+
+    states: frozenset[str]
+    names: tuple[str, ...] = ()
+    out_of_memory: bool = False
+    leave_repeats: bool = False
+
+
+SUBMIT = StartRule(frozenset(STATES) - LEFT_ALONE)
+
+
+def retry_rule(names: Iterable[str] = (), failed: bool = False, out_of_memory: bool = False) -> StartRule:
+    """What `retry` starts: runs that ended badly, and unless `failed` those that were stopped or cancelled."""
+    stopped: frozenset[str] = frozenset() if failed or out_of_memory else frozenset({"stopped", "cancelled"})
+    return StartRule(BAD | stopped, tuple(names), out_of_memory, leave_repeats=True)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule has to know beyond the statuses. Signatures of runs."""
+
+    out_of_memory: frozenset[str] = frozenset()
+    repeats: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rule says of a sweep: the runs to start, and the statuses of those left as repeats."""
+
+    start: tuple[Run, ...]
+    repeats: tuple[RunStatus, ...] = ()
+
+
+def choose(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus], evidence: Evidence) -> Choice:
+    """Apply a rule. Pure: asks nobody, reads nothing.
 
     Args:
         statuses: of the plan's runs, in order.
-        chosen: signatures of the runs that the user means.
-        states: in which a run may be started again.
-        oom: only those that ran out of memory.
+
+    Raises:
+        HyperformerError: a name of the rule matches no run.
     """
-    todo, alike = [], []
-    code: Path | None = None
-    for run, entry in zip(ledger.plan.runs, statuses, strict=True):
-        if run.signature not in chosen or entry.state not in states or entry.holds_a_job:
-            continue
-        if oom and not is_out_of_memory(entry, ledger):
-            continue
-        if entry.cluster == "slurm" and entry.state == "failed" and entry.kind in _NEEDS_NEW_CODE:
-            code = code or code_snapshot.read(code_snapshot.CODE, ledger.paths.code).folder
-            queued = ledger.newest_jobs().get(run.signature)
-            if queued and Path(queued.submission.code) == code:
-                alike.append(entry)
-                continue
-        todo.append(run)
-    return todo, alike
+    candidates = _candidates(rule, plan, statuses)
+    if rule.out_of_memory:
+        candidates = [pair for pair in candidates if pair[0].signature in evidence.out_of_memory]
+    if not rule.leave_repeats:
+        return Choice(tuple(run for run, _ in candidates))
+    return Choice(
+        tuple(run for run, _ in candidates if run.signature not in evidence.repeats),
+        tuple(status for run, status in candidates if run.signature in evidence.repeats),
+    )
+
+
+def gather_evidence(rule: StartRule, ledger: Ledger, statuses: Sequence[RunStatus]) -> Evidence:
+    """Read what the rule has to know, and no more."""
+    failed = [status for _, status in _candidates(rule, ledger.plan, statuses)]
+    return Evidence(
+        frozenset(s.signature for s in failed if rule.out_of_memory and _ran_out_of_memory(s, ledger)),
+        frozenset(_repeats(failed, ledger)) if rule.leave_repeats else frozenset(),
+    )
+
+
+def _candidates(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus]) -> list[tuple[Run, RunStatus]]:
+    meant = {run.signature for run in select(plan, rule.names)} if rule.names else None
+    return [
+        (run, status)
+        for run, status in zip(plan.runs, statuses, strict=True)
+        if (meant is None or run.signature in meant)
+        and status.state in rule.states
+        and not status.holds_a_job
+    ]
+
+
+def _repeats(failed: Sequence[RunStatus], ledger: Ledger) -> list[str]:
+    """Those that failed on SLURM for a reason that does not go away, with the code as it is now."""
+    lasting = [
+        s for s in failed if s.cluster == "slurm" and s.state == "failed" and s.kind in _NEEDS_NEW_CODE
+    ]
+    if not lasting:
+        return []
+    code = code_snapshot.read(code_snapshot.CODE, ledger.paths.code).folder
+    newest = ledger.newest_jobs()
+    jobs = [newest.get(status.signature) for status in lasting]
+    return [
+        status.signature
+        for status, job in zip(lasting, jobs, strict=True)
+        if job and Path(job.submission.code) == code
+    ]
+
+
+def _ran_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
+    """Whether the run ended for want of memory, of the GPU or the machine."""
+    kind = status.kind
+    if kind is None:  # its end was never classified: its job was gone too soon, or did not get so far
+        told = f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"
+        failure = classify.classify(classify.Evidence(log=told))
+        kind = failure.kind if failure else None
+    return kind in _OUT_OF_MEMORY
 
 
 def without_failed_nodes(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
@@ -61,32 +140,3 @@ def without_failed_nodes(ledger: Ledger, runs: Iterable[Run]) -> tuple[list[Run]
             notes.append(f"{run.name} is kept away from {', '.join(nodes)}, which failed under it")
         found.append(run)
     return found, notes
-
-
-def is_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
-    """Whether it ended for want of memory, of the GPU or the machine."""
-    kind = status.kind
-    if kind is None:  # nobody settled it: its job was gone too soon, or did not get so far
-        told = f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"
-        failure = classify.classify(classify.Evidence(log=told))
-        kind = failure.kind if failure else None
-    return kind in ("out_of_gpu_memory", "out_of_memory")
-
-
-def to_start(plan: Plan, statuses: Sequence[RunStatus]) -> list[Run]:
-    """The runs that are neither done nor going; `statuses` are those of the plan's runs, in order."""
-    return [
-        run
-        for run, entry in zip(plan.runs, statuses, strict=True)
-        if entry.state not in LEFT_ALONE and not entry.holds_a_job
-    ]
-
-
-def make_ready(ledger: Ledger, statuses: Sequence[RunStatus], todo: Sequence[Run]) -> list[str]:
-    """See that nothing of an earlier attempt stands in the way of the runs; returns notes for the user."""
-    damaged = {status.signature: status.damaged for status in statuses}
-    ledger.forget_cancelled(todo)
-    reason = circuit_breaker.reason(ledger.paths)
-    circuit_breaker.release(ledger.paths, [ledger.folder(run) for run in todo])
-    notes = [f"the sweep was held ({reason}); now it goes on"] if reason else []
-    return notes + ledger.rename_damaged((run, name) for run in todo for name, _ in damaged[run.signature])

@@ -9,7 +9,7 @@ from launchers.slurm.arrays import ArrayPlan
 
 
 @dataclass(frozen=True)
-class Bill:
+class Estimate:
     """What the jobs take at most; `start` is when the first may start, in SLURM's words."""
 
     runs: int
@@ -23,11 +23,20 @@ class Bill:
         jobs = f"{self.jobs} job{'s' if self.jobs != 1 else ''}"
         cost = f"{self.gpu_hours:,.4g} GPU-hours" if self.gpu_hours else f"{self.cpu_hours:,.4g} core-hours"
         start = f"; SLURM expects to start the first {self.start}" if self.start else ""
-        return f"bill: {self.runs} run{'s' if self.runs != 1 else ''} in {jobs}, {cost} at most{start}"
+        return (
+            f"cost estimate: {self.runs} run{'s' if self.runs != 1 else ''} in {jobs}, {cost} at most{start}"
+        )
+
+    def above(self, limit: float | None) -> str | None:
+        """What must be confirmed first, in words; None: nothing. `limit` is the profile's `confirm_above`."""
+        if limit is None or self.gpu_hours <= limit:
+            return None
+        return f"{self.gpu_hours:,.4g} GPU-hours are above confirm_above ({limit:g})"
 
 
-def bill(arrays: Sequence[ArrayPlan], start: str | None = None) -> Bill:
-    return Bill(
+def estimate(arrays: Sequence[ArrayPlan], start: str | None = None) -> Estimate:
+    """What the arrays take; `start` in SLURM's words."""
+    return Estimate(
         runs=sum(len(array.runs) for array in arrays),
         jobs=sum(len(array.tasks) for array in arrays),
         arrays=len(arrays),

@@ -15,7 +15,6 @@ from typing import Protocol
 from launchers.job.attempt import run_in_folder
 from launchers.job.finish import settle
 from launchers.job.start import why_not_to_start
-from launchers.plan.retry_policy import RetryPolicy
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
 from launchers.status.read_status import read_local_status
@@ -59,34 +58,25 @@ class LocalQueue:
     """Starts runs as places come free, until all have ended.
 
     Args:
-        runs: the runs to start, in order.
-        all_runs: the runs to show; those that are going already are waited for.
-        parallel: runs at once at most; None: one a GPU, or one a core without GPUs.
-        policy: what follows a failure.
+        runs: the runs to start, in order. All runs of the plan are shown, and those that are running already
+            are waited for.
+        parallel: runs at once at most; None: one per GPU, or one per core without GPUs.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        runs: Iterable[Run],
-        all_runs: Sequence[Run],
-        watcher: Watcher,
-        parallel: int | None,
-        policy: RetryPolicy,
-    ) -> None:
+    def __init__(self, ledger: Ledger, runs: Iterable[Run], watcher: Watcher, parallel: int | None) -> None:
         self.ledger = ledger
         self.watcher = watcher
-        self.runs = all_runs
+        self.runs = ledger.plan.runs
         self.waiting = deque(runs)
         self.gpus = gpus()
         self.parallel = parallel or len(self.gpus) or cpu_cores()
         if self.gpus:
             self.parallel = min(self.parallel, len(self.gpus))
         self.threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
-        self.policy = policy
+        self.policy = ledger.plan.profile.retry_policy
         self.going: dict[str, tuple[Run, LocalJob]] = {}
         self._first: dict[str, int] = {}  # by signature: number of the run's first attempt in this queue
-        self.statuses = {run.signature: self._read(run) for run in all_runs}
+        self.statuses = {run.signature: self._read(run) for run in self.runs}
 
     def work(self) -> None:
         """Run everything. A KeyboardInterrupt lets the runs save and goes on up; a second one kills them."""

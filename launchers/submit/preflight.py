@@ -1,63 +1,123 @@
-"""What can be known to go wrong before anything is started; all findings at once."""
+"""What can be known to go wrong before runs start: all findings at once, the same way for every back end.
+
+Here is what does not depend on the back end: folders, disk, quotas, data, files that settings name. What
+SLURM would refuse is in :mod:`launchers.submit.preflight_slurm`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import HyperformerError, nearest
 from launchers.plan.runs import Run
+from launchers.submit import disk_space
+
+ALL = "all"
+# What a user who knows better can ignore, by name.
+NAMES = (
+    "data", "files", "disk", "offline", "container", "setup", "export", "shared-folder", "partition", "account",
+    "qos", "time", "nodes", "gpus", "cores", "memory", "constraint", "batch", "sbatch",
+)  # fmt: skip
 
 
 class PreflightError(HyperformerError):
     """The sweep cannot work as it is."""
 
 
-def check(runs: Iterable[Run], runs_dir: Path, more: Iterable[str] = ()) -> None:
-    """Look for what would make runs fail.
+@dataclass(frozen=True)
+class Finding:
+    """One thing that would go wrong.
+
+    Attributes:
+        name: one of NAMES; None: it cannot be ignored.
+        text: what, where, why, and what to do.
+    """
+
+    name: str | None
+    text: str
+
+
+def check_ignored(names: Iterable[str]) -> None:
+    """See that these are names of findings. Raises HyperformerError."""
+    for name in names:
+        if name not in (*NAMES, ALL):
+            raise HyperformerError(f"--ignore {name}: no finding has that name{nearest(name, [*NAMES, ALL])}")
+
+
+def check(findings: Iterable[Finding], ignored: Collection[str] = ()) -> list[str]:
+    """Stop before anything is started, unless every finding is ignored.
 
     Args:
-        more: what others found.
+        ignored: names of findings, or ALL.
+
+    Returns:
+        A note on each finding that was ignored.
 
     Raises:
         PreflightError: with every finding.
     """
-    runs = list(runs)
-    findings = list(
-        dict.fromkeys([*_folder(runs_dir), *(text for run in runs for text in _data(run)), *more])
-    )
-    if findings:
-        raise PreflightError("nothing was started:\n" + "\n".join(f"- {text}" for text in findings))
+    found = list(dict.fromkeys(findings))
+    passed = [one for one in found if one.name is not None and (one.name in ignored or ALL in ignored)]
+    left = [one for one in found if one not in passed]
+    if left:
+        lines = [f"- {one.text}{f' [{one.name}]' if one.name else ''}" for one in left]
+        names = dict.fromkeys(one.name for one in left if one.name)
+        way_past = f"to start all the same: --ignore {','.join(names)} (all: --no-preflight)"
+        raise PreflightError("\n".join(["nothing was started:", *lines, *([way_past] if names else [])]))
+    return [f"ignored: {one.text}" for one in passed]
 
 
-def _folder(runs_dir: Path) -> Iterator[str]:
+def check_runs_dir(runs_dir: Path) -> None:
+    """See that a sweep's folder can be made below `runs_dir`. Raises PreflightError."""
     there = runs_dir.absolute()
     while not there.exists():
         there = there.parent
     if not there.is_dir():
-        yield f"--runs-dir {runs_dir}: {there} is not a folder"
+        check([Finding(None, f"--runs-dir {runs_dir}: {there} is not a folder")])
     elif not os.access(there, os.W_OK):
-        yield f"--runs-dir {runs_dir}: {there} cannot be written to"
+        check([Finding(None, f"--runs-dir {runs_dir}: {there} cannot be written to")])
 
 
-def _data(run: Run) -> Iterator[str]:
-    data, model = run.config.data, run.config.model
-    if data.data_source == "folder" and data.data_dir is not None:
-        folder = Path(data.data_dir)
-        if not folder.is_dir():
-            yield f"data_dir {folder}: there is no such folder"
-        else:
-            for task in data.tasks:
-                if not (folder / task).is_dir():
-                    yield f"data_dir {folder}: it has no folder {task} for the task of that name"
-    for key, value in (
-        ("model_name_or_path", model.model_name_or_path),
-        ("tokenizer_name", model.tokenizer_name),
-        ("task_file", data.task_file),
-        ("deepspeed_config", run.config.training.deepspeed_config),
+def look(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], list[str]]:
+    """The findings on runs that are to start, whatever starts them; and notes for the user.
+
+    Args:
+        folder: the sweep's; need not be there.
+    """
+    if not runs:
+        return [], []
+    room = disk_space.look(folder, len(runs))
+    findings = [Finding("disk", text) for text in room.findings]
+    for run in runs:
+        findings += _data(run)
+        findings += _files(run)
+    return findings, room.notes
+
+
+def _data(run: Run) -> Iterator[Finding]:
+    data = run.config.data
+    if data.data_source != "folder" or data.data_dir is None:
+        return
+    folder = Path(data.data_dir)
+    if not folder.is_dir():
+        yield Finding("data", f"data_dir {folder}: there is no such folder")
+        return
+    for task in data.tasks:
+        if not (folder / task).is_dir():
+            yield Finding("data", f"data_dir {folder}: it has no folder {task} for the task of that name")
+
+
+def _files(run: Run) -> Iterator[Finding]:
+    data, model, training = run.config.data, run.config.model, run.config.training
+    for key, value, is_path in (
+        ("model_name_or_path", model.model_name_or_path, False),
+        ("tokenizer_name", model.tokenizer_name, False),
+        ("task_file", data.task_file, True),
+        ("deepspeed_config", training.deepspeed_config, True),
     ):
-        # Names on the hub hold one slash at most and start with none; these can only be paths.
-        is_path = value is not None and (key in ("task_file", "deepspeed_config") or value[0] in "/.~")
-        if value is not None and is_path and not Path(value).expanduser().exists():
-            yield f"{key} {value}: there is no such file or folder"
+        # Names on the hub hold one slash at most and start with none of these; such values can only be paths.
+        if value and (is_path or value[0] in "/.~") and not Path(value).expanduser().exists():
+            yield Finding("files", f"{key} {value}: there is no such file or folder")

@@ -50,7 +50,7 @@ def test_dry_run_shows_the_very_file_also_with_odd_folder_names(slurm_line: Comm
     write(line, "1, 2", resources=f"{SMALL}, setup: ['echo \"set $((1+1)) up\"'], sbatch: {{comment: a b}}")
     odd = ["--runs-dir", "my 'runs' $(x) \"y\""]
     code, out = line.run("s.yaml", "-n", *odd)
-    assert code == 0 and "nothing was done" in out and "bill: 2 runs in 2 jobs" in out, out
+    assert code == 0 and "nothing was done" in out and "cost estimate: 2 runs in 2 jobs" in out, out
     assert not (line.folder / odd[1]).exists()
     shown = out.split("--- sbatch file 1 of 1\n")[1].split("---\n")[0]
     assert line.run("s.yaml", *odd)[0] == 0
@@ -77,12 +77,12 @@ def test_preflight_tells_everything_at_once(slurm_line: CommandLine) -> None:
     assert code == 2
     for message in (
         "time: 60 minutes, but partition short allows 30 (hyperformer++-seed1)",
-        "gpus_per_node: 5, but partition short has 4 a node",
+        "gpus_per_node: 5, but partition short has 4 per node",
         "partition 'dbug': there is none of that name; did you mean 'debug'?",
         "nodes: 2, but partition short gives 1 at most",
         "constraint 'h100': no node of partition short has it",
         "the set-up commands are not shell: ",
-        "mem_gb: 900, but partition short has 62 GB a node",
+        "mem_gb: 900, but partition short has 62 GB per node",
     ):
         assert message in out, message
     assert not list(line.folder.glob("runs/s/*"))
@@ -103,7 +103,7 @@ def test_bill_is_confirmed_and_first_profile_is_written(slurm_line: CommandLine)
     assert process.returncode == 2 and "2 GPU-hours are above confirm_above (1); say -y" in process.stderr
     assert not list(line.folder.glob("runs/s/submissions"))
     code, out = line.run("s.yaml", "--cluster", "here", "-y")
-    assert code == 0 and "bill: 2 runs in 2 jobs, 2 GPU-hours at most; SLURM expects" in out
+    assert code == 0 and "cost estimate: 2 runs in 2 jobs, 2 GPU-hours at most; SLURM expects" in out
     assert line.run("status", "s.yaml", "-w")[0] == 0
     (log,) = line.folder.glob("runs/s/*seed1*/attempts/1/stdout.log")
     assert "gpus 0" in log.read_text()  # its own GPU of the node
@@ -115,7 +115,7 @@ def test_packed_runs_share_a_job_and_fail_alone(slurm_line: CommandLine) -> None
     line = slurm_line
     write(line, "1, 13, 14, 16", resources="gpus_per_node: 2, cpus_per_task: 4, mem_gb: 1, time: 5, pack: 4")
     code, out = line.run("s.yaml")
-    assert code == 0 and "bill: 4 runs in 1 job" in out
+    assert code == 0 and "cost estimate: 4 runs in 1 job" in out
     wait_for(line, lambda counts: counts == {"done": 2, "failed": 2})
     runs = line.status()["runs"]
     assert len({run["job_id"] for run in runs.values()}) == 1
@@ -300,10 +300,10 @@ def test_from_python(slurm_line: CommandLine) -> None:
     write(line, "1, 2")
     code = (
         "import time\nfrom launchers.api import Sweep\nsweep = Sweep.load('s.yaml')\n"
-        "print(len(sweep.dry_run().texts), len(sweep.submit()), sweep.submit())\n"
+        "print(len(sweep.dry_run().texts), len(sweep.submit().job_ids), sweep.submit().started)\n"
         "while any(s.state in ('pending', 'running', 'unknown') for s in sweep.statuses()): time.sleep(0.5)\n"
         "status = sweep.status()\n"
-        "print(len(status), {s.word for s in sweep.statuses()})\n"
+        "print(len(status), {s.display_state for s in sweep.statuses()})\n"
     )
     root = str(SWEEP.parent.parent)
     environment = {**line.environment, "PYTHONPATH": f"{line.environment['PYTHONPATH']}:{root}"}

@@ -138,7 +138,7 @@ def test_ctrl_c_saves_and_the_next_start_goes_on(command_line: CommandLine, writ
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that runs in it
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130, out
-    assert "stopping: the runs save" in out and "to go on from where the runs saved" in out
+    assert "stopping: the runs save" in out and "to resume the runs from where they saved" in out
     status = command_line.status()
     assert status["counts"] == {"missing": 2, "stopped": 1}
     assert 0 < status["runs"]["hyperformer++"]["step"] < 100

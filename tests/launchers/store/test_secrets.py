@@ -17,12 +17,12 @@ from launchers import sweep
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
-from launchers.slurm.arrays import Limits, arrange
+from launchers.slurm.arrays import ArrayPlan, Limits, arrange
 from launchers.store import code_snapshot, redaction
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
-from launchers.submit.to_slurm import _leaks
+from launchers.submit.to_slurm import _in_scripts
 
 NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
 MARK = "s3cr3tFakeValue0123456789"
@@ -127,7 +127,7 @@ def test_outcomes_and_errors_hold_none(
     def fails(arguments: object) -> int:
         raise HyperformerError(message)
 
-    monkeypatch.setitem(sweep._COMMANDS, "status", fails)
+    monkeypatch.setattr(sweep, "run", fails)
     assert sweep.main(["status", "x"]) == 2
     assert MARK not in capsys.readouterr().err
 
@@ -145,10 +145,13 @@ def test_a_profiles_secrets_are_not_in_the_sbatch_file(
     profile = ClusterProfile("x", environment=tuple(values.items()))
     (array,), _ = arrange(Ledger(plan, tmp_path), plan.runs, profile, NO_CODE, Limits())
     assert array.environment == {"HF_HOME": "/hf"} and array.secrets.keys() == values.keys() - {"HF_HOME"}
-    assert not list(_leaks([array]))
+    assert not list(_in_scripts([array]))
+
+    def changed(**resources: Any) -> ArrayPlan:
+        return replace(array, resources=Resources(**resources))
 
     def leaks(**resources: Any) -> str:
-        return "\n".join(_leaks([replace(array, resources=Resources(**resources))]))
+        return "\n".join(found.text for found in _in_scripts([changed(**resources)]))
 
     told = leaks(setup=(f"export HF_TOKEN={MARK}HF_TOKEN",))
     assert "would hold a secret: export HF_TOKEN=[hidden]" in told and MARK not in told

@@ -1,0 +1,188 @@
+"""The commands of ``sweep.py`` that start or stop runs: submit, retry, cancel."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+from launchers.api import NotConfirmed, Start, StartOptions, Sweep
+from launchers.cli import tables
+from launchers.cli.output import (
+    DONE,
+    INTERRUPTED,
+    Target,
+    agreed,
+    ask,
+    can_ask,
+    exit_code,
+    print_next,
+    print_notes,
+    show_report,
+)
+from launchers.cli.progress import Progress
+from launchers.status.run_status import BAD, LEFT_ALONE, RunStatus
+from launchers.submit.choose import SUBMIT, StartRule
+
+
+@dataclass(frozen=True)
+class StartCommand:
+    """What the user said of a start: how, whether it is a dry run, and whether not to ask."""
+
+    options: StartOptions
+    is_dry_run: bool
+    yes: bool
+
+
+def submit(target: Target, command: StartCommand) -> int:
+    """Start what is missing, failed or stopped; leave what is done or going."""
+    return _start(target, target.open(), SUBMIT, command)
+
+
+def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
+    """Start again runs that did not end well, and no others."""
+    sweep = target.open()
+    choice, view = sweep.choose(rule)
+    for entry in choice.repeats:
+        told = f"{entry.detail}; the same code and settings would end so again"
+        print(f"left: {entry.name} ({entry.kind}): {told} (`submit` starts it all the same)")
+    chosen = {run.signature for run in choice.start}
+    for entry in view.statuses:
+        if entry.signature in chosen:
+            print(f"{'would retry' if command.is_dry_run else 'retry'} {entry.name} ({entry.display_state})")
+    if not chosen:
+        print("nothing to retry" if choice.repeats else "nothing to retry: none of these runs ended badly")
+        print_next(target, "status")
+        return DONE
+    if not (command.is_dry_run or agreed(f"retry {len(chosen)} runs?", command.yes)):
+        return DONE
+    return _start(target, sweep, rule, command)
+
+
+def cancel(target: Target, names: Sequence[str], is_dry_run: bool, yes: bool) -> int:
+    """Stop runs (they save first), and take waiting ones out of the queue."""
+    sweep = target.open()
+    chosen, view = sweep.to_cancel(*names)
+    for run, entry in chosen:
+        print(f"{'would cancel' if is_dry_run else 'cancel'} {run.name} ({entry.state})")
+    print_notes(view.notes)
+    if not chosen:
+        print("nothing to cancel: none of these runs is going or waiting")
+    elif not is_dry_run and agreed(f"cancel {len(chosen)} runs?", yes):
+        sweep.cancel(*names)
+    print_next(target, "status")
+    return DONE
+
+
+def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand) -> int:
+    if command.is_dry_run:
+        return _show_dry_run(target, sweep, sweep.dry_run(rule, command.options))
+    is_local = sweep.plan.profile.is_local
+    if is_local:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+    with _Talk(sweep, command.yes) as talk:
+        try:
+            result = sweep.start(rule, command.options, talk)
+        except KeyboardInterrupt:
+            if not is_local:
+                raise
+            talk.close()
+            print("\nstopped; to resume the runs from where they saved:")
+            print_next(target, "submit")
+            return INTERRUPTED
+    if is_local:
+        return _show_end(target, sweep)
+    for array in result.arrays:
+        print(f"SLURM job {array.job_id}: {array.runs} run{'s' if array.runs > 1 else ''}")
+    if result.left_out:
+        print(
+            f"{len(result.left_out)} more than you may submit at once are left out: submit again when some end"
+        )
+    print_next(target, "status", "-w")
+    return DONE
+
+
+class _Talk:
+    """Tells the user what a start does, asks what must be asked, and shows the progress of local runs."""
+
+    def __init__(self, sweep: Sweep, yes: bool) -> None:
+        self._sweep = sweep
+        self._yes = yes
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> _Talk:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._progress:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+    def announce(self, start: Start) -> None:
+        print_notes(start.notes)
+        number = len(start.todo) - len(start.left_out)
+        total = len(start.statuses)
+        print(f"{self._sweep.plan.name}: {number} of {total} runs to start, {_left_alone(start.statuses)}")
+        if start.estimate:
+            print(start.estimate, flush=True)
+
+    def confirm(self, question: str) -> bool:
+        if self._yes:
+            return True
+        if not can_ask():
+            raise NotConfirmed(f"{question}; say -y to submit them")
+        return ask(f"{question}; submit?")
+
+    def note(self, text: str) -> None:
+        print_notes([text])
+
+    def update(self, statuses: Sequence[RunStatus], message: str = "") -> None:
+        if self._progress is None:
+            self._progress = Progress(tables.console(), self._sweep.plan.name)
+            self._progress.__enter__()
+        self._progress.update(statuses, message)
+
+
+def _left_alone(statuses: Sequence[RunStatus]) -> str:
+    found = tables.counts([entry for entry in statuses if entry.state in LEFT_ALONE])
+    return ", ".join(f"{number} {state}" for state, number in found.items()) or "none done or going"
+
+
+def _show_end(target: Target, sweep: Sweep) -> int:
+    """After the runs of this machine have ended: the table."""
+    view = sweep.view()
+    show_report(sweep, view)
+    failed = [entry.name for entry in view.statuses if entry.state in BAD]
+    print_next(target, *(("logs", failed[0]) if failed else ("status",)))
+    return exit_code(view.statuses)
+
+
+def _show_dry_run(target: Target, sweep: Sweep, start: Start) -> int:
+    if sweep.plan.profile.is_local:
+        chosen = {run.signature for run in start.todo}
+        for entry in start.statuses:
+            verb = "would start on this machine" if entry.signature in chosen else "would leave"
+            print(f"{verb}: {entry.name} ({entry.state})")
+    for number, text in enumerate(start.texts, 1):
+        print(f"--- sbatch file {number} of {len(start.texts)}\n{text}")
+    if start.texts:
+        print("---")
+    print_notes(start.notes)
+    folder = sweep.ledger.path
+    print(f"{len(start.todo)} of {len(start.statuses)} runs to start in {folder}; nothing was done")
+    if start.estimate:
+        print(start.estimate)
+    print_next(target, "submit")
+    return DONE
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,214 @@
+"""Starting runs, step by step and the same way for every back end: look, check, confirm, hand over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hyperformer.errors import HyperformerError
+from launchers.plan.runs import Run
+from launchers.status.read_status import read_statuses
+from launchers.status.run_status import RunStatus
+from launchers.store import circuit_breaker
+from launchers.store.ledger import Ledger
+from launchers.store.lock import sweep_lock
+from launchers.submit import preflight, preflight_slurm, to_slurm
+from launchers.submit.choose import StartRule, choose, gather_evidence, without_failed_nodes
+from launchers.submit.estimate import Estimate
+from launchers.submit.local_queue import LocalQueue
+from launchers.submit.preflight import Finding
+from launchers.submit.to_slurm import SlurmStart, SubmittedArray
+
+LOCK_WAIT_S = 120.0
+
+
+class NotConfirmed(HyperformerError):
+    """The cost estimate is above `confirm_above`, and nobody said yes."""
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """How runs start.
+
+    Attributes:
+        max_parallel: runs at once at most; None: the sweep file's, else the profile's.
+        ignored: names of preflight findings to ignore.
+    """
+
+    max_parallel: int | None = None
+    ignored: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is to start, found out without changing anything.
+
+    Attributes:
+        statuses: of all runs of the plan, in order.
+        todo: the runs to start.
+        repeats: runs that the rule leaves, as they would fail in the same way again.
+        slurm: how they go to SLURM; None on this machine, or where none is to start.
+    """
+
+    statuses: list[RunStatus]
+    todo: list[Run]
+    repeats: tuple[RunStatus, ...]
+    notes: list[str]
+    findings: list[Finding]
+    slurm: SlurmStart | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The sbatch file of each array."""
+        return [array.text for array in self.slurm.arrays] if self.slurm else []
+
+    @property
+    def estimate(self) -> Estimate | None:
+        return self.slurm.estimate if self.slurm else None
+
+    @property
+    def left_out(self) -> list[Run]:
+        """Runs for which the site's limit on submitted jobs has no room now."""
+        return self.slurm.left_out if self.slurm else []
+
+
+@dataclass(frozen=True)
+class SubmitResult:
+    """What a submit did. `arrays`: what SLURM has taken; none on this machine."""
+
+    start: Start
+    arrays: list[SubmittedArray] = field(default_factory=list)
+
+    @property
+    def started(self) -> list[str]:
+        """Names of the runs that were started."""
+        left = {run.signature for run in self.start.left_out}
+        return [run.name for run in self.start.todo if run.signature not in left]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the runs that a later submit has to start."""
+        return [run.name for run in self.start.left_out]
+
+    @property
+    def job_ids(self) -> list[str]:
+        return [array.job_id for array in self.arrays]
+
+
+class Listener(Protocol):
+    """Whoever is told what happens, and asked."""
+
+    def announce(self, start: Start) -> None:
+        """Runs are about to start."""
+
+    def confirm(self, question: str) -> bool:
+        """Whether to go on in spite of the cost; may raise NotConfirmed with a better reason."""
+
+    def note(self, text: str) -> None:
+        """Something that the user may want to know."""
+
+    def update(self, statuses: Sequence[RunStatus], message: str = "") -> None:
+        """Progress of runs on this machine."""
+
+
+def look(ledger: Ledger, rule: StartRule, options: StartOptions, must_answer: bool = True) -> Start:
+    """Find out what would start, and what speaks against it; changes nothing.
+
+    Args:
+        must_answer: whether SLURM has to answer; else what it allows is not checked.
+
+    Raises:
+        HyperformerError: a name of the rule matches no run.
+        ClusterError: SLURM must answer, and does not.
+    """
+    plan = ledger.plan
+    statuses, notes = read_statuses(ledger, plan.runs)
+    choice = choose(rule, plan, statuses, gather_evidence(rule, ledger, statuses))
+    todo, shunned = without_failed_nodes(ledger, choice.start)
+    findings, more = preflight.look(todo, ledger.path)
+    notes = [*plan.notes, *notes, *shunned, *more]
+    slurm = None
+    if todo and not plan.profile.is_local:
+        parallel = options.max_parallel or plan.max_parallel
+        slurm = to_slurm.prepare(ledger, todo, parallel, must_answer)
+        findings += slurm.findings
+        notes += slurm.notes
+    return Start(statuses, todo, choice.repeats, notes, findings, slurm)
+
+
+def dry_run(ledger: Ledger, rule: StartRule, options: StartOptions) -> Start:
+    """What :func:`start` would do; writes nothing.
+
+    Raises:
+        PreflightError: with every finding that is not ignored.
+    """
+    _check_folder(ledger)
+    found = look(ledger, rule, options, must_answer=False)
+    found.notes.extend(preflight.check(found.findings, options.ignored))
+    return found
+
+
+def start(ledger: Ledger, rule: StartRule, options: StartOptions, listener: Listener) -> SubmitResult:
+    """Start runs: on SLURM, and return as soon as it has them; on this machine, and return when they have ended.
+
+    Raises:
+        PreflightError: with every finding that is not ignored; nothing was started.
+        LockError: another one is submitting this sweep.
+        NotConfirmed: the cost estimate was not confirmed; nothing was started.
+        ClusterError: SLURM takes no jobs, or only some (PartlySubmitted).
+        KeyboardInterrupt: on this machine; the runs have saved and ended.
+    """
+    profile = ledger.plan.profile
+    _check_folder(ledger)
+    with _locked(ledger):
+        found = look(ledger, rule, options)
+        found.notes.extend(preflight.check(found.findings, options.ignored))
+        listener.announce(found)
+        question = found.estimate.above(profile.confirm_above) if found.estimate else None
+        if question and not listener.confirm(question):
+            raise NotConfirmed("nothing was submitted")
+        ledger.commit(profile.cluster_argument if found.todo else None)
+        for note in _clear_the_way(ledger, found):
+            listener.note(note)
+        if not profile.is_local:
+            return SubmitResult(found, to_slurm.hand_over(ledger, found.slurm.arrays) if found.slurm else [])
+        parallel = options.max_parallel or ledger.plan.max_parallel
+        LocalQueue(ledger, found.todo, listener, parallel).work()
+        return SubmitResult(found)
+
+
+def _check_folder(ledger: Ledger) -> None:
+    """Before anything is written there."""
+    preflight.check_runs_dir(ledger.path.parent)
+    if not ledger.plan.profile.is_local:
+        preflight.check(preflight_slurm.unusable_name(ledger.path))
+    ledger.check_owner()
+
+
+@contextmanager
+def _locked(ledger: Ledger) -> Iterator[None]:
+    """The sweep's lock. What was made for it alone is removed again where nothing was started."""
+    is_new = [folder for folder in (ledger.path, ledger.path.parent) if not folder.exists()]
+    is_brief = not ledger.plan.profile.is_local
+    try:
+        with sweep_lock(ledger.path, wait_s=LOCK_WAIT_S if is_brief else 0.0, brief=is_brief):
+            yield
+    finally:
+        for folder in is_new:
+            with suppress(OSError):  # it is no longer empty
+                folder.rmdir()
+
+
+def _clear_the_way(ledger: Ledger, found: Start) -> Iterator[str]:
+    """See that nothing of an earlier attempt stands in the way of the runs; yields notes for the user."""
+    if not found.todo:
+        return
+    ledger.forget_cancelled(found.todo)
+    reason = circuit_breaker.reason(ledger.paths)
+    circuit_breaker.release(ledger.paths, [ledger.folder(run) for run in found.todo])
+    if reason:
+        yield f"the sweep was held ({reason}); now its runs may start again"
+    damaged = {status.signature: status.damaged for status in found.statuses}
+    yield from ledger.rename_damaged((run, name) for run in found.todo for name, _ in damaged[run.signature])
