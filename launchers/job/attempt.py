@@ -13,14 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hyperformer.errors import Interrupted
+from hyperformer.errors import Interrupted, RunInUse
 from hyperformer.files import write_json
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
 from launchers.job import pack
-from launchers.job.start import settle_unfinished, wait_for_silence, why_not_to_start
+from launchers.job.start import settle_unfinished, wait_for_trainer, why_not_to_start
 from launchers.plan.retry_policy import RetryPolicy
 from launchers.slurm.submitit_executor import RankContext, join_ranks
 from launchers.store import submissions
@@ -38,7 +38,7 @@ def run_submitted(record: str) -> None:
     Raises:
         whatever the run raises, so that the cluster sees a failure.
     """
-    _listen()
+    _stop_on_signals()
     own = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     submission = submissions.read_for_job(Path(record), own)
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
@@ -52,7 +52,7 @@ def run_submitted(record: str) -> None:
 
 def run_packed(record: str, index: int, place: int) -> None:
     """One of the runs that share a job: started by :mod:`launchers.job.pack` in a process of its own."""
-    _listen()
+    _stop_on_signals()
     submission = submissions.read(Path(record))
     here = RankContext(0, submission.task_id(index) or "")
     policy = RetryPolicy.from_json(submission.policy)
@@ -74,7 +74,7 @@ def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> N
     # the launcher asks it to stop by SIGTERM.
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
         os.setsid()
-    _listen()
+    _stop_on_signals()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     config = replace(RunFolder(folder).read_config(), output_dir=folder)
@@ -88,14 +88,19 @@ def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: RankContext, policy:
     if place.rank != 0:
         _attempt(config, None, place)
         return
-    wait_for_silence(folder)
-    unwanted = why_not_to_start(folder) or settle_unfinished(folder, entry.attempt, policy)
+    unwanted = (
+        why_not_to_start(folder)
+        or wait_for_trainer(folder)
+        or settle_unfinished(folder, entry.attempt, policy)
+    )
     attempt = next_attempt(folder, entry.attempt)
-    attempt.folder.mkdir(parents=True, exist_ok=True)
     if unwanted:
-        attempt.write_outcome(Outcome("stopped", unwanted, kind="cancelled", then="end", why=unwanted))
-        print(unwanted)
+        attempt.write_outcome(unwanted)
+        print(unwanted.message, flush=True)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            sys.exit(1)  # the other ranks wait for this one: srun ends them
         return
+    attempt.folder.mkdir(parents=True, exist_ok=True)
     RunFolder(folder).claim(config)
     if place.shares_logs:
         _write_logs_to(attempt)
@@ -127,16 +132,22 @@ def _attempt(config: RunConfig, attempt: Attempt | None, place: RankContext) -> 
     try:
         result = _run(config, folder)
     except (KeyboardInterrupt, Interrupted) as stopped:
-        _deaf()
+        _ignore_stop_signals()
         if attempt is not None:
             number = getattr(stopped, "signal", signal.SIGTERM)
             attempt.write_outcome(Outcome("stopped", str(stopped), signal=int(number)))
         return
+    except RunInUse as refused:
+        if attempt is not None:
+            attempt.write_outcome(
+                Outcome("stopped", str(refused), kind="in_use", then="end", why=str(refused))
+            )
+        raise
     except BaseException as error:
-        _deaf()
+        _ignore_stop_signals()
         _failed(attempt or last_attempt(folder), place, error)
         raise
-    _deaf()
+    _ignore_stop_signals()
     if attempt is not None:
         attempt.write_outcome(Outcome("done" if result is not None else "stopped"))
 
@@ -197,13 +208,13 @@ class _Stopped(KeyboardInterrupt):
         self.signal = number
 
 
-def _listen() -> None:
+def _stop_on_signals() -> None:
     """Until the run sets its own handlers, which save first, there is nothing to save."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _stop)
 
 
-def _deaf() -> None:
+def _ignore_stop_signals() -> None:
     """The end is being written down, and a signal that comes a second time must not prevent that."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hyperformer.errors import HANG_EXIT
+from hyperformer.errors import HANG_EXIT, TAKEN_OVER_EXIT
 from hyperformer.files import FULL
 from launchers.plan.failure_kinds import Failure, Kind
 from launchers.store.attempts import Outcome, last_words
@@ -57,6 +57,7 @@ _OF_SLURM: dict[str, Kind] = {
 _OF_TYPE: dict[str, Kind] = {
     "Diverged": "diverged",
     "DiskFull": "disk_full",
+    "RunInUse": "in_use",
     "ConfigError": "configuration",
     "CheckpointError": "configuration",
     "FileError": "configuration",
@@ -181,6 +182,8 @@ def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
     both = f"{evidence.log}\n{evidence.job_log}"
     if said is not None:
         return said, last
+    if code == TAKEN_OVER_EXIT:
+        return "in_use", last
     if code == HANG_EXIT or evidence.run_error.startswith("Hang:") or _HANG.search(evidence.log):
         return "hang", evidence.run_error or last
     if evidence.run_error.startswith("DiskFull:"):

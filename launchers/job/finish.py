@@ -51,10 +51,12 @@ def settle(
     Returns:
         Whether the run is at its end, starts again here, or goes back into the queue.
     """
+    outcome = attempt.read_outcome()
+    if outcome and outcome.then:
+        return NextStep(outcome.then, outcome.why)
     started, state = attempt.read_started(), try_record(RunFolder(run_folder).state) or {}
     if state.get("updated", 0) < started.get("started", 0):
         state = {}  # an earlier attempt's
-    outcome = attempt.read_outcome()
     evidence = Evidence(
         outcome=outcome,
         exit_code=exit_code,

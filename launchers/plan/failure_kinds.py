@@ -9,7 +9,7 @@ from typing import Literal
 Kind = Literal[
     "preempted", "node_failure", "requeued", "time_limit", "cancelled", "out_of_gpu_memory", "out_of_memory",
     "killed", "gpu_failure", "collective", "hang", "diverged", "disk_full", "data_source", "data", "configuration",
-    "set_up", "user_code", "bug",
+    "set_up", "user_code", "bug", "in_use",
 ]  # fmt: skip
 
 # The end of the run; start again in the same job; the job goes back into the queue.
@@ -160,6 +160,11 @@ _ROWS = (
     FailureKind(
         "cancelled", "it was cancelled", "end",
         told_by="`cancel` or `scancel`", follows=f"{_END}, until you submit it again",
+    ),
+    FailureKind(
+        "in_use", "another process trains it", "end",
+        told_by="the lock on the run's folder",
+        follows="this start ends and changes nothing; `status` shows who trains",
     ),
 )  # fmt: skip
 

@@ -208,11 +208,11 @@ class Ledger:
         self._folders[run.signature] = folder
         return attempt
 
-    def note_not_started(self, run: Run, why: str) -> None:
+    def note_not_started(self, run: Run, why: Outcome) -> None:
         """Write down why a local run was not started; `status` shows it."""
         attempt = self.new_attempt(run)
         write_json(attempt.job_file, {"cluster": "local"})
-        attempt.write_outcome(Outcome("stopped", message=why, kind="cancelled", then="end", why=why))
+        attempt.write_outcome(why)
 
     def rename_damaged(self, damaged: Iterable[tuple[Run, str]]) -> list[str]:
         """Rename damaged files of runs that are to start again; returns a line on each."""

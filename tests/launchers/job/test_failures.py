@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from hyperformer.errors import HANG_EXIT, ConfigError
+from hyperformer.errors import HANG_EXIT, TAKEN_OVER_EXIT
+from hyperformer.run_files import run_lock
 from launchers.job import epilogue, finish, start
 from launchers.job.classify import Evidence, classify
-from launchers.plan.failure_kinds import Failure
+from launchers.plan.failure_kinds import KINDS, Failure
 from launchers.plan.retry_policy import RetryPolicy, next_step
 from launchers.store import attempts, circuit_breaker
 from launchers.store.attempts import Attempt, Outcome
@@ -128,21 +129,36 @@ def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         attempt.folder.mkdir(parents=True)
         attempt.started_file.write_text('{"host": "node7", "started": 1.0}')
     assert (
-        answers[:2] == [None, None] and "its node failed; it was started again for this 1 time" in answers[2]
+        answers[:2] == [None, None]
+        and "its node failed; it was started again for this 1 time" in answers[2].message
     )
 
 
 def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    attempt = Attempt(tmp_path / "attempts" / "1")
-    attempt.folder.mkdir(parents=True)
-    attempt.started_file.write_text('{"host": "node7", "started": 1.0}')
-    heartbeat = tmp_path / "heartbeat"
-    heartbeat.touch()
-    monkeypatch.setattr(start.time, "sleep", lambda seconds: os.utime(heartbeat))
-    with pytest.raises(ConfigError, match="trained on node7 by another process"):
-        start.wait_for_silence(tmp_path)
-    os.utime(heartbeat, (1.0, 1.0))
-    start.wait_for_silence(tmp_path)  # it was silent for long
+    """The other's attempt is not touched, nothing counts for stop_after, and nothing starts again."""
+    folder = tmp_path / "s" / "r"
+    assert start.wait_for_trainer(folder) is None  # it never began
+    other = Attempt.of(folder, 1)
+    other.folder.mkdir(parents=True)
+    other.started_file.write_text('{"host": "node7", "started": 1.0}')
+    assert start.wait_for_trainer(folder) is None
+    with run_lock.hold(folder):
+        refused = start.wait_for_trainer(folder)
+    assert refused is not None and f"trained by process {os.getpid()}" in refused.message
+    assert not other.outcome_file.exists()
+    mine = attempts.next_attempt(folder, 1)
+    mine.write_outcome(refused)
+    step = finish.settle(folder, mine, RetryPolicy(stop_after=1), since=1, exit_code=1)
+    assert step.action == "end" and circuit_breaker.reason(SweepFolder(tmp_path / "s")) is None
+
+
+@pytest.mark.parametrize(
+    "evidence", [failed("RunInUse", "is being trained"), Evidence(exit_code=TAKEN_OVER_EXIT, log="x")]
+)
+def test_a_refusal_to_train_twice_counts_for_nothing(tmp_path: Path, evidence: Evidence) -> None:
+    failure = classify(evidence)
+    assert failure is not None and failure.kind == "in_use"
+    assert next_step(failure, [], True, RetryPolicy()).action == "end" and not KINDS["in_use"].shared
 
 
 def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

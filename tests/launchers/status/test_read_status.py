@@ -157,7 +157,7 @@ def test_runs_that_wait_in_a_queue_on_a_machine(
     def states() -> list[str]:
         return [status.state for status in read_statuses(ledger, ledger.plan.runs)[0]]
 
-    ledger.note_not_started(second, "held")
+    ledger.note_not_started(second, Outcome("stopped", "held"))
     with queue_file(
         ledger.paths, {run.signature: ledger.next_number(run) for run in (first, second)}
     ) as file:
