@@ -29,8 +29,9 @@ EXIT_BAD_INPUT = 2
 def settings_help() -> str:
     """Every setting with its default and meaning, for --help."""
     lines = ["settings (key=value):"]
-    for name, (_, _, item) in settings().items():
-        lines.append(f"  {name + '=' + str(item.default):<40} {item.metadata['help']}")
+    for name, entry in settings().items():
+        choices = f" (one of {', '.join(map(str, entry.choices))})" if entry.choices else ""
+        lines.append(f"  {name + '=' + str(entry.default):<40} {entry.help}{choices}")
     return "\n".join(lines)
 
 

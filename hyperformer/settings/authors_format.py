@@ -183,7 +183,7 @@ AUTHORS_ADAPTER_DEFAULTS: dict[str, Any] = {
 
 def adapter_settings(theirs: dict[str, Any], where: str = "adapter_args") -> dict[str, Any]:
     """The authors' adapter settings, complete, as values of our AdapterConfig."""
-    ours = {name for name, (section, _, _) in settings().items() if section == "adapter"}
+    ours = {name for name, entry in settings().items() if entry.section == "adapter"}
     kind = _structure(theirs, where)
     return {key: value for key, value in theirs.items() if key in ours} | {"adapter": kind["adapter"]}
 

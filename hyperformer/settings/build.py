@@ -13,11 +13,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
-from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.schema import Bounds, RunConfig
+from hyperformer.settings.yaml_source import Located
 
 
 @functools.cache
@@ -30,16 +32,78 @@ def _sections() -> dict[str, type]:
     }
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One setting, as :mod:`hyperformer.settings.schema` declares it.
+
+    Attributes:
+        section: the field of RunConfig that holds it; '': RunConfig itself.
+        bounds: of a number.
+        result: whether the value can change the run's result. Those that cannot
+            (where files go, how often to log) stay out of the signature.
+        path: whether it can name a file or a folder.
+        used_by: kinds of adapter that use it; (): all runs do.
+        several_tasks: whether only runs of several tasks use it.
+    """
+
+    name: str
+    section: str
+    type: Any
+    default: Any
+    help: str
+    bounds: Bounds | None = None
+    result: bool = True
+    path: bool = False
+    used_by: tuple[str, ...] = ()
+    several_tasks: bool = False
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types that its value can have, such as (str, None)."""
+        is_union = typing.get_origin(self.type) in (types.UnionType, typing.Union)
+        return typing.get_args(self.type) if is_union else (self.type,)
+
+    @property
+    def is_text(self) -> bool:
+        return str in self.kinds
+
+    @property
+    def is_list(self) -> bool:
+        return any(typing.get_origin(kind) is tuple for kind in self.kinds)
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that it can have, if they are few; else ()."""
+        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+
+    def is_used(self, values: Mapping[str, Any]) -> bool:
+        """Whether a run with these flat values uses the setting; missing values have their defaults."""
+        tasks = values.get("tasks")
+        if self.several_tasks and isinstance(tasks, list | tuple) and len(tasks) == 1:
+            return False
+        kind = values.get("adapter", settings()["adapter"].default)
+        return not self.used_by or kind in self.used_by
+
+    def value_of(self, node: Located) -> Any:
+        """The value that a YAML text gives it: where text is wanted, a number is taken as it is written."""
+        is_one = not isinstance(node.value, dict | list)
+        if self.is_list or (self.is_text and is_one):
+            return node.texts()
+        return node.plain()
+
+
 @functools.cache
-def settings() -> dict[str, tuple[str, Any, Any]]:
-    """Every setting's flat name -> (section or '', type, dataclass field), in the order of the files."""
-    table: dict[str, tuple[str, Any, Any]] = {}
+def settings() -> dict[str, Setting]:
+    """Every setting by its flat name, in the order of the files."""
+    table = {}
     sections = _sections()
     for section, owner in [("", RunConfig), *sections.items()]:
         hints = typing.get_type_hints(owner)
         for item in dataclasses.fields(owner):
             if section or item.name not in sections:
-                table[item.name] = (section, hints[item.name], item)
+                table[item.name] = Setting(
+                    item.name, section, hints[item.name], item.default, **item.metadata
+                )
     return table
 
 
@@ -63,8 +127,10 @@ def _coerce(value: Any, annotation: Any) -> Any:
             return None
         return _coerce(value, next(part for part in parts if part is not type(None)))
     if origin is Literal:
-        if value in typing.get_args(annotation) and not isinstance(value, bool):
-            return value
+        if not isinstance(value, bool):
+            for choice in typing.get_args(annotation):
+                if choice == value:
+                    return choice  # the choice itself: 3 and 3.0 are one value
     elif origin is tuple:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
@@ -74,14 +140,11 @@ def _coerce(value: Any, annotation: Any) -> Any:
         if isinstance(value, bool):
             return value
     elif annotation is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+            return int(value)
     elif annotation is float:
-        # YAML reads 3e-4 as text.
-        if isinstance(value, str):
-            value = float(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
+            return float(value) + 0.0  # -0.0 is 0.0
     elif annotation is str and isinstance(value, str):
         return value
     raise ValueError
@@ -102,13 +165,15 @@ def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
-        section, annotation, _ = known[key]
+        entry = known[key]
         try:
-            coerced = _coerce(value, annotation)
-        except ValueError:
+            coerced = _coerce(value, entry.type)
+        except (ValueError, OverflowError):
             told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
-            raise ConfigError(f"{where}: {key} is {told}, but must be {_describe(annotation)}") from None
-        grouped.setdefault(section, {})[key] = coerced
+            raise ConfigError(f"{where}: {key} is {told}, but must be {_describe(entry.type)}") from None
+        if entry.bounds and coerced is not None and not entry.bounds.hold(coerced):
+            raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
+        grouped.setdefault(entry.section, {})[key] = coerced
     sections = {name: owner(**grouped.get(name, {})) for name, owner in _sections().items()}
     config = RunConfig(**grouped[""], **sections)
     check(config, flatten(config), where)
@@ -118,8 +183,8 @@ def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The inverse of :func:`make_config`: flat name -> plain JSON value."""
     flat: dict[str, Any] = {}
-    for key, (section, _, _) in settings().items():
-        value = getattr(getattr(config, section) if section else config, key)
+    for key, entry in settings().items():
+        value = getattr(getattr(config, entry.section) if entry.section else config, key)
         flat[key] = list(value) if isinstance(value, tuple) else value
     return flat
 
@@ -142,9 +207,7 @@ def signature(config: RunConfig) -> str:
     """
     defaults, known = _defaults(), settings()
     told = {
-        key: value
-        for key, value in flatten(config).items()
-        if known[key][2].metadata["result"] and value != defaults[key]
+        key: value for key, value in flatten(config).items() if known[key].result and value != defaults[key]
     }
     text = json.dumps(told, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings import authors_format
 from hyperformer.settings.build import make_config, settings
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.yaml_source import read_key_value
 
-_MOST_NODES = 100_000
 SHIPPED = Path(__file__).parent.parent / "configs"
 
 
@@ -78,10 +76,10 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """``key=value`` -> (key, value); lists as ``rte,cola`` or ``[rte, cola]``, null as ``null``.
+    """``key=value`` -> (key, value). The value means what it means in a sweep file.
 
     Raises:
-        ConfigError: no '=' or an unknown key.
+        ConfigError: no '=', an unknown key, or no value of YAML.
     """
     key, equals, value = text.partition("=")
     shown = _shown(text)
@@ -90,47 +88,11 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"argument {shown!r}: write settings as key=value, for example seed=2")
     if key not in settings():
         raise ConfigError(f"argument {shown!r}: unknown setting {key[:60]!r}{nearest(key, settings())}")
-    if settings()[key][1] is str:
-        return key, value
-    try:
-        return key, plain_yaml(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"argument {shown!r}: the value cannot be read: {str(error)[:300]}") from error
+    return key, settings()[key].value_of(read_key_value(key, value, f"argument {shown!r}"))
 
 
 def _shown(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def plain_yaml(text: str) -> Any:
-    """The value of a YAML text, by the safe loader, and stricter.
-
-    Raises:
-        yaml.YAMLError: it is not YAML, gives a key twice, or stands for more values than anyone writes.
-    """
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check_nodes(node, iter(range(_MOST_NODES)))
-        return loader.construct_document(node)
-    except (ValueError, RecursionError) as error:
-        raise yaml.YAMLError(f"it cannot be read: {error}") from error
-
-
-def _check_nodes(node: yaml.Node, room: Iterator[int]) -> None:
-    """Walk as if every alias were written out: aliases of aliases can stand for more than memory holds."""
-    if next(room, None) is None:
-        raise yaml.YAMLError("an alias (*name) stands for a value that holds itself, or for too much")
-    keys = set()
-    for item in node.value if isinstance(node, yaml.CollectionNode) else ():
-        key, value = item if isinstance(node, yaml.MappingNode) else (None, item)
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in keys:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
-            keys.add(key.value)
-        _check_nodes(value, room)
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

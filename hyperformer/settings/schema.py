@@ -8,12 +8,18 @@ people write them: ``{"tasks": ["rte"], "learning_rate": 3e-4}``, ``seed=2``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 AdapterKind = Literal[
     "none", "task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared"
 ]
+
+# Kinds of adapter that use a setting.
+ADAPTERS = tuple(kind for kind in get_args(AdapterKind) if kind != "none")
+HYPERNETWORKS = tuple(kind for kind in ADAPTERS if kind != "task")
+TASK_ADAPTERS = ("task",)
 
 VARIANTS = (
     "hyperformer++",
@@ -25,24 +31,39 @@ VARIANTS = (
 )
 
 
-def setting(default: Any, help: str, *, result: bool = True) -> Any:
-    """A dataclass field that carries its own documentation.
+@dataclass(frozen=True)
+class Bounds:
+    """Numbers that a setting can have, and how an error says so."""
+
+    hold: Callable[[float], bool]
+    words: str
+
+
+POSITIVE = Bounds(lambda value: value > 0, "must be greater than 0")
+NOT_NEGATIVE = Bounds(lambda value: value >= 0, "must not be negative")
+FRACTION = Bounds(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+SEED = Bounds(lambda value: 0 <= value < 2**32, "must be at least 0 and below 2^32")
+
+
+def setting(default: Any, help: str, **facts: Any) -> Any:
+    """A dataclass field that carries all there is to say about a setting.
 
     Args:
-        result: whether the value can change the run's result. Those that cannot
-            (where files go, how often to log) stay out of the signature.
+        facts: attributes of :class:`hyperformer.settings.build.Setting`.
     """
-    return field(default=default, metadata={"help": help, "result": result})
+    return field(default=default, metadata={"help": help, **facts})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Which T5, and which of its own parameters train."""
 
-    model_name_or_path: str = setting("t5-base", "T5 on the hub, a local folder, or 'toy' (ships with us)")
-    tokenizer_name: str | None = setting(None, "tokenizer name or folder; default: the model's")
+    model_name_or_path: str = setting(
+        "t5-base", "T5 on the hub, a local folder, or 'toy' (ships with us)", path=True
+    )
+    tokenizer_name: str | None = setting(None, "tokenizer name or folder; default: the model's", path=True)
     random_init: bool = setting(False, "do not load the weights: build from the model's config alone")
-    dropout: float | None = setting(None, "dropout rate; default: the model's own")
+    dropout: float | None = setting(None, "dropout rate; default: the model's own", bounds=FRACTION)
     freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
     freeze_encoder: bool = setting(False, "freeze the encoder, its adapters included")
     freeze_embeds: bool = setting(False, "freeze the token embeddings")
@@ -63,27 +84,43 @@ class AdapterConfig:
         "hypernetwork_per_block_type: one hypernetwork a stack with its own heads for attention and "
         "feed-forward; hypernetwork_shared: HyperFormer++",
     )
-    reduction_factor: int = setting(32, "T5's width divided by the adapter's bottleneck")
-    non_linearity: str = setting(
-        "gelu_new", "activation between down and up projection (name in transformers)"
+    reduction_factor: int = setting(
+        32, "T5's width divided by the adapter's bottleneck", bounds=POSITIVE, used_by=ADAPTERS
     )
-    add_layer_norm_before_adapter: bool = setting(False, "layer norm on the adapter's input")
+    non_linearity: str = setting(
+        "gelu_new", "activation between down and up projection (name in transformers)", used_by=ADAPTERS
+    )
+    add_layer_norm_before_adapter: bool = setting(
+        False, "layer norm on the adapter's input", used_by=ADAPTERS
+    )
     add_layer_norm_after_adapter: bool = setting(
-        True, "layer norm on the adapter's output, before the residual"
+        True, "layer norm on the adapter's output, before the residual", used_by=ADAPTERS
     )
     conditional_layer_norm: bool = setting(
-        False, "hypernetwork_per_layer: generate the layer norms too (the shared ones always do)"
+        False,
+        "hypernetwork_per_layer: generate the layer norms too (the shared ones always do)",
+        used_by=HYPERNETWORKS,
     )
-    task_embedding_dim: int = setting(64, "width of the trained task embeddings")
-    projected_task_embedding_dim: int = setting(64, "width of the embedding that the generators read")
-    task_hidden_dim: int = setting(128, "hidden width of the network that projects embeddings")
-    train_task_embeddings: bool = setting(False, "project the task embedding by a network before its use")
-    unique_hyper_net_layer_norm: bool = setting(True, "layer norm on the projected embedding (shared ones)")
+    task_embedding_dim: int = setting(
+        64, "width of the trained task embeddings", bounds=POSITIVE, used_by=HYPERNETWORKS
+    )
+    projected_task_embedding_dim: int = setting(
+        64, "width of the embedding that the generators read", bounds=POSITIVE, used_by=HYPERNETWORKS
+    )
+    task_hidden_dim: int = setting(
+        128, "hidden width of the network that projects embeddings", bounds=POSITIVE, used_by=HYPERNETWORKS
+    )
+    train_task_embeddings: bool = setting(
+        False, "project the task embedding by a network before its use", used_by=HYPERNETWORKS
+    )
+    unique_hyper_net_layer_norm: bool = setting(
+        True, "layer norm on the projected embedding (shared ones)", used_by=HYPERNETWORKS
+    )
     adapters: tuple[str, ...] | None = setting(
-        None, "adapter: task: names, one a task; equal names share one"
+        None, "adapter: task: names, one a task; equal names share one", used_by=TASK_ADAPTERS
     )
     task_embeddings: tuple[str, ...] | None = setting(
-        None, "names, one a task; equal names share an embedding"
+        None, "names, one a task; equal names share an embedding", used_by=HYPERNETWORKS
     )
 
 
@@ -92,23 +129,27 @@ class DataConfig:
     """What is trained on."""
 
     tasks: tuple[str, ...] = setting((), "tasks to train and evaluate")
-    task_file: str | None = setting(None, "YAML file with tasks of your own")
+    task_file: str | None = setting(None, "YAML file with tasks of your own", path=True)
     data_source: Literal["hub", "folder", "toy"] = setting(
         "hub", "hub: Hugging Face; folder: data_dir; toy: built in"
     )
-    data_dir: str | None = setting(None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet")
-    cache_dir: str | None = setting(
-        None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False
+    data_dir: str | None = setting(
+        None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet", path=True
     )
-    max_source_length: int = setting(128, "source tokens kept")
-    max_target_length: int = setting(128, "target tokens kept")
+    cache_dir: str | None = setting(
+        None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False, path=True
+    )
+    max_source_length: int = setting(128, "source tokens kept", bounds=POSITIVE)
+    max_target_length: int = setting(128, "target tokens kept", bounds=POSITIVE)
     task_prefix: bool | None = setting(
         None, "start each source with the task's name; default: if adapter=none"
     )
-    temperature: float = setting(10.0, "task sampling: probability ~ size^(1/temperature)")
-    n_train: int | None = setting(None, "training rows a task at most")
-    n_val: int | None = setting(None, "validation rows a task at most")
-    n_test: int | None = setting(None, "test rows a task at most")
+    temperature: float = setting(
+        10.0, "task sampling: probability ~ size^(1/temperature)", bounds=POSITIVE, several_tasks=True
+    )
+    n_train: int | None = setting(None, "training rows a task at most", bounds=POSITIVE)
+    n_val: int | None = setting(None, "validation rows a task at most", bounds=POSITIVE)
+    n_test: int | None = setting(None, "test rows a task at most", bounds=POSITIVE)
     reference_splits: bool = setting(False, "the authors' splits, with their overlap of train and validation")
     reference_sampler: bool = setting(False, "the authors' sampler: rows with replacement, seed always 0")
 
@@ -117,48 +158,55 @@ class DataConfig:
 class TrainingConfig:
     """How it is trained and evaluated."""
 
-    max_steps: int = setting(65_536, "optimizer steps")
-    per_device_train_batch_size: int = setting(32, "rows a device and forward")
-    per_device_eval_batch_size: int = setting(32, "rows a device in evaluation", result=False)
+    max_steps: int = setting(65_536, "optimizer steps", bounds=POSITIVE)
+    per_device_train_batch_size: int = setting(32, "rows a device and forward", bounds=POSITIVE)
+    per_device_eval_batch_size: int = setting(
+        32, "rows a device in evaluation", result=False, bounds=POSITIVE
+    )
     decode: Literal["generate", "rank"] = setting(
         "generate",
         "answers in evaluation; generate: the model writes them (the authors'); rank: the most "
         "probable of the task's labels, never an invalid one",
     )
-    gradient_accumulation_steps: int = setting(1, "forwards a step")
-    learning_rate: float = setting(3e-4, "peak of the schedule")
+    gradient_accumulation_steps: int = setting(1, "forwards a step", bounds=POSITIVE)
+    learning_rate: float = setting(3e-4, "peak of the schedule", bounds=POSITIVE)
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_w_warmup"] = setting(
         "linear", "schedule after the warm-up"
     )
-    warmup_steps: int = setting(500, "steps of linear warm-up")
-    weight_decay: float = setting(0.0, "AdamW; not on biases and layer norms")
-    adam_beta1: float = setting(0.9, "AdamW")
-    adam_beta2: float = setting(0.999, "AdamW")
-    adam_epsilon: float = setting(1e-8, "AdamW")
+    warmup_steps: int = setting(500, "steps of linear warm-up", bounds=NOT_NEGATIVE)
+    weight_decay: float = setting(0.0, "AdamW; not on biases and layer norms", bounds=NOT_NEGATIVE)
+    adam_beta1: float = setting(0.9, "AdamW", bounds=FRACTION)
+    adam_beta2: float = setting(0.999, "AdamW", bounds=FRACTION)
+    adam_epsilon: float = setting(1e-8, "AdamW", bounds=POSITIVE)
     reference_optimizer: bool = setting(
         False, "the authors' AdamW (transformers 3.5, torch 1.7) and their choice of what decays; slower"
     )
-    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0: not clipped")
-    label_smoothing: float = setting(0.1, "share of the target spread over the vocabulary")
+    max_grad_norm: float = setting(
+        1.0, "gradients are clipped to this norm; 0: not clipped", bounds=NOT_NEGATIVE
+    )
+    label_smoothing: float = setting(0.1, "share of the target spread over the vocabulary", bounds=FRACTION)
     loss_reduction: Literal["mean", "sum"] = setting(
         "mean", "mean: per token of the global batch; sum: over tokens, mean over ranks (the authors')"
     )
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine")
     zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
     gradient_checkpointing: bool = setting(False, "recompute activations: less memory, slower", result=False)
-    deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make")
-    eval_steps: int = setting(1_000, "steps between evaluations on validation")
-    save_steps: int = setting(1_000, "steps between checkpoints", result=False)
+    deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make", path=True)
+    eval_steps: int = setting(1_000, "steps between evaluations on validation", bounds=POSITIVE)
+    save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)
     save_total_limit: int = setting(
-        2, "checkpoints kept; an older one goes only when the newer is seen to be whole", result=False
+        2,
+        "checkpoints kept; an older one goes only when the newer is seen to be whole",
+        result=False,
+        bounds=POSITIVE,
     )
     save_in_background: bool = setting(
         False, "train on while a checkpoint is written, from a copy in the host's memory", result=False
     )
     hang_minutes: float = setting(
-        30.0, "a run that does not move for so long ends itself; 0: never", result=False
+        30.0, "a run that does not move for so long ends itself; 0: never", result=False, bounds=NOT_NEGATIVE
     )
-    logging_steps: int = setting(200, "steps between log lines", result=False)
+    logging_steps: int = setting(200, "steps between log lines", result=False, bounds=POSITIVE)
     do_eval: bool = setting(True, "evaluate on validation and keep the best checkpoint")
     do_test: bool = setting(True, "evaluate the kept checkpoint on test at the end")
 
@@ -169,8 +217,8 @@ class RunConfig:
 
     variant: str = setting("custom", "name of the tuning method in tables")
     single_task: bool = setting(False, "several tasks are trained one at a time, each from the start")
-    seed: int = setting(42, "of weights, data order and dropout")
-    output_dir: str = setting("outputs", "folder of the run's files", result=False)
+    seed: int = setting(42, "of weights, data order and dropout", bounds=SEED)
+    output_dir: str = setting("outputs", "folder of the run's files", result=False, path=True)
     model: ModelConfig = field(default_factory=ModelConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     data: DataConfig = field(default_factory=DataConfig)

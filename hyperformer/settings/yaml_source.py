@@ -1,16 +1,17 @@
-"""YAML whose every value knows its line, so that an error can point at it.
+"""The one reader of YAML: files of sweeps, profiles and tasks, and ``key=value`` on the command line.
 
-Numbers, truth values and null are read as in YAML 1.2: ``1e-3`` is a number,
-``no`` is text, ``1:30:00`` is text. ``${NAME}`` and ``${NAME:-default}`` in a
-value stand for an environment variable.
+Every value knows its line, so that an error can point at it. Scalars are read by YAML 1.2's core
+schema: ``1e-3`` is a number, ``0o14`` is 12, ``no`` and ``1:30:00`` are text. One exception: whole
+numbers with leading zeros (``012``) are text, because readers of YAML 1.1 take them as octal.
+``${NAME}`` and ``${NAME:-default}`` in a value stand for an environment variable.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,9 +20,8 @@ import yaml
 from hyperformer.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_TAGS = frozenset(
-    f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")
-)
+_PREFIX = "tag:yaml.org,2002:"
+_COLLECTIONS = (f"{_PREFIX}map", f"{_PREFIX}seq")
 _MOST_NODES = 200_000  # aliases of aliases can stand for more values than memory holds
 
 
@@ -29,19 +29,24 @@ _MOST_NODES = 200_000  # aliases of aliases can stand for more values than memor
 class Located:
     """A value of a YAML file and its place.
 
-    `value` is a scalar, a list of Located, or a dict of str to Located; `line`
-    counts from 1; `path` is how a reader would say it, such as ``grid.seed``.
+    Attributes:
+        value: a scalar, a list of Located, or a dict of str to Located.
+        line: counts from 1; 0 on the command line.
+        path: how a reader would say it, such as ``grid.seed``.
+        written: a scalar as it is written, variables replaced: "1.50" of the number 1.5.
     """
 
     value: Any
     line: int
     path: str
     file: str
+    written: str | None = None
 
     @property
     def where(self) -> str:
         """File, line and key, as errors give them."""
-        return f"{self.file}, line {self.line}" + (f", {self.path}" if self.path else "")
+        place = f"{self.file}, line {self.line}" if self.line else self.file
+        return place + (f", {self.path}" if self.path and self.line else "")
 
     def fail(self, message: str) -> NoReturn:
         raise ConfigError(f"{self.where}: {message}")
@@ -53,6 +58,15 @@ class Located:
         if isinstance(self.value, list):
             return [item.plain() for item in self.value]
         return self.value
+
+    def texts(self) -> Any:
+        """As :meth:`plain`, with numbers as they are written."""
+        if isinstance(self.value, dict):
+            return {key: item.texts() for key, item in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.texts() for item in self.value]
+        is_number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        return self.written if is_number else self.value
 
     def mapping(self) -> dict[str, Located]:
         """The value as a mapping; raises ConfigError if it is none. Nothing at all is an empty one."""
@@ -80,18 +94,39 @@ class _Loader(yaml.SafeLoader):
     """The safe loader with the scalars of YAML 1.2."""
 
 
+def _number(text: str) -> int | float:
+    return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+
+
+def _float(text: str) -> float:
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_INT = r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+"
+_FLOAT = r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"
+# Kind of scalar: what it looks like, its first characters, and its value.
+_SCALARS: dict[str, tuple[str, list[str], Callable[[str], Any]]] = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF"), lambda text: text.lower() == "true"),
+    "null": (r"null|Null|NULL|~|", ["n", "N", "~", ""], lambda text: None),
+    "int": (_INT, list("-+0123456789"), _number),
+    "float": (
+        rf"{_FLOAT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+.0123456789"),
+        lambda text: _float(text.lower()),
+    ),
+    "str": (r"(?s:.*)", [], str),
+}
 _Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+for _kind, (_pattern, _first, _) in _SCALARS.items():
+    if _first:
+        _Loader.add_implicit_resolver(f"{_PREFIX}{_kind}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
-def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> tuple[str, Located]:
+def read_yaml(path: Path, *, expand: bool = True) -> tuple[str, Located]:
     """A YAML file's text, and its value with places.
+
+    Args:
+        expand: whether ``${NAME}`` stands for an environment variable.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, gives a key twice, or
@@ -101,22 +136,55 @@ def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> tuple
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return text, _parse(text, _Source(str(path), expand))
+
+
+def read_key_value(key: str, text: str, where: str) -> Located:
+    """The value of ``key=value`` on the command line: what the line ``key: value`` of a file means.
+
+    Args:
+        where: the argument, for errors.
+
+    Raises:
+        ConfigError: the text is no value.
+    """
+    root = _parse(f"{key}: {text}", _Source(where, lines=False))
+    if not isinstance(root.value, dict) or list(root.value) != [key]:
+        root.fail("write one value")
+    return root.value[key]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a text is from."""
+
+    name: str
+    expand: bool = True
+    lines: bool = True
+
+    def place(self, mark: yaml.Mark | None, path: str = "") -> Located:
+        return Located(None, mark.line + 1 if mark and self.lines else 0, path, self.name)
+
+
+def _parse(text: str, source: _Source) -> Located:
     loader: _Loader | None = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        converter = _Converter(loader, str(path), os.environ if environment is None else environment)
         if node is None:
-            return text, Located(None, 1, "", str(path))
-        return text, converter.convert(node, "")
+            return Located(None, 1, "", source.name)
+        if not source.lines:
+            last = node.value[-1][1] if isinstance(node, yaml.MappingNode) and node.value else node
+            if text[last.end_mark.index :].strip():
+                source.place(None).fail("what follows # is a comment; put the value in quotes: '\"a #b\"'")
+        return _Converter(loader, source).convert(node, "")
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not YAML: {error.problem or error}") from error
+        place = source.place(error.problem_mark or error.context_mark)
+        raise ConfigError(f"{place.where}: not YAML: {error.problem or error}"[:1000]) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{source.name}: not YAML: {' '.join(str(error).split())[:1000]}") from error
     except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply") from None
+        raise ConfigError(f"{source.name}: nested too deeply") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -125,63 +193,65 @@ def read_yaml(path: Path, environment: Mapping[str, str] | None = None) -> tuple
 class _Converter:
     """YAML nodes -> Located."""
 
-    def __init__(self, loader: _Loader, file: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, loader: _Loader, source: _Source) -> None:
         self.loader = loader
-        self.file = file
-        self.environment = environment
+        self.source = source
         self.open: set[int] = set()
         self.seen = 0
 
     def convert(self, node: yaml.Node, path: str) -> Located:
-        place = Located(None, node.start_mark.line + 1, path, self.file)
+        place = self.source.place(node.start_mark, path)
         self.seen += 1
         if id(node) in self.open or self.seen > _MOST_NODES:
             place.fail("an alias (*name) stands for a value that holds itself, or for too much")
-        if node.tag not in _TAGS:
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        if node.tag not in _COLLECTIONS:
             place.fail(f"the tag {node.tag} is not supported")
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
-                value: Any = dict(self._items(node, path))
-            elif isinstance(node, yaml.SequenceNode):
-                value = [self.convert(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
-            else:
-                assert isinstance(node, yaml.ScalarNode)  # there are three kinds of node
-                value = self._scalar(node, place)
+                return replace(place, value=dict(self._items(node, path)))
+            return replace(
+                place, value=[self.convert(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
+            )
         finally:
             self.open.discard(id(node))
-        return Located(value, place.line, path, self.file)
 
     def _items(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, Located]]:
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            place = Located(None, line, path, self.file)
+            place = self.source.place(key_node.start_mark, path)
             if not isinstance(key_node, yaml.ScalarNode):
                 place.fail("a key must be a name")
             key = str(key_node.value)
             if key in first:
                 place.fail(f"{key!r} is given twice (first on line {first[key]})")
-            first[key] = line
+            first[key] = place.line
             value = self.convert(value_node, f"{path}.{key}" if path else key)
             # A block below its key starts a line later; people look for the key.
-            yield key, Located(value.value, line, value.path, self.file)
+            yield key, replace(value, line=place.line)
 
-    def _scalar(self, node: yaml.ScalarNode, place: Located) -> Any:
-        text = str(node.value)
+    def _scalar(self, node: yaml.ScalarNode, place: Located) -> Located:
+        text, tag = str(node.value), node.tag
         expanded = _VARIABLE.sub(lambda match: self._variable(match, place), text)
         if expanded != text:
             plain = node.style is None  # unquoted: what the variable holds may be a number
-            tag = self.loader.resolve(yaml.ScalarNode, expanded, (plain, not plain))
-            node = yaml.ScalarNode(tag, expanded, node.start_mark, node.end_mark, node.style)
+            text, tag = expanded, self.loader.resolve(yaml.ScalarNode, expanded, (plain, not plain))
+        kind = tag.removeprefix(_PREFIX)
+        if kind not in _SCALARS:
+            place.fail(f"the tag {tag} is not supported")
+        pattern, _, value_of = _SCALARS[kind]
+        if not re.fullmatch(pattern, text):  # by a tag: !!int 1:30
+            place.fail(f"{text[:60]!r} is no {kind} of YAML 1.2")
         try:
-            return self.loader.construct_object(node)
+            return replace(place, value=value_of(text), written=text)
         except ValueError as error:
             place.fail(f"cannot be read: {error}")
 
     def _variable(self, match: re.Match[str], place: Located) -> str:
         name, default = match.groups()
-        value = self.environment.get(name, "")
+        value = os.environ.get(name, "") if self.source.expand else match[0]
         if value:
             return value
         if default is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.errors import nearest
+from hyperformer.settings.build import flatten, settings
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.resources import lines
@@ -91,16 +92,10 @@ class JobContainer:
 def _paths(configs: Iterable[RunConfig]) -> Iterator[tuple[str, Path]]:
     """The settings that name files or folders, each once."""
     found: dict[tuple[str, Path], None] = {}
-    for config in configs:
-        data, model = config.data, config.model
-        for key, value in (
-            ("data_dir", data.data_dir),
-            ("cache_dir", data.cache_dir),
-            ("task_file", data.task_file),
-            ("model_name_or_path", model.model_name_or_path),
-            ("tokenizer_name", model.tokenizer_name),
-            ("deepspeed_config", config.training.deepspeed_config),
-        ):
+    keys = [key for key, entry in settings().items() if entry.path and key != "output_dir"]
+    for flat in map(flatten, configs):
+        for key in keys:
+            value = flat[key]
             # The plan has made paths of files that are there absolute; other names are the hub's.
             if value is not None and value.startswith(("/", "~")):
                 found[key, Path(value).expanduser()] = None

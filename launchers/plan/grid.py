@@ -18,7 +18,7 @@ Places = dict[str, Located]
 Choice = dict[str, Located]
 
 MOST_RUNS = 100_000  # of a variant; more is a slip of the pen
-ADAPTER_SETTINGS = frozenset(key for key, entry in settings().items() if entry[0] == "adapter")
+ADAPTER_SETTINGS = frozenset(key for key, entry in settings().items() if entry.section == "adapter")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     fixed = {key: node for key, node in overrides.items() if not is_axis(key, node)}
     for layer in (file.base, {"tasks": file.tasks} if file.tasks else {}, fixed):
         for key, node in layer.items():
-            values[key] = node.plain()
+            values[key] = settings()[key].value_of(node)
             places[key] = node
     if not values.get("tasks"):
         variant.place.fail(f"{variant.name} has no tasks; name tasks under `tasks:`")
@@ -61,7 +61,7 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     names = tuple(dict.fromkeys(key for axis in axes for key in axis[0]))
     for choices in itertools.product(*axes):
         chosen = {key: node for choice in choices for key, node in choice.items()}
-        flat = values | {key: node.plain() for key, node in chosen.items()}
+        flat = values | {key: settings()[key].value_of(node) for key, node in chosen.items()}
         for one in _single_tasks(flat):
             yield Candidate(variant, one, places | chosen, names)
 

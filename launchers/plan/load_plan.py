@@ -9,27 +9,24 @@ defaults, so combinations that differ in nothing else are one run.
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections import Counter
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, signature
-from hyperformer.settings.schema import AdapterConfig, RunConfig
+from hyperformer.settings.build import flatten, make_config, settings, signature
+from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.cluster_profile import ClusterProfile
-from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values, candidates
+from launchers.plan.grid import Candidate, Values, candidates
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SweepFile, find_sweep, read_sweep
 
-_PATHS = ("data_dir", "task_file", "model_name_or_path", "tokenizer_name", "deepspeed_config")
+_PATHS = tuple(key for key, entry in settings().items() if entry.path and entry.result)
 _DEFAULTS = flatten(RunConfig())
-_HYPERNETWORK_ONLY = (
-    "conditional_layer_norm", "task_embedding_dim", "projected_task_embedding_dim", "task_hidden_dim",
-    "train_task_embeddings", "unique_hyper_net_layer_norm", "task_embeddings",
-)  # fmt: skip
 
 
 def load_plan(name: str, profile: ClusterProfile) -> Plan:
@@ -91,7 +88,7 @@ def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:
 def _matches(rule: dict[str, Located], values: Values) -> bool:
     for key, node in rule.items():
         mine = _value(key, values)
-        wanted = node.plain()
+        wanted = node.plain() if key == "task" else settings()[key].value_of(node)
         if mine != wanted and not (isinstance(wanted, list) and mine in wanted):
             return False
     return True
@@ -112,7 +109,7 @@ def _config(candidate: Candidate, file: SweepFile) -> RunConfig:
         value = values.get(key)
         # 'toy' is the model that ships with us, whatever lies in the working directory.
         if isinstance(value, str) and value and value != "toy":
-            path = Path(value).expanduser()
+            path = Path(os.path.expanduser(value))  # of pathlib it fails on an unknown user
             if not path.is_absolute() and path.exists():
                 values[key] = str(path.absolute())
     where = str(file.source)
@@ -150,17 +147,7 @@ def _check_tasks(candidate: Candidate, config: RunConfig, known: dict[str | None
 
 def _unused(values: Values) -> frozenset[str]:
     """Settings that cannot change the result of a run with these values."""
-    kind = values.get("adapter", AdapterConfig().adapter)
-    unused: set[str] = set()
-    if kind == "none":
-        unused |= ADAPTER_SETTINGS - {"adapter"}
-    elif kind == "task":
-        unused |= set(_HYPERNETWORK_ONLY)
-    else:
-        unused.add("adapters")
-    if isinstance(values.get("tasks"), list) and len(values["tasks"]) == 1:
-        unused.add("temperature")
-    return frozenset(unused)
+    return frozenset(key for key, entry in settings().items() if not entry.is_used(values))
 
 
 def _named(

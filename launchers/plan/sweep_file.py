@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,11 +37,7 @@ _ELSEWHERE = {
     "variant": "name variants under `variants:`",
     "tasks": "name tasks under `tasks:`, at the top of the file",
 }
-_IS_LIST = frozenset(
-    key
-    for key, (_, kind, _) in settings().items()
-    if tuple in (typing.get_origin(kind), *(typing.get_origin(part) for part in typing.get_args(kind)))
-)
+_IS_LIST = frozenset(key for key, entry in settings().items() if entry.is_list)
 
 
 @dataclass(frozen=True)

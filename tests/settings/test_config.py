@@ -43,8 +43,8 @@ def test_shipped_configs_are_the_papers_and_build(variant: str) -> None:
 
 
 def test_every_setting_is_documented_and_flattens() -> None:
-    for name, (_, _, item) in settings().items():
-        assert item.metadata["help"], name
+    for name, entry in settings().items():
+        assert entry.help and entry.name == name
     config = load_config("hyperformer++", ["tasks=rte,cola", "seed=3"])
     assert make_config(flatten(config)) == config
 
@@ -73,7 +73,8 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("rte", "key=value"),
         ("seed=two", "arguments seed=two: seed is 'two', but must be a whole number"),
         ("seed=4294967296", "below 2"),
-        ("output_dir=", "must name a folder"),
+        ("output_dir=", "output_dir is None, but must be text"),
+        ("output_dir=''", "must name a folder"),
         ("seed=1.5", "a whole number"),
         ("seed=true", "a whole number"),
         ("learning_rate=fast", "a number"),
@@ -88,7 +89,10 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("data_dir=/rows", "data_source=folder"),
         ("data_source=folder", "data_dir"),
         ("adapters=a", "one name for each"),
-        ("tasks=[", "cannot be read"),
+        ("tasks=[", "not YAML"),
+        ("max_steps=012", "is '012', but must be a whole number"),
+        ("max_steps=1:30", "is '1:30', but must be a whole number"),
+        ("output_dir=a #b", "what follows # is a comment"),
     ],
 )
 def test_bad_overrides_say_what_to_write(override: str, complaint: str) -> None:

@@ -24,9 +24,10 @@ from typing import Any
 from hyperformer.data.metrics import METRICS
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
 from hyperformer.errors import ConfigError, nearest
-from hyperformer.settings.files import plain_yaml
+from hyperformer.settings.yaml_source import Located, read_yaml
 
 KEYS = {f.name for f in dataclasses.fields(Task)} - {"name", "aliases"}
+TYPED = frozenset({"answer_tokens", "num_beams", "rounded", "unlabelled_rows"})
 REQUIRED = ("template", "target", "metrics")
 CHOICES = {"answer": ("text", "int", "float"), "size": ("small", "large", "")}
 # A column, and perhaps a part of it: "text", "translation[en]". No attributes: a template runs no code.
@@ -43,24 +44,19 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
         ConfigError: no such file, not YAML, or a row that is wrong; the message names the
             file, the task and the key.
     """
-    import yaml
-
-    try:
-        rows = plain_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"task_file {path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"task_file {path}: not YAML: {error}") from error
-    if not isinstance(rows, dict) or not rows:
-        raise ConfigError(
-            f"{path}: expected a mapping from a task's name to its template, target, metrics, ..."
-        )
-    return {str(name): _task(str(name), row, f"{path}: task {name!r}") for name, row in rows.items()}
+    # A template may hold "${price}": a column after a dollar sign, and no environment variable.
+    _, root = read_yaml(Path(path), expand=False)
+    if not isinstance(root.value, dict) or not root.value:
+        root.fail("expected a mapping from a task's name to its template, target, metrics, ...")
+    return {name: _task(name, node) for name, node in root.value.items()}
 
 
-def _task(name: str, row: Any, where: str) -> Task:
-    if not isinstance(row, dict):
-        raise ConfigError(f"{where}: expected a mapping with {', '.join(REQUIRED)}, ..., not {row!r}")
+def _task(name: str, node: Located) -> Task:
+    where = f"{node.file}, line {node.line}: task {name!r}"
+    if not isinstance(node.value, dict):
+        node.fail(f"expected a mapping with {', '.join(REQUIRED)}, ..., not {node.value_text()}")
+    # Labels and the like are texts, as they are written: 1.50 is not 1.5.
+    row = {key: entry.plain() if key in TYPED else entry.texts() for key, entry in node.value.items()}
     for key in row:
         if key not in KEYS:
             raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, KEYS)}")
@@ -115,14 +111,16 @@ def _texts(values: Any, where: str) -> tuple[str, ...]:
     if not isinstance(values, list) or any(
         isinstance(value, (dict, list, bool, type(None))) for value in values
     ):
-        raise ConfigError(f"{where} is {values!r}; write a list of texts (in quotes: yes, no, on and off)")
+        raise ConfigError(f"{where} is {values!r}; write a list of texts (in quotes: true, false and null)")
     return tuple(str(value) for value in values)
 
 
 def _label_map(values: Any, labels: tuple[str, ...] | None, where: str) -> dict[str, str]:
     if not isinstance(values, dict) or not labels:
         raise ConfigError(f"{where}: label_map maps values of the target column to labels, and needs labels")
-    mapped = {str(value): str(label) for value, label in values.items()}
+    mapped = {value: str(label) for value, label in values.items()}
+    # A column of truth values holds Python's, whose text is "True".
+    mapped |= {value.capitalize(): label for value, label in mapped.items() if value in ("true", "false")}
     for label in mapped.values():
         if label not in labels:
             raise ConfigError(

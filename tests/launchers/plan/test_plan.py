@@ -203,7 +203,7 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
         ("variants: [finetune]\ntasks: [rte, rte]", "line 2, tasks: tasks is .*names a task twice"),
         (HEAD + "seed: 3", "line 3, seed: unknown key 'seed' .*under `base:`"),
         (HEAD + "base: {sed: 3}", "line 3, base.sed: unknown setting 'sed'; did you mean 'seed'"),
-        (HEAD + "base:\n  seed: -3", "line 4, base.seed: seed is -3, but must not be negative"),
+        (HEAD + "base:\n  seed: -3", "line 4, base.seed: seed is -3, but must be at least 0"),
         (HEAD + "base:\n  seed: two", "line 4, base.seed: seed is 'two', but must be a whole number"),
         (HEAD + "base:\n  do_test: yes", "line 4, base.do_test: .*must be true or false"),
         (HEAD + "base:\n  seed: [1, 2]", "line 4, base.seed: base takes one value; several go under `grid:`"),
