@@ -34,8 +34,9 @@ def commands(page: Path) -> Iterator[list[str]]:
     """The words of each command in a block without a language."""
     for language, block in FENCE.findall(text(page)):
         for line in block.replace("\\\n", " ").splitlines():
-            if not language and line.startswith(("hyperformer ", "python ", "bash ", "make ")):
-                yield shlex.split(line.partition(" && ")[0], comments=True)
+            if not language and re.match(r"([A-Z_]+=\S+ )?(hyperformer|python|bash|make) ", line):
+                words = shlex.split(line.partition(" && ")[0], comments=True)
+                yield words[1:] if "=" in words[0] else words
 
 
 def is_path(word: str) -> bool:
