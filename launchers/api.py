@@ -18,7 +18,7 @@ from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profil
 from launchers.plan.load_plan import make_plan
 from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
-from launchers.plan.sweep_file import find_sweep, read_sweep
+from launchers.plan.sweep_file import SWEEPS, read_sweep
 from launchers.report import files, results_table
 from launchers.report.plots import plot_similarities
 from launchers.report.results_table import RunResult
@@ -94,7 +94,7 @@ class Sweep:
         Raises:
             ConfigError: with file, line and key.
         """
-        file = read_sweep(find_sweep(str(sweep)))
+        file = read_sweep(SWEEPS.find(sweep))
         last = last_cluster(SweepFolder(Path(runs_dir).absolute() / file.name))
         fault = None
         try:

@@ -12,29 +12,15 @@ from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings import authors_format
 from hyperformer.settings.build import make_config, settings
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import read_key_value
 
 SHIPPED = Path(__file__).parent.parent / "configs"
+CONFIGS = ShippedFiles("config file", ".json", (SHIPPED,), ("configs", "hyperformer/configs"))
 
 
 class ConfigWarning(UserWarning):
     """A setting is accepted, but not to the letter."""
-
-
-def find_config(name: str | Path) -> Path:
-    """The file for `name`: a path, or a shipped config by name ('hyperformer++', 'configs/adapters.json').
-
-    Raises:
-        ConfigError: there is neither.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = SHIPPED / f"{path.name.removesuffix('.json')}.json"
-    if shipped.is_file() and path.parent in (Path("."), Path("configs"), Path("hyperformer/configs")):
-        return shipped
-    names = [entry.stem for entry in SHIPPED.glob("*.json")]
-    raise ConfigError(f"{name}: no such config file{nearest(path.stem, names)}")
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -97,7 +83,7 @@ def _shown(text: str) -> str:
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config file `name` (path, or name of a shipped one) with ``key=value`` overrides on top."""
-    path = find_config(name)
+    path = CONFIGS.find(name)
     values = read_config_file(path)
     merged = {**values, **dict(parse_override(text) for text in overrides)}
     try:

@@ -14,7 +14,7 @@ from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, show_report
 from launchers.cli.progress import Progress
-from launchers.plan.cluster_profile import profiles
+from launchers.plan.cluster_profile import PROFILES
 from launchers.slurm.first_profile import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
@@ -136,7 +136,7 @@ def prefetch(target: Target) -> int:
 def list_clusters() -> int:
     """List the cluster profiles."""
     known = {"local": "this machine", "slurm": "SLURM, without a profile"}
-    known |= {name: str(path) for name, path in profiles().items()}
+    known |= {name: str(path) for name, path in PROFILES.names().items()}
     for name, told in known.items():
         print(f"{name:<16} {told}")
     return DONE

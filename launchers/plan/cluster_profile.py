@@ -17,19 +17,25 @@ container      the container in which jobs start python: launchers/plan/containe
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyperformer.errors import ConfigError, nearest
+from hyperformer.errors import nearest
+from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import Located, read_yaml
 from launchers.plan.container import JobContainer, read_container
 from launchers.plan.resources import Resources, positive_number, read_resources, whole_number
 from launchers.plan.retry_policy import RetryPolicy, read_retry_policy
 
-HERE = Path(__file__).parent.parent
 LOCAL, SLURM = "local", "slurm"
+_LAUNCHERS = Path(__file__).parent.parent
+PROFILES = ShippedFiles(
+    "profile", ".yaml", (_LAUNCHERS / "clusters", _LAUNCHERS.parent / "clusters", Path("clusters")),
+    ("clusters",), (LOCAL, SLURM), " ('sweep.py clusters init' writes one for this site)",
+)  # fmt: skip
 KEYS = (
     "description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries", "stop_after",
     "python", "container", "cluster",
@@ -71,26 +77,9 @@ def load_profile(name: str) -> ClusterProfile:
     Raises:
         ConfigError: there is none of that name, or its file is wrong (with line).
     """
-    path = Path(name)
-    if path.is_file():
-        return read_profile(path)
-    if name == SLURM:
-        return NO_PROFILE
-    if name == LOCAL:
-        return ClusterProfile(LOCAL)
-    there = profiles()
-    if path.parent in (Path("."), Path("clusters")) and path.name.removesuffix(".yaml") in there:
-        return read_profile(there[path.name.removesuffix(".yaml")])
-    hint = nearest(path.stem, [LOCAL, SLURM, *there])
-    raise ConfigError(
-        f"--cluster {name}: no such profile{hint} ('sweep.py clusters init' writes one for this site)"
-    )
-
-
-def profiles() -> dict[str, Path]:
-    """Profiles by name: of ./clusters, then those that ship."""
-    folders = (HERE / "clusters", HERE.parent / "clusters", Path("clusters"))
-    return {entry.stem: entry for folder in folders for entry in sorted(folder.glob("*.yaml"))}
+    if name in (LOCAL, SLURM) and not os.path.isfile(name):
+        return NO_PROFILE if name == SLURM else ClusterProfile(LOCAL)
+    return read_profile(PROFILES.find(name))
 
 
 def read_profile(path: Path) -> ClusterProfile:

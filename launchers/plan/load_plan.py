@@ -23,7 +23,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Candidate, Values, candidates
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan, Run, run_name, value_text
-from launchers.plan.sweep_file import SweepFile, find_sweep, read_sweep
+from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
 
 _PATHS = tuple(key for key, entry in settings().items() if entry.path and entry.result)
 _DEFAULTS = flatten(RunConfig())
@@ -35,7 +35,7 @@ def load_plan(name: str, profile: ClusterProfile) -> Plan:
     Raises:
         ConfigError: with file, line and key.
     """
-    return make_plan(read_sweep(find_sweep(name)), profile)
+    return make_plan(read_sweep(SWEEPS.find(name)), profile)
 
 
 def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperformer.errors import nearest
 from hyperformer.settings.yaml_source import Located
+from launchers.plan.durations import read_duration
 
 
 @dataclass(frozen=True)
@@ -150,17 +151,15 @@ def _sbatch(entry: Located) -> tuple[tuple[str, str | None], ...]:
 
 
 def _minutes(entry: Located) -> int:
-    """Minutes from ``90``, ``1:30:00`` (hours) or ``2-00:00:00`` (days), seconds rounded up."""
-    if isinstance(entry.value, str):
-        match = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", entry.value)
-        if match:
-            days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-            total = days * 1440 + hours * 60 + minutes + (seconds > 0)
-            if total > 0:
-                return total
-    elif isinstance(entry.value, int) and not isinstance(entry.value, bool) and entry.value > 0:
-        return entry.value
-    entry.fail(f"must be minutes (90) or H:MM:SS (1:30:00) or D-HH:MM:SS, not {entry.value_text()}")
+    """Minutes from ``90``, ``1:30:00`` (hours) or ``2-12`` (days and hours), seconds rounded up."""
+    found = entry.value
+    if isinstance(found, str):
+        # 1:30 alone is minutes and seconds for SLURM, and hours and minutes for most people.
+        found = None if re.fullmatch(r"\d+:\d+", found) else read_duration(found)
+        found = None if found is None else -(-found // 60)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        entry.fail(f"must be minutes (90) or H:MM:SS (1:30:00) or D-HH:MM:SS, not {entry.value_text()}")
+    return found
 
 
 _NAME = r"[A-Za-z0-9_.,+-]+"

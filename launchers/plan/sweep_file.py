@@ -24,11 +24,16 @@ from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.build import settings
-from hyperformer.settings.files import find_config
+from hyperformer.settings.files import CONFIGS
+from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import Located, read_yaml
 from launchers.plan.resources import Resources, read_resources, whole_number
 
-HERE = Path(__file__).parent.parent
+_LAUNCHERS = Path(__file__).parent.parent
+# In a clone sweeps/ lies beside launchers/; an installed copy has it inside.
+SWEEPS = ShippedFiles(
+    "sweep file", ".yaml", (_LAUNCHERS / "sweeps", _LAUNCHERS.parent / "sweeps"), ("sweeps",)
+)
 KEYS = ("name", "config", "base", "variants", "tasks", "grid", "zip", "overrides", "exclude", "resources")
 _RESOURCE_GROUPS = ("max_parallel", "variants", "runs")
 # The launcher decides these, or the file says them elsewhere.
@@ -89,23 +94,6 @@ class SweepFile:
     exclude: tuple[dict[str, Located], ...]
     resources: ResourceRules
     max_parallel: int | None
-
-
-def find_sweep(name: str) -> Path:
-    """The sweep file for `name`: a path, or a shipped sweep by name ('demo', 'sweeps/demo.yaml').
-
-    Raises:
-        ConfigError: there is neither.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    # In a clone sweeps/ lies beside launchers/; an installed copy has it inside.
-    shipped = {entry.stem: entry for folder in (HERE / "sweeps", HERE.parent / "sweeps")
-               for entry in folder.glob("*.yaml")}  # fmt: skip
-    if path.parent in (Path("."), Path("sweeps")) and path.name.removesuffix(".yaml") in shipped:
-        return shipped[path.name.removesuffix(".yaml")]
-    raise ConfigError(f"{name}: no such sweep file; shipped sweeps{nearest(path.stem, shipped)}")
 
 
 def read_sweep(path: Path) -> SweepFile:
@@ -174,11 +162,8 @@ def config_file(node: Located) -> Path:
     """The config file that `node` names: relative to the working directory, to the sweep file, or shipped."""
     if not isinstance(node.value, str):
         node.fail(f"must be the name or path of a config file, not {node.value_text()}")
-    beside = Path(node.file).parent / node.value
-    if not Path(node.value).is_file() and beside.is_file():
-        return beside
     try:
-        return find_config(node.value)
+        return CONFIGS.find(node.value, beside=Path(node.file).parent)
     except ConfigError as error:
         node.fail(str(error))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from launchers.plan.durations import read_duration
 from launchers.slurm.commands import ClusterError, NoAnswer, ask, call, failure
 from launchers.slurm.states import ENDED, read_state
 
@@ -185,7 +186,7 @@ def _squeue(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
         raise failure(done)
     for job_id, state, reason, node, name, start, elapsed in _rows(done.stdout, 7):
         start = "" if start in ("N/A", "Unknown", "None") else start
-        yield job_id, SlurmJob(read_state(state), reason, node, name, start, seconds(elapsed))
+        yield job_id, SlurmJob(read_state(state), reason, node, name, start, read_duration(elapsed))
 
 
 def _sacct(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
@@ -198,7 +199,7 @@ def _sacct(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
             jobs.pop(job_id, None)  # a requeued job has several rows: the last is the newest
             node = "" if node == "None assigned" else node
             reason = "JobLaunchFailure" if code == _NOT_LAUNCHED else ""
-            jobs[job_id] = SlurmJob(state, reason, node, name, start, seconds(elapsed))
+            jobs[job_id] = SlurmJob(state, reason, node, name, start, read_duration(elapsed))
         elif state == "OUT_OF_MEMORY" and job_id in jobs and jobs[job_id].state == "FAILED":
             jobs[job_id] = replace(jobs[job_id], state=state)
     yield from jobs.items()
@@ -219,16 +220,3 @@ def _ask_sacct(*words: str, cluster: str | None) -> str:
         raise
     except ClusterError as error:
         raise _NoAccounting(str(error)) from error
-
-
-def seconds(text: str) -> float | None:
-    """Seconds of SLURM's '2-03:04:05', '3:04:05' or '4:05'; None where it says no time.
-
-    >>> seconds("1-00:00:10")
-    86410.0
-    """
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?", text)
-    if not match:
-        return None
-    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
-    return float(days * 86_400 + hours * 3_600 + minutes * 60 + rest)

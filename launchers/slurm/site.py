@@ -8,6 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from launchers.plan.durations import read_duration
 from launchers.slurm.commands import ClusterError, ask
 
 
@@ -59,7 +60,7 @@ def read_site() -> Site:
         name = fields["PartitionName"]
         partitions[name] = Partition(
             name, fields.get("Default") == "YES", fields.get("State", "UP") == "UP",
-            minutes(fields.get("MaxTime", "")), _number(fields.get("MaxNodes")),
+            _minutes(fields.get("MaxTime", "")), _number(fields.get("MaxNodes")),
         )  # fmt: skip
     for fields in _records(about_nodes):
         for name in fields.get("Partitions", "").split(","):
@@ -86,17 +87,10 @@ def gpus_of(gres: str) -> int:
     return found
 
 
-def minutes(text: str) -> int | None:
-    """Minutes of SLURM's '2-00:00:00'; None for UNLIMITED.
-
-    >>> minutes("1-01:30:00")
-    1530
-    """
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
-    if not match:
-        return None
-    days, hours, mins, _ = (int(part or 0) for part in match.groups())
-    return days * 1440 + hours * 60 + mins
+def _minutes(text: str) -> int | None:
+    """Whole minutes of a limit; None: SLURM sets none."""
+    found = read_duration(text)
+    return None if found is None else found // 60
 
 
 def _add_node(partition: Partition, fields: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config, replace, settings, signature
-from hyperformer.settings.files import SHIPPED, ConfigWarning, find_config, load_config, read_config_file
+from hyperformer.settings.files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
 from hyperformer.settings.schema import VARIANTS, RunConfig
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
@@ -111,7 +111,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one JSON object"):
         read_config_file(write(tmp_path, "[1]"))
     with pytest.raises(ConfigError, match=r"did you mean 'hyperformer\+\+'"):
-        find_config("hyperformer+")
+        CONFIGS.find("hyperformer+")
     with pytest.raises(ConfigError, match="unknown setting 'sed'; did you mean 'seed'"):
         load_config(write(tmp_path, '{"sed": 1}'))
 
