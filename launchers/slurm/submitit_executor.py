@@ -31,18 +31,22 @@ class LocalJob:
         self.pid = int(job.job_id)
 
     def done(self) -> bool:
-        return bool(self._job.done())
+        """Whether it has ended. What trains may outlive the controller, should somebody kill that."""
+        return bool(self._job.done()) and not any(map(is_alive, self.attempt.read_processes()))
 
     def stop(self) -> None:
-        """Ask the run to save and end; the controller passes the signal on."""
-        _signal(self.pid, signal.SIGTERM)
+        """Ask the run to save and end; a controller passes the signal on."""
+        for process in filter(is_alive, self.attempt.read_processes()):
+            _signal(process["pid"], signal.SIGTERM)
+            return
 
     def kill(self) -> None:
         """End the run at once, and whatever it started."""
-        started = self.attempt.read_started()
-        if started and is_alive(started):
-            os.killpg(started["pid"], signal.SIGKILL)  # the job made itself the head of its group
-        _signal(self.pid, signal.SIGKILL)
+        for process in filter(is_alive, self.attempt.read_processes()):
+            with suppress(ProcessLookupError):
+                # What trains made itself the head of a group.
+                leads = os.getpgid(process["pid"]) == process["pid"]
+                (os.killpg if leads else os.kill)(process["pid"], signal.SIGKILL)
 
 
 def start_local(

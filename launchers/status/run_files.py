@@ -15,7 +15,7 @@ from launchers.plan.runs import Run
 from launchers.status.run_facts import RunFacts
 from launchers.store.attempts import Attempt, Outcome, attempts, last_attempt, last_words, tail
 from launchers.store.ledger import Ledger
-from launchers.store.processes import is_alive, with_argument
+from launchers.store.processes import is_alive
 from launchers.store.records import DamagedRecord, LedgerError, read_record
 from launchers.store.submissions import QueuedJob
 from launchers.store.sweep_folder import attempts_folder, cancelled_note
@@ -96,7 +96,7 @@ class _Reader:
         if attempt and (started or process):
             found |= {"attempt": attempt.number, "outcome": outcome, **_job(started, process)}
             if found["cluster"] == "local" and not outcome:
-                found |= _liveness(attempt, started, process)
+                found |= _liveness(attempt)
         if is_done or (started and found.get("attempt")):
             found["progress"] = self._read(self.paths.state) or {}
         return {**found, **self._trainer(started, outcome), "is_done": is_done}
@@ -135,7 +135,7 @@ class _Reader:
             # The job that runs it knows best, unless it has handed it on to another.
             job_id = job.submission.moved.get(job.task) or started.get("job_id") or job.job_id
             return {"cluster": "slurm", "job_id": job_id}
-        return self._read(attempt.job_file) or ({} if started else with_argument(attempt.folder)) or {}
+        return self._read(attempt.job_file) or ({} if started else next(iter(attempt.read_processes()), {}))
 
     def _outcome(self, attempt: Attempt | None) -> Outcome | None:
         record = self._read(attempt.outcome_file) if attempt else None
@@ -168,11 +168,12 @@ def _job(started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _liveness(attempt: Attempt, started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
+def _liveness(attempt: Attempt) -> dict[str, Any]:
     """Of a local run without an outcome: whether what trains it lives, or what is about to start that."""
-    alive = [is_alive(record) for record in (started, process) if record]
+    processes = attempt.read_processes()
+    alive = [is_alive(record) for record in processes]
     if True in alive:
         return {"process": "alive"}
     if None in alive:
-        return {"process": "elsewhere", "host": started.get("host") or process.get("host")}
+        return {"process": "elsewhere", "host": processes[alive.index(None)].get("host")}
     return {"process": "gone", "last_line": last_words(tail(attempt.logs[1]))}

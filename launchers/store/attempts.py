@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from hyperformer.files import write_json
 from launchers.plan.failure_kinds import KINDS, Action, Kind
 from launchers.store import redaction
+from launchers.store.processes import is_alive, with_argument
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import attempts_folder
 
@@ -118,6 +119,14 @@ class Attempt:
         """outcome.json; None where it is not there or cannot be understood."""
         record = try_record(self.outcome_file)
         return None if record is None else Outcome.of_record(record)
+
+    def read_processes(self) -> list[dict[str, Any]]:
+        """Of a local attempt: the process that trains, then submitit's, which started it and waits for it."""
+        records = [self.read_started(), try_record(self.job_file) or {}]
+        told = [record for record in records if "pid" in record]
+        # One that has only just begun has not told of itself yet.
+        beginning = None if records[0] or any(map(is_alive, told)) else with_argument(self.folder)
+        return [beginning, *told] if beginning else told
 
     @property
     def start(self) -> JobStart:

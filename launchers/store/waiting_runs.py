@@ -5,11 +5,10 @@ So everybody else can tell a run that waits from one that nobody is going to sta
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from hyperformer.files import write_json
 from launchers.store.processes import is_alive, seconds_silent, this_process
@@ -21,34 +20,37 @@ _BEAT_S = 15.0
 _SILENT_S = 300.0
 
 
-@dataclass
 class QueueFile:
     """``queue.json`` of this process."""
 
-    path: Path
-    beaten: float = 0.0
+    def __init__(self, paths: SweepFolder) -> None:
+        self.path = paths.queue
+        self._beaten = time.monotonic()
+
+    @contextmanager
+    def show(self, numbers: Mapping[str, int]) -> Iterator[None]:
+        """In this block these runs wait, each until its attempt begins.
+
+        Args:
+            numbers: signature of a run -> number of its next attempt.
+        """
+        write_json(self.path, {**this_process(), "runs": dict(numbers)})
+        try:
+            yield
+        finally:
+            self.remove()
 
     def beat(self) -> None:
         """Show that this process lives; to be called every few seconds."""
-        if time.monotonic() - self.beaten > _BEAT_S:
-            self.beaten = time.monotonic()
-            with suppress(OSError):  # a full disk must not end the queue
-                self.path.touch()
+        if time.monotonic() - self._beaten > _BEAT_S:
+            self._beaten = time.monotonic()
+            with suppress(OSError):  # removed, or the disk is full: neither ends the queue
+                os.utime(self.path)
 
-
-@contextmanager
-def queue_file(paths: SweepFolder, numbers: Mapping[str, int]) -> Iterator[QueueFile]:
-    """In this block these runs wait, until their attempt begins.
-
-    Args:
-        numbers: signature of a run -> number of its next attempt.
-    """
-    write_json(paths.queue, {**this_process(), "runs": dict(numbers)})
-    try:
-        yield QueueFile(paths.queue)
-    finally:
+    def remove(self) -> None:
+        """Nothing waits any more."""
         with suppress(OSError):
-            paths.queue.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
 
 def waiting_runs(paths: SweepFolder) -> dict[str, int]:

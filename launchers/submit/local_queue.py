@@ -23,6 +23,7 @@ from launchers.store.attempts import Outcome, last_attempt
 from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import cancelled_note
+from launchers.store.waiting_runs import QueueFile
 
 _TICK_S = 0.3
 
@@ -75,21 +76,25 @@ class LocalQueue:
         self.threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
         self.policy = ledger.plan.profile.retry_policy
         self.going: dict[str, tuple[Run, LocalJob]] = {}
-        self._first: dict[str, int] = {}  # by signature: number of the run's first attempt in this queue
-        self.statuses = {run.signature: self._read(run) for run in self.runs}
+        # By signature: number of the run's first attempt in this queue.
+        self.first = {run.signature: ledger.next_number(run) for run in self.waiting}
+        self.file = QueueFile(ledger.paths)
+        self.statuses: dict[str, RunStatus] = {}
 
     def work(self) -> None:
-        """Run everything. A KeyboardInterrupt lets the runs save and goes on up; a second one kills them."""
-        try:
-            while self.waiting or self._running():
-                self._reap()
-                self._start()
+        """Run everything. A KeyboardInterrupt lets the runs save, and is passed on; a second one kills them."""
+        with self.file.show(self.first):
+            self.statuses = {run.signature: self._read(run) for run in self.runs}
+            try:
+                while self.waiting or self._running():
+                    self._reap()
+                    self._start()
+                    self._refresh()
+                    time.sleep(_TICK_S)
                 self._refresh()
-                time.sleep(_TICK_S)
-            self._refresh()
-        except KeyboardInterrupt:
-            self._stop()
-            raise
+            except KeyboardInterrupt:
+                self._stop()
+                raise
 
     def _running(self) -> list[Run]:
         return [run for run in self.runs if self.statuses[run.signature].state == "running"]
@@ -109,7 +114,6 @@ class LocalQueue:
                 continue
             gpu = self._free_gpu()
             attempt = self.ledger.new_attempt(run)
-            self._first.setdefault(run.signature, attempt.number)
             self.going[run.signature] = run, start_local(run_in_folder, folder, attempt, gpu, self.threads)
             self.statuses[run.signature] = self._read(run)
 
@@ -127,7 +131,7 @@ class LocalQueue:
             del self.going[mark]
             folder = self.ledger.folder(run)
             decision = settle(
-                folder, job.attempt, self.policy, since=self._first[mark], sleep=self._wait_for_room
+                folder, job.attempt, self.policy, since=self.first[mark], sleep=self._wait_for_room
             )
             if decision.action == "again":
                 self.waiting.appendleft(run)
@@ -138,12 +142,15 @@ class LocalQueue:
         time.sleep(seconds)
 
     def _refresh(self, message: str = "") -> None:
+        self.file.beat()
         for run in self._running():
             self.statuses[run.signature] = self._read(run)
         self.watcher.update([self.statuses[run.signature] for run in self.runs], message)
 
     def _stop(self) -> None:
         """Ask every run to save and end, and wait for them; kill them if the user insists."""
+        self.file.remove()
+        self.statuses |= {run.signature: self._read(run) for run in self.waiting}
         self.waiting.clear()
         for _, job in self.going.values():
             job.stop()

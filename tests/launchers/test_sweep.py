@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -185,6 +186,42 @@ def test_a_run_outlives_its_launcher_and_is_left_alone(
     code, out = command_line.run("s.yaml", "--cluster", "local")  # takes the stale lock, waits for the run
     assert code == 0 and "0 of 1 runs to start, 1 running" in out and "51.5" in out
     assert command_line.status()["runs"]["hyperformer++"]["attempt"] == 1
+
+
+def test_a_run_has_one_trainer_whichever_process_is_killed(
+    command_line: CommandLine, write_sweep: WriteSweep
+) -> None:
+    """submitit's process waits for the one that trains: killing it ends neither, and starts nothing twice."""
+    write_sweep(sweep_text("1").replace(TOY, SLOW.replace("100", "12")))
+    process = command_line.start("s.yaml", "--cluster", "local", "--max-parallel", "1")
+    wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/attempts/1/started.json"))))
+    wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/checkpoints/step"))))
+    job = json.loads(next(command_line.folder.glob("runs/s/*/attempts/1/job.json")).read_text())
+    os.kill(job["pid"], signal.SIGKILL)
+    status = command_line.status()
+    run = status["runs"]["hyperformer++"]
+    assert run["state"] == "running" and run["job_id"] != str(job["pid"])
+    # The others wait for it, and whoever watches waits with them.
+    assert status["counts"] == {"running": 1, "waiting": 2}
+    watch = command_line.start("status", "s.yaml", "-w")
+    process.communicate(timeout=60)
+    out, _ = watch.communicate(timeout=60)
+    assert (process.returncode, watch.returncode) == (0, 0) and out.count(": done") == 3, out
+    logs = list(command_line.folder.glob("runs/s/*/attempts/*/stdout.log"))
+    assert len(logs) == 3 and all(path.read_text().count("start at step") == 1 for path in logs)
+
+
+def test_the_process_that_status_shows_is_the_one_that_trains(
+    command_line: CommandLine, write_sweep: WriteSweep
+) -> None:
+    """A user who ends it by hand gets a run that has saved, and no second trainer."""
+    write_sweep(sweep_text("1").replace(TOY, SLOW).replace(", adapters]", "]"))
+    process = command_line.start("s.yaml", "--cluster", "local")
+    wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/checkpoints/step"))))
+    os.kill(int(command_line.status()["runs"]["hyperformer++"]["job_id"]), signal.SIGTERM)
+    process.communicate(timeout=30)
+    run = command_line.status()["runs"]["hyperformer++"]
+    assert run["state"] == "stopped" and run["step"] > 0 and run["attempt"] == 1
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ from launchers.slurm.commands import ClusterError
 from launchers.slurm.job_queue import SlurmJob
 from launchers.status import slurm_answers
 from launchers.status.read_status import read_statuses
+from launchers.store import waiting_runs
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.ledger import Ledger
 from launchers.store.processes import this_process
 from launchers.store.submissions import QueuedRun, Submission
 from launchers.store.sweep_folder import SweepFolder
-from launchers.store.waiting_runs import queue_file
+from launchers.store.waiting_runs import QueueFile
 
 
 @pytest.fixture
@@ -158,9 +159,8 @@ def test_runs_that_wait_in_a_queue_on_a_machine(
         return [status.state for status in read_statuses(ledger, ledger.plan.runs)[0]]
 
     ledger.note_not_started(second, Outcome("stopped", "held"))
-    with queue_file(
-        ledger.paths, {run.signature: ledger.next_number(run) for run in (first, second)}
-    ) as file:
+    file = QueueFile(ledger.paths)
+    with file.show({run.signature: ledger.next_number(run) for run in (first, second)}):
         assert states() == ["waiting", "waiting", "missing"]
         attempt = ledger.new_attempt(first)
         write_json(attempt.job_file, {"cluster": "local", **this_process()})
@@ -178,6 +178,7 @@ def test_runs_that_wait_in_a_queue_on_a_machine(
         assert states() == ["failed", "waiting", "missing"]
         os.utime(ledger.paths.queue, (1.0, 1.0))  # it has not been heard of for long
         assert states() == ["failed", "stopped", "missing"]
+        monkeypatch.setattr(waiting_runs, "_BEAT_S", 0.0)
         file.beat()
         assert states() == ["failed", "waiting", "missing"]
         ledger.paths.queue.write_text('{"runs": {"a": "x"}}')
