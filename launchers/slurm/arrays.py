@@ -14,6 +14,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Run
 from launchers.slurm import batch_script, submitit_executor
+from launchers.slurm.accounting import Accounting
 from launchers.slurm.commands import call, slurm_words
 from launchers.store import code_snapshot, redaction
 from launchers.store.code_snapshot import Snapshot
@@ -99,6 +100,8 @@ class ArrayPlan:
         done = call("sbatch", "--test-only", stdin=self.text)
         if any(words in done.stderr for words in _PASSING):
             return None, None
+        if self.resources.reservation and "Invalid time specified" in done.stderr:
+            return None, None  # it begins later, which only --test-only refuses
         if done.returncode:
             return None, slurm_words(done.stderr)
         match = re.search(r"to start at (\S+)", done.stderr)
@@ -151,12 +154,12 @@ class Limits:
     Attributes:
         parallel: jobs of the sweep at once.
         array_size: tasks of one array (MaxArraySize); 0 or 1: the site has no arrays.
-        submit: jobs that the user may still submit.
+        accounting: which knows how many more jobs the user may submit.
     """
 
     parallel: int | None = None
     array_size: int | None = None
-    submit: int | None = None
+    accounting: Accounting = Accounting()
 
 
 def arrange(
@@ -193,16 +196,18 @@ def _grouped(runs: Sequence[Run], limits: Limits) -> tuple[list[tuple[Resources,
     shapes: dict[Resources, list[Run]] = {}
     for run in runs:
         shapes.setdefault(run.resources, []).append(run)
-    room = limits.submit
+    left = {limit: limit.left for limit in limits.accounting.limits}
     groups: list[tuple[Resources, _Tasks]] = []
     left_out: list[Run] = []
     for resources, members in shapes.items():
         pack = resources.pack
         tasks = [tuple(members[index : index + pack]) for index in range(0, len(members), pack)]
-        if room is not None:
-            left_out += [run for task in tasks[room:] for run in task]
-            tasks = tasks[:room]
-            room -= len(tasks)
+        counted_by = limits.accounting.limits_on(resources)
+        room = min((left[limit] for limit in counted_by), default=len(tasks))
+        left_out += [run for task in tasks[room:] for run in task]
+        tasks = tasks[:room]
+        for limit in counted_by:
+            left[limit] -= len(tasks)
         for size in split(len(tasks), limits.array_size) if tasks else ():
             groups.append((resources, tuple(tasks[:size])))
             tasks = tasks[size:]

@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from launchers.plan.durations import read_duration
+from launchers.slurm.accounting import Accounting, read_accounting
 from launchers.slurm.commands import ClusterError, ask
 
 
 @dataclass
 class Partition:
-    """One partition; the figures are those of its best node, None where SLURM sets no limit."""
+    """One partition; the figures are those of its best node, None where SLURM sets no limit.
+
+    Attributes:
+        qos: its own, which holds its jobs to limits besides those of theirs.
+        gpu_types: GPUs of a node by type, as SLURM names it (``a100``, ``a100_1g.5gb``).
+    """
 
     name: str
     is_default: bool = False
     up: bool = True
     max_minutes: int | None = None
     max_nodes: int | None = None
+    qos: str | None = None
     nodes: int = 0
     gpus_per_node: int = 0
+    gpu_types: dict[str, int] = field(default_factory=dict)
     cpus_per_node: int = 0
     mem_gb: float = 0.0
     features: set[str] = field(default_factory=set)
     hosts: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class Reservation:
+    """Nodes that are kept for some users; `start` and `end` in seconds since the epoch."""
+
+    name: str
+    start: float
+    end: float
+
+
 @dataclass
 class Site:
-    """`accounts` and `qos` are None where there is no accounting to ask."""
+    """What SLURM says of itself.
+
+    Attributes:
+        partitions: hidden ones, too.
+        accounts: those of the user, in lower case; None where any will do.
+        qos: those that there are, in lower case; None where there is no accounting.
+        accounting: which of them a job gets that names none, and limits on submitted jobs.
+    """
 
     partitions: dict[str, Partition]
+    reservations: dict[str, Reservation] = field(default_factory=dict)
     max_array_size: int = 1001
-    accounting: bool = False
     accounts: set[str] | None = None
     qos: set[str] | None = None
-    max_submit: int | None = None
+    accounting: Accounting = field(default_factory=Accounting)
 
     @property
     def default(self) -> Partition | None:
@@ -49,41 +74,79 @@ class Site:
         return self.default if name is None else self.partitions.get(name)
 
 
-def read_site() -> Site:
-    """Ask SLURM. Raises ClusterError if it does not answer."""
+def read_site(cluster: str | None = None) -> Site:
+    """Ask SLURM.
+
+    Args:
+        cluster: another one than this machine's own.
+
+    Raises:
+        ClusterError: it does not answer.
+    """
     with ThreadPoolExecutor() as pool:  # at once: each takes its time to reach slurmctld
-        whats = (("config",), ("partition", "--oneliner"), ("node", "--oneliner"))
-        settings, about_partitions, about_nodes = pool.map(lambda what: ask("scontrol", "show", *what), whats)
+        kinds = ("config", "partition", "node", "reservation")
+        told = pool.map(
+            lambda kind: ask("scontrol", "--all", "--oneliner", "show", kind, cluster=cluster), kinds
+        )
+        settings, about_partitions, about_nodes, about_reservations = told
     config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
-    partitions = {}
-    for fields in _records(about_partitions):
-        name = fields["PartitionName"]
-        partitions[name] = Partition(
-            name, fields.get("Default") == "YES", fields.get("State", "UP") == "UP",
-            _minutes(fields.get("MaxTime", "")), _number(fields.get("MaxNodes")),
-        )  # fmt: skip
+    partitions = {fields["PartitionName"]: _partition(fields) for fields in _records(about_partitions)}
     for fields in _records(about_nodes):
         for name in fields.get("Partitions", "").split(","):
             if name in partitions:
                 _add_node(partitions[name], fields)
-    site = Site(partitions, _number(config.get("MaxArraySize")) or 1001)
-    site.accounting = config.get("AccountingStorageType", "none").endswith("slurmdbd")
-    if site.accounting:
-        _ask_accounting(site, "associations" in config.get("AccountingStorageEnforce", ""))
+    found = [_reservation(fields) for fields in _records(about_reservations) if "ReservationName" in fields]
+    site = Site(partitions, {each.name: each for each in found}, _number(config.get("MaxArraySize")) or 1001)
+    if config.get("AccountingStorageType", "none").endswith("slurmdbd"):
+        with suppress(ClusterError):  # what it allows stays unknown
+            _add_accounting(site, config)
     return site
 
 
-def gpus_of(gres: str) -> int:
-    """GPUs in SLURM's words.
+def _partition(fields: dict[str, str]) -> Partition:
+    qos = fields.get("QoS", "N/A")
+    return Partition(
+        fields["PartitionName"],
+        fields.get("Default") == "YES",
+        fields.get("State", "UP") == "UP",
+        _minutes(fields.get("MaxTime", "")),
+        _number(fields.get("MaxNodes")),
+        None if qos == "N/A" else qos,
+    )
 
-    >>> gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,shard:8")
-    5
+
+def _reservation(fields: dict[str, str]) -> Reservation:
+    start, end = (
+        time.mktime(time.strptime(fields[name], "%Y-%m-%dT%H:%M:%S")) for name in ("StartTime", "EndTime")
+    )
+    return Reservation(fields["ReservationName"], start, end)
+
+
+def _add_accounting(site: Site, config: dict[str, str]) -> None:
+    enforced = set(config.get("AccountingStorageEnforce", "").split(","))
+    partition_qos = {each.name: each.qos for each in site.partitions.values() if each.qos}
+    limited = bool(enforced & {"limits", "safe", "all"})
+    found = read_accounting(config.get("ClusterName", ""), partition_qos, limited)
+    site.accounting = replace(found, default_partition=site.default.name if site.default else "")
+    site.qos = set(site.accounting.qos)
+    mine = {each.account for each in site.accounting.associations}
+    if mine and enforced & {"associations", "limits", "safe", "qos", "all"}:
+        site.accounts = mine
+
+
+def gpus_of(gres: str) -> dict[str, int]:
+    """GPUs by type, in SLURM's words; the type of some is ''.
+
+    >>> gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,gpu:2,shard:8")
+    {'a100': 4, 't4': 1, '': 2}
     """
-    found = 0
+    found: dict[str, int] = {}
     for item in re.sub(r"\([^)]*\)", "", gres).split(","):
         kind, *rest = item.split(":")
         if kind == "gpu":
-            found += int(rest[-1]) if rest and rest[-1].isdigit() else 1
+            count = int(rest.pop()) if rest and rest[-1].isdigit() else 1
+            name = rest[0] if rest else ""
+            found[name] = found.get(name, 0) + count
     return found
 
 
@@ -95,29 +158,16 @@ def _minutes(text: str) -> int | None:
 
 def _add_node(partition: Partition, fields: dict[str, str]) -> None:
     partition.nodes += 1
-    partition.gpus_per_node = max(partition.gpus_per_node, gpus_of(fields.get("Gres", "")))
+    gpus = gpus_of(fields.get("Gres", ""))
+    partition.gpus_per_node = max(partition.gpus_per_node, sum(gpus.values()))
+    for name, count in gpus.items():
+        partition.gpu_types[name] = max(partition.gpu_types.get(name, 0), count)
     partition.cpus_per_node = max(partition.cpus_per_node, _number(fields.get("CPUTot")) or 0)
     partition.mem_gb = max(partition.mem_gb, (_number(fields.get("RealMemory")) or 0) / 1024)
     if fields.get("AvailableFeatures") not in (None, "(null)"):
         partition.features |= set(fields["AvailableFeatures"].split(","))
     is_here = fields.get("NodeAddr", "").startswith("127.")
     partition.hosts.add(socket.gethostname() if is_here else fields.get("NodeHostName", fields["NodeName"]))
-
-
-def _ask_accounting(site: Site, enforced: bool) -> None:
-    """Accounts, QOS and submit limits of the user; left unknown where slurmdbd does not answer."""
-    words = ("sacctmgr", "--noheader", "--parsable2", "show")
-    try:
-        mine = ask(*words, "assoc", f"user={getpass.getuser()}", "format=Account,QOS,MaxSubmitJobs")
-        names = ask(*words, "qos", "format=Name")
-    except ClusterError:
-        return
-    site.qos = set(names.split())
-    rows = [line.split("|") for line in mine.splitlines() if line.count("|") == 2]
-    if rows and enforced:
-        site.accounts = {row[0] for row in rows}
-    limits = [int(row[2]) for row in rows if row[2].isdigit()]
-    site.max_submit = min(limits) if limits else None
 
 
 def _records(text: str) -> list[dict[str, str]]:

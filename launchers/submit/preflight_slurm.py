@@ -57,7 +57,7 @@ def _shape(resources: Resources, site: Site) -> Iterator[tuple[str, str]]:
     else:
         yield from _limits(resources, partition)
     for key, mine, known in (("account", resources.account, site.accounts), ("qos", resources.qos, site.qos)):
-        if mine is not None and known is not None and mine not in known:
+        if mine is not None and known is not None and mine.lower() not in known:
             yield key, f"{key} {mine!r}: you have none of that name{nearest(mine, known)}"
     if 1 < resources.ranks_per_node < resources.gpus_per_node and resources.pack == 1:
         idle = resources.gpus_per_node - resources.ranks_per_node

@@ -83,7 +83,7 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
             notes.append(f"{error}; what SLURM allows was not checked")
     profile = ledger.plan.profile
     jobs = dataclasses.replace(profile, offline=profile.offline or _all_prefetched(ledger, todo))
-    limits = Limits(parallel, site.max_array_size, _may_submit(site)) if site else Limits(parallel)
+    limits = Limits(parallel, site.max_array_size, site.accounting) if site else Limits(parallel)
     arrays, left_out = arrange(ledger, todo, jobs, code.result(), limits)
     findings = list(preflight_slurm.findings(todo, site, ledger.path)) if site else []
     findings += _in_profile(ledger, todo)
@@ -96,14 +96,6 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
 def _all_prefetched(ledger: Ledger, todo: Sequence[Run]) -> bool:
     have = prefetch.prefetched(ledger.path)
     return bool(have) and set(prefetch.needs(todo)) <= have
-
-
-def _may_submit(site: Site) -> int | None:
-    """Jobs that the user may still submit; None where no limit is known."""
-    if site.max_submit is None:
-        return None
-    queue = commands.ask("squeue", "--me", "--noheader", "--array", "--states=PD,R,S,CG,CF", "--format=%i")
-    return max(0, site.max_submit - len(queue.splitlines()))
 
 
 def _in_profile(ledger: Ledger, todo: Sequence[Run]) -> Iterator[Finding]:

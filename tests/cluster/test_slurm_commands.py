@@ -282,17 +282,23 @@ def test_accounts_and_submit_limits(accounting_line: CommandLine) -> None:
     assert code == 2
     assert "account 'labb': you have none of that name; did you mean 'lab'?" in out
     assert "qos 'lng': you have none of that name; did you mean 'long'?" in out
-    path.write_text(path.read_text().replace(", account: labb, qos: lng", ""))
-    modify = ("sacctmgr", "-i", "modify", "user", "root", "set")
-    slurm(line, *modify, "MaxSubmitJobs=2")
+    # SLURM takes these names in any case.
+    path.write_text(path.read_text().replace("account: labb, qos: lng", "account: LAB, qos: Normal"))
+    modify = ("sacctmgr", "-i", "modify")
+    slurm(line, *modify, "user", "root", "set", "MaxSubmitJobs=2")
+    slurm(line, *modify, "qos", "normal", "set", "MaxSubmitJobsPerUser=1")
     try:
         code, out = line.run("s.yaml")
-        assert code == 0 and "2 of 3 runs to start" in out and "1 more than you may submit at once" in out
-        wait_for(line, lambda counts: counts == {"done": 2, "missing": 1})
-        assert "1 of 3 runs to start, 2 done" in line.run("s.yaml")[1]
+        assert code == 0 and "1 of 3 runs to start" in out and "2 more than you may submit at once" in out, (
+            out
+        )
+        wait_for(line, lambda counts: counts == {"done": 1, "missing": 2})
+        slurm(line, *modify, "qos", "normal", "set", "MaxSubmitJobsPerUser=-1", "GrpSubmitJobs=9")
+        assert "2 of 3 runs to start, 1 done" in line.run("s.yaml")[1]
         wait_for(line, lambda counts: counts == {"done": 3})
     finally:
-        slurm(line, *modify, "MaxSubmitJobs=-1")
+        slurm(line, *modify, "user", "root", "set", "MaxSubmitJobs=-1")
+        slurm(line, *modify, "qos", "normal", "set", "GrpSubmitJobs=-1", "MaxSubmitJobsPerUser=-1")
 
 
 def test_from_python(slurm_line: CommandLine) -> None:

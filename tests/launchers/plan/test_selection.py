@@ -14,6 +14,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.plan.selection import select
+from launchers.slurm.accounting import Accounting, SubmitLimit
 from launchers.slurm.arrays import Limits, arrange
 from launchers.store import code_snapshot
 from launchers.store.code_snapshot import Snapshot
@@ -67,9 +68,8 @@ def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:
 def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(SWEEP[:-1] + ", resources: {variants: {adapters: {pack: 3}}}}")
     ledger, profile = Ledger(plan, tmp_path), ClusterProfile("slurm")
-    arrays, left_out = arrange(
-        ledger, plan.runs, profile, NO_CODE, Limits(parallel=3, array_size=2, submit=5)
-    )
+    accounting = Accounting(limits=(SubmitLimit("your account", 5), SubmitLimit("the QOS x", 1, qos="x")))
+    arrays, left_out = arrange(ledger, plan.runs, profile, NO_CODE, Limits(3, 2, accounting))
     assert [(len(array.tasks), len(array.runs)) for array in arrays] == [(2, 2), (2, 2), (1, 3)]
     assert [array.parallel for array in arrays] == [1, 1, 1] and len(left_out) == 5
     assert [array.number for array in arrays] == [1, 2, 3] and not arrays[1].after_previous

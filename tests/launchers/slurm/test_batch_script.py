@@ -119,7 +119,8 @@ def test_shares_use_the_whole_cap_and_no_more() -> None:
 def test_small_rules() -> None:
     assert arrays.split(10, 4) == [4, 3, 3] and arrays.split(4, 4) == [4] and arrays.split(3, None) == [3]
     assert gpu_shares("0,1", 3) == ["0", "1", "0"] and gpu_shares("", 1) == [""]
-    assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,shard:8") == 5 and gpus_of("(null)") == 0
+    assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,gpu,shard:8") == {"a100": 4, "t4": 1, "": 1}
+    assert gpus_of("gpu:a100_1g.5gb:7") == {"a100_1g.5gb": 7} and gpus_of("(null)") == {}
 
 
 def test_rendezvous_port_is_the_jobs_own() -> None:

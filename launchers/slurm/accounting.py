@@ -1,0 +1,161 @@
+"""What the accounting database knows of this user: accounts, QOS, and how many more jobs it takes."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from launchers.plan.resources import Resources
+from launchers.slurm.commands import ask
+
+_PRESENT = "--states=PD,R,S,CG,CF"
+
+
+@dataclass(frozen=True)
+class Association:
+    """The user in an account. SLURM keeps the names of accounts and QOS in lower case, and takes any."""
+
+    account: str
+    qos: frozenset[str]
+    default_qos: str
+    max_submit: int | None = None
+
+    @property
+    def qos_if_unsaid(self) -> str | None:
+        """The QOS of a job that names none; None where that cannot be told."""
+        if self.default_qos:
+            return self.default_qos
+        return next(iter(self.qos)) if len(self.qos) == 1 else "normal" if "normal" in self.qos else None
+
+
+@dataclass(frozen=True)
+class SubmitLimit:
+    """A limit on the jobs that wait or run at the same time.
+
+    Attributes:
+        words: whose it is, for a message.
+        left: how many more jobs it takes.
+        account: it counts the jobs of this account only.
+        qos: it counts the jobs of this QOS, and those in `partitions`, whose own QOS it is.
+    """
+
+    words: str
+    left: int
+    account: str | None = None
+    qos: str | None = None
+    partitions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """What the database says.
+
+    Attributes:
+        default_account, default_partition: of a job that names none.
+        qos: the names of all that exist.
+        limits: those that SLURM enforces.
+    """
+
+    default_account: str = ""
+    default_partition: str = ""
+    associations: tuple[Association, ...] = ()
+    qos: frozenset[str] = frozenset()
+    limits: tuple[SubmitLimit, ...] = ()
+
+    def limits_on(self, resources: Resources) -> list[SubmitLimit]:
+        """The limits that count a job with these resources."""
+        account = (resources.account or self.default_account).lower()
+        unsaid = (each.qos_if_unsaid for each in self.associations if each.account == account)
+        qos = resources.qos.lower() if resources.qos else next(unsaid, None)
+        partitions = set((resources.partition or self.default_partition).split(","))
+        return [
+            limit
+            for limit in self.limits
+            if limit.account in (None, account)
+            and (limit.qos in (None, qos) or partitions & limit.partitions)
+        ]
+
+
+def read_accounting(cluster: str, partition_qos: Mapping[str, str], enforced: bool) -> Accounting:
+    """Ask sacctmgr, and squeue for the jobs that count for a limit.
+
+    Args:
+        cluster: whose accounts are meant: a database may keep those of several.
+        partition_qos: QOS by partition, of the partitions that have one.
+        enforced: whether SLURM holds users to limits.
+
+    Raises:
+        ClusterError: it does not answer, or not this user.
+    """
+    user = getpass.getuser()
+    mine = _show("user", user, "withassoc", f"cluster={cluster}",
+                 fields="DefaultAccount,Account,QOS,DefaultQOS,MaxSubmitJobs")  # fmt: skip
+    associations = tuple(
+        Association(account, frozenset(filter(None, qos.split(","))), default, _number(most))
+        for _, account, qos, default, most in mine
+    )
+    rows = _show("qos", fields="Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
+    limits: list[SubmitLimit] = []
+    if enforced:
+        queue = _Queue(user)
+        limits += _of_accounts(associations, queue)
+        for row in rows:
+            partitions = frozenset(name for name, qos in partition_qos.items() if qos == row[0])
+            limits += _of_qos(row, partitions, associations, queue)
+    names = frozenset(row[0] for row in rows)
+    return Accounting(mine[0][0] if mine else "", "", associations, names, tuple(limits))
+
+
+class _Queue:
+    """The jobs that wait or run; asked for once, and only if there is a limit."""
+
+    def __init__(self, user: str) -> None:
+        self._user = user
+
+    @cached_property
+    def _rows(self) -> list[list[str]]:
+        told = ask("squeue", "--all", "--noheader", "--array", _PRESENT, "--format=%u|%a|%q|%P")
+        return [line.strip().split("|") for line in told.splitlines() if line.count("|") == 3]
+
+    def count(self, limit: SubmitLimit, of_user: bool) -> int:
+        """The jobs that a limit counts."""
+        return sum(
+            (not of_user or user == self._user)
+            and limit.account in (None, account)
+            and (limit.qos in (None, qos) or partition in limit.partitions)
+            for user, account, qos, partition in self._rows
+        )
+
+    def limit(self, most: str, of_user: bool, limit: SubmitLimit) -> list[SubmitLimit]:
+        """The limit with what `most` leaves of it; none where there is no such limit."""
+        number = _number(most)
+        return [] if number is None else [replace(limit, left=max(0, number - self.count(limit, of_user)))]
+
+
+def _of_accounts(associations: Sequence[Association], queue: _Queue) -> Iterator[SubmitLimit]:
+    for each in associations:
+        about = SubmitLimit(f"your account {each.account}", 0, each.account)
+        yield from queue.limit(str(each.max_submit), True, about)
+
+
+def _of_qos(
+    row: Sequence[str], partitions: frozenset[str], associations: Sequence[Association], queue: _Queue
+) -> Iterator[SubmitLimit]:
+    name, per_user, per_account, of_all = row
+    about = SubmitLimit(f"the QOS {name}", 0, None, name, partitions)
+    yield from queue.limit(per_user, True, about)
+    yield from queue.limit(of_all, False, about)
+    for each in associations:
+        yield from queue.limit(per_account, False, replace(about, account=each.account))
+
+
+def _show(*words: str, fields: str) -> list[list[str]]:
+    told = ask("sacctmgr", "--noheader", "--parsable2", "show", *words, f"format={fields}")
+    width = fields.count(",")
+    return [line.split("|") for line in told.splitlines() if line.count("|") == width]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None

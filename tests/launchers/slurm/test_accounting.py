@@ -1,0 +1,54 @@
+"""Limits on submitted jobs, with pretended answers of sacctmgr and squeue; tests/cluster has real ones."""
+
+from __future__ import annotations
+
+import getpass
+
+import pytest
+
+from launchers.plan.resources import Resources
+from launchers.slurm import accounting
+from launchers.slurm.accounting import read_accounting
+
+ME = getpass.getuser()
+USER = "lab|lab|long,normal||7\nlab|other|normal|normal|\n"
+QOS = "normal|5||9\nlong||3|\nidle|||\n"
+QUEUE = f"{ME}|lab|normal|debug\n{ME}|other|normal|debug\nyou|lab|normal|debug\nyou|lab|normal|short\n"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    calls: list[tuple[str, ...]] = []
+
+    def ask(*command: str) -> str:
+        calls.append(command)
+        return QUEUE if command[0] == "squeue" else USER if "user" in command else QOS
+
+    monkeypatch.setattr(accounting, "ask", ask)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("resources", "left"),
+    [
+        (Resources(), {"your account lab": [6], "the QOS normal": [3, 5]}),  # normal: it is in the list
+        (Resources(account="OTHER"), {"the QOS normal": [3, 5]}),
+        (Resources(qos="LONG"), {"your account lab": [6], "the QOS long": [2]}),  # short is long's partition
+        (Resources(partition="debug,short"), {"your account lab": [6], "the QOS normal": [3, 5], "the QOS long": [2]}),
+        (Resources(account="other", qos="idle"), {}),
+    ],
+)  # fmt: skip
+def test_limits_that_count_a_job(
+    resources: Resources, left: dict[str, list[int]], asked: list[tuple[str, ...]]
+) -> None:
+    found: dict[str, list[int]] = {}
+    for limit in read_accounting("hpc", {"short": "long"}, enforced=True).limits_on(resources):
+        found.setdefault(limit.words, []).append(limit.left)
+    assert found == left
+    assert sum(command[0] == "squeue" for command in asked) == 1 and "cluster=hpc" in asked[0]
+
+
+def test_limits_that_are_not_enforced(asked: list[tuple[str, ...]]) -> None:
+    found = read_accounting("hpc", {}, enforced=False)
+    assert found.limits == () and found.qos == {"normal", "long", "idle"}
+    assert all(command[0] == "sacctmgr" for command in asked)
