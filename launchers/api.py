@@ -182,7 +182,7 @@ class Sweep:
     def to_cancel(self, *names: str) -> tuple[list[tuple[Run, RunStatus]], View]:
         """Those of the runs that go or wait."""
         view = self.view(*names)
-        return cancel.to_cancel(self.ledger, view.runs, view.statuses), view
+        return cancel.to_cancel(view.runs, view.statuses), view
 
     def cancel(self, *names: str) -> list[str]:
         """Cancel the runs that go or wait among `names` (none: all); returns their names.

@@ -159,10 +159,19 @@ def read_ids(text: str) -> JobIds:
     return JobIds(base, tuple(ranges), cut)
 
 
-def cancel(job_ids: Sequence[str], cluster: str | None = None) -> None:
-    """Cancel jobs. Raises ClusterError if SLURM refuses."""
-    if job_ids:
-        ask("scancel", *job_ids, cluster=cluster)
+def cancel(job_ids: Sequence[str], cluster: str | None = None) -> dict[str, str]:
+    """Cancel jobs; returns what SLURM refuses to cancel, and why. Jobs that have ended are no refusal.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    if not job_ids:
+        return {}
+    done = call("scancel", *job_ids, cluster=cluster)
+    refused = dict(re.findall(r"job id (\S+): (.*)", done.stderr))
+    if done.returncode and not refused.keys() & set(job_ids):
+        raise failure(done)
+    return {job_id: f"SLURM refuses: {why}" for job_id, why in refused.items()}
 
 
 def _rows(text: str, width: int) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -335,3 +336,31 @@ def test_too_little_is_left_of_a_quota(slurm_line: CommandLine) -> None:
     assert code == 2 and "your quota leaves 1 MB (20 of 21 MB used), but 2 runs need about 2 MB" in out
     assert "your quota leaves 10 files (190 of 200 files used)" in out and "nothing was started" in out
     assert not (line.folder / "runs/s/submissions").exists()
+
+
+def test_a_cancel_that_slurm_refuses_does_not_take_effect(
+    slurm_cluster: SlurmCluster, slurm_line: CommandLine
+) -> None:
+    """Another user's jobs run on, and none of them is marked."""
+    line = slurm_line
+    for path in (slurm_cluster.folder, *slurm_cluster.folder.parents[:-2]):  # the other user finds slurm.conf
+        path.chmod(path.stat().st_mode | 0o011)
+    write(line, "1, 2", base=SLOW)
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"running": 2})
+    before = line.environment["PATH"]
+    folder = line.folder / "bin"
+    folder.mkdir()
+    real = shutil.which("scancel", path=before)
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    (folder / "scancel").write_text(f'#!/bin/sh\nexec {nobody} {real} "$@"\n')
+    (folder / "scancel").chmod(0o755)
+    line.environment["PATH"] = f"{folder}:{before}"
+    code, out = line.run("cancel", "s.yaml", "-y")
+    assert code == 2 and "2 of 2 runs were not cancelled" in out, out
+    assert out.count("SLURM refuses: Access/permission denied") == 2
+    assert not list(line.folder.glob("runs/s/*/cancelled.json"))
+    line.environment["PATH"] = before
+    assert line.status()["counts"] == {"running": 2}
+    assert line.run("cancel", "s.yaml", "-y")[0] == 0
+    wait_for(line, lambda counts: counts == {"cancelled": 2})
