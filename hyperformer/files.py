@@ -1,8 +1,7 @@
-"""Files that are whole or absent: written beside, flushed, renamed."""
+"""Files that are written atomically: under a temporary name, flushed, renamed."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -13,45 +12,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from hyperformer.errors import CheckpointError, DiskFull, FileError
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that there is no room, or no quota, left."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in FULL
-    # safetensors and torch tell it in words only.
-    words = ("os error 28)", "os error 122)", os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-    return any(word in str(error) for word in words)
-
-
-@contextmanager
-def disk_full_told(path: str | Path) -> Iterator[None]:
-    """In this block, a full disk is a :class:`DiskFull` that names `path`, and says what to do."""
-    try:
-        yield
-    except DiskFull:
-        raise
-    except Exception as error:
-        if not is_disk_full(error):
-            raise
-        raise DiskFull(
-            f"{path} could not be written: {error}. Free some space and start the same command again: "
-            "it goes on from its last whole checkpoint"
-        ) from error
-
+from hyperformer.errors import CheckpointError, FileError
 
 _LEFTOVER_S = 3600
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path`; on a clean exit flush it to disk and rename it.
+    """Open a temporary file in the folder of `path`; on a clean exit flush it to disk and rename it.
 
-    The file gets the permissions that the user's umask gives. On an error
-    nothing is left behind and an older `path` stays as it was.
+    The file gets the permissions of the user's umask. On an error nothing is
+    left behind and an older `path` stays as it was.
     """
     path = Path(path)
     try:
@@ -71,7 +42,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, name):
-            error.filename, error.filename2 = str(path), None  # a full disk names no file of itself
+            error.filename, error.filename2 = str(path), None  # a full disk itself names no file
         raise
 
 
@@ -83,7 +54,7 @@ def apply_umask(path: Path) -> None:
 
 
 def sweep_leftovers(folder: Path) -> None:
-    """Take away what writers that were killed left beside their files, hidden and named ``.*.tmp``.
+    """Remove the temporary files (``.*.tmp``) of writers that were killed.
 
     One that is younger than an hour may be in use.
     """
@@ -94,7 +65,7 @@ def sweep_leftovers(folder: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON; the file is whole or absent."""
+    """Write `value` as indented JSON, atomically."""
     with atomic_write(path) as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
@@ -115,7 +86,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def flush(path: str | Path) -> None:
-    """Have a file's content, or a folder's entries, on the disk before going on."""
+    """Wait until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -125,14 +96,14 @@ def flush(path: str | Path) -> None:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder to fill; on a clean exit it becomes `path`, on an error nothing is left.
+    """A folder to fill; on a clean exit it is renamed to `path`, on an error it is removed.
 
     Raises:
-        CheckpointError: `path` is there already, and is not an empty folder.
+        CheckpointError: `path` exists, and is not an empty folder.
     """
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise CheckpointError(f"{path} is there already; name a new folder, or move that one away")
+        raise CheckpointError(f"{path} already exists; name a new folder, or move that one away")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:

@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import resource
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import set_seed
 
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
-from hyperformer.data.metrics import average
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
+from hyperformer.disk_space import disk_full_told
 from hyperformer.errors import ConfigError, Interrupted
-from hyperformer.files import disk_full_told, write_json
+from hyperformer.files import write_json
 from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
+from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
-from hyperformer.settings.build import replace, signature
+from hyperformer.settings.build import flatten, replace
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
-from hyperformer.training.inputs import load_run_data, make_sampler
+from hyperformer.training.inputs import CACHE, load_run_data
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.rank_classification import check_decode
+from hyperformer.training.result import introduction, make_result, summary
 from hyperformer.training.signals import StopFlag, stop_flag
-from hyperformer.training.train_state import Metrics, TrainState
 
-_VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
+
+@dataclass(frozen=True)
+class _Job:
+    """What all parts of one training job know."""
+
+    config: RunConfig
+    tasks: dict[str, Task]
+    folder: RunFolder
+    context: DistributedContext
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Facts about the model before training; `fingerprint` is None if T5 starts at random."""
+
+    parameters: ParameterCount
+    fingerprint: str | None
 
 
 def run_all(
     config: RunConfig, local_rank: int | None = None, deadline: float | None = None
 ) -> list[dict[str, Any]]:
-    """Run a config; one that trains its tasks one at a time is a run a task, in folders of their own."""
+    """Run a config. One that trains single tasks becomes one run per task, each in a folder of its own."""
     if not config.single_task or len(config.data.tasks) == 1:
         return [run(config, local_rank, deadline)]
     folder = Path(config.output_dir)
@@ -55,7 +71,7 @@ def run_all(
 
 
 def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
-    """Train and evaluate one run in ``config.output_dir``, going on from its newest checkpoint.
+    """Train and evaluate one run in ``config.output_dir``, resuming from its newest checkpoint.
 
     Args:
         local_rank: what the deepspeed launcher wrote on the command line, if it did.
@@ -63,53 +79,33 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
             itself ahead of it (:mod:`hyperformer.training.signals` has the rule).
 
     Returns:
-        What is in result.json.
+        The content of result.json.
 
     Raises:
-        ConfigError, DataError, CheckpointError: what the user can mend.
-        DiskFull: there is no room for a file of the run.
+        ConfigError, DataError, CheckpointError: what the user can correct.
+        RunInUse: another process trains this run.
+        DiskFull: there is no room for a file.
         Diverged: the loss is no longer a number.
-        Interrupted: a signal, or the deadline, asked to stop; all is saved.
+        Interrupted: a signal, or the deadline, asked to stop; everything is saved.
     """
     tasks = _tasks(config)
-    folder = RunFolder(config.output_dir)
-    with disk_full_told(folder.path):
-        if distributed.is_main_process():
-            folder.claim(config)
-        with watch(folder, config.training.hang_minutes, main=distributed.is_main_process()):
-            return _run_watched(config, tasks, folder, local_rank, deadline)
-
-
-def _run_watched(
-    config: RunConfig,
-    tasks: dict[str, Task],
-    folder: RunFolder,
-    local_rank: int | None,
-    deadline: float | None,
-) -> dict[str, Any]:
-    """Join the other ranks, and run; a failure is left in state.json."""
     context = distributed.start(local_rank)
-    # The batch sizes must fit together, which can be seen before anything is loaded.
-    deepspeed_config(config.training, make_batch(config.training, context.size))
-    context.barrier()
-    done = folder.read_result()
-    if done is not None:
-        if context.is_main:
-            say(f"{folder.path}: already done, nothing to do")
-        return done
-    with stop_flag(deadline) as stop:
-        try:
-            return _run(config, tasks, folder, context, stop)
-        except Interrupted:
-            raise
-        except BaseException as error:
+    context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
+    job = _Job(config, tasks, RunFolder(config.output_dir), context)
+    places = [job.folder.path, config.data.cache_dir or CACHE]
+    with disk_full_told(among=places), _only_trainer(job):
+        done = context.on_main(lambda: _claim(job))
+        if done is not None:
             if context.is_main:
-                _record_failure(folder, error)
-            raise
+                say(f"{job.folder.path}: already done, nothing to do")
+            return done
+        watchdog = watch(job.folder, config.training.hang_minutes, main=context.is_main)
+        with watchdog, _failure_recorded(job), stop_flag(deadline) as stop:
+            return _run(job, stop)
 
 
 def _tasks(config: RunConfig) -> dict[str, Task]:
-    """The run's tasks by name, seen to fit the settings."""
+    """The run's tasks by name, checked against the settings."""
     own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
     tasks = {name: get_task(name, own) for name in config.data.tasks}
     if config.single_task and len(tasks) > 1:
@@ -118,178 +114,113 @@ def _tasks(config: RunConfig) -> dict[str, Task]:
     return tasks
 
 
-def _run(
-    config: RunConfig,
-    tasks: dict[str, Task],
-    folder: RunFolder,
-    context: distributed.DistributedContext,
-    stop: StopFlag,
-) -> dict[str, Any]:
+@contextmanager
+def _only_trainer(job: _Job) -> Iterator[None]:
+    """Make the run's folder and hold its lock, on rank 0; the other ranks are told if that fails."""
+    with ExitStack() as held:
+
+        def take() -> None:
+            job.folder.make()
+            held.enter_context(hold(job.folder.path))
+
+        job.context.on_main(take)
+        yield
+
+
+def _claim(job: _Job) -> dict[str, Any] | None:
+    """Check that the folder is this run's, or free; returns result.json of a run that is done."""
+    job.folder.claim(job.config)
+    return job.folder.read_result()
+
+
+def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     """Data, model, engine, training, evaluation; returns what result.json got."""
-    started = time.monotonic()
-    settings = config.training
-    micro_batch_splits = read_recovery(folder).micro_batch_parts
+    started, settings, context = time.monotonic(), job.config.training, job.context
+    # The batch sizes must fit together, which can be checked before anything is loaded.
+    deepspeed_config(settings, make_batch(settings, context.size))
+    splits = context.on_main(lambda: read_recovery(job.folder)).micro_batch_parts
     if context.is_main:
-        folder.write_state(
-            RunState(
-                "starting",
-                max_steps=settings.max_steps,
-                started=time.time(),
-                micro_batch_parts=micro_batch_splits,
-            )
+        steps = settings.max_steps
+        job.folder.write_state(
+            RunState("starting", max_steps=steps, started=time.time(), micro_batch_parts=splits)
         )
-    # What a run goes on from says how large its batch is, on however many ranks it began.
     checkpoints = Checkpoints(
-        folder.checkpoints,
+        job.folder.checkpoints,
         context,
         settings.save_total_limit,
-        seed=config.seed,
+        seed=job.config.seed,
         background=settings.save_in_background,
     )
-    name, manifest = checkpoints.find() or (None, None)
-    global_batch_size = manifest.global_batch_size if manifest else None
-    batch = make_batch(
-        settings, context.size, micro_batch_splits=micro_batch_splits, global_batch_size=global_batch_size
-    )
-
-    set_seed(config.seed)
-    beat("loading the tokenizer", PATIENT)
-    tokenizer = load_tokenizer(config.model)
-    data = load_run_data(config, tasks, tokenizer, context)
-
-    beat("loading the model", PATIENT)
-    model = build_model(config)
-    parameters = count_parameters(model)
-    base = None if config.model.random_init else base_fingerprint(model)
-
-    engine = make_engine(model, settings, batch, context)
-    # Dropout differs from rank to rank; the weights do not.
-    set_seed(config.seed + context.rank)
-    sampler = make_sampler(config, data, batch)
-
-    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, context, name)
-    state = trainer.state
+    manifest = checkpoints.find()
+    # The checkpoint says how large the global batch is, on any number of ranks.
+    rows = manifest.global_batch_size if manifest else None
+    batch = make_batch(settings, context.size, micro_batch_splits=splits, global_batch_size=rows)
+    trainer, model = _make_trainer(job, batch, checkpoints)
     log = RunLog(
-        folder,
+        job.folder,
+        trainer.state,
         main=context.is_main,
-        start=state.step,
-        evaluated=state.evaluated_step,
         max_steps=settings.max_steps,
-        micro_batch_splits=micro_batch_splits,
+        micro_batch_splits=splits,
     )
     if context.is_main:
-        _introduce(config, parameters, trainer, batch, context)
+        say(introduction(trainer, model.parameters))
     trainer.train(log, stop)
     test = trainer.test(log, stop)
-
-    # What no T5 on the hub has: the adapters, and a T5 that began at random.
-    weights = trained_weights(engine, frozen_too="" if base is None else "adapters.")
-    result = _result(config, parameters, state, test, time.monotonic() - started)
-    result["micro_batch_parts"] = micro_batch_splits
-    beat("writing the adapter and the result", PATIENT)
-    if context.is_main:
-        with disk_full_told(folder.adapter):
-            record = run_record(config, model.config, base)
-            write_adapter(folder.adapter, weights, record, task_file=config.data.task_file, result=result)
-        with disk_full_told(folder.result):
-            write_json(folder.result, result)
-        say(_summary(result))
+    result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits}
+    result["seconds"]["this_attempt"] = time.monotonic() - started
+    _save(job, model, trainer, result)
     log.phase("done")
     log.close()
     context.barrier()
     return result
 
 
-def _introduce(
-    config: RunConfig,
-    parameters: ParameterCount,
-    trainer: Trainer,
-    batch: Batch,
-    context: distributed.DistributedContext,
-) -> None:
-    rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
-    say(
-        f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
-        f"({parameters.trained_percent_per_task:.2f}% of T5 a task)"
-    )
-    say(f"training rows: {rows}; {context.size} x {context.device.type}")
-    usual = (config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps)
-    if (batch.micro, batch.accumulation) != usual:
-        say(
-            f"global batch of {batch.global_batch_size} rows as {batch.micro} rows x {batch.accumulation} forwards x "
-            f"{batch.ranks} ranks"
-        )
-    if trainer.state.step:
-        say(f"going on from step {trainer.state.step} of {config.training.max_steps}")
+def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Trainer, _Model]:
+    """Load data and model, and make the engine."""
+    config = job.config
+    set_seed(config.seed)
+    beat("loading the tokenizer", PATIENT)
+    tokenizer = load_tokenizer(config.model)
+    data = load_run_data(config, job.tasks, tokenizer, job.context)
+    beat("loading the model", PATIENT)
+    model = build_model(config)
+    facts = _Model(count_parameters(model), None if config.model.random_init else base_fingerprint(model))
+    engine = make_engine(model, config.training, batch, job.context)
+    # Dropout differs from rank to rank; the weights do not.
+    set_seed(config.seed + job.context.rank)
+    return Trainer(config, engine, data, batch, checkpoints), facts
 
 
-def _record_failure(folder: RunFolder, error: BaseException) -> None:
-    """Leave the reason in state.json; a disk too full for that must not hide the reason itself."""
+@contextmanager
+def _failure_recorded(job: _Job) -> Iterator[None]:
+    """Leave the reason of a failure in state.json; a disk too full for that must not hide the reason itself."""
     try:
-        before = folder.read_state()
-        step, steps = (before.step, before.max_steps) if before else (0, 0)
-        folder.write_state(
-            RunState("failed", step=step, max_steps=steps, error=f"{type(error).__name__}: {error}")
-        )
-    except (OSError, ValueError, TypeError) as second:
-        print(f"state.json could not be written: {second}", file=sys.stderr)
+        yield
+    except Interrupted:
+        raise
+    except BaseException as error:
+        if job.context.is_main:
+            try:
+                before = job.folder.read_state() or RunState("starting")
+                reason = f"{type(error).__name__}: {error}"
+                job.folder.write_state(
+                    RunState("failed", step=before.step, max_steps=before.max_steps, error=reason)
+                )
+            except (OSError, ValueError, TypeError) as second:
+                print(f"state.json could not be written: {second}", file=sys.stderr)
+        raise
 
 
-def _result(
-    config: RunConfig, parameters: ParameterCount, state: TrainState, test: Metrics, total_seconds: float
-) -> dict[str, Any]:
-    """What result.json holds; metrics in percent, sizes in bytes."""
-    return {
-        "variant": config.variant,
-        "tasks": list(config.data.tasks),
-        "seed": config.seed,
-        "signature": signature(config),
-        "validation": state.best_metrics,
-        "test": test,
-        "validation_average": state.best_metric,
-        "test_average": average(test) if test else None,
-        "best_step": state.best_step or state.step,
-        "parameters": {
-            "total": parameters.total,
-            "trained": parameters.trained,
-            "trained_percent_per_task": parameters.trained_percent_per_task,
-        },
-        "seconds": {
-            "train": state.train_seconds,
-            "evaluate": state.evaluate_seconds,
-            "this_attempt": total_seconds,
-        },
-        "peak_memory_bytes": _peak_memory(),
-        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
-        "git_commit": _git_commit(),
-    }
-
-
-def _peak_memory() -> int:
-    """Most memory this process held: on the GPU if there is one, else in RAM."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs; None where that is not known."""
-    if os.environ.get("HYPERFORMER_COMMIT"):  # set in jobs, and in the container image
-        return os.environ["HYPERFORMER_COMMIT"]
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _summary(result: dict[str, Any]) -> str:
-    lines = [f"best step {result['best_step']}"]
-    for split in ("validation", "test"):
-        for task, metrics in result[split].items():
-            lines.append(
-                f"{split} {task}: " + "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-            )
-        if result[f"{split}_average"] is not None:
-            lines.append(f"{split} average: {result[f'{split}_average']:.2f}")
-    return "\n".join(lines)
+def _save(job: _Job, model: _Model, trainer: Trainer, result: dict[str, Any]) -> None:
+    """Write the adapter and result.json."""
+    beat("writing the adapter and the result", PATIENT)
+    config, fingerprint = job.config, model.fingerprint
+    # What no T5 on the hub has: the adapters, and a T5 that started at random.
+    weights = trained_weights(trainer.engine, frozen_too="" if fingerprint is None else "adapters.")
+    if job.context.is_main:
+        record = run_record(config, trainer.engine.module.config, fingerprint)
+        with disk_full_told(job.folder.path):
+            write_adapter(job.folder.adapter, weights, record, task_file=config.data.task_file, result=result)
+            write_json(job.folder.result, result)
+        say(summary(result))

@@ -21,7 +21,7 @@ LAYERS = {
         {"training"},
         {"adapters", "data", "run_files"},
         {"settings"},
-        {"files"},
+        {"files", "disk_space"},
         {"errors"},
     ],
     "launchers": [

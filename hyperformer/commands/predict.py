@@ -26,7 +26,7 @@ from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig, ModelConfig
-from hyperformer.training.evaluation import answer
+from hyperformer.training.evaluation import Decoding, answer
 from hyperformer.training.rank_classification import check_decode
 
 InputFormat = Literal["auto", "text", "json"]
@@ -81,7 +81,8 @@ class Predictor:
         input_ids = pad(rows, self.tokenizer.pad_token_id).to(self.device)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         mask = (torch.arange(input_ids.shape[1], device=self.device) < lengths[:, None]).long()
-        return answer(self.model, self.task, self.tokenizer, input_ids, mask, decode=self.decode)
+        batch = {"input_ids": input_ids, "attention_mask": mask}
+        return answer(self.model, self.task, self.tokenizer, batch, Decoding(self.decode))
 
     def predict(self, items: Iterable[Item], batch_size: int) -> Iterator[dict[str, Any]]:
         """Each item's columns and its answer; a batch is answered as soon as it is full."""

@@ -1,4 +1,4 @@
-"""The checkpoints of a run on disk: their names, their manifests, whether they are whole. Imports no torch.
+"""The checkpoints of a run on disk: their names, their manifests, whether they are complete. Imports no torch.
 
 ::
 
@@ -11,8 +11,8 @@
       best-200.safetensors           trained weights of the best validation; manifests have its checksum
       latest                         name of the newest: tells that there was one, should all be lost
       .step-600.partial/             being written, or left by a process that died
-      .damaged-step-400/             put aside by a run that went on from the one before
-      .diverged-step-400/            put aside by recovery.step_back
+      .damaged-step-400/             renamed by a run that resumed from the one before
+      .diverged-step-400/            renamed by recovery.step_back
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _CHUNK = 1 << 22
 
 
 def checksum(path: Path) -> str:
-    """BLAKE2b of a file's content, 32 hex digits; about 1 GB a second and core.
+    """BLAKE2b of a file's content, 32 hex digits; about 1 GB per second and core.
 
-    The file's pages are dropped from memory first where the system can do that,
-    so that what is read is what the disk has.
+    Where the system can do that, the file's pages are dropped from memory first,
+    so that the content comes from the disk.
     """
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb", buffering=0) as stream:
@@ -51,7 +51,7 @@ def checksum(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint consists of and what is needed to read it.
+    """What a checkpoint consists of, and what is needed to read it.
 
     Attributes:
         step: optimizer steps done.
@@ -59,7 +59,7 @@ class Manifest:
         best: [name in checkpoints/, checksum] of the best validation's weights, if there was one.
         world_size: ranks that wrote it.
         zero_stage: of the engine that wrote it.
-        global_batch_size: rows a step, of all ranks; kept when the run goes on with other ranks.
+        global_batch_size: rows per step, of all ranks; kept when the run resumes on other ranks.
         versions: of the packages that wrote it.
         schema: of this format.
     """
@@ -80,25 +80,40 @@ class CheckpointFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def make(self) -> None:
+        """Create the folder, and remove what writers that were killed have left.
+
+        Raises:
+            CheckpointError: the folder cannot be used.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for partial in self.path.glob(".*.partial"):
+                shutil.rmtree(partial)
+            for temporary in self.path.glob(".*.tmp"):
+                temporary.unlink()
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: {error.strerror}; move it away") from error
+
     def names(self) -> list[str]:
-        """The checkpoints, oldest first; a folder gets such a name only when it is whole."""
+        """The checkpoints, oldest first; a folder gets such a name only when it is complete."""
         found = (path.name for path in self.path.glob("step-*") if path.is_dir())
         return sorted(
             (name for name in found if _order(name) is not None), key=lambda name: _order(name) or ()
         )
 
     def newest(self) -> str | None:
-        """Name of the newest checkpoint; None before the first."""
+        """Name of the newest checkpoint; None if there is none."""
         names = self.names()
         return names[-1] if names else None
 
     def free_name(self, step: int) -> str:
-        """A name for a checkpoint of `step`, newer than any that there is of it."""
+        """A name for a checkpoint of `step`, newer than every other of that step."""
         numbers = [_order(name)[1] for name in self.names() if _order(name)[0] == step]  # type: ignore[index]
         return f"step-{step}" if not numbers else f"step-{step}.{max(numbers) + 1}"
 
     def latest(self) -> str | None:
-        """The checkpoint that was the newest when one was last written."""
+        """The checkpoint that was the newest when the last one was written."""
         try:
             return (self.path / "latest").read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
@@ -128,7 +143,7 @@ class CheckpointFolder:
             raise CheckpointError(f"its {MANIFEST} is damaged: {type(error).__name__}") from error
         if values is None:
             raise CheckpointError(
-                f"it has no {MANIFEST}: it was written by an earlier version, or is not whole"
+                f"it has no {MANIFEST}: it was written by an earlier version, or is not complete"
             )
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
             raise CheckpointError(
@@ -147,7 +162,7 @@ class CheckpointFolder:
         write_json(self.path / name / MANIFEST, {**values, "checksum": _checksum_of(values)})
 
     def verify(self, name: str) -> Manifest:
-        """See that a checkpoint is whole, to the last bit.
+        """Check that a checkpoint is complete and bit-identical to what was written.
 
         Raises:
             CheckpointError: what is wrong with it, as a clause ("part-0.safetensors is missing").
@@ -162,20 +177,20 @@ class CheckpointFolder:
             raise CheckpointError(f"its {MANIFEST} is damaged: {error}") from error
         return manifest
 
-    def put_aside(self, name: str, why: str) -> Path:
-        """Rename a checkpoint to ``.<why>-<name>``, which nothing reads or removes; returns where it is."""
-        number, aside = 1, self.path / f".{why}-{name}"
-        while aside.exists():
+    def retire(self, name: str, why: str) -> Path:
+        """Rename a checkpoint to ``.<why>-<name>``, which nothing reads or removes; returns the new path."""
+        number, renamed = 1, self.path / f".{why}-{name}"
+        while renamed.exists():
             number += 1
-            aside = self.path / f".{why}-{name}-{number}"
-        (self.path / name).rename(aside)
-        return aside
+            renamed = self.path / f".{why}-{name}-{number}"
+        (self.path / name).rename(renamed)
+        return renamed
 
     def prune(self, keep: int, spare: str | None = None) -> None:
-        """Drop all but the newest `keep` checkpoints, and the best weights that none needs any more.
+        """Remove all but the newest `keep` checkpoints, and best weights that none of them needs.
 
         Args:
-            spare: best weights that are needed whatever the checkpoints say.
+            spare: best weights to keep whatever the checkpoints say.
         """
         for name in self.names()[:-keep]:
             shutil.rmtree(self.path / name)
@@ -184,7 +199,7 @@ class CheckpointFolder:
             try:
                 best = self.manifest(manifest.parent.name).best
             except CheckpointError:
-                # Of what, it cannot say: then nothing is dropped.
+                # It cannot say which it needs, so nothing is removed.
                 return
             if best is not None:
                 needed.add(best[0])
@@ -198,7 +213,7 @@ def _checksum_of(values: dict[str, Any]) -> str:
 
 
 def _order(name: str) -> tuple[int, int] | None:
-    """(step, how many-th of that step), or None for what is no checkpoint."""
+    """(step, number among those of that step); None for a name that is not a checkpoint's."""
     step, _, number = name.removeprefix("step-").partition(".")
     if not (step.isdecimal() and (number.isdecimal() or not number)):
         return None

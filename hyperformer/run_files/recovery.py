@@ -1,8 +1,8 @@
 """What a launcher can change between two attempts at a run, without making it another run. Imports no torch.
 
-A run whose GPU ran out of memory goes on with smaller micro-batches
+A run whose GPU ran out of memory resumes with smaller micro-batches
 (:func:`split_micro_batch`), one that diverged from an earlier checkpoint
-(:func:`step_back`). Neither changes the run's signature, nor its global batch.
+(:func:`step_back`). Neither changes the run's signature or its global batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Recovery:
 
 
 def read_recovery(folder: RunFolder) -> Recovery:
-    """What was changed for this run; nothing, if there is no recovery.json.
+    """What was changed for this run; the defaults if there is no recovery.json.
 
     Raises:
         FileError: the file is damaged.
@@ -57,7 +57,7 @@ def read_recovery(folder: RunFolder) -> Recovery:
 
 
 def split_micro_batch(folder: RunFolder) -> str:
-    """Have the next attempt put half the rows through the model at a time, in twice as many forwards.
+    """Halve the micro-batch of the next attempt: half the rows per forward, twice as many forwards.
 
     An odd number of rows is divided by its smallest divisor above 1.
 
@@ -71,7 +71,7 @@ def split_micro_batch(folder: RunFolder) -> str:
     rows = config.training.per_device_train_batch_size // recovery.micro_batch_parts
     if rows <= 1:
         raise ConfigError(
-            f"{folder.path}: the micro-batch is one row already; take a GPU with more memory, a smaller "
+            f"{folder.path}: the micro-batch is one row already; use a GPU with more memory, a smaller "
             "model, gradient_checkpointing=true, or a higher zero_stage"
         )
     _check_not_fixed(config)
@@ -80,8 +80,8 @@ def split_micro_batch(folder: RunFolder) -> str:
     write_json(folder.recovery, dataclasses.asdict(dataclasses.replace(recovery, micro_batch_parts=splits)))
     steps = config.training.gradient_accumulation_steps
     return (
-        f"micro-batch split: {rows // divisor} rows in place of {rows}, gradient accumulation "
-        f"{steps * splits} in place of {steps * recovery.micro_batch_parts}; the global batch stays the same"
+        f"micro-batch split: {rows // divisor} rows instead of {rows}, gradient accumulation "
+        f"{steps * splits} instead of {steps * recovery.micro_batch_parts}; the global batch stays the same"
     )
 
 
@@ -101,9 +101,9 @@ def _check_not_fixed(config: RunConfig) -> None:
 
 
 def step_back(folder: RunFolder) -> str:
-    """Put the newest checkpoint aside, so that the next attempt goes on from the one before it.
+    """Rename the newest checkpoint, so that the next attempt resumes from the one before it.
 
-    Nothing is deleted: the checkpoint is renamed.
+    Nothing is deleted.
 
     Returns:
         A line that says what was done, and where the checkpoint is now.
@@ -115,7 +115,7 @@ def step_back(folder: RunFolder) -> str:
     name = checkpoints.newest()
     if name is None:
         raise CheckpointError(f"{folder.checkpoints} has no checkpoint to step back from")
-    aside = checkpoints.put_aside(name, "diverged")
+    renamed = checkpoints.retire(name, "diverged")
     before = checkpoints.newest()
     checkpoints.set_latest(before)
-    return f"{name} put aside as {aside}; the next start goes on from {before or 'the beginning'}"
+    return f"{name} was renamed to {renamed}; the next start resumes from {before or 'the beginning'}"

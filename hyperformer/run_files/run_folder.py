@@ -2,8 +2,8 @@
 
 =================  ====================================================================
 config.json        the flat settings of the run, and its signature
-state.json         where the run is now (:class:`RunState`), rewritten as it goes
-metrics.jsonl      a line a logged step and a line an evaluation
+state.json         where the run is now (:class:`RunState`), rewritten every few seconds
+metrics.jsonl      one line per logged step and per evaluation
 result.json        written once, at the very end: metrics, parameters, times, versions
 recovery.json      what a launcher changed after a failed attempt (hyperformer.run_files.recovery)
 heartbeat          touched while the process lives (hyperformer.run_files.watchdog)
@@ -60,20 +60,28 @@ class RunFolder:
         self.adapter = self.path / "adapter"
         self.tensorboard = self.path / "tensorboard"
 
-    def claim(self, config: RunConfig) -> None:
-        """Make the folder and write the config, or see that it holds this very run.
-
-        A run that failed before its first checkpoint left nothing to protect:
-        the corrected command takes its folder.
+    def make(self) -> None:
+        """Create the folder.
 
         Raises:
-            CheckpointError: the folder holds a run with other settings, or cannot be used.
-            FileError: its config.json is damaged.
+            CheckpointError: it cannot be created.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"output_dir {self.path}: {error.strerror}; name another folder") from error
+
+    def claim(self, config: RunConfig) -> None:
+        """Make the folder and write the config, or check that it holds this very run.
+
+        A run that failed before its first checkpoint left nothing to protect:
+        the corrected command may use its folder.
+
+        Raises:
+            CheckpointError: the folder holds a run with other settings, or cannot be used.
+            FileError: its config.json is damaged.
+        """
+        self.make()
         mine = signature(config)
         there = read_json(self.config)
         if there is not None and not (isinstance(there, dict) and {"signature", "settings"} <= there.keys()):
@@ -105,15 +113,15 @@ class RunFolder:
         if values is None:
             return None
         if not isinstance(values, dict) or "phase" not in values:
-            raise FileError(f"{self.state} is damaged; move it away: the run writes it anew")
+            raise FileError(f"{self.state} is damaged; move it away: the run writes a new one")
         known = {item.name for item in dataclasses.fields(RunState)}  # a later version may add some
         return RunState(**{key: values[key] for key in known & values.keys()})
 
     def read_result(self) -> dict[str, Any] | None:
-        """result.json, or None for a run that has not ended well."""
+        """result.json, or None for a run that is not done."""
         result = read_json(self.result)
         if result is not None and not (isinstance(result, dict) and {"signature", "test"} <= result.keys()):
             raise FileError(
-                f"{self.result} is damaged; move it away: the run goes on from its last checkpoint"
+                f"{self.result} is damaged; move it away: the run resumes from its last checkpoint"
             )
         return result

@@ -1,12 +1,12 @@
 """A run that no longer moves ends itself; one that lives leaves a heartbeat. Imports no torch.
 
-Whatever moves the run (a step, a batch of evaluation, a file of a checkpoint, a
-split of the data) calls :func:`beat`. A thread of every rank looks at the time
-since: after ``hang_minutes`` it writes the stacks of all threads to stderr and
-the reason to state.json, and ends the process by :data:`HANG_EXIT`. Rank 0's
-thread also touches the file ``heartbeat``, every 15 seconds as long as the
-process lives. Should a thread hold the interpreter's lock, so that ours cannot
-run, faulthandler's own timer ends the process (exit code 1).
+Everything that moves the run (a step, a batch of evaluation, a file of a
+checkpoint, a split of the data) calls :func:`beat`. A thread of every rank checks
+the time since: after ``hang_minutes`` it writes the stacks of all threads to stderr
+and the reason to state.json, and ends the process with :data:`HANG_EXIT`. Rank 0's
+thread also touches the file ``heartbeat`` every 15 seconds. If another thread holds
+the interpreter's lock, so that ours cannot run, faulthandler's own timer ends the
+process (exit code 1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hyperformer.errors import HANG_EXIT
 from hyperformer.run_files.run_folder import RunFolder, RunState
 
 HEARTBEAT_SECONDS = 15.0
-# What loads, downloads or waits for nodes may take so much longer than a step.
+# Loading, downloading and waiting for nodes may take this many times longer than a step.
 PATIENT = 4.0
 _STDERR = 2
 
@@ -45,18 +45,18 @@ def beat(what: str, patience: float = 1.0) -> None:
 
     Args:
         what: what it does next, for the message.
-        patience: how much longer than ``hang_minutes`` that may take; `math.inf`: it waits
-            for what another rank does, whose own thread watches that.
+        patience: how many times ``hang_minutes`` that may take; `math.inf`: it waits for
+            another rank, which has a watchdog of its own.
     """
     _pulse.time, _pulse.patience, _pulse.what = time.monotonic(), patience, what
 
 
 @contextmanager
 def watch(folder: RunFolder, minutes: float, *, main: bool) -> Iterator[None]:
-    """Watch over this block.
+    """Watch this block.
 
     Args:
-        minutes: without a beat, after which the process ends itself; 0: never.
+        minutes: the process ends itself after so many minutes without a beat; 0: never.
         main: whether this process writes the heartbeat.
     """
     beat("start", PATIENT)
@@ -77,7 +77,7 @@ def _watch(folder: RunFolder, seconds: float, main: bool, ended: threading.Event
     interval = min(HEARTBEAT_SECONDS, seconds / 4) if seconds else HEARTBEAT_SECONDS
     while True:
         if main:
-            # The disk may be full, and that is not for this thread to say.
+            # The disk may be full; other threads report that.
             with contextlib.suppress(OSError):
                 folder.heartbeat.touch()
         limit = seconds * _pulse.patience if seconds else math.inf

@@ -1,21 +1,29 @@
-"""Rank, world size and rendezvous: the one place that answers them."""
+"""Ranks, world size and rendezvous: the one place that answers them."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.training.rendezvous import variables_from_slurm
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among the processes of the run."""
+    """This process among the processes of the run. Every rank calls every method, in the same order.
+
+    Attributes:
+        size: number of ranks.
+    """
 
     rank: int
     local_rank: int
@@ -24,7 +32,7 @@ class DistributedContext:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the run's files."""
+        """Whether this process reads and writes the run's files."""
         return self.rank == 0
 
     def barrier(self) -> None:
@@ -45,7 +53,7 @@ class DistributedContext:
             dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return value
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: T) -> list[T]:
         """Every rank's `value` (a small picklable object), in rank order, on every rank."""
         if self.size == 1:
             return [value]
@@ -53,18 +61,45 @@ class DistributedContext:
         dist.all_gather_object(values, value)
         return values
 
-    def broadcast_from_main(self, value: Any) -> Any:
-        """Rank 0's `value`, on every rank."""
+    def broadcast_from_main(self, value: T) -> T:
+        """Rank 0's `value` (a small picklable object), on every rank."""
         if self.size == 1:
             return value
-        box = [value]
+        box: list[Any] = [value]
         dist.broadcast_object_list(box, device=self.device)
         return box[0]
 
+    def on_main(self, function: Callable[[], T]) -> T:
+        """What `function` returns on rank 0, on every rank; what it raises there, every rank raises.
 
-def is_main_process() -> bool:
-    """Whether this is rank 0, as the environment has it: known before the ranks have met."""
-    return os.environ.get("RANK", "0") == "0"
+        So is a file of the run read: by one rank, which tells the others.
+        """
+        value, error = None, None
+        if self.is_main:
+            try:
+                value = function()
+            except Exception as caught:
+                error = caught
+        value, error = self.broadcast_from_main((value, error))
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+    def check_same(self, values: Mapping[str, Any]) -> None:
+        """See that every rank has the same values; each rank has read them for itself.
+
+        Raises:
+            ConfigError: two ranks differ; raised on every rank.
+        """
+        first, *others = self.gather(dict(values))
+        for rank, other in enumerate(others, 1):
+            changed = [name for name in first if other.get(name) != first[name]]
+            if changed:
+                raise ConfigError(
+                    f"rank {rank} and rank 0 of this run differ in {', '.join(changed)}. The ranks of one run need "
+                    "the same settings and files on every node. To start several runs by one srun, set RANK=0 "
+                    "WORLD_SIZE=1 for each"
+                )
 
 
 def _free_port() -> int:
@@ -74,16 +109,18 @@ def _free_port() -> int:
 
 
 def start(local_rank: int | None = None) -> DistributedContext:
-    """Join the process group that the launcher's environment describes, or be alone.
+    """Join the process group that the launcher's environment describes, or be the only rank.
 
-    ``deepspeed``, torchrun and our SLURM jobs set RANK, LOCAL_RANK, WORLD_SIZE,
-    MASTER_ADDR and MASTER_PORT; without them this is a run of one process.
+    ``deepspeed``, torchrun and our SLURM jobs set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
+    MASTER_PORT. Without them, the tasks of a plain ``srun`` become the ranks
+    (:mod:`hyperformer.training.rendezvous`); else this is a run of one process.
 
     Args:
         local_rank: what the deepspeed launcher wrote on the command line, if it did.
 
     Raises:
         HyperformerError: GPUs were given, and torch sees none.
+        ConfigError: the tasks of a srun cannot be made ranks.
     """
     import deepspeed
 
@@ -96,13 +133,8 @@ def start(local_rank: int | None = None) -> DistributedContext:
             f"{','.join(sorted(given))}; unset it to train on the CPU"
         )
     if "RANK" not in os.environ:
-        os.environ |= {
-            "RANK": "0",
-            "LOCAL_RANK": "0",
-            "WORLD_SIZE": "1",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
-        }
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        os.environ |= variables_from_slurm(os.environ) or {**alone, "MASTER_PORT": str(_free_port())}
     local = int(os.environ.get("LOCAL_RANK", local_rank or 0))
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
@@ -111,6 +143,4 @@ def start(local_rank: int | None = None) -> DistributedContext:
         # A communication kernel for inference that DeepSpeed would compile now; training never calls it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
-    return DistributedContext(
-        rank=dist.get_rank(), local_rank=local, size=dist.get_world_size(), device=device
-    )
+    return DistributedContext(dist.get_rank(), local, dist.get_world_size(), device)

@@ -66,7 +66,7 @@ def make_batch(
 
 
 def deepspeed_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
-    """The JSON for DeepSpeed: ours, or the user's file with its "auto" values filled in.
+    """The config for DeepSpeed: ours, or the user's file with its "auto" values filled in.
 
     Raises:
         ConfigError: the user's file cannot be read, or its batch sizes contradict ours.
@@ -75,13 +75,13 @@ def deepspeed_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
         "train_batch_size": batch.global_batch_size,
         "train_micro_batch_size_per_gpu": batch.micro,
         "gradient_accumulation_steps": batch.accumulation,
-        # DeepSpeed clips at 1.0 where the config is silent; 0 switches clipping off.
+        # Without this, DeepSpeed clips at 1.0; 0 switches clipping off.
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": config.precision == "fp16"},
-        # Its own progress lines would come between ours.
+        # DeepSpeed's own progress lines would come between ours.
         "steps_per_print": 10**9,
     }
     if config.deepspeed_config is None:
@@ -120,7 +120,7 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
     """``deepspeed.initialize`` over `model`, whose `requires_grad` is final by now.
 
     Raises:
-        ConfigError: a number format that the device does not have.
+        ConfigError: the device does not have the number format, or DeepSpeed refuses the user's file.
     """
     import deepspeed
 
@@ -139,11 +139,11 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
     except (ValueError, TypeError, AssertionError) as error:
         if config.deepspeed_config is None:
             raise
-        # How DeepSpeed refuses settings; ours are tested, so these are the file's.
+        # So DeepSpeed refuses settings; ours are tested, so the cause is in the file.
         raise ConfigError(f"{config.deepspeed_config}: DeepSpeed does not take it: {error}") from error
     return engine
 
 
 def is_partitioned(engine: Any) -> bool:
-    """Whether the parameters are spread over the ranks (ZeRO stage 3)."""
+    """Whether the parameters are partitioned over the ranks (ZeRO stage 3)."""
     return engine.zero_optimization_stage() == 3

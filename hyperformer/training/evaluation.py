@@ -1,13 +1,15 @@
-"""Answers by generation or by rank, and their metrics."""
+"""A model's answers, generated or chosen among a task's labels, and their metrics."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
@@ -17,131 +19,103 @@ from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.rank_classification import best_labels
 
 
-def _batches(split: TokenizedSplit, batch_size: int, context: DistributedContext) -> list[np.ndarray]:
-    """This rank's batches of row numbers, rows of like length together.
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are made.
 
-    Every rank gets the same number of batches, the last row repeated where they
-    do not come out even: with partitioned parameters all ranks must go along.
+    Attributes:
+        method: 'generate', or 'rank' among the task's labels.
+        synced_gpus: generate until every rank has its answers: with partitioned parameters (ZeRO stage 3)
+            each forward needs all ranks.
     """
-    order = np.argsort(split.source_ids.lengths(), kind="stable")[::-1]
-    step = batch_size * context.size
-    padded = np.concatenate([order, np.repeat(order[-1:], -len(order) % step)])
-    return list(padded.reshape(-1, context.size, batch_size)[:, context.rank])
 
-
-@torch.no_grad()
-def predict(
-    model: Any,
-    task: Task,
-    split: TokenizedSplit,
-    tokenizer: Any,
-    *,
-    batch_size: int,
-    context: DistributedContext,
-    decode: str = "generate",
-    partitioned: bool = False,
-    after_batch: Callable[[float], None] | None = None,
-) -> list[str]:
-    """The model's answer to each row of `split`, in the rows' order, on every rank.
-
-    Args:
-        batch_size: rows a device.
-        decode: 'generate' or 'rank'.
-        partitioned: whether the parameters are spread over the ranks (ZeRO stage 3).
-        after_batch: told the seconds that each batch took; every rank calls it as often. What
-            it raises ends the evaluation.
-    """
-    was_training = model.training
-    model.eval()
-    mine: dict[int, str] = {}
-    try:
-        for rows in _batches(split, batch_size, context):
-            started = time.monotonic()
-            batch = collate(split, rows, pad_token_id=tokenizer.pad_token_id)
-            texts = answer(
-                model,
-                task,
-                tokenizer,
-                batch["input_ids"].to(context.device),
-                batch["attention_mask"].to(context.device),
-                decode=decode,
-                synced_gpus=partitioned and context.size > 1,
-            )
-            mine.update(zip(rows.tolist(), texts, strict=True))
-            if after_batch is not None:
-                after_batch(time.monotonic() - started)
-    finally:
-        model.train(was_training)
-    everyone: dict[int, str] = {}
-    for part in context.gather(mine):
-        everyone.update(part)
-    return [everyone[row] for row in range(len(split))]
+    method: str = "generate"
+    synced_gpus: bool = False
 
 
 @torch.no_grad()
 def answer(
-    model: Any,
-    task: Task,
-    tokenizer: Any,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    *,
-    decode: str = "generate",
-    synced_gpus: bool = False,
+    model: Any, task: Task, tokenizer: Any, batch: Mapping[str, Tensor], decoding: Decoding
 ) -> list[str]:
     """The model's answers to one batch of one task.
 
     Args:
-        input_ids, attention_mask: (B, S).
-        decode: 'generate' or 'rank'.
-        synced_gpus: go on until every rank has its answers.
+        batch: input_ids and attention_mask, each (B, S).
 
     Raises:
-        ConfigError: 'rank' for a task without labels.
+        ConfigError: ranking is asked for, and the task has no labels.
     """
-    if decode == "rank":
+    input_ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+    if decoding.method == "rank":
         return best_labels(model, task, tokenizer, input_ids, attention_mask)
     answers = model.generate(
         input_ids=input_ids,
         attention_mask=attention_mask,
         task=task.name,
-        # As the authors: room for the longest label, the start token counted in.
+        # As the authors: room for the longest label, the start token included.
         max_length=answer_length(task, tokenizer),
         num_beams=task.num_beams,
         do_sample=False,
-        synced_gpus=synced_gpus,
+        synced_gpus=decoding.synced_gpus,
     )
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 
-def evaluate(
-    model: Any,
-    tasks: dict[str, Task],
-    splits: dict[str, TokenizedSplit],
-    tokenizer: Any,
-    *,
-    batch_size: int,
-    context: DistributedContext,
-    decode: str = "generate",
-    partitioned: bool = False,
-    after_batch: Callable[[float], None] | None = None,
-) -> dict[str, dict[str, float]]:
-    """Metrics of every task in percent: task -> metric -> value. The arguments are :func:`predict`'s."""
-    return {
-        name: compute_metrics(
-            tasks[name],
-            predict(
-                model,
-                tasks[name],
-                split,
-                tokenizer,
-                batch_size=batch_size,
-                context=context,
-                decode=decode,
-                partitioned=partitioned,
-                after_batch=after_batch,
-            ),
-            split.target_texts,
-        )
-        for name, split in splits.items()
-    }
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates a model on the rows of several ranks. Every rank calls every method.
+
+    Attributes:
+        batch_size: rows per device.
+        after_batch: called with the seconds that each batch took, equally often on every rank.
+            What it raises ends the evaluation.
+    """
+
+    model: Any
+    tokenizer: Any
+    context: DistributedContext
+    batch_size: int
+    decoding: Decoding = Decoding()
+    after_batch: Callable[[float], None] = lambda seconds: None
+
+    def metrics(
+        self, tasks: Mapping[str, Task], splits: Mapping[str, TokenizedSplit]
+    ) -> dict[str, dict[str, float]]:
+        """Metrics of every split's task in percent, task -> metric -> value: those of rank 0, on every rank."""
+        metrics = {
+            name: compute_metrics(tasks[name], self.answers(tasks[name], split), split.target_texts)
+            for name, split in splits.items()
+        }
+        # Two kinds of CPU may round differently, and the metrics decide what all ranks do next.
+        return self.context.broadcast_from_main(metrics)
+
+    def answers(self, task: Task, split: TokenizedSplit) -> list[str]:
+        """The model's answer to each row of `split`, in the rows' order, on every rank."""
+        was_training = self.model.training
+        self.model.eval()
+        mine: dict[int, str] = {}
+        try:
+            for rows in self._batches(split):
+                started = time.monotonic()
+                batch = collate(split, rows, pad_token_id=self.tokenizer.pad_token_id)
+                batch = {name: tensor.to(self.context.device) for name, tensor in batch.items()}
+                texts = answer(self.model, task, self.tokenizer, batch, self.decoding)
+                mine.update(zip(rows.tolist(), texts, strict=True))
+                self.after_batch(time.monotonic() - started)
+        finally:
+            self.model.train(was_training)
+        everyone: dict[int, str] = {}
+        for part in self.context.gather(mine):
+            everyone.update(part)
+        return [everyone[row] for row in range(len(split))]
+
+    def _batches(self, split: TokenizedSplit) -> list[np.ndarray]:
+        """This rank's batches of row numbers, rows of similar length together.
+
+        Every rank gets the same number of batches, filled up with the last row:
+        with partitioned parameters all ranks must take part.
+        """
+        order = np.argsort(split.source_ids.lengths(), kind="stable")[::-1]
+        step = self.batch_size * self.context.size
+        padded = np.concatenate([order, np.repeat(order[-1:], -len(order) % step)])
+        return list(padded.reshape(-1, self.context.size, self.batch_size)[:, self.context.rank])

@@ -34,7 +34,7 @@ class RunData:
 
 
 class Sampler(Protocol):
-    """Draws a step's global batch of one task; its exact position can be kept and restored."""
+    """Draws a step's global batch of one task; its exact position can be saved and restored."""
 
     def next_batch(self) -> tuple[str, np.ndarray]: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -44,10 +44,10 @@ class Sampler(Protocol):
 def load_run_data(
     config: RunConfig, tasks: dict[str, Task], tokenizer: Any, context: DistributedContext
 ) -> RunData:
-    """Load, split and tokenise; rank 0 first, the others then find its tokenised rows in the cache.
+    """Load, split and tokenise. Rank 0 comes first; the others find its tokenised rows in the cache.
 
     Raises:
-        DataError: rows are missing or are not what a task needs.
+        DataError: rows are missing, or are not what a task needs.
     """
     if not context.is_main:
         beat("waiting for rank 0 to tokenise", math.inf)
@@ -93,7 +93,7 @@ def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: boo
 
 
 def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
-    """The run's sampler of global batches: one stream, on however many ranks the run goes on."""
+    """The run's sampler of global batches: one stream for any number of ranks."""
     sizes = {task: len(rows) for task, rows in data.train.items()}
     if config.data.reference_sampler:
         return ReferenceSampler(

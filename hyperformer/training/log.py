@@ -1,4 +1,4 @@
-"""What a run tells while it trains: the terminal or log file, metrics.jsonl, TensorBoard, state.json."""
+"""What a run reports while it trains: terminal or log file, metrics.jsonl, TensorBoard, state.json."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hyperformer.files import atomic_write, disk_full_told
+from hyperformer.disk_space import disk_full_told
+from hyperformer.files import atomic_write
 from hyperformer.run_files.run_folder import Phase, RunFolder, RunState
+from hyperformer.training.train_state import TrainState
 
 # Seconds between two writes of state.json.
 _STATE_INTERVAL = 2.0
 
 
 def say(message: str) -> None:
-    """A line for people, on the terminal or in the log file, not through a progress bar."""
+    """Print a line to the terminal or the log file, above a progress bar."""
     tqdm.write(message, file=sys.stdout)
     sys.stdout.flush()
 
@@ -39,52 +41,43 @@ class RunLog:
     """The main rank's reports. On other ranks it does nothing.
 
     Args:
-        start: step that this attempt starts from; later lines of an attempt
-            that died are dropped, since their steps are run again.
-        evaluated: step of the last validation that counts; the same goes for later ones.
-        micro_batch_splits: micro-batch micro_batch_splits, for state.json.
+        state: that this attempt starts from. Later lines of an attempt that died
+            are removed, since their steps are repeated.
+        micro_batch_splits: for state.json.
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        *,
-        main: bool,
-        start: int,
-        evaluated: int,
-        max_steps: int,
-        micro_batch_splits: int = 1,
+        self, folder: RunFolder, state: TrainState, *, main: bool, max_steps: int, micro_batch_splits: int = 1
     ) -> None:
-        self.folder, self.main, self.start, self.max_steps = folder, main, start, max_steps
+        self.folder, self.main, self.start, self.max_steps = folder, main, state.step, max_steps
         self.started = time.time()
-        self._state_written = 0.0
+        self._state_written, self._state_failed = 0.0, False
         self.state = RunState(
             "training",
-            step=start,
+            step=state.step,
             max_steps=max_steps,
+            best_metric=state.best_metric,
             started=self.started,
             micro_batch_parts=micro_batch_splits,
         )
-        self._state_failed = False
         if not main:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._drop_lines_after({"train": start, "validation": evaluated})
-        self._tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=start + 1)
-        self._bar = tqdm(
-            total=max_steps, initial=start, disable=not sys.stderr.isatty(), unit="step", dynamic_ncols=True
-        )
+        self._drop_lines_after({"train": state.step, "validation": state.evaluated_step})
+        self._tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=state.step + 1)
+        quiet = not sys.stderr.isatty()
+        self._bar = tqdm(total=max_steps, initial=state.step, disable=quiet, unit="step", dynamic_ncols=True)
         self._write_state()
 
     def _drop_lines_after(self, steps: Mapping[str, int]) -> None:
-        """Keep the lines up to a step, which is a split's own."""
+        """Keep the lines up to a step: one for each split."""
         if not self.folder.metrics.exists():
             return
         kept = []
         with self.folder.metrics.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                # A process killed, or a disk full, in the middle of a line leaves half of one.
+                # A process that was killed, or a full disk, can leave half a line.
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     values = json.loads(line)
                     if line.endswith("\n") and values["step"] <= steps[values["split"]]:
@@ -93,7 +86,7 @@ class RunLog:
             stream.writelines(kept)
 
     def step_done(self, step: int) -> None:
-        """Move the bar; now and then write where the run is."""
+        """Move the progress bar; now and then write state.json."""
         if not self.main:
             return
         self._bar.update(1)
@@ -134,7 +127,7 @@ class RunLog:
             self._write_state()
 
     def phase(self, phase: Phase, error: str | None = None) -> None:
-        """Write that the run is in another phase now."""
+        """The run enters another phase."""
         if self.main:
             self._update(phase=phase, error=error)
             self._write_state()
@@ -160,11 +153,13 @@ class RunLog:
         self.state = replace(self.state, **values)
 
     def _write_state(self) -> None:
-        """Write state.json; the run goes on without it, since nothing that counts is only there."""
+        """Write state.json. The run continues without it: everything in it is elsewhere, too."""
         self._state_written = time.time()
         try:
             self.folder.write_state(self.state)
         except OSError as error:
             if not self._state_failed:
-                print(f"{self.folder.state} could not be written ({error}); the run goes on", file=sys.stderr)
+                print(
+                    f"{self.folder.state} could not be written ({error}); the run continues", file=sys.stderr
+                )
             self._state_failed = True

@@ -16,10 +16,9 @@ from hyperformer.errors import Diverged, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch, is_partitioned
-from hyperformer.training.evaluation import evaluate
-from hyperformer.training.inputs import RunData, Sampler
+from hyperformer.training.evaluation import Decoding, Evaluator
+from hyperformer.training.inputs import RunData, make_sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
@@ -34,39 +33,33 @@ class _AskedToStop(Exception):
 
 
 class Trainer:
-    """One run's training, from a checkpoint or from the start to its last step.
+    """One run's training, from the checkpoint that was found, or from the start, to the last step.
 
     Args:
-        checkpoint: name of the one to go on from.
+        batch: how the rows of a step are divided.
+        checkpoints: of the run; `find` was called.
     """
 
     def __init__(
-        self,
-        config: RunConfig,
-        engine: Any,
-        data: RunData,
-        sampler: Sampler,
-        batch: Batch,
-        checkpoints: Checkpoints,
-        context: DistributedContext,
-        checkpoint: str | None = None,
+        self, config: RunConfig, engine: Any, data: RunData, batch: Batch, checkpoints: Checkpoints
     ) -> None:
-        self.config, self.engine, self.data, self.context = config, engine, data, context
-        self.sampler, self.batch, self.checkpoints = sampler, batch, checkpoints
+        self.config, self.engine, self.data, self.batch = config, engine, data, batch
+        self.checkpoints, self.context = checkpoints, checkpoints.context
+        self.sampler = make_sampler(config, data, batch)
         self.state, loss = TrainState(), 0.0
-        if checkpoint is not None:
-            self.state, loss = checkpoints.load(engine, checkpoint)
-            sampler.load_state_dict(self.state.sampler)
+        if checkpoints.found is not None:
+            self.state, loss = checkpoints.load(engine)
+            self.sampler.load_state_dict(self.state.sampler)
         # Sum of the losses since the last log line; stays on the device.
-        self._loss = torch.tensor(loss, device=context.device)
-        self._saved = self._where()
+        self._loss = torch.tensor(loss, device=self.context.device)
+        self._saved = self._position()
         self._learning_rate = 0.0
 
     def train(self, log: RunLog, stop: StopFlag) -> TrainState:
         """Train to the last step.
 
         Raises:
-            Interrupted: a signal, or the deadline, asked to stop; all is saved.
+            Interrupted: a signal, or the deadline, asked to stop; everything is saved.
             Diverged: the loss is no longer a number.
             DiskFull, CheckpointError: a checkpoint could not be written.
         """
@@ -74,7 +67,7 @@ class Trainer:
             self._train(log, stop)
             self.checkpoints.wait()
         except _AskedToStop as asked:
-            if self._saved != self._where():
+            if self._saved != self._position():
                 self._save(stop)
             self.checkpoints.wait()
             self._interrupted(asked, log)
@@ -83,28 +76,30 @@ class Trainer:
     def _train(self, log: RunLog, stop: StopFlag) -> None:
         settings = self.config.training
         self.engine.train()
-        self._look(stop)
+        self._check_stop(stop)
         while True:
-            # First, since a run that was stopped in a validation goes on with it.
+            # First, since a run that was stopped in a validation resumes with it.
             if self.state.evaluated_step < self._validation_due():
                 self._validate(log, stop)
             step, last = self.state.step, self.state.step == settings.max_steps
-            if self._saved != self._where() and (step % settings.save_steps == 0 or last):
+            if self._saved != self._position() and (step % settings.save_steps == 0 or last):
                 self._save(stop)
             self._between_steps(step, stop)
             if last:
                 return
             self._step_and_log(log, stop)
 
-    def _where(self) -> tuple[int, int]:
-        """What tells a checkpoint from the one before it: a step is saved again when it has been validated."""
+    def _position(self) -> tuple[int, int]:
+        """What tells a checkpoint from the one before it: a step is saved again after its validation."""
         return self.state.step, self.state.evaluated_step
 
     def _validation_due(self) -> int:
-        """This step, if it is one after which validation comes; else 0."""
+        """This step, if validation follows it; else 0."""
         step, settings = self.state.step, self.config.training
         due = self.config.validates and (step % settings.eval_steps == 0 or step == settings.max_steps)
         return step if due else 0
+
+    # Steps.
 
     def _step_and_log(self, log: RunLog, stop: StopFlag) -> None:
         settings, started = self.config.training, time.monotonic()
@@ -121,32 +116,32 @@ class Trainer:
 
     def _step(self) -> None:
         """One optimizer step on one task's batch, the same task on every rank."""
-        settings, accumulation = self.config.training, self.batch.accumulation
         self._learning_rate = self.engine.get_lr()[0]
         task, indices = self.sampler.next_batch()
         split = self.data.train[task]
-        shares = indices.reshape(self.context.size, accumulation, -1)
-        if settings.loss_reduction == "mean":
-            # The engine averages over ranks and accumulation; undo that, and divide
-            # by the tokens of the global batch, which every rank can count by itself.
-            scale = self.context.size * accumulation / int(split.target_ids.lengths(indices).sum())
-        else:
-            # The sum over the tokens of what the settings call a micro-batch, however it is cut now.
-            scale = settings.per_device_train_batch_size / self.batch.micro
-        for rows in shares[self.context.rank]:
+        scale = self._loss_scale(split, indices)
+        for rows in indices.reshape(self.context.size, self.batch.accumulation, -1)[self.context.rank]:
             batch = collate(split, rows, pad_token_id=self.data.tokenizer.pad_token_id)
             batch = {
                 name: tensor.to(self.context.device, non_blocking=True) for name, tensor in batch.items()
             }
-            labels = batch["labels"]
             logits = self.engine(**batch, task=task, use_cache=False).logits
-            loss = token_loss(logits, labels, settings.label_smoothing) * scale
+            loss = token_loss(logits, batch["labels"], self.config.training.label_smoothing) * scale
             self.engine.backward(loss)
             self.engine.step()
-            self._loss += loss.detach() / accumulation
+            self._loss += loss.detach() / self.batch.accumulation
+
+    def _loss_scale(self, split: TokenizedSplit, indices: Any) -> float:
+        """What a forward's summed token loss is multiplied by, before the engine averages over ranks and forwards."""
+        if self.config.training.loss_reduction == "mean":
+            # Undo the engine's average, and divide by the tokens of the global batch, which every rank can count.
+            tokens = int(split.target_ids.lengths(indices).sum())
+            return self.context.size * self.batch.accumulation / tokens
+        # The sum over the tokens of what the settings call a micro-batch, however it is split now.
+        return self.config.training.per_device_train_batch_size / self.batch.micro
 
     def _mean_loss(self) -> float:
-        """Mean loss a step since the last line, over all ranks.
+        """Mean loss per step since the last line, over all ranks.
 
         Raises:
             Diverged: it is not a number.
@@ -156,51 +151,50 @@ class Trainer:
         if not math.isfinite(loss):
             raise Diverged(
                 f"the loss is {loss} at step {self.state.step}: lower learning_rate, or write precision=fp32 "
-                f"or bf16; the last whole checkpoint is {self.checkpoints.folder.newest() or 'none'}"
+                f"or bf16; the last complete checkpoint is {self.checkpoints.folder.newest() or 'none'}"
             )
         return loss
 
     def _log(self, log: RunLog) -> None:
-        loss = self._mean_loss()
-        log.training(self.state.step, loss, self._learning_rate)
+        log.training(self.state.step, self._mean_loss(), self._learning_rate)
         self._loss.zero_()
         self.state.logged_step = self.state.step
+
+    # Evaluation.
 
     def _validate(self, log: RunLog, stop: StopFlag) -> None:
         self._mean_loss()
         log.phase("evaluating")
-        started = time.monotonic()
+        started, state = time.monotonic(), self.state
         metrics = self._evaluate(self.data.validation, stop)
         mean = average(metrics)
-        best = self.state.best_metric is None or mean > self.state.best_metric
+        best = state.best_metric is None or mean > state.best_metric
         if best:
-            self.state.best_file = self.checkpoints.save_best(self.engine, self.state.step)
-            self.state.best_step = self.state.step
-            self.state.best_metric, self.state.best_metrics = mean, metrics
-        self.state.evaluated_step = self.state.step
-        self.state.evaluate_seconds += time.monotonic() - started
-        log.validation(self.state.step, metrics, mean, best)
+            state.best_file = self.checkpoints.best.save(self.engine, state.step)
+            state.best_step, state.best_metric, state.best_metrics = state.step, mean, metrics
+        state.evaluated_step = state.step
+        state.evaluate_seconds += time.monotonic() - started
+        log.validation(state.step, metrics, mean, best)
         log.phase("training")
 
     def _evaluate(self, splits: dict[str, TokenizedSplit], stop: StopFlag) -> Metrics:
-        """Metrics of every task with the weights as they are; left early if asked to stop."""
+        """Metrics of every task with the weights as they are; ends early if asked to stop."""
 
         def after_batch(seconds: float) -> None:
             beat("a batch of evaluation")
             stop.took("batch", seconds)
-            self._look(stop)
+            self._check_stop(stop)
 
-        return evaluate(
+        settings, synced = self.config.training, is_partitioned(self.engine) and self.context.size > 1
+        evaluator = Evaluator(
             self.engine.module,
-            self.data.tasks,
-            splits,
             self.data.tokenizer,
-            batch_size=self.config.training.per_device_eval_batch_size,
-            context=self.context,
-            decode=self.config.training.decode,
-            partitioned=is_partitioned(self.engine),
-            after_batch=after_batch,
+            self.context,
+            settings.per_device_eval_batch_size,
+            Decoding(settings.decode, synced_gpus=synced),
+            after_batch,
         )
+        return evaluator.metrics(self.data.tasks, splits)
 
     def test(self, log: RunLog, stop: StopFlag) -> Metrics:
         """Metrics on the test splits, with the weights of the best validation if there was one.
@@ -210,33 +204,35 @@ class Trainer:
             CheckpointError: the weights of the best validation are damaged.
         """
         if self.state.best_file is not None:
-            self.checkpoints.load_best(self.engine, self.state.best_file)
+            self.checkpoints.best.load(self.engine, self.state.best_file)
         log.phase("evaluating")
         started = time.monotonic()
         try:
-            self._look(stop)
+            self._check_stop(stop)
             metrics = self._evaluate(self.data.test, stop)
         except _AskedToStop as asked:
             self._interrupted(asked, log)
         self.state.evaluate_seconds += time.monotonic() - started
         return metrics
 
+    # Saving and stopping.
+
     def _save(self, stop: StopFlag) -> None:
         """Save, unless the loss since the last line says that the weights are spoilt."""
         self._mean_loss()
         self.state.sampler = self.sampler.state_dict()
         self.checkpoints.save(self.engine, self.state, self._loss.item())
-        self._saved = self._where()
+        self._saved = self._position()
         stop.took("save", self.checkpoints.save_seconds)
 
     def _between_steps(self, step: int, stop: StopFlag) -> None:
-        """Between steps, where the ranks look at what has come up: a stop, a checkpoint written."""
+        """Where the ranks look for what has come up: a stop, a checkpoint written in the background."""
         if stop.is_due(step):
             self.checkpoints.poll()
             stop.took("save", self.checkpoints.save_seconds)
-            self._look(stop)
+            self._check_stop(stop)
 
-    def _look(self, stop: StopFlag) -> None:
+    def _check_stop(self, stop: StopFlag) -> None:
         number = stop.agreed(self.context, self.state.step)
         if number:
             raise _AskedToStop(number)
@@ -245,6 +241,6 @@ class Trainer:
         log.phase("stopped")
         name = signal.Signals(asked.signal).name
         raise Interrupted(
-            f"stopped by {name} after step {self.state.step}; saved, and the same command goes on from there",
+            f"stopped by {name} after step {self.state.step}; saved, and the same command resumes from there",
             asked.signal,
         ) from None

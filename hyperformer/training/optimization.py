@@ -16,16 +16,16 @@ from hyperformer.adapters.modules import SiteNorms, task_row_parameters
 from hyperformer.data.collate import IGNORED
 from hyperformer.settings.schema import TrainingConfig
 
-# The end of the polynomial schedule, as transformers has it.
+# The last learning rate of the polynomial schedule, as in transformers.
 _POLYNOMIAL_END = 1e-7
 
 
 def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Label-smoothed cross-entropy, summed over the tokens that count.
+    """Label-smoothed cross-entropy, summed over the tokens that are not padding.
 
     Args:
         logits: (B, S, V); labels: (B, S), ``IGNORED`` where padded.
-        smoothing: share of the target spread evenly over all V pieces
+        smoothing: share of the target spread evenly over the vocabulary
             (Szegedy et al. 2016), as in the authors' code.
     """
     return F.cross_entropy(
@@ -38,10 +38,10 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 
 
 def no_decay_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:
-    """What weight decay leaves alone: biases and layer norms.
+    """Parameters without weight decay: biases and layer norms.
 
     Args:
-        by_name: the authors' rule, which looks at names alone: it also spares
+        by_name: the authors' rule, which looks at names alone. It also exempts
             the generators of biases and T5's position biases, and lets T5's and
             the adapters' plain layer norms decay.
     """
@@ -68,12 +68,12 @@ def parameter_groups(model: nn.Module, weight_decay: float, *, by_name: bool = F
 
 
 class ReferenceAdamW(torch.optim.Optimizer):
-    """AdamW as the authors ran it (transformers 3.5 under torch 1.7), to follow their trainings.
+    """AdamW as the authors ran it (transformers 3.5 under torch 1.7), to reproduce their training.
 
-    Against torch's of today: epsilon is added before the bias correction, decay
+    Differences from torch today: epsilon is added before the bias correction, decay
     comes after the update, and a parameter's bias correction counts from its
-    own first gradient. So does that of each row of `task_rows`, parameters whose
-    rows belong to different tasks: theirs are parameters of their own.
+    own first gradient. So does each row of `task_rows`, parameters whose rows
+    belong to different tasks: in the authors' code, each is a parameter of its own.
     """
 
     def __init__(self, params: Any, task_rows: Collection[nn.Parameter] = (), **settings: Any) -> None:
@@ -102,7 +102,7 @@ class ReferenceAdamW(torch.optim.Optimizer):
         first, second = group["betas"]
         mean.mul_(first).add_(gradient, alpha=1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        # A row that was never drawn has moments of zero: any size will do, and 0/0 will not.
+        # A row that was never drawn has moments of zero; its step size must only not be 0/0.
         count = steps.clamp(min=1)
         size = group["lr"] * (1 - second**count).sqrt() / (1 - first**count)
         wide = (-1, *[1] * (parameter.dim() - 1))
@@ -113,7 +113,7 @@ class ReferenceAdamW(torch.optim.Optimizer):
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW over what trains, and nothing else."""
+    """AdamW over the parameters that train."""
     groups = parameter_groups(model, config.weight_decay, by_name=config.reference_optimizer)
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
@@ -123,7 +123,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     groups = [group for group in groups if group["params"]]
     if config.reference_optimizer:
         return ReferenceAdamW(groups, task_row_parameters(model), **settings)
-    # One pass over the memory in place of a dozen: a quarter of the time, on a CPU as on a GPU.
+    # Fused: one pass over memory instead of a dozen, a quarter of the time on CPU and GPU.
     return torch.optim.AdamW(groups, fused=True, **settings)
 
 
@@ -148,5 +148,5 @@ def learning_rate_factor(config: TrainingConfig) -> Callable[[int], float]:
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> LambdaLR:
-    """The schedule for DeepSpeed's engine, which steps it after every optimizer step."""
+    """The schedule for DeepSpeed's engine, which steps it after each optimizer step."""
     return LambdaLR(optimizer, learning_rate_factor(config))

@@ -1,4 +1,4 @@
-"""Answers by rank: of a task's labels, the one that the model finds most probable. Never an invalid answer."""
+"""Rank classification (``decode=rank``): the answer is the task's most probable label, so it is always valid."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hyperformer.errors import ConfigError, HyperformerError
 
 
 def check_decode(tasks: Iterable[Task], decode: str) -> None:
-    """See, before training, that the tasks can be answered as the setting says.
+    """Check, before training, that the tasks can be answered as the setting says.
 
     Raises:
-        ConfigError: ranking is asked for, and a task has no labels to rank.
+        ConfigError: rank classification is asked for, and a task has no labels.
     """
     free = [task.name for task in tasks if not task.labels]
     if decode == "rank" and free:
         raise ConfigError(
             f"decode=rank chooses among a task's labels, and {', '.join(free)} has none (its answers are free "
-            "text): write decode=generate, or leave the task out"
+            "text): write decode=generate, or remove the task"
         )
 
 
@@ -33,7 +33,7 @@ def check_decode(tasks: Iterable[Task], decode: str) -> None:
 def best_labels(
     model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor
 ) -> list[str]:
-    """The best label of each row.
+    """The most probable label of each row.
 
     Args:
         model: a HyperformerT5.
@@ -53,7 +53,7 @@ def best_labels(
 def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Log-probability of each label, </s> included, as the answer to each row.
 
-    The sources are encoded once; then one forward of the decoder scores every
+    The sources are encoded once. Then one forward of the decoder scores every
     label for every row.
 
     Returns:

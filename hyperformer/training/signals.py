@@ -1,12 +1,12 @@
 """What asks a run to stop: signals, and the deadline. They set a flag; the run looks at it where it can stop.
 
-**When a run stops ahead of its deadline.** It must finish what it is in the
-middle of, and save. So it stops as soon as less time is left than twice the
-longest unit of work so far, plus twice the longest save so far, plus
-:data:`MARGIN`. A unit is what lies between two looks at the flag: a step or a
-batch of evaluation with one process; with several, the steps until the ranks
-agree again, which are as many as fit into :data:`AGREE_SECONDS`, 8 at most
-(agreeing waits for the device). The clock of rank 0 counts.
+**When a run stops ahead of its deadline.** It must finish what it is doing, and
+save. So it stops as soon as less time is left than twice the longest unit of
+work so far, plus twice the longest save so far, plus :data:`MARGIN`. A unit is
+what lies between two looks at the flag. With one process, that is a step or a
+batch of evaluation. With several, it is the steps until the ranks agree again:
+as many as fit into :data:`AGREE_SECONDS`, at most 8, because agreeing waits for
+the device. The clock of rank 0 counts.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class StopFlag:
 
     def set(self, number: int, _frame: FrameType | None) -> None:
         if self.signal == number == signal.SIGINT:
-            # A person who presses Ctrl-C again means it: whatever is going on ends here. Clusters send
-            # their signals several times, and follow up with SIGKILL when they mean it.
+            # A person who presses Ctrl-C again wants to end now. Clusters send their signals several
+            # times, and SIGKILL in the end.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = self.signal or number  # the first tells why

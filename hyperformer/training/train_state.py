@@ -20,24 +20,24 @@ class TrainState:
     """Where a run is. **What a resume needs is this list, and nothing else:**
 
     ==========================  ============================================================
-    trained weights, optimizer  engine_state.shards: float32 weights and moments, by name
+    trained weights, optimizer  parameter_shards: float32 weights and moments, by name
     schedule, loss scaler       engine_state.counters, with DeepSpeed's own counts of steps
     random states               :func:`random_states`, of every rank
     loss since the last line    RankState.loss, of every rank
     everything else             the attributes below
     ==========================  ============================================================
 
-    Frozen weights come from the base model and the seed; the micro-batch parts
+    Frozen weights come from the base model and the seed; the micro-batch splits
     from recovery.json; the batch from the settings and the manifest.
 
     Attributes:
         step: optimizer steps done.
         logged_step: step of the last line with a loss.
-        evaluated_step: step of the last validation that was ended.
+        evaluated_step: step of the last complete validation.
         sampler: exact position in every task's stream.
         best_step: step of the best validation so far, 0 before the first.
         best_metric: its average metric, percent.
-        best_metrics: its metrics a task.
+        best_metrics: its metrics per task.
         best_file: name and checksum of the weights that it saw.
         train_seconds: spent in training steps by all attempts.
         evaluate_seconds: spent in evaluation by all attempts.
@@ -57,7 +57,7 @@ class TrainState:
 
 @dataclass
 class RankState:
-    """What is one rank's own.
+    """What belongs to one rank alone.
 
     Attributes:
         loss: sum of its losses since the last line.
@@ -94,7 +94,7 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 def derive_random_states(seed: int, step: int, rank: int) -> None:
-    """Seed a rank that was not there before: by a hash of the run's seed, the step and its number."""
+    """Seed a rank that the checkpoint does not know, by a hash of the run's seed, the step and the rank."""
     text = f"{seed} {step} {rank}"
     set_seed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little"))
 

@@ -14,8 +14,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hyperformer.disk_space import FULL
 from hyperformer.errors import HANG_EXIT, TAKEN_OVER_EXIT
-from hyperformer.files import FULL
 from launchers.plan.failure_kinds import Failure, Kind
 from launchers.store.attempts import Outcome, last_words
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from hyperformer.disk_space import is_disk_full
 from hyperformer.errors import HyperformerError
-from hyperformer.files import is_disk_full
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.recovery import split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder

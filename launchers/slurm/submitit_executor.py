@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import write_json
+from hyperformer.training.rendezvous import variables_from_slurm
 from launchers.slurm.commands import ClusterError, clean_environment, environment, slurm_words, submitted_job
 from launchers.store.attempts import Attempt
 from launchers.store.code_snapshot import python_path
@@ -147,31 +147,10 @@ def join_ranks() -> RankContext:
     from submitit import JobEnvironment
 
     environment = JobEnvironment()
-    rank, size = int(environment.global_rank), int(environment.num_tasks)
-    if size > 1:
-        local = int(environment.local_rank)
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if visible != [""] and len(visible) == 1:
-            local = 0  # the site gives each task its own GPU (--gpus-per-task): it is the first it sees
-        os.environ |= {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(local),
-            "WORLD_SIZE": str(size),
-            "LOCAL_WORLD_SIZE": str(max(1, size // int(environment.num_nodes))),
-            "MASTER_ADDR": environment.hostnames[0],
-            "MASTER_PORT": str(rendezvous_port(os.environ)),
-        }
-    return RankContext(rank, str(environment.job_id), shares_logs=environment.cluster == "slurm")
-
-
-def rendezvous_port(environment: Mapping[str, str]) -> int:
-    """A port of the job's own, the same on every rank, another one when SLURM starts the job again.
-
-    Below 32768, where the kernel does not give ports to whoever asks for any.
-    """
-    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-    text = ".".join(environment.get(name, "0") for name in names)
-    return 12_000 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % 20_000
+    os.environ |= variables_from_slurm(os.environ)
+    return RankContext(
+        int(environment.global_rank), str(environment.job_id), shares_logs=environment.cluster == "slurm"
+    )
 
 
 @contextmanager

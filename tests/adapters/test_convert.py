@@ -121,7 +121,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "hypernetwork_shared, tasks cola, mrpc, stsb" in capsys.readouterr().out
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "back"), "--back"]) == 0
     assert main(["convert", str(tmp_path / "ours"), str(tmp_path / "back"), "--back"]) == 2
-    assert "there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 class _Evil:

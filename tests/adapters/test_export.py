@@ -70,7 +70,7 @@ def test_errors_leave_nothing_behind(base: str, tmp_path: Path) -> None:
     make_adapter(tmp_path / "adapter", base)
     with pytest.raises(ConfigError, match="did you mean 'stsb'"):
         export_task(tmp_path / "adapter", "stsbb", tmp_path / "out")
-    with pytest.raises(CheckpointError, match="there already"):
+    with pytest.raises(CheckpointError, match="already exists"):
         export_task(tmp_path / "adapter", "stsb", tmp_path / "adapter")
     make_adapter(tmp_path / "finetuned", base, "none")
     with pytest.raises(ConfigError, match="no adapters"):

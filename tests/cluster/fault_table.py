@@ -97,7 +97,7 @@ class Trial:
         )
         if len(attempts) < 2 or not (attempts[-1] / "stdout.log").exists():
             return None
-        found = re.search(r"going on from step (\d+)", (attempts[-1] / "stdout.log").read_text())
+        found = re.search(r"resuming from step (\d+)", (attempts[-1] / "stdout.log").read_text())
         return int(found[1]) if found else None
 
     def first_end(self) -> dict[str, Any]:

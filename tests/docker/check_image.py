@@ -145,7 +145,7 @@ def _saves_on_stop(checks: Checks, name: str, start: tuple[str, ...], code: int 
     saved = [path.name for path in (folder / "outputs/hyperformer++/checkpoints").iterdir()]
     assert saved, "no checkpoint"
     again = checks.start(*start, *TOY, *LONG, options=options)
-    checks.wait(again, lambda: "going on from step" in checks.engine.logs(again), "the run that goes on")
+    checks.wait(again, lambda: "resuming from step" in checks.engine.logs(again), "the run that goes on")
     checks.stop(again)
     return f"exit code {ended} after {seconds:.1f} s"
 

@@ -115,9 +115,8 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     run_folder = RunFolder(config.output_dir)
     run_folder.claim(config)
     checkpoints = Checkpoints(run_folder.checkpoints, context, keep=1, seed=config.seed)
-    sampler = make_sampler(config, data, batch)
-    trainer = Trainer(config, engine, data, sampler, batch, checkpoints, context)
-    log = RunLog(run_folder, main=True, start=0, evaluated=0, max_steps=config.training.max_steps)
+    trainer = Trainer(config, engine, data, batch, checkpoints)
+    log = RunLog(run_folder, trainer.state, main=True, max_steps=config.training.max_steps)
     state = trainer.train(log, StopFlag())
     steps = [json.loads(line) for line in run_folder.metrics.read_text().splitlines()]
     ours = reference_state_dict(model)

@@ -23,7 +23,7 @@ def test_the_micro_batch_is_halved_until_it_is_one_row(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, per_device_train_batch_size=12, gradient_accumulation_steps=3)
     parts = []
     for rows in (6, 3, 1):
-        assert f"{rows} rows in place of" in split_micro_batch(folder)
+        assert f"{rows} rows instead of" in split_micro_batch(folder)
         parts.append(read_recovery(folder).micro_batch_parts)
     assert parts == [2, 4, 12]
     with pytest.raises(ConfigError, match="one row already"):
@@ -59,6 +59,6 @@ def test_step_back_puts_aside_and_loses_nothing(tmp_path: Path) -> None:
     ):
         line = step_back(folder)
         aside = folder.checkpoints / f".diverged-{name}"
-        assert str(aside) in line and line.endswith(f"goes on from {before}")
+        assert str(aside) in line and line.endswith(f"resumes from {before}")
         assert (aside / "file").read_text() == name
     assert not (folder.checkpoints / "latest").exists()

@@ -54,7 +54,7 @@ def flip(path: Path) -> None:
 
 def went_on(ended: Ended, folder: Path, whole: Path, step: int) -> None:
     assert ended.codes == [0] and "Traceback" not in ended.out, ended.out
-    assert f"going on from step {step} of 8" in ended.out
+    assert f"resuming from step {step} of 8" in ended.out
     assert_same(whole, folder)
 
 
@@ -75,7 +75,7 @@ def test_the_checkpoint_before_is_taken(
     damage(folder / "checkpoints/step-6" / file)
     ended = runs.run(folder, **CUT)
     told = [line for line in ended.out.splitlines() if "step-6" in line]
-    assert len(told) == 1 and "going on from step-3" in told[0], ended.out
+    assert len(told) == 1 and "resuming from step-3" in told[0], ended.out
     # What was damaged is still there to look at.
     assert not file or (folder / "checkpoints/.damaged-step-6").is_dir()
     went_on(ended, folder, whole, 3)

@@ -17,7 +17,7 @@ from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.build import make_config, replace, signature
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.distributed import DistributedContext
-from hyperformer.training.evaluation import predict
+from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.rank_classification import best_labels, check_decode, label_scores
 
 ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
@@ -65,11 +65,11 @@ def test_predict_by_rank_gives_valid_answers_in_order(model: torch.nn.Module, to
     rows = [row[keep.bool()].numpy() for row, keep in zip(ids, mask, strict=True)]
     source = Ragged(np.concatenate(rows), np.asarray([len(row) for row in rows]))
     split = TokenizedSplit(source, source, [""] * 7, 0, 0)
-    answers = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, context=ALONE, decode="rank")
+    answers = Evaluator(model, tokenizer, ALONE, 3, Decoding("rank")).answers(TABLE["stsb"], split)
     assert set(answers) <= set(TABLE["stsb"].labels or ())
     assert answers == best_labels(model, TABLE["stsb"], tokenizer, ids, mask)
     # Random weights write nothing valid by themselves.
-    written = predict(model, TABLE["stsb"], split, tokenizer, batch_size=3, context=ALONE)
+    written = Evaluator(model, tokenizer, ALONE, 3).answers(TABLE["stsb"], split)
     assert not set(written) <= set(TABLE["stsb"].labels or ())
 
 

@@ -63,5 +63,5 @@ def test_killed_and_stopped_runs_end_the_same(
     stopped = runs.run(tmp_path / "cut", config, at=("batch", 2), signal=signal.SIGUSR2, **settings)
     assert stopped.codes == [128 + signal.SIGUSR2], stopped.out
     ended = runs.whole(tmp_path / "cut", config, **settings)
-    assert "going on from step 4" in ended.out
+    assert "resuming from step 4" in ended.out
     assert_same(tmp_path / "whole", tmp_path / "cut")

@@ -99,7 +99,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(tmp_path: Path) -> 
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "killed/checkpoints/latest").read_text() == "step-8"
     out = run(config, tmp_path / "killed", **settings)
-    assert "going on from step 8 of 12" in out
+    assert "resuming from step 8 of 12" in out
     whole, again = last_weights(tmp_path / "whole"), last_weights(tmp_path / "killed")
     assert whole.keys() == again.keys()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
@@ -114,7 +114,7 @@ def test_interrupt_saves_and_goes_on(tmp_path: Path) -> None:
     state = json.loads((tmp_path / "run/state.json").read_text())
     assert state["phase"] == "stopped"
     out = run("hyperformer++", tmp_path / "run")
-    assert f"going on from step {state['step']}" in out
+    assert f"resuming from step {state['step']}" in out
     assert json.loads((tmp_path / "run/state.json").read_text())["phase"] == "done"
     assert "already done" in run("hyperformer++", tmp_path / "run")
 
@@ -230,9 +230,9 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path) -> None:
             text=True,
         )
         assert failed.returncode == 2, failed.stdout + failed.stderr
-        assert "The last whole one is step-" in failed.stderr and "Traceback" not in failed.stderr
+        assert "The last complete checkpoint is step-" in failed.stderr and "Traceback" not in failed.stderr
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        assert "going on from step" in run("hyperformer++", disk / "run", **settings)
+        assert "resuming from step" in run("hyperformer++", disk / "run", **settings)
         whole, again = last_weights(tmp_path / "whole"), last_weights(disk / "run")
         assert all(torch.equal(whole[name], again[name]) for name in whole)
     finally:

@@ -15,7 +15,7 @@ from hyperformer.adapters.save import load_adapter
 from hyperformer.data.tasks import get_task
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training.distributed import DistributedContext
-from hyperformer.training.evaluation import evaluate
+from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import load_run_data
 
 ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
@@ -59,7 +59,7 @@ def test_a_fresh_t5_with_the_adapter_is_the_model(tmp_path: Path) -> None:
     tasks = {name: get_task(name) for name in run.data.tasks}
     data = load_run_data(run, tasks, tokenizer, ALONE)
     model = load_adapter(folder.adapter)
-    metrics = evaluate(model, tasks, data.test, tokenizer, batch_size=32, context=ALONE, decode="rank")
+    metrics = Evaluator(model, tokenizer, ALONE, 32, Decoding("rank")).metrics(tasks, data.test)
     assert metrics == result["test"]
     assert any(value for columns in metrics.values() for value in columns.values())
     assert f"{result['parameters']['trained']:,}" in (folder.adapter / "README.md").read_text()

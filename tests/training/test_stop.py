@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_is_never_saved(runs: ForkedRuns, tmp_path: Pat
     line = step_back(RunFolder(tmp_path / "run"))
     assert (checkpoints / f".diverged-{saved[-1]}").is_dir() and saved[-1] in line
     again = runs.run(tmp_path / "run", **settings)
-    assert len(saved) == 1 or f"going on from {saved[-2].replace('-', ' ')} of" in again.out
+    assert len(saved) == 1 or f"resuming from {saved[-2].replace('-', ' ')} of" in again.out
 
 
 def test_no_room_for_a_checkpoint(runs: ForkedRuns, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_split_micro_batches_train_the_same(reduction: str, runs: ForkedRuns, tm
     settings = {"dropout": 0.0, "logging_steps": 1, "loss_reduction": reduction}
     runs.whole(tmp_path / "whole", **settings)
     runs.run(tmp_path / "run", at=("step", 3), signal=signal.SIGTERM, **settings)
-    assert "2 rows in place of 4" in split_micro_batch(RunFolder(tmp_path / "run"))
+    assert "2 rows instead of 4" in split_micro_batch(RunFolder(tmp_path / "run"))
     ended = runs.whole(tmp_path / "run", **settings)
     assert "2 rows x 2 forwards x 1 ranks" in ended.out
     loss, weights = differences(tmp_path / "whole", tmp_path / "run")

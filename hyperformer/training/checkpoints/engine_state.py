@@ -1,117 +1,24 @@
 """What a DeepSpeed engine knows, by parameter name: the same for every ZeRO stage and number of ranks.
 
-DeepSpeed keeps weights and optimizer state in flat buffers that depend on the
-ranks, in a layout of its own for each stage. Here each is a :class:`ParameterShard`: this
-rank's stretch of one parameter, as views into those buffers. Saving reads the
-views, loading writes them, and a stretch can be read from other stretches.
+Saving reads the views of :mod:`~hyperformer.training.checkpoints.parameter_shards`, loading
+writes them; a shard can be read from the other shards of a checkpoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hyperformer.errors import CheckpointError
+from hyperformer.training.checkpoints.parameter_shards import ParameterShard, base_optimizer, shards
 from hyperformer.training.checkpoints.tensor_file import SavedShards, shard_key
 from hyperformer.training.engine import is_partitioned
 
 WEIGHTS = "weights"
-
-
-@dataclass
-class ParameterShard:
-    """This rank's stretch of one trained parameter.
-
-    Attributes:
-        name: of the parameter.
-        start, count: the stretch, in elements of the flattened parameter; `count` may be 0.
-        key: the tensor under which the optimizer knows the buffer that the stretch is in.
-        offset: where the stretch begins in that buffer.
-        group: the optimizer's parameter group.
-    """
-
-    name: str
-    parameter: nn.Parameter
-    start: int
-    count: int
-    key: Tensor
-    offset: int
-    group: dict[str, Any]
-
-    def view(self, buffer: Tensor) -> Tensor:
-        """The stretch in a buffer of the key's shape: (count,), memory shared."""
-        return buffer.detach().view(-1).narrow(0, self.offset, self.count)
-
-
-def base_optimizer(engine: Any) -> torch.optim.Optimizer:
-    """The optimizer that steps, without what DeepSpeed wraps around it."""
-    return getattr(engine.optimizer, "optimizer", engine.optimizer)
-
-
-def shards(engine: Any) -> Iterator[ParameterShard]:
-    """This rank's shards, in the order of the model's parameters.
-
-    Raises:
-        CheckpointError: DeepSpeed keeps the state in a way that is not known here.
-    """
-    outer, base = engine.optimizer, base_optimizer(engine)
-    places = {} if outer is base or is_partitioned(engine) else _unpartitioned(outer, base)
-    for name, parameter in engine.module.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if is_partitioned(engine):
-            yield _stage_3(name, parameter, outer, base)
-        elif hasattr(parameter, "_hp_mapping"):
-            shard = _stage_1_or_2(name, parameter, base)
-            if shard is not None:
-                yield shard
-        elif outer is base:
-            group = next(g for g in base.param_groups if any(p is parameter for p in g["params"]))
-            yield ParameterShard(name, parameter, 0, parameter.numel(), parameter, 0, group)
-        elif parameter in places:
-            yield ParameterShard(name, parameter, 0, parameter.numel(), *places[parameter])
-        else:
-            raise CheckpointError(
-                f"the state of {type(outer).__name__}, which deepspeed_config asks for, cannot be saved"
-            )
-
-
-def _stage_3(name: str, parameter: Any, outer: Any, base: Any) -> ParameterShard:
-    """Every rank has an equal share of each parameter, the last ones padded."""
-    number, offset, count = outer.grad_position[outer.get_param_id(parameter)]
-    start = outer._get_param_partition_rank(parameter) * count
-    real = max(0, min(count, parameter.ds_numel - start))
-    group = base.param_groups[outer.sub_group_to_group_id[number]]
-    return ParameterShard(
-        name, parameter, start, real, outer.fp32_partitioned_groups_flat[number], offset, group
-    )
-
-
-def _stage_1_or_2(name: str, parameter: Any, base: Any) -> ParameterShard | None:
-    """A rank has a share of all parameters laid end to end; of most, all or nothing."""
-    mapping = parameter._hp_mapping
-    if mapping is None:
-        return None
-    address, group = mapping.hp_fragment_address, base.param_groups[mapping.param_group_index]
-    start = mapping.lp_fragment_address.start
-    return ParameterShard(name, parameter, start, address.numel, group["params"][0], address.start, group)
-
-
-def _unpartitioned(outer: Any, base: Any) -> dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]]:
-    """Stage 0 in half precision: float32 copies, one a parameter or laid end to end."""
-    places: dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]] = {}
-    for number, halves in enumerate(getattr(outer, "fp16_groups", [])):
-        group, offset = base.param_groups[number], 0
-        flat = hasattr(outer, "fp32_groups_flat")
-        for place, half in enumerate(halves):
-            places[half] = (group["params"][0 if flat else place], offset, group)
-            offset += half.numel() if flat else 0
-    return places
 
 
 def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
@@ -135,7 +42,7 @@ def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
 
 
 def check(engine: Any, saved: SavedShards) -> None:
-    """See that what was saved is this model's, all of it.
+    """Check that what was saved belongs to this model, and is all of it.
 
     Raises:
         CheckpointError: it is not.
@@ -151,7 +58,7 @@ def check(engine: Any, saved: SavedShards) -> None:
 
 
 def load_tensors(engine: Any, saved: SavedShards) -> None:
-    """Put weights and optimizer state, seen to fit by :func:`check`, where they were; every rank calls this."""
+    """Restore weights and optimizer state that :func:`check` has accepted. Every rank calls this."""
     trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
     base = base_optimizer(engine)
     with _at_rest(engine):
@@ -192,9 +99,9 @@ def _numel(parameter: Any) -> int:
 
 @contextmanager
 def _at_rest(engine: Any) -> Iterator[None]:
-    """In this block no partitioned parameter is on its way: those fetched ahead for the next module are put back.
+    """In this block no partitioned parameter is in flight: those prefetched for the next module are released.
 
-    Without it a parameter that is gathered by hand may be under way, and the next
+    Otherwise a parameter that is gathered by hand may be in flight, and the next
     forward fails ("already in registry"). DeepSpeed does the same around its own checkpoints.
     """
     if is_partitioned(engine):
@@ -205,7 +112,7 @@ def _at_rest(engine: Any) -> Iterator[None]:
 
 
 def put_weights(engine: Any, weights: dict[str, Any]) -> None:
-    """Write weights into the model's parameters, not into the optimizer's copies; every rank calls this.
+    """Write weights into the model's parameters, not into the optimizer's copies. Every rank calls this.
 
     Args:
         weights: parameter name -> a function that reads it.
@@ -216,17 +123,17 @@ def put_weights(engine: Any, weights: dict[str, Any]) -> None:
     with _at_rest(engine), torch.no_grad():
         for name, parameter in engine.module.named_parameters():
             if name in weights:
-                # A partitioned parameter is gathered, and shared out as rank 0 has written it.
+                # A partitioned parameter is gathered, and distributed again as rank 0 has written it.
                 with deepspeed.zero.GatheredParameters(parameter, modifier_rank=0, enabled=partitioned):
                     if not partitioned or torch.distributed.get_rank() == 0:
                         parameter.copy_(weights[name]().view(parameter.shape))
 
 
 def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, Tensor]:
-    """The parameters that train, by name, on the CPU; on every rank. Every rank calls this.
+    """The parameters that train, by name, on the CPU of every rank. Every rank calls this.
 
     Args:
-        frozen_too: with those whose names start so, even if they do not train.
+        frozen_too: include the parameters with this prefix even if they do not train.
     """
     import deepspeed
 
@@ -244,7 +151,7 @@ _COUNTS = ("global_steps", "global_samples", "skipped_steps")
 
 
 def _scaler(engine: Any) -> Any:
-    """What holds the loss scale, under one of two names; or None."""
+    """The object that holds the loss scale, under one of two names; or None."""
     for name in ("loss_scaler", "loss_scale_config"):
         found = getattr(engine.optimizer, name, None)
         if hasattr(found, "cur_scale"):
@@ -253,7 +160,7 @@ def _scaler(engine: Any) -> Any:
 
 
 def counters(engine: Any) -> dict[str, Any]:
-    """Schedule, loss scaler, and the engine's counts: plain JSON."""
+    """Schedule, loss scaler, and the engine's counts, as plain JSON."""
     scaler, schedule = _scaler(engine), engine.lr_scheduler
     return {
         "engine": {name: getattr(engine, name) for name in _COUNTS},

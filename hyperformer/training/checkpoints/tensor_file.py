@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: written one at a time with a checksum, read in shards.
+"""Tensors in safetensors files: written one at a time with a checksum, read by ranges.
 
 The format is a JSON table and raw numbers; nothing in it can be executed.
 """
@@ -84,12 +84,12 @@ def write_checked(path: Path, chunks: Callable[[], Iterable[Any]]) -> list[Any]:
 
 
 def shard_key(name: str, kind: str, start: int | None = None) -> str:
-    """Key of a shard of a parameter's state: elements from `start` on, or all of it."""
+    """Key of a shard of a parameter's state: elements from `start` on, or what is saved once."""
     return f"{name}|{kind}" if start is None else f"{name}|{kind}|{start}"
 
 
 class SavedShards:
-    """The shards of all ranks' files, whichever ranks there are now."""
+    """The shards in all ranks' files, for any number of ranks now."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = [safe_open(str(path), framework="pt") for path in files]
@@ -106,19 +106,19 @@ class SavedShards:
             shards.sort(key=lambda shard: shard[0])
 
     def names(self) -> set[str]:
-        """The parameters that there is something of."""
+        """The parameters that have shards."""
         return {name for name, _ in self._flat}
 
     def kinds(self, name: str) -> list[str]:
-        """What there is of each element of a parameter."""
+        """What is saved for each element of a parameter: weights, moments."""
         return [kind for other, kind in self._flat if other == name]
 
     def whole(self, name: str) -> dict[str, Tensor]:
-        """What there is of a parameter as one (a count of steps)."""
+        """What is saved once for a parameter (a count of steps)."""
         return {k: file.get_tensor(key) for (n, k), (file, key) in self._whole.items() if n == name}
 
     def count(self, name: str, kind: str) -> int:
-        """Elements that there are, without a gap, from the first on."""
+        """Number of elements without a gap, from the first on."""
         place = 0
         for start, file, key in self._flat.get((name, kind), ()):
             if start > place:

@@ -18,13 +18,13 @@ class Writing(threading.Thread):
     """Writes a rank's files into a folder: call :meth:`run`, or `start` and `join`.
 
     Args:
-        folder: where; is made if it is not there.
-        tensor_file: name of the file for `tensors`; there is none if there are no tensors.
+        folder: is created if needed.
+        tensor_file: name of the file for `tensors`; without tensors there is none.
         texts: file name -> plain JSON.
 
     Attributes:
-        files: of each file its size and checksum, as a manifest has them.
-        error: what went wrong, if anything did.
+        files: file name -> [size, checksum], as in a manifest.
+        error: what went wrong, or None.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Writing(threading.Thread):
             if self.tensors:
                 self.files[self.tensor_file] = write_tensors(self.folder / self.tensor_file, self.tensors)
         except Exception as error:
-            # Told, and raised, at the next step boundary.
+            # Raised at the next step boundary.
             self.error = error
         finally:
             self.tensors = []
@@ -61,5 +61,5 @@ class Writing(threading.Thread):
 
 
 def stage_to_cpu(tensors: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
-    """Copies in the host's memory, which the next step does not change."""
+    """Copies in CPU memory, which the next step does not change."""
     return [(key, tensor.detach().to("cpu", copy=True)) for key, tensor in tensors]

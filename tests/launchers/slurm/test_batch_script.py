@@ -19,7 +19,7 @@ from hyperformer.settings.schema import VARIANTS
 from launchers.job.pack import gpu_shares
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.resources import Resources
-from launchers.slurm import arrays, batch_script, submitit_executor
+from launchers.slurm import arrays, batch_script
 from launchers.slurm.arrays import ArrayPlan
 from launchers.slurm.site import gpus_of
 from launchers.store.code_snapshot import Snapshot
@@ -121,15 +121,6 @@ def test_small_rules() -> None:
     assert gpu_shares("0,1", 3) == ["0", "1", "0"] and gpu_shares("", 1) == [""]
     assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,gpu,shard:8") == {"a100": 4, "t4": 1, "": 1}
     assert gpus_of("gpu:a100_1g.5gb:7") == {"a100_1g.5gb": 7} and gpus_of("(null)") == {}
-
-
-def test_rendezvous_port_is_the_jobs_own() -> None:
-    def port(**names: str) -> int:
-        return submitit_executor.rendezvous_port({f"SLURM_{key}": value for key, value in names.items()})
-
-    ports = {port(JOB_ID=str(job), STEP_ID="0") for job in range(200)}
-    assert len(ports) > 190 and min(ports) >= 12_000 and max(ports) < 32_000
-    assert port(JOB_ID="7") != port(JOB_ID="7", RESTART_COUNT="1")
 
 
 @pytest.mark.parametrize(

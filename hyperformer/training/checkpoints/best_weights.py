@@ -1,0 +1,79 @@
+"""The trained weights of the best validation: a file beside the checkpoints, which all of them may share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from hyperformer.disk_space import write_error
+from hyperformer.errors import CheckpointError
+from hyperformer.files import flush
+from hyperformer.run_files.checkpoint_folder import checksum
+from hyperformer.training.checkpoints import engine_state
+from hyperformer.training.checkpoints.tensor_file import write_tensors
+from hyperformer.training.distributed import DistributedContext
+
+
+class BestWeights:
+    """Every rank calls every method, in the same order.
+
+    Attributes:
+        name: of the file that the run needs now.
+    """
+
+    def __init__(self, path: Path, context: DistributedContext) -> None:
+        self.path, self.context = path, context
+        self.name: str | None = None
+
+    def in_use(self, file: list[str] | None) -> None:
+        """Note the file that a loaded checkpoint names."""
+        self.name = file[0] if file else None
+
+    def save(self, engine: Any, step: int) -> list[str]:
+        """Keep the trained weights as they are now; returns the file's name and checksum.
+
+        Raises:
+            DiskFull, CheckpointError: the file could not be written.
+        """
+        weights = engine_state.trained_weights(engine)
+        path = self.path / f"best-{step}.safetensors"
+
+        def write() -> str:
+            temporary = self.path / f".{path.name}.tmp"
+            try:
+                _, digest = write_tensors(temporary, list(weights.items()))
+                temporary.replace(path)
+                flush(self.path)
+                return digest
+            except (OSError, CheckpointError) as error:
+                temporary.unlink(missing_ok=True)
+                raise write_error(error, path) from error
+
+        file = [path.name, self.context.on_main(write)]
+        self.in_use(file)
+        return file
+
+    def load(self, engine: Any, file: list[str]) -> None:
+        """Put the kept weights into the model.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path, failure = self.path / file[0], ""
+        try:
+            if checksum(path) != file[1]:
+                raise CheckpointError("its checksum differs")
+            reader = safe_open(str(path), framework="pt")
+        except (OSError, SafetensorError, CheckpointError) as error:
+            failure = str(error)
+        # Before any rank waits for the others in the engine.
+        failures = [text for text in self.context.gather(failure) if text]
+        if failures:
+            raise CheckpointError(
+                f"{path}, the weights of the best validation, is damaged ({failures[0]}); start the same command "
+                "again: it resumes from a checkpoint before that validation, if one is kept"
+            )
+        names = reader.keys()
+        engine_state.put_weights(engine, {name: lambda n=name: reader.get_tensor(n) for name in names})

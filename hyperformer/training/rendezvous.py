@@ -1,0 +1,60 @@
+"""Where the ranks of a SLURM job meet, by SLURM's variables alone. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from hyperformer.errors import ConfigError
+
+
+def variables_from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
+    """torch.distributed's variables for one of several tasks that ``srun`` started; {} for any other process.
+
+    Raises:
+        ConfigError: this is one of several tasks, and SLURM does not say which one.
+    """
+    # The step's number, not the job's: without srun, a batch script is one process of a job of several tasks.
+    size = environment.get("SLURM_STEP_NUM_TASKS", "1")
+    if size == "1":
+        return {}
+    try:
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        # With --gpus-per-task each task sees its own GPU alone.
+        own_gpu = len(visible) == 1 and visible != [""]
+        return {
+            "RANK": str(int(environment["SLURM_PROCID"])),
+            "LOCAL_RANK": "0" if own_gpu else str(int(environment["SLURM_LOCALID"])),
+            "WORLD_SIZE": str(int(size)),
+            "LOCAL_WORLD_SIZE": str(max(1, int(size) // int(environment["SLURM_STEP_NUM_NODES"]))),
+            "MASTER_ADDR": first_host(environment["SLURM_STEP_NODELIST"]),
+            "MASTER_PORT": str(rendezvous_port(environment)),
+        }
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"srun started {size} tasks, but SLURM's variables do not say which one this is ({error}): "
+            "start them by torchrun, or set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
+        ) from error
+
+
+def first_host(nodes: str) -> str:
+    """The first host of SLURM's node list.
+
+    >>> first_host("gpu[003-004,9],login1")
+    'gpu003'
+    """
+    host = re.match(r"((?:[^,\[\]]|\[\d[^\]]*\])+)(?:,|$)", nodes)
+    if host is None:
+        raise ValueError(f"the node list is {nodes!r}")
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", host[1])
+
+
+def rendezvous_port(environment: Mapping[str, str]) -> int:
+    """A port of the job step's own: the same on every rank, another one when SLURM starts the job again.
+
+    It is below 32768: above, the kernel gives ports to any process.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+    text = ".".join(environment.get(name, "0") for name in names)
+    return 12_000 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % 20_000

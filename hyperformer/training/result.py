@@ -1,0 +1,95 @@
+"""What a run tells at its start and at its end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hyperformer.adapters.parameters import ParameterCount
+from hyperformer.data.metrics import average
+from hyperformer.settings.build import signature
+from hyperformer.training.loop import Trainer
+from hyperformer.training.train_state import Metrics
+
+_VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
+
+
+def introduction(trainer: Trainer, parameters: ParameterCount) -> str:
+    """What is about to be trained, for people."""
+    config, batch, context = trainer.config, trainer.batch, trainer.context
+    rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
+    lines = [
+        f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
+        f"({parameters.trained_percent_per_task:.2f}% of T5 per task)",
+        f"training rows: {rows}; {context.size} x {context.device.type}",
+    ]
+    usual = (config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps)
+    if (batch.micro, batch.accumulation) != usual:
+        lines.append(
+            f"global batch of {batch.global_batch_size} rows as {batch.micro} rows x {batch.accumulation} forwards "
+            f"x {batch.ranks} ranks"
+        )
+    if trainer.state.step:
+        lines.append(f"resuming from step {trainer.state.step} of {config.training.max_steps}")
+    return "\n".join(lines)
+
+
+def make_result(trainer: Trainer, parameters: ParameterCount, test: Metrics) -> dict[str, Any]:
+    """What result.json holds; metrics in percent, sizes in bytes, times in seconds."""
+    config, state = trainer.config, trainer.state
+    return {
+        "variant": config.variant,
+        "tasks": list(config.data.tasks),
+        "seed": config.seed,
+        "signature": signature(config),
+        "validation": state.best_metrics,
+        "test": test,
+        "validation_average": state.best_metric,
+        "test_average": average(test) if test else None,
+        "best_step": state.best_step or state.step,
+        "parameters": {
+            "total": parameters.total,
+            "trained": parameters.trained,
+            "trained_percent_per_task": parameters.trained_percent_per_task,
+        },
+        "seconds": {"train": state.train_seconds, "evaluate": state.evaluate_seconds},
+        "peak_memory_bytes": _peak_memory(),
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+        "git_commit": _git_commit(),
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The metrics of a run that is done, for people."""
+    lines = [f"best step {result['best_step']}"]
+    for split in ("validation", "test"):
+        for task, metrics in result[split].items():
+            values = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+            lines.append(f"{split} {task}: {values}")
+        if result[f"{split}_average"] is not None:
+            lines.append(f"{split} average: {result[f'{split}_average']:.2f}")
+    return "\n".join(lines)
+
+
+def _peak_memory() -> int:
+    """The most memory that this process held: on the GPU if there is one, else in RAM."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs; None where it is not known."""
+    if os.environ.get("HYPERFORMER_COMMIT"):  # set in jobs, and in the container image
+        return os.environ["HYPERFORMER_COMMIT"]
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
