@@ -34,6 +34,15 @@ exit 1
 """
 
 
+# SLURM refuses the job, and remembers it for a while as one that FAILED.
+REJECTED = """\
+#!/bin/bash
+case "$*" in *--test-only*) exec {sbatch} "$@" ;; esac
+touch {folder}/taken
+exec {sbatch} --mem=1000000 "$@"
+"""
+
+
 # Submits, and then the disk is full: the job id cannot be written down.
 FILLER = """\
 #!/bin/bash
@@ -111,6 +120,22 @@ def test_an_answer_of_sbatch_that_was_lost(slurm_line: CommandLine) -> None:
     assert code == 0 and "0 of 2 runs to start" in out, out
     wait_for(line, lambda counts: counts == {"done": 2})
     assert set(starts(line).values()) == {1}
+
+
+def test_a_job_that_slurm_rejected_is_not_ours(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2")
+    before = with_sbatch(line, REJECTED)
+    code, out = line.run("s.yaml")
+    assert code == 2 and "Requested node configuration is not available" in out, out
+    line.environment["PATH"] = before
+    (record,) = (line.folder / "runs/s/submissions").glob("*.json")
+    name = f"--name={json.loads(record.read_text())['job_name']}"
+    assert slurm(line, "squeue", "-h", "--states=all", name, "-o", "%T") == "FAILED\n"
+    assert line.status()["counts"] == {"missing": 2}
+    code, out = line.run("s.yaml")
+    assert code == 0 and "2 of 2 runs to start" in out, out
+    wait_for(line, lambda counts: counts == {"done": 2})
 
 
 def test_disk_full_when_sbatch_had_accepted(slurm_line: CommandLine) -> None:
