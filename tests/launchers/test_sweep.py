@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sweep_command import REPOSITORY, SWEEP, TOY, CommandLine
+from sweep_command import REPOSITORY, TOY, CommandLine
 
 from launchers.submit import local_queue
 
