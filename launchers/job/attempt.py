@@ -20,14 +20,13 @@ from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
 from launchers.job import pack
-from launchers.job.start import settle_unfinished, wait_for_trainer, why_not_to_start
-from launchers.plan.retry_policy import RetryPolicy
+from launchers.job.start import not_started, settle_unfinished, wait_for_trainer, why_not_to_start
 from launchers.slurm.submitit_executor import RankContext, join_ranks
+from launchers.slurm.this_job import JobTask, own_id, this_task
 from launchers.store import submissions
 from launchers.store.attempts import Attempt, Outcome, last_attempt, next_attempt, this_start
 from launchers.store.processes import this_process
 from launchers.store.submissions import QueuedRun
-from launchers.store.sweep_folder import SweepFolder
 
 _TAIL_LINES = 30
 
@@ -38,25 +37,19 @@ def run_submitted(record: str) -> None:
     Raises:
         whatever the run raises, so that the cluster sees a failure.
     """
-    _stop_on_signals()
-    own = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
-    submission = submissions.read_for_job(Path(record), own)
-    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    entries = submission.tasks[index]
-    if submission.shape.get("pack", 1) > 1:
-        pack.run_side_by_side(Path(record), index, submission)
+    stop_on_signals()
+    task = this_task(Path(record))
+    if task.is_packed:
+        pack.run_side_by_side(task)
     else:
-        policy = RetryPolicy.from_json(submission.policy)
-        _run_entry(SweepFolder.of_record(Path(record)), entries[0], join_ranks(), policy)
+        _run_queued(task, task.runs[0], join_ranks())
 
 
 def run_packed(record: str, index: int, place: int) -> None:
     """One of the runs that share a job: started by :mod:`launchers.job.pack` in a process of its own."""
-    _stop_on_signals()
-    submission = submissions.read(Path(record))
-    here = RankContext(0, submission.task_id(index) or "")
-    policy = RetryPolicy.from_json(submission.policy)
-    _run_entry(SweepFolder.of_record(Path(record)), submission.tasks[index][place], here, policy)
+    stop_on_signals()
+    task = JobTask(Path(record), submissions.read(Path(record)), index)
+    _run_queued(task, task.runs[place], RankContext(0, own_id()))
 
 
 def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> None:
@@ -74,26 +67,26 @@ def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> N
     # the launcher asks it to stop by SIGTERM.
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
         os.setsid()
-    _stop_on_signals()
+    stop_on_signals()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     config = replace(RunFolder(folder).read_config(), output_dir=folder)
     _attempt(config, Attempt.of(Path(folder), attempt_number), join_ranks())
 
 
-def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: RankContext, policy: RetryPolicy) -> None:
-    """Make the run's folder if this is its first attempt, and run."""
-    folder = sweep.run(entry.folder)
-    config = entry.config(folder)
-    if place.rank != 0:
-        _attempt(config, None, place)
+def _run_queued(task: JobTask, run: QueuedRun, context: RankContext) -> None:
+    """Make the run's folder if this is its first attempt, and train."""
+    folder = task.sweep.run(run.folder)
+    config = run.config(folder)
+    if context.rank != 0:
+        _attempt(config, None, context)
         return
     unwanted = (
         why_not_to_start(folder)
         or wait_for_trainer(folder)
-        or settle_unfinished(folder, entry.attempt, policy)
+        or settle_unfinished(folder, run.attempt, task.policy)
     )
-    attempt = next_attempt(folder, entry.attempt)
+    attempt = next_attempt(folder, run.attempt)
     if unwanted:
         attempt.write_outcome(unwanted)
         print(unwanted.message, flush=True)
@@ -102,62 +95,57 @@ def _run_entry(sweep: SweepFolder, entry: QueuedRun, place: RankContext, policy:
         return
     attempt.folder.mkdir(parents=True, exist_ok=True)
     RunFolder(folder).claim(config)
-    if place.shares_logs:
+    if context.shares_logs:
         _write_logs_to(attempt)
-    _attempt(config, attempt, place)
+    _attempt(config, attempt, context)
 
 
 def _write_logs_to(attempt: Attempt) -> None:
-    """From here on this process writes into the attempt's own logs; the job's are shared by its attempts."""
+    """From now on this process writes into the attempt's own logs; those of the job are shared by its attempts."""
     for stream, path in zip((sys.stdout, sys.stderr), attempt.logs, strict=True):
-        print(f"attempt {attempt.number} goes on in {path}", file=stream, flush=True)
+        print(f"attempt {attempt.number} writes to {path}", file=stream, flush=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(descriptor, stream.fileno())
         os.close(descriptor)
 
 
-def _attempt(config: RunConfig, attempt: Attempt | None, place: RankContext) -> None:
-    """One attempt at a run; rank 0 writes down its start and its end."""
+def _attempt(config: RunConfig, attempt: Attempt | None, context: RankContext) -> None:
+    """One attempt at a run; rank 0 writes its start and its end."""
     folder = Path(config.output_dir)
     if attempt is not None:
-        job_id, restarts = this_start(place.job_id)
-        started = {
-            "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
-            "job_id": job_id,
-            "restarts": restarts,
-            "started": time.time(),
-            "from_step": _step_of_newest_checkpoint(folder),
-        }
-        write_json(attempt.started_file, {**this_process(), **started})
+        _write_started(attempt, folder, context)
     try:
-        result = _run(config, folder)
+        result = _train(config, folder)
+        outcome = Outcome("done" if result is not None else "stopped")
     except (KeyboardInterrupt, Interrupted) as stopped:
-        _ignore_stop_signals()
-        if attempt is not None:
-            number = getattr(stopped, "signal", signal.SIGTERM)
-            attempt.write_outcome(Outcome("stopped", str(stopped), signal=int(number)))
-        return
+        outcome = Outcome("stopped", str(stopped), signal=int(getattr(stopped, "signal", signal.SIGTERM)))
     except RunInUse as refused:
         if attempt is not None:
-            attempt.write_outcome(
-                Outcome("stopped", str(refused), kind="in_use", then="end", why=str(refused))
-            )
+            attempt.write_outcome(not_started(str(refused), "in_use"))
         raise
     except BaseException as error:
         _ignore_stop_signals()
-        _failed(attempt or last_attempt(folder), place, error)
+        _write_failure(attempt or last_attempt(folder), context, error)
         raise
     _ignore_stop_signals()
     if attempt is not None:
-        attempt.write_outcome(Outcome("done" if result is not None else "stopped"))
+        attempt.write_outcome(outcome)
 
 
-def _step_of_newest_checkpoint(folder: Path) -> int:
+def _write_started(attempt: Attempt, folder: Path, context: RankContext) -> None:
+    job_id, restarts = this_start(context.job_id)
     newest = CheckpointFolder(RunFolder(folder).checkpoints).newest() or "step-0"
-    return int(newest.removeprefix("step-").partition(".")[0])
+    started = {
+        "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
+        "job_id": job_id,
+        "restarts": restarts,
+        "started": time.time(),
+        "from_step": int(newest.removeprefix("step-").partition(".")[0]),
+    }
+    write_json(attempt.started_file, {**this_process(), **started})
 
 
-def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+def _train(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     """The run itself; None if it was stopped before its end."""
     from hyperformer.run import run
 
@@ -166,28 +154,26 @@ def _run(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     return RunFolder(folder).read_result()
 
 
-def _failed(attempt: Attempt | None, place: RankContext, error: BaseException) -> None:
-    """Write the failure down. The first rank to fail tells the cause; the others fail for want of it."""
+def _write_failure(attempt: Attempt | None, context: RankContext, error: BaseException) -> None:
+    """The first rank to fail tells the cause; the others fail because of it."""
     if attempt is None or attempt.outcome_file.exists():
         return
-    if attempt.start != this_start(place.job_id):  # rank 0 has not begun this one yet: its log must tell
+    if attempt.start != this_start(context.job_id):  # rank 0 has not begun this one yet: its log must tell
         return
-    tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
+    behind = causes(error)
+    numbers = (each.errno for each in (error, *behind) if isinstance(each, OSError))
+    outcome = Outcome(
+        "failed",
+        message=str(error),
+        error_type=type(error).__name__,
+        causes=tuple(type(each).__name__ for each in behind),
+        errno=next(numbers, None),
+        rank=context.rank,
+        host=socket.gethostname(),
+        traceback_tail=tuple(traceback.format_exc().splitlines()[-_TAIL_LINES:]),
+    )
     with suppress(OSError):  # a full disk: the error itself must not be lost for that
-        attempt.write_outcome(
-            Outcome(
-                "failed",
-                message=str(error),
-                error_type=type(error).__name__,
-                causes=tuple(type(cause).__name__ for cause in causes(error)),
-                errno=next(
-                    (cause.errno for cause in (error, *causes(error)) if isinstance(cause, OSError)), None
-                ),
-                rank=place.rank,
-                host=socket.gethostname(),
-                traceback_tail=tuple(tail),
-            )
-        )
+        attempt.write_outcome(outcome)
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -201,21 +187,21 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 class _Stopped(KeyboardInterrupt):
-    """A signal before the run sets its own handlers. Nothing that catches errors may swallow it."""
+    """A signal before the run sets its own handlers. Code that catches errors does not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__("stopped before it began to train")
         self.signal = number
 
 
-def _stop_on_signals() -> None:
-    """Until the run sets its own handlers, which save first, there is nothing to save."""
+def stop_on_signals() -> None:
+    """Stop at once: until the run sets its own handlers, which save first, there is nothing to save."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _stop)
 
 
 def _ignore_stop_signals() -> None:
-    """The end is being written down, and a signal that comes a second time must not prevent that."""
+    """While the end is written, a second signal must not prevent that."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 

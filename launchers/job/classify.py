@@ -1,8 +1,7 @@
-"""Kinds of failure, and how to tell them apart. Pure: reads nothing but what it is given.
+"""Which kind of failure an attempt's end is. Pure: reads nothing but what it is given.
 
-An attempt's end is told by several witnesses, the best first: what the run
-itself wrote (its outcome), what SLURM's daemons wrote into its log, the exit
-code of srun, and the tail of its log.
+The witnesses of an end, the best first: what the run itself wrote (its outcome),
+what SLURM's daemons wrote into its log, the exit code of srun, the tail of its log.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import errno
 import hashlib
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hyperformer.disk_space import FULL
@@ -43,6 +42,9 @@ _GPU = re.compile(
     r"|hardware error|CUDA driver initialization failed",
     re.I,
 )
+# SLURM's own words (bytes), and those of the kernel as SLURM passes them on.
+_USED = re.compile(r"exceeded (job |step )?memory limit \((?P<used>\d+) > (?P<allowed>\d+)\)", re.I)
+_KERNEL = re.compile(r"oom.?kill", re.I)
 _HANG = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.M)  # faulthandler's words
 # What SLURM's daemons write into a job's log when they end it.
 _SAID = re.compile(r"\*\*\* (?P<what>JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?P<why> DUE TO .*?)? \*\*\*")
@@ -54,7 +56,7 @@ _OF_SLURM: dict[str, Kind] = {
     "NODE FAILURE": "node_failure",
     "JOB REQUEUE": "requeued",
 }
-_OF_TYPE: dict[str, Kind] = {
+_OF_CLASS: dict[str, Kind] = {
     "Diverged": "diverged",
     "DiskFull": "disk_full",
     "RunInUse": "in_use",
@@ -85,6 +87,7 @@ class Evidence:
         job_log: the tail of the job's standard error since this start, where SLURM's daemons write.
         run_error: what the run's state.json says of its end.
         has_started: whether the run began at all.
+        ending: why SLURM is ending the job, if its log does not say it.
     """
 
     outcome: Outcome | None = None
@@ -93,27 +96,92 @@ class Evidence:
     job_log: str = ""
     run_error: str = ""
     has_started: bool = True
+    ending: Kind | None = None
+
+    @property
+    def ended_by_slurm(self) -> Kind | None:
+        return slurm_said(self.job_log) or self.ending
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the process."""
+        code = self.exit_code or 0
+        return -code if code < 0 else code - 128 if code > 128 else None
+
+
+@dataclass(frozen=True)
+class _Error:
+    """An error that the run told itself; `names`: its class, and those of the errors behind it, nearest first."""
+
+    names: tuple[str, ...]
+    message: str
+    errno: int | None
+    files: tuple[str, ...]
+
+    @property
+    def is_in_user_code(self) -> bool:
+        own = [file for file in self.files if "site-packages" not in file and "/lib/python" not in file]
+        return bool(own) and "/hyperformer/" not in own[-1] and "/launchers/" not in own[-1]
+
+
+_GENERAL = ("RuntimeError", "OSError")
+_ErrorRule = tuple[Kind, Callable[[_Error], object]]
+# Of an error that the run told: the first rule that applies. The rules after the class are for errors of general
+# classes, which only their message tells apart.
+_BEFORE_CLASS: tuple[_ErrorRule, ...] = (
+    ("disk_full", lambda error: error.errno in FULL),
+    ("data_source", lambda error: error.errno in _FILE_SERVER or any(map(_SOURCE.search, error.names[1:]))),
+    ("out_of_gpu_memory", lambda error: _GPU_MEMORY.search(error.message)),
+    ("out_of_memory", lambda error: _MEMORY.search(error.message)),
+    ("gpu_failure", lambda error: _GPU.search(error.message)),
+)
+_AFTER_CLASS: tuple[_ErrorRule, ...] = (
+    ("collective", lambda error: error.names[0] in _GENERAL and _COLLECTIVE.search(error.message)),
+    ("data_source", lambda error: _SOURCE.search(" ".join([*error.names, error.message]))),
+    ("user_code", lambda error: error.is_in_user_code),
+    ("bug", lambda error: True),
+)
+
+# Of an end that the run did not tell: the first rule that applies.
+_UNTOLD: tuple[tuple[Kind, Callable[[Evidence], object]], ...] = (
+    ("in_use", lambda end: end.exit_code == TAKEN_OVER_EXIT),
+    (
+        "hang",
+        lambda end: end.exit_code == HANG_EXIT or end.run_error.startswith("Hang:") or _HANG.search(end.log),
+    ),
+    ("disk_full", lambda end: end.run_error.startswith("DiskFull:")),
+    ("out_of_gpu_memory", lambda end: _GPU_MEMORY.search(end.log) or _GPU_MEMORY.search(end.job_log)),
+    ("out_of_memory", lambda end: _MEMORY.search(end.log) or _MEMORY.search(end.job_log)),
+    ("gpu_failure", lambda end: _GPU.search(end.log)),
+    ("collective", lambda end: _NCCL.search(end.log)),
+    # It was asked to stop before it could listen: as when SLURM preempts a job in its first second.
+    ("preempted", lambda end: not end.has_started and end.signal in (signal.SIGTERM, signal.SIGUSR2)),
+    ("set_up", lambda end: not end.has_started),
+    ("killed", lambda end: True),
+)
 
 
 def classify(evidence: Evidence) -> Failure | None:
     """The kind of failure; None for an attempt that ended well."""
-    outcome = evidence.outcome
+    outcome, by_slurm = evidence.outcome, evidence.ended_by_slurm
     if outcome and outcome.status == "done":
         return None
-    said = slurm_said(evidence.job_log)
     if outcome and outcome.status == "stopped":
-        return Failure(_why_stopped(outcome, said), outcome.message)
-    if outcome and outcome.status == "failed" and said is None:
+        return Failure(by_slurm or _asked_to_stop(outcome), outcome.message)
+    if by_slurm:  # also what fails in a job that SLURM is ending
+        return Failure(by_slurm, _last_line(evidence))
+    if outcome and outcome.status == "failed":
         return _beyond_a_lost_rank(_told(outcome), evidence)
-    kind, message = _untold(evidence, said)
+    kind = next(kind for kind, applies in _UNTOLD if applies(evidence))
+    message = _MESSAGES.get(kind, _last_line)(evidence)
     return Failure(kind, message, _fingerprint(kind, message, ()))
 
 
 def slurm_said(job_log: str) -> Kind | None:
     """Why SLURM ended the job, by its own lines in the log; None if it did not.
 
-    A line on the step alone is no end of the job: so a preemption with a grace
-    time begins, and whoever sends a signal to the step leaves the same line.
+    A line on the step alone is no end of the job: a preemption with a grace time begins
+    with one, and whoever sends a signal to the step leaves the same line.
     """
     found: Kind | None = None
     for match in _SAID.finditer(job_log):
@@ -124,89 +192,81 @@ def slurm_said(job_log: str) -> Kind | None:
     return found
 
 
-def _why_stopped(outcome: Outcome, said: Kind | None) -> Kind:
-    if said is not None:
-        return said
-    # Nobody cancelled the job: the signal came ahead of a time limit, or of a preemption.
+def _asked_to_stop(outcome: Outcome) -> Kind:
+    """Nobody cancelled the job, so the signal came ahead of a time limit, or of a preemption."""
     return "time_limit" if outcome.signal == signal.SIGUSR2 else "preempted"
 
 
 def _told(outcome: Outcome) -> Failure:
     """The kind of a failure that the run told itself."""
-    message, name = outcome.message, outcome.error_type or ""
+    name = outcome.error_type or ""
     frames = list(_FRAME.finditer("\n".join(outcome.traceback_tail)))
-    files = [match["file"] for match in frames]
-    kind = _kind_of_error([name, *outcome.causes], message, outcome.errno, files)
+    files = tuple(match["file"] for match in frames)
+    kind = _kind_of(_Error((name, *outcome.causes), outcome.message, outcome.errno, files))
     places = [f"{match['file'].rpartition('/')[2]}:{match['function']}" for match in frames]
-    return Failure(kind, f"{name}: {message}", _fingerprint(name, message, places))
+    return Failure(kind, f"{name}: {outcome.message}", _fingerprint(name, outcome.message, places))
+
+
+def _kind_of(error: _Error) -> Kind:
+    of_class = next((_OF_CLASS[name] for name in error.names if name in _OF_CLASS), None)
+    by_class: tuple[_ErrorRule, ...] = ((of_class, lambda error: True),) if of_class else ()
+    rules = (*_BEFORE_CLASS, *by_class, *_AFTER_CLASS)
+    return next(kind for kind, applies in rules if applies(error))
 
 
 def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
-    """A rank that dies without a word leaves it to the others to complain of the connection."""
+    """A rank that dies tells nothing; the others complain of the connection."""
     if failure.kind != "collective":
         return failure
     if _MEMORY.search(evidence.job_log):
-        return replace(failure, kind="out_of_memory")
-    if evidence.exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return replace(failure, kind="killed")
-    return failure
+        return replace(failure, kind="out_of_memory", message=_memory_words(evidence))
+    return replace(failure, kind="killed") if evidence.signal == signal.SIGKILL else failure
 
 
-def _kind_of_error(causes: Sequence[str], message: str, number: int | None, files: Sequence[str]) -> Kind:
-    if number in FULL:
-        return "disk_full"
-    if number in _FILE_SERVER or any(_SOURCE.search(cause) for cause in causes[1:]):
-        return "data_source"
-    if _GPU_MEMORY.search(message):
-        return "out_of_gpu_memory"
-    if _MEMORY.search(message):
-        return "out_of_memory"
-    if _GPU.search(message):
-        return "gpu_failure"
-    for cause in causes:
-        if cause in _OF_TYPE:
-            return _OF_TYPE[cause]
-    if causes[0] in ("RuntimeError", "OSError") and _COLLECTIVE.search(message):
-        return "collective"
-    if _SOURCE.search(" ".join([*causes, message])):
-        return "data_source"
-    own = [file for file in files if "site-packages" not in file and "/lib/python" not in file]
-    ours = not own or "/hyperformer/" in own[-1] or "/launchers/" in own[-1]
-    return "bug" if ours else "user_code"
+def _last_line(evidence: Evidence) -> str:
+    return last_words(evidence.log) or last_words(evidence.job_log)
 
 
-def _untold(evidence: Evidence, said: Kind | None) -> tuple[Kind, str]:
-    """The kind of a death without a word."""
-    last = last_words(evidence.log) or last_words(evidence.job_log)
-    code = evidence.exit_code
+def _memory_words(evidence: Evidence) -> str:
+    """What SLURM or the kernel say of memory, in the words of the settings."""
     both = f"{evidence.log}\n{evidence.job_log}"
-    if said is not None:
-        return said, last
-    if code == TAKEN_OVER_EXIT:
-        return "in_use", last
-    if code == HANG_EXIT or evidence.run_error.startswith("Hang:") or _HANG.search(evidence.log):
-        return "hang", evidence.run_error or last
-    if evidence.run_error.startswith("DiskFull:"):
-        return "disk_full", evidence.run_error
-    if _GPU_MEMORY.search(both):
-        return "out_of_gpu_memory", last
-    if _MEMORY.search(both):
-        return "out_of_memory", last
-    if _GPU.search(evidence.log):
-        return "gpu_failure", last
-    if _NCCL.search(evidence.log):
-        return "collective", last
-    if not evidence.has_started:
-        return "set_up", last
-    if code is not None and (code < 0 or code > 128):
-        number = -code if code < 0 else code - 128
-        names = {item.value: item.name for item in signal.Signals}
-        return "killed", f"ended by {names.get(number, f'signal {number}')}{f'; {last}' if last else ''}"
-    told = "ended without a word" if code is None else f"ended with exit code {code}"
-    return "killed", f"{told}{f'; {last}' if last else ''}"
+    match = _USED.search(both)
+    if match:
+        used, allowed = (int(match[name]) / 2**30 for name in ("used", "allowed"))
+        return f"it used {used:.3g} GB of memory and asked for {allowed:.3g}"
+    if _KERNEL.search(both):
+        return "the kernel killed one of its processes: the job had used the memory that it asked for"
+    return _last_line(evidence)
+
+
+def _killed_words(evidence: Evidence) -> str:
+    names = {item.value: item.name for item in signal.Signals}
+    if evidence.signal is not None:
+        told = f"ended by {names.get(evidence.signal, f'signal {evidence.signal}')}"
+    else:
+        told = (
+            "ended without a message"
+            if evidence.exit_code is None
+            else f"ended with exit code {evidence.exit_code}"
+        )
+    last = _last_line(evidence)
+    return f"{told}; {last}" if last else told
+
+
+_MESSAGES: dict[Kind, Callable[[Evidence], str]] = {
+    "hang": lambda end: end.run_error or _last_line(end),
+    "disk_full": lambda end: end.run_error,
+    "out_of_memory": _memory_words,
+    "killed": _killed_words,
+}
 
 
 def _fingerprint(name: str, message: str, places: Sequence[str]) -> str:
-    """Equal for the same error at the same place; numbers and paths in the message differ from run to run."""
+    """Equal for the same error at the same place; '' if its cause is not known.
+
+    Numbers and paths in the message differ from run to run.
+    """
     words = "" if places else re.sub(r"/\S+|\d+", "", message)
+    if not places and not words.strip():
+        return ""
     return hashlib.sha256("\n".join([name, words, *places]).encode()).hexdigest()[:12]

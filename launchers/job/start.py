@@ -17,9 +17,9 @@ from launchers.store.sweep_folder import SweepFolder, cancelled_note
 def why_not_to_start(folder: Path) -> Outcome | None:
     """Why a run that waited should not start any more: `folder` is its own. None if it should."""
     if cancelled_note(folder).exists():
-        return _not_started("cancelled before it started", "cancelled")
+        return not_started("cancelled before it started", "cancelled")
     reason = circuit_breaker.reason(SweepFolder.of_run(folder))
-    return _not_started(f"held: {reason}", "cancelled") if reason else None
+    return not_started(f"held: {reason}", "cancelled") if reason else None
 
 
 def wait_for_trainer(folder: Path) -> Outcome | None:
@@ -33,10 +33,10 @@ def wait_for_trainer(folder: Path) -> Outcome | None:
         with run_lock.hold(folder):
             return None
     except RunInUse as error:
-        return _not_started(str(error), "in_use")
+        return not_started(str(error), "in_use")
 
 
-def _not_started(why: str, kind: Kind) -> Outcome:
+def not_started(why: str, kind: Kind) -> Outcome:
     return Outcome("stopped", why, kind=kind, then="end", why=why)
 
 
@@ -57,7 +57,7 @@ def settle_unfinished(folder: Path, first: int, policy: RetryPolicy) -> Outcome 
             told = f"it was on {host}"
             attempt.write_outcome(Outcome("stopped", told, kind=kind, then=decision.action, why=decision.why))
             if decision.action == "end":
-                return _not_started(decision.why, kind)
+                return not_started(decision.why, kind)
         outcome = attempt.read_outcome()
         kinds.append(outcome.kind if outcome and outcome.kind else "requeued")
     return None

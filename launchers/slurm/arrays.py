@@ -22,7 +22,9 @@ from launchers.store.ledger import Ledger
 from launchers.store.sweep_folder import SweepFolder
 
 # What the batch script sets besides `environment:`; a container hands over only what is named.
-_OF_THE_SCRIPT = ("PYTHONPATH", "PYTHONSAFEPATH", "HYPERFORMER_DEADLINE", "HYPERFORMER_LOG_FROM")
+_OF_THE_SCRIPT = (
+    "PYTHONPATH", "PYTHONSAFEPATH", "HYPERFORMER_DEADLINE", "HYPERFORMER_LOG_FROM", "HYPERFORMER_JOB_STATE",
+)  # fmt: skip
 # True while nodes are down or busy, too, and then a job may wait: sbatch itself decides.
 _PASSING = ("node configuration is not available", "nodes are busy", "Resources temporarily unavailable")
 

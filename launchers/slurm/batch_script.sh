@@ -13,7 +13,7 @@ unset "${!SRUN_@}" "${!SCONTROL_@}" SLURM_CLUSTERS SLURM_CONF_OUT SLURM_DEBUG SL
 # Where this start's part of the job's log begins: what SLURM wrote before is of another start.
 log_size() { stat -Lc %s /dev/fd/2 2>/dev/null || echo 0; }
 HYPERFORMER_LOG_FROM="$(log_size)"
-export HYPERFORMER_LOG_FROM
+export HYPERFORMER_LOG_FROM HYPERFORMER_JOB_STATE
 
 # When SLURM ends the job; the run stops ahead of that. Only newer versions of SLURM tell it.
 time_limit=@@seconds@@
@@ -32,8 +32,11 @@ trap : TERM
 code=75
 while [ "$code" -eq 75 ]; do # the epilogue asks for another start in this job
     status=0
+    HYPERFORMER_JOB_STATE=
     start || status=$? # the set-up commands may have set -e
     trap '' TERM
+    # Is SLURM ending the job? Asked out here: a container has no scontrol.
+    [ "$status" -eq 0 ] || HYPERFORMER_JOB_STATE="$(scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null)" || true
     log_end="$(log_size)"
     code=0
     @@epilogue_python@@ -u -m launchers.job.epilogue @@record@@ "$status" "$0" || code=$?

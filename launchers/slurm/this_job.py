@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from launchers.plan.failure_kinds import Kind
 from launchers.plan.retry_policy import RetryPolicy
+from launchers.slurm.states import PENDING, read_state
 from launchers.store import submissions
 from launchers.store.submissions import QueuedRun, Submission
 from launchers.store.sweep_folder import SweepFolder
@@ -50,6 +53,24 @@ class JobTask:
     @property
     def is_array(self) -> bool:
         return len(self.submission.tasks) > 1
+
+
+# What a state of the job tells while one of its processes still runs.
+_ENDING: dict[str, Kind] = {
+    "CANCELLED": "cancelled",
+    "COMPLETING": "cancelled",
+    "TIMEOUT": "time_limit",
+    "NODE_FAIL": "node_failure",
+    "PREEMPTED": "preempted",
+    **dict.fromkeys(PENDING - {"CONFIGURING", "POWER_UP_NODE"}, "requeued"),
+}
+
+
+def ending() -> Kind | None:
+    """Why SLURM is ending this job, as the batch script saw it when the run had ended; None: it is not."""
+    told = dict(re.findall(r"\b(JobState|Restarts)=(\w+)", os.environ.get("HYPERFORMER_JOB_STATE", "")))
+    restarts = int(told.get("Restarts", "0")) > int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return "requeued" if restarts else _ENDING.get(read_state(told.get("JobState", "")))
 
 
 def this_task(record: Path) -> JobTask:

@@ -90,6 +90,10 @@ class Attempt:
         return int(self.folder.name)
 
     @property
+    def run_folder(self) -> Path:
+        return self.folder.parents[1]
+
+    @property
     def job_file(self) -> Path:
         return self.folder / "job.json"
 
@@ -215,7 +219,7 @@ def tail(path: Path, since: int = 0) -> str:
         return ""
 
 
-_CLOSING = re.compile(r"srun:|slurmstepd|attempt \d+ goes on in")
+_CLOSING = re.compile(r"srun:|slurmstepd|attempt \d+ (writes to|goes on in)")
 
 
 def last_words(log: str) -> str:

@@ -22,14 +22,22 @@ from launchers.plan.retry_policy import RetryPolicy
 from launchers.store.records import LedgerError, read_record
 from launchers.store.sweep_folder import SweepFolder
 
+_RECENT_S = 24 * 3600.0
+
 
 def count(run_folder: Path, failure: Failure, policy: RetryPolicy) -> None:
-    """Count a run's failure; hold the sweep if it is one too many. Safe with many jobs at once."""
+    """Count a run's failure; hold the sweep if it is one too many. Safe with many jobs at once.
+
+    Failures without a known cause have nothing in common, and those of long ago had their own.
+    """
+    if not failure.fingerprint:
+        return
     sweep = SweepFolder.of_run(run_folder)
     same = sweep.failures / failure.fingerprint
     same.mkdir(parents=True, exist_ok=True)
     (same / run_folder.name).touch()
-    names = sorted(entry.name for entry in same.iterdir())
+    since = time.time() - _RECENT_S
+    names = sorted(entry.name for entry in same.iterdir() if entry.stat().st_mtime > since)
     if policy.stop_after and len(names) >= policy.stop_after and not sweep.held.exists():
         reason = f"{len(names)} runs failed alike: {failure.message}"
         write_json(sweep.held, {"reason": reason[:500], "runs": names, "at": time.time()})

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from launchers.job.attempt import run_in_folder
-from launchers.job.finish import settle
+from launchers.job.finish import End, settle
 from launchers.job.start import why_not_to_start
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
@@ -129,11 +129,8 @@ class LocalQueue:
             if not job.done():
                 continue
             del self.going[mark]
-            folder = self.ledger.folder(run)
-            decision = settle(
-                folder, job.attempt, self.policy, since=self.first[mark], sleep=self._wait_for_room
-            )
-            if decision.action == "again":
+            step = settle(End(job.attempt, self.first[mark]), self.policy, self._wait_for_room)
+            if step.action == "again":
                 self.waiting.appendleft(run)
             self.statuses[mark] = self._read(run)
 

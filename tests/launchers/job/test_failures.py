@@ -15,8 +15,10 @@ from hyperformer.errors import HANG_EXIT, TAKEN_OVER_EXIT
 from hyperformer.run_files import run_lock
 from launchers.job import epilogue, finish, start
 from launchers.job.classify import Evidence, classify
+from launchers.job.finish import End
 from launchers.plan.failure_kinds import KINDS, Failure
 from launchers.plan.retry_policy import RetryPolicy, next_step
+from launchers.slurm import this_job
 from launchers.store import attempts, circuit_breaker
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.submissions import QueuedRun, Submission, write
@@ -86,11 +88,54 @@ def stopped(number: int, job_log: str = "") -> Evidence:
         (Evidence(failed("RuntimeError", "gloo: closed").outcome, job_log="oom-kill event"), "out_of_memory"),
         # What fails in a job that SLURM is ending is no failure of its own.
         (replace(failed("RuntimeError", "gloo"), job_log=PREEMPTED), "preempted"),
+        # SLURM ended the job before the run began, and its log does not say so.
+        (Evidence(exit_code=1, has_started=False, ending="requeued"), "requeued"),
+        (Evidence(exit_code=-15, has_started=False), "preempted"),
+        (Evidence(exit_code=128 + signal.SIGTERM, has_started=False), "preempted"),
+        (Evidence(exit_code=1, job_log=PREEMPTED, has_started=False, ending="requeued"), "preempted"),
     ],
 )  # fmt: skip
 def test_kind(evidence: Evidence, kind: str) -> None:
     failure = classify(evidence)
     assert failure is not None and failure.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("record", "restarts", "kind"),
+    [
+        ("JobId=7 JobState=RUNNING Reason=None Restarts=0", "", None),
+        ("JobId=7 JobState=COMPLETING Reason=None Restarts=1", "", "requeued"),
+        ("JobId=7 JobState=RUNNING Reason=None Restarts=1", "1", None),
+        ("JobId=7 JobState=REQUEUE_HOLD Restarts=1", "1", "requeued"),
+        ("JobId=7 JobState=CANCELLED Restarts=0", "", "cancelled"),
+        ("JobId=7 JobState=TIMEOUT Restarts=0", "", "time_limit"),
+        ("JobId=7 JobState=A_STATE_TO_COME Restarts=0", "", None),
+        ("slurm_load_jobs error: Unable to contact slurm controller", "", None),
+    ],
+)
+def test_what_slurm_is_doing_with_the_job(
+    record: str, restarts: str, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERFORMER_JOB_STATE", record)
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    if restarts:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    assert this_job.ending() == kind
+
+
+def test_memory_is_told_in_the_words_of_the_settings() -> None:
+    used = "slurmstepd: error: Step 7.0 exceeded memory limit (4299161600 > 536870912), being killed"
+    killed = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of the step tasks have been OOM Killed."
+    lost = failed("RuntimeError", "gloo: closed").outcome
+    for log, words in (
+        (used, "it used 4 GB of memory and asked for 0.5"),
+        (killed, "the kernel killed one of its"),
+    ):
+        for evidence in (Evidence(exit_code=137, job_log=log), Evidence(lost, job_log=log)):
+            failure = classify(evidence)
+            assert (
+                failure is not None and failure.kind == "out_of_memory" and failure.message.startswith(words)
+            )
 
 
 def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +147,7 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
     for begin in (0, log.stat().st_size):
         monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(begin))
         attempt.outcome_file.unlink(missing_ok=True)
-        finish.settle(tmp_path / "s" / "r", attempt, RetryPolicy(), since=1, exit_code=1, job_log=log)
+        finish.settle(End(attempt, 1, 1, log), RetryPolicy())
         kinds.append(json.loads(attempt.outcome_file.read_text())["kind"])
     assert kinds == ["preempted", "set_up"]
     assert classify(Evidence(Outcome("done"), job_log=PREEMPTED)) is None
@@ -148,7 +193,7 @@ def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: 
     assert not other.outcome_file.exists()
     mine = attempts.next_attempt(folder, 1)
     mine.write_outcome(refused)
-    step = finish.settle(folder, mine, RetryPolicy(stop_after=1), since=1, exit_code=1)
+    step = finish.settle(End(mine, 1, 1), RetryPolicy(stop_after=1))
     assert step.action == "end" and circuit_breaker.reason(SweepFolder(tmp_path / "s")) is None
 
 
@@ -233,11 +278,11 @@ def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(finish, "_has_room", lambda folder: False)
     slept: list[float] = []
     folder = tmp_path / "s" / "r"
-    decision = finish.settle(folder, attempt, RetryPolicy(), since=1, sleep=slept.append)
+    decision = finish.settle(End(attempt), RetryPolicy(), slept.append)
     assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
     monkeypatch.undo()
     attempt.write_outcome(Outcome("failed", error_type="DiskFull", message="no room"))
-    assert finish.settle(folder, attempt, RetryPolicy(), since=1, sleep=slept.append).action == "again"
+    assert finish.settle(End(attempt), RetryPolicy(), slept.append).action == "again"
 
 
 def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,9 +295,7 @@ def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.Mo
         Attempt, "write_outcome", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "No space"))
     )
     slept: list[float] = []
-    decision = finish.settle(
-        tmp_path / "s" / "r", attempt, RetryPolicy(), since=1, exit_code=1, sleep=slept.append
-    )
+    decision = finish.settle(End(attempt, 1, 1), RetryPolicy(), slept.append)
     assert decision.action == "again" and len(slept) == 1
 
 
@@ -271,3 +314,15 @@ def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
     circuit_breaker.release(SweepFolder(tmp_path), folders[1:3])
     assert circuit_breaker.reason(SweepFolder(tmp_path)) is None
     assert sorted(path.name for path in (tmp_path / "failures").rglob("r*")) == ["r0", "r3"]
+
+
+def test_failures_of_long_ago_or_without_a_cause_hold_nothing(tmp_path: Path) -> None:
+    sweep, policy = SweepFolder(tmp_path), RetryPolicy(stop_after=2)
+    for number, fingerprint in enumerate(("", "", "", "a", "a")):
+        (tmp_path / f"r{number}").mkdir()
+        circuit_breaker.count(tmp_path / f"r{number}", Failure("set_up", "x", fingerprint), policy)
+        for path in sweep.failures.rglob("r*"):
+            os.utime(path, (1.0, 1.0))
+    assert circuit_breaker.reason(sweep) is None
+    failure = classify(Evidence(exit_code=1, has_started=False))
+    assert failure is not None and (failure.kind, failure.fingerprint) == ("set_up", "")
