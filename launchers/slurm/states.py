@@ -27,7 +27,7 @@ STATES: dict[str, JobState] = {
     "SUSPENDED": JobState("S", "running"),
     "COMPLETED": JobState("CD", "completed"),
     "CANCELLED": JobState("CA", "cancelled", "it was cancelled"),
-    "FAILED": JobState("F", "failed", "it failed"),
+    "FAILED": JobState("F", "failed"),
     "TIMEOUT": JobState("TO", "failed", "its time limit was reached: raise `time:`; it resumes where it was"),
     "NODE_FAIL": JobState("NF", "failed", "its node failed: submit again"),
     "PREEMPTED": JobState("PR", "failed", "a more urgent job took its place: submit again"),
@@ -92,8 +92,10 @@ def phase(state: str) -> Phase:
     return found.phase if found else "unknown"
 
 
-def end_words(state: str) -> str:
-    """How a job ended, and what to do about it; '' for a state that is no end."""
+def end_words(state: str, reason: str = "") -> str:
+    """How a job ended, and what to do about it; '' where SLURM's state and reason do not tell."""
+    if reason == "JobLaunchFailure":
+        return explain_reason(reason)
     found = STATES.get(read_state(state))
     return found.words if found else ""
 

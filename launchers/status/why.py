@@ -27,13 +27,13 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
         )
         return line + start
     if status.state == "failed" or status.state == "lost":
-        how = end_words(status.slurm_state or "")
+        how = end_words(status.slurm_state or "", status.reason or "")
         told = " ".join(status.detail.split())
         last = last_words(status, ledger)
         parts = [told] if told else []
         if status.note:
             return "; ".join([*parts, status.note])[:600]
-        if how and how not in told and status.slurm_state != "FAILED":
+        if how and how not in told:
             parts.append(how)
         message = told.partition(": ")[2] or told
         if last and last not in told and message not in last:

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -253,3 +254,46 @@ def test_log_folder_that_is_gone(slurm_line: CommandLine) -> None:
     running(line)
     shutil.rmtree(line.folder / "runs/s/submitit")
     wait_for(line, lambda counts: counts == {"done": 1})
+
+
+def test_requeued_before_the_run_begins(slurm_line: CommandLine) -> None:
+    """No failed set-up, and nothing that holds the sweep: SLURM starts the job again."""
+    line = slurm_line
+    # The job asks for its own requeue, and goes on as if it did not know.
+    early = '[ -n "$SLURM_RESTART_COUNT" ] || { trap "" TERM; scontrol requeue "$SLURM_JOB_ID"; }'
+    path = write(line, "1, 2, 3, 4", resources=f"{SMALL}, setup: [{json.dumps(early)}]")
+    path.write_text(path.read_text() + "\n")
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"done": 4}, seconds=120)
+    kinds = [end.get("kind") for seed in range(1, 5) for end in outcomes(line, NAME.format(seed))]
+    assert set(kinds) <= {None, "requeued"} and kinds.count(None) == 4, kinds
+    assert not (line.folder / "runs/s/held.json").exists() and not list(
+        line.folder.glob("runs/s/failures/*/*")
+    )
+
+
+def test_a_runs_folder_that_the_nodes_do_not_see(
+    slurm_line: CommandLine, accounting_line: CommandLine
+) -> None:
+    """The cause is told, by squeue and by sacct: the nodes are namespaces that see no later mounts."""
+    lines = [slurm_line, copy.copy(accounting_line)]
+    lines[1].folder = accounting_line.folder / "accounts"
+    lines[1].folder.mkdir()
+    for line in lines:
+        write(line, "1")
+        disk = line.folder / "runs"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=True)
+    try:
+        for line in lines:
+            assert line.run("s.yaml")[0] == 0
+        for line in lines:
+            wait_for(line, lambda counts: counts == {"failed": 1})
+            _, why = line.run("why", "s.yaml")
+            assert (
+                "SLURM says FAILED; the node could not start it: it does not see the sweep's folder" in why
+            ), why
+            assert "choose a --runs-dir that all nodes share" in why
+    finally:
+        for line in lines:
+            subprocess.run(["umount", "--lazy", str(line.folder / "runs")], check=True)
