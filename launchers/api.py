@@ -24,6 +24,7 @@ from launchers.report.plots import plot_similarities
 from launchers.report.results_table import RunResult
 from launchers.slurm import commands
 from launchers.status import logs, why
+from launchers.status.logs import LogFile
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger, last_cluster
@@ -154,14 +155,19 @@ class Sweep:
         evidence = gather_evidence(rule, self.ledger, view.statuses)
         return choose(rule, self.plan, view.statuses, evidence), view
 
-    def view(self, *names: str) -> View:
-        """How runs stand. `names`: names, globs, key=value; none: all."""
-        runs = self._select(names)
-        return View(runs, *read_statuses(self.ledger, runs))
+    def view(self, *names: str, max_age_s: float = 0.0) -> View:
+        """How runs stand.
 
-    def statuses(self, *names: str) -> list[RunStatus]:
-        """How each of the runs stands."""
-        return self.view(*names).statuses
+        Args:
+            names: names, globs, key=value; none: all.
+            max_age_s: how old an answer of SLURM may be that somebody else who looks got; 0: ask it now.
+        """
+        runs = self._select(names)
+        return View(runs, *read_statuses(self.ledger, runs, max_age_s))
+
+    def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
+        """How each of the runs stands; as :meth:`view`."""
+        return self.view(*names, max_age_s=max_age_s).statuses
 
     def status(self) -> Any:
         """A data frame with a row per run; where pandas is not installed, a list of dicts."""
@@ -175,8 +181,8 @@ class Sweep:
         told = {entry.name: why.why(entry, self.ledger) for entry in view.statuses}
         return {name: line for name, line in told.items() if line}
 
-    def logs(self, *names: str, rank: int | None = 0) -> list[tuple[str, list[Path]]]:
-        """The log files of each run's newest attempt, with a title; `rank` None: of all ranks."""
+    def logs(self, *names: str, rank: int | None = 0) -> list[LogFile]:
+        """The log files of each run's newest attempt; `rank` None: of all ranks."""
         return logs.find(self.ledger, self._select(names), rank)
 
     def to_cancel(self, *names: str) -> tuple[list[tuple[Run, RunStatus]], View]:

@@ -18,7 +18,7 @@ from launchers.plan.cluster_profile import PROFILES
 from launchers.slurm.first_profile import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
-from launchers.status.run_status import BAD
+from launchers.status.run_status import BAD, RunStatus
 from launchers.status.why import shared_by_failed
 from launchers.store.ledger import Ledger
 
@@ -85,10 +85,10 @@ def logs(target: Target, names: Sequence[str], follow: bool, rank: int | None) -
     """Show the logs of the runs whose name matches; `rank` None: of all ranks."""
     sweep = target.open()
 
-    def going() -> bool:
-        return any(entry.is_going for entry in sweep.statuses(*names))
+    def statuses() -> list[RunStatus]:
+        return sweep.statuses(*names, max_age_s=run_logs.FIRST_LOOK_S)
 
-    if not run_logs.show(sweep.logs(*names, rank=rank), follow, going):
+    if not run_logs.show(lambda: sweep.logs(*names, rank=rank), statuses if follow else None):
         print("there is no log yet")
     print_next(target, "status")
     return DONE

@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from launchers.plan.runs import Run
+from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
 from launchers.store.submissions import QueuedJob
 from launchers.store.sweep_folder import SweepFolder
 
 _TICK_S = 0.5
+# Between two questions how the runs stand: SLURM's controller is everybody's.
+FIRST_LOOK_S, LAST_LOOK_S = 2.0, 30.0
+# A job that goes back into the queue is in none for a moment.
+_BETWEEN_JOBS_S = 60.0
 _CHUNK = 1 << 16
+_TRIES = 3
 
 
-@dataclass
-class _Log:
+class LogFile(NamedTuple):
+    """A log, and what to call it."""
+
     title: str
     path: Path
-    at: int = 0  # bytes shown so far
-
-    def news(self) -> bytes:
-        """What was written since the last call; at most one chunk."""
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(self.at)
-                data = stream.read(_CHUNK)
-        except FileNotFoundError:
-            return b""
-        self.at += len(data)
-        return data
 
 
-def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[tuple[str, list[Path]]]:
-    """The logs of each run's newest attempt: (title, files).
+class _Reader:
+    """Reads a log that grows, on a file server that may lose it for a moment."""
+
+    def __init__(self, log: LogFile) -> None:
+        self.log = log
+        self.was_there = False
+        self.fault = ""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._at = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def news(self) -> str | None:
+        """What was written since the last call, at most one chunk; None if nothing was.
+
+        A character that is cut at its end comes later.
+        """
+        for _ in range(_TRIES):
+            try:
+                with self.log.path.open("rb") as stream:
+                    if stream.seek(0, io.SEEK_END) < self._at:  # another start has begun it anew
+                        self._restart()
+                    stream.seek(self._at)
+                    data = stream.read(_CHUNK)
+            except FileNotFoundError:
+                return None
+            except OSError as error:  # such as ESTALE: the next try opens it anew
+                self.fault = error.strerror or str(error)
+            else:
+                self.fault = ""
+                self.was_there = self.was_there or bool(data)
+                self._at += len(data)
+                return self._decode(data) if data else None
+        return None
+
+    def rest(self) -> str:
+        """What is left of a character that was never written to its end."""
+        return self._decode(b"", True)
+
+
+def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[LogFile]:
+    """The logs of each run's newest attempt.
 
     Args:
         rank: which rank's; None: those of all ranks.
@@ -49,59 +87,116 @@ def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[tupl
         job = newest.get(run.signature)
         if job and (attempt is None or job.run.attempt > attempt.number):
             attempt = Attempt.of(ledger.folder(run), job.run.attempt)
-        if job and attempt and not attempt.job_file.exists() and len(job.runs) == 1 and job.job_id:
-            found += _of_a_job(run, attempt, job, rank, ledger.paths)
+        if attempt is None:
             continue
-        if attempt is not None:
-            found.append((f"{run.name} (attempt {attempt.number})", list(attempt.logs)))
+        title = f"{run.name} (attempt {attempt.number})"
+        if job and not attempt.job_file.exists() and len(job.runs) == 1:
+            found += _of_a_job(title, attempt, job, rank, ledger.paths)
+        else:
+            found += _named(title, attempt.logs)
     return found
 
 
 def _of_a_job(
-    run: Run, attempt: Attempt, job: QueuedJob, rank: int | None, paths: SweepFolder
-) -> list[tuple[str, list[Path]]]:
-    """The attempt's own logs, which rank 0 writes, after the job's, which are there even if no run began."""
+    title: str, attempt: Attempt, job: QueuedJob, rank: int | None, paths: SweepFolder
+) -> list[LogFile]:
+    """The attempt's own logs, which rank 0 writes, after the job's.
+
+    Those are there even if no run began, and all attempts in the job share them.
+    """
+    # It may have been handed on to another job than the submission's.
+    job_id = attempt.start.job_id or job.job_id
     found = []
-    ranks = job.submission.ranks
-    for one in range(ranks) if rank is None else [rank]:
-        told = f"{run.name} (attempt {attempt.number}){f' rank {one}' if ranks > 1 else ''}"
-        found.append((told, [*paths.job_logs(job.job_id or "", one), *(attempt.logs if one == 0 else ())]))
+    for one in range(job.submission.ranks) if rank is None else [rank]:
+        name = f"{title} rank {one}" if job.submission.ranks > 1 else title
+        if job_id:
+            found += _named(name, paths.job_logs(job_id, one), " of the job")
+        if one == 0:
+            found += _named(name, attempt.logs)
     return found
 
 
-def show(found: Sequence[tuple[str, list[Path]]], follow: bool, going: Callable[[], bool]) -> bool:
+def _named(title: str, logs: Iterable[Path], what: str = "") -> list[LogFile]:
+    """Standard output and standard error."""
+    names = ("stdout.log", "stderr.log")
+    return [LogFile(f"{title} {name}{what}", path) for name, path in zip(names, logs, strict=True)]
+
+
+def show(
+    find_logs: Callable[[], Sequence[LogFile]], statuses: Callable[[], Sequence[RunStatus]] | None
+) -> bool:
     """Write logs to standard output.
 
     Args:
-        found: of :func:`find`.
-        follow: go on until `going` says that no run is going any more.
+        find_logs: :func:`find`; called again while following, for an attempt that begins meanwhile.
+        statuses: how the runs stand: follow the logs until none is going; None: do not follow.
 
     Returns:
         Whether there was any log.
     """
-    logs = [
-        _Log(
-            f"{title} {'stderr.log' if place % 2 else 'stdout.log'}{' of the job' if len(paths) > place + 2 else ''}",
-            path,
-        )
-        for title, paths in found
-        for place, path in enumerate(paths)
-    ]
-    shown: _Log | None = None
+    readers: dict[Path, _Reader] = {}
+    shown: _Reader | None = None
+    following = _Following(statuses) if statuses else None
     while True:
-        more = follow and going()  # asked before reading: what is written after it is read in the next round
-        news = True
-        while news:
-            news = False
-            for log in logs:
-                data = log.news()
-                if data:
-                    news = True
-                    if shown is not log:
-                        print(f"==> {log.title} <==")
-                        shown = log
-                    sys.stdout.write(data.decode(errors="replace"))
-                    sys.stdout.flush()
+        # Asked before reading: what is written after that is read in the next round.
+        more = following is not None and following.goes_on()
+        if not readers or following is None or following.has_looked:
+            for log in find_logs():
+                readers.setdefault(log.path, _Reader(log))
+        shown = _print_news(readers.values(), shown)
         if not more:
-            return any(log.at for log in logs)
+            break
         time.sleep(_TICK_S)
+    for reader in readers.values():
+        sys.stdout.write(reader.rest())
+        if reader.fault:
+            print(f"note: {reader.log.path} could not be read to its end: {reader.fault}", file=sys.stderr)
+    return any(reader.was_there for reader in readers.values())
+
+
+def _print_news(readers: Collection[_Reader], shown: _Reader | None) -> _Reader | None:
+    """Print what was written to the logs; `shown` is the one that was printed last. Returns who is that now."""
+    news = True
+    while news:
+        news = False
+        for reader in readers:
+            text = reader.news()
+            if text is None:
+                continue
+            news = True
+            if shown is not reader:
+                print(f"==> {reader.log.title} <==")
+                shown = reader
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    return shown
+
+
+class _Following:
+    """Whether runs still go, asked less and less often."""
+
+    def __init__(self, statuses: Callable[[], Sequence[RunStatus]]) -> None:
+        self._statuses = statuses
+        self._pause = FIRST_LOOK_S
+        self._next = 0.0
+        self._between_since: float | None = None
+        self._going = True
+        self.has_looked = False
+
+    def goes_on(self) -> bool:
+        now = time.monotonic()
+        self.has_looked = now >= self._next
+        if self.has_looked:
+            self._going = self._look(self._statuses(), now)
+            self._next, self._pause = now + self._pause, min(LAST_LOOK_S, 2 * self._pause)
+        return self._going
+
+    def _look(self, statuses: Sequence[RunStatus], now: float) -> bool:
+        if any(status.is_going for status in statuses):
+            self._between_since = None
+            return True
+        if not any(status.goes_on for status in statuses):
+            return False
+        if self._between_since is None:
+            self._between_since = now
+        return now - self._between_since < _BETWEEN_JOBS_S
