@@ -12,6 +12,7 @@ from hyperformer import __version__, finetune_t5_trainer
 from hyperformer.commands.parser import add_model_commands
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.files import load_config
+from hyperformer.terminal import prepare_streams
 
 EXIT_PIPE_CLOSED = 128 + 13
 
@@ -24,6 +25,7 @@ def _params(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    prepare_streams()
     parser = argparse.ArgumentParser(
         prog="hyperformer", description="Parameter-efficient multi-task fine-tuning of T5."
     )
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Who read our output has left ("| head"); Python would flush it once more at exit.
+        # The reader of our output has left ("| head"); Python would flush it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
     except HyperformerError as error:

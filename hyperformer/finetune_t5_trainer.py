@@ -9,30 +9,44 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Started as a script, Python looks for modules beside it; the package is one folder up.
+    # For a script, Python looks for modules in the script's folder; the package is one folder up.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hyperformer.errors import ConfigError, HyperformerError, Interrupted
-from hyperformer.settings.build import settings
+from hyperformer.errors import ConfigError, HyperformerError, Interrupted, RunInUse, in_words
+from hyperformer.settings.build import describe_type, settings
 from hyperformer.settings.files import ConfigWarning, load_config
+from hyperformer.terminal import prepare_streams
 
 EXIT_BAD_INPUT = 2
+# sysexits.h: EX_TEMPFAIL, "the user is invited to try again later".
+EXIT_IN_USE = 75
+_INDENT = 6 * " "
 
 
 def settings_help() -> str:
-    """Every setting with its default and meaning, for --help."""
+    """Every setting with its type or choices, default and meaning, for --help."""
     lines = ["settings (key=value):"]
-    for name, entry in settings().items():
-        choices = f" (one of {', '.join(map(str, entry.choices))})" if entry.choices else ""
-        lines.append(f"  {name + '=' + str(entry.default):<40} {entry.help}{choices}")
+    for name, item in settings().items():
+        kind = describe_type(item.type) + (f", {item.bounds.words}" if item.bounds else "")
+        lines.append(f"  {name}={_as_written(item.default)}")
+        lines += textwrap.wrap(f"{item.help} [{kind}]", 98, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join(lines)
+
+
+def _as_written(value: object) -> str:
+    """A value as a command line has it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train; returns the exit code. Errors that the user can mend come without a traceback."""
+    """Train; returns the exit code. Errors that the user can correct come without a traceback."""
     warnings.showwarning = show_warning  # type: ignore[assignment]
     try:
         config = load_config(arguments.config, arguments.overrides)
@@ -60,17 +74,23 @@ def train(arguments: argparse.Namespace) -> int:
         return 128 + error.signal
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_IN_USE if isinstance(error, RunInUse) else EXIT_BAD_INPUT
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    # Ours are for the user; the libraries' are about their own insides.
+    # Ours are for the user; those of libraries are about their own internals.
     if issubclass(category, ConfigWarning):
         print(f"warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    prepare_streams()
     parser = argparse.ArgumentParser(
         description="Fine-tune T5 by one of the six variants.",
         epilog=settings_help(),

@@ -1,8 +1,7 @@
 """Pre-train a small T5 by span corruption, for machines that cannot reach a model hub.
 
-Two models come from here: the very small T5 that the toy tasks use (shipped in
-``hyperformer/data/assets/toy-t5``, made by ``make toy-t5``), and any other
-small T5 that you want to make from text of your own::
+It made the very small T5 of the toy tasks (``hyperformer/data/assets/toy-t5``, by
+``make toy-t5``), and can make another one from your own text::
 
     python -m hyperformer.pretrain --text corpus.txt.gz --tokenizer t5-base --output my-t5
 
@@ -22,11 +21,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hyperformer.errors import DataError, HyperformerError
 from hyperformer.files import apply_umask
+from hyperformer.terminal import prepare_streams
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
@@ -41,7 +42,7 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"--text {path}: cannot be read as UTF-8 text: {error}") from error
     if not found:
-        raise DataError(f"--text {path}: has no text; give a file with a paragraph a line")
+        raise DataError(f"--text {path}: has no text; give a file with one paragraph per line")
     return found
 
 
@@ -56,8 +57,8 @@ def train_tokenizer(lines: list[str], vocab_size: int, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / "spiece"
-    # The trainer considers as a piece only what occurs in two different words, so in text of
-    # few words whole words would be cut up: let each common word occur with other endings too.
+    # The trainer accepts a piece only if it occurs in two different words. In text of few
+    # words, whole words would be split: let each common word occur with other endings, too.
     counts = Counter(word.strip(".,:") for line in lines for word in line.split())
     words = [word for word, _ in counts.most_common(vocab_size) if word.isalpha()]
     variants = [word + ending for word in words for ending in "qzxv"]
@@ -134,27 +135,45 @@ def batches(
 
 
 def pretrain(args: argparse.Namespace) -> None:
+    """Train a tokenizer if none is given, then a T5, and save both in ``args.output``."""
     import torch
-    from transformers import Adafactor, AutoTokenizer, T5Config, T5ForConditionalGeneration
-    from transformers.optimization import get_cosine_schedule_with_warmup
 
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
+    args.output.mkdir(parents=True, exist_ok=True)
+    lines = _lines(args)
+    tokenizer = _tokenizer(lines, args)
+    chunks = pack(lines, tokenizer, args.length)
+    print(f"{len(lines):,} lines, {chunks.size:,} tokens, vocabulary {len(tokenizer):,}", flush=True)
+    model = _new_model(tokenizer, args)
+    print(f"{model.num_parameters():,} parameters", flush=True)
+    _train(model, batches(chunks, args.batch_size, tokenizer, rng), args)
+    made_by = {name: value for name, value in vars(args).items() if name != "output"}
+    (args.output / "pretraining.json").write_text(json.dumps(made_by, indent=2, default=str) + "\n")
+
+
+def _lines(args: argparse.Namespace) -> list[str]:
     if args.text == "toy":
         from hyperformer.data.toy import pretraining_text
 
-        lines = pretraining_text(args.toy_lines, args.seed)
-    else:
-        lines = read_lines(Path(args.text))
-    args.output.mkdir(parents=True, exist_ok=True)
-    if args.tokenizer:
-        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-        tokenizer.save_pretrained(args.output)
-    else:
+        return pretraining_text(args.toy_lines, args.seed)
+    return read_lines(Path(args.text))
+
+
+def _tokenizer(lines: list[str], args: argparse.Namespace) -> Any:
+    """The tokenizer, saved in ``args.output``."""
+    from transformers import AutoTokenizer
+
+    if not args.tokenizer:
         train_tokenizer(lines, args.vocab_size, args.output)
-        tokenizer = AutoTokenizer.from_pretrained(args.output)
-    chunks = pack(lines, tokenizer, args.length)
-    print(f"{len(lines):,} lines, {chunks.size:,} tokens, vocabulary {len(tokenizer):,}", flush=True)
+        return AutoTokenizer.from_pretrained(args.output)
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+    tokenizer.save_pretrained(args.output)
+    return tokenizer
+
+
+def _new_model(tokenizer: Any, args: argparse.Namespace) -> Any:
+    from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(
         # A multiple of 64 keeps the output product fast.
@@ -167,47 +186,58 @@ def pretrain(args: argparse.Namespace) -> None:
         dropout_rate=0.0,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    model = T5ForConditionalGeneration(config)
-    print(f"{model.num_parameters():,} parameters", flush=True)
-    optimizer = Adafactor(
-        model.parameters(),
-        lr=args.learning_rate,
-        scale_parameter=True,
-        relative_step=False,
-        warmup_init=False,
-    )
+    return T5ForConditionalGeneration(config)
+
+
+def _train(model: Any, rows: Iterator[dict[str, np.ndarray]], args: argparse.Namespace) -> None:
+    """Adafactor with a cosine schedule, without dropout; saves the model every ``args.save_every`` steps."""
+    import torch
+    from transformers import Adafactor
+    from transformers.optimization import get_cosine_schedule_with_warmup
+
+    rate = {"lr": args.learning_rate, "scale_parameter": True, "relative_step": False, "warmup_init": False}
+    optimizer = Adafactor(model.parameters(), **rate)
     schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
-    started, window = time.monotonic(), []
-    for step, batch in zip(
-        range(1, args.steps + 1), batches(chunks, args.batch_size, tokenizer, rng), strict=False
-    ):
+    started, losses = time.monotonic(), []
+    for step, batch in zip(range(1, args.steps + 1), rows, strict=False):
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            loss = model(**{name: torch.from_numpy(rows) for name, rows in batch.items()}).loss
+            loss = model(**{name: torch.from_numpy(ids) for name, ids in batch.items()}).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        window.append(loss.item())
+        losses.append(loss.item())
         if step % args.log_every == 0 or step == args.steps:
-            rate = step * args.batch_size * args.length / (time.monotonic() - started)
-            print(f"step {step}/{args.steps} loss {np.mean(window):.3f} {rate:,.0f} tokens/s", flush=True)
-            window = []
+            speed = step * args.batch_size * args.length / (time.monotonic() - started)
+            print(f"step {step}/{args.steps} loss {np.mean(losses):.3f} {speed:,.0f} tokens/s", flush=True)
+            losses = []
         if step % args.save_every == 0 or step == args.steps:
-            # The short pre-training goes without dropout; what fine-tuning wants is saved.
+            # Saved for fine-tuning, which uses dropout.
             model.config.dropout_rate = args.dropout
             model.save_pretrained(args.output)
             apply_umask(args.output / "model.safetensors")  # safetensors lets only the owner read it
             model.config.dropout_rate = 0.0
-    made_by = {name: value for name, value in vars(args).items() if name != "output"}
-    (args.output / "pretraining.json").write_text(json.dumps(made_by, indent=2, default=str) + "\n")
 
 
 def main() -> int:
+    """Read the command line and pre-train; returns the exit code."""
+    prepare_streams()
+    try:
+        pretrain(_parser().parse_args())
+    except HyperformerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--text", required=True, help="a text file, a paragraph a line (.gz too), or 'toy'")
+    parser.add_argument(
+        "--text", required=True, help="a text file with one paragraph per line (.gz too), or 'toy'"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the model and its tokenizer")
     parser.add_argument("--tokenizer", help="an existing T5 tokenizer (name or folder); default: train one")
     parser.add_argument("--vocab-size", type=int, default=900, help="pieces of a newly trained tokenizer")
@@ -216,25 +246,18 @@ def main() -> int:
     parser.add_argument("--d-ff", type=int, default=128)
     parser.add_argument("--num-layers", type=int, default=2, help="of the encoder, and of the decoder")
     parser.add_argument("--num-heads", type=int, default=4)
-    parser.add_argument("--length", type=int, default=128, help="tokens a row before corruption")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows a step")
+    parser.add_argument("--length", type=int, default=128, help="tokens per row before corruption")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows per step")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument(
         "--learning-rate", type=float, default=1e-2, help="peak; Adafactor, relative to weight size"
     )
-    parser.add_argument(
-        "--dropout", type=float, default=0.1, help="rate that the saved model fine-tunes with"
-    )
+    parser.add_argument("--dropout", type=float, default=0.1, help="dropout rate in the saved model's config")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")
     parser.add_argument("--log-every", type=int, default=100)
     parser.add_argument("--save-every", type=int, default=2_000)
-    try:
-        pretrain(parser.parse_args())
-    except HyperformerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

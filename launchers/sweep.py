@@ -14,6 +14,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.files import ConfigWarning
+from hyperformer.terminal import prepare_streams
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import start_commands as start
 from launchers.cli.output import BAD_INPUT, DONE, INTERRUPTED, Target, print_notes
@@ -72,6 +73,7 @@ def _print_no_more() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    prepare_streams()
     words = parse(list(sys.argv[1:] if argv is None else argv))
     with warnings.catch_warnings():
         warnings.simplefilter("once", ConfigWarning)

@@ -21,7 +21,7 @@ LAYERS = {
         {"training"},
         {"adapters", "data", "run_files"},
         {"settings"},
-        {"files", "disk_space"},
+        {"files", "disk_space", "terminal"},
         {"errors"},
     ],
     "launchers": [

@@ -177,6 +177,8 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def _open_output(name: str) -> Iterator[IO[str]]:
     if name == "-":
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the terminal's encoding
         yield sys.stdout
         return
     if not Path(name).parent.is_dir():

@@ -107,11 +107,12 @@ def settings() -> dict[str, Setting]:
     return table
 
 
-def _describe(annotation: Any) -> str:
+def describe_type(annotation: Any) -> str:
+    """A setting's type in words: 'a number', 'one of none, task, ...'."""
     if typing.get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(annotation)))
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        return " or ".join(_describe(part) for part in typing.get_args(annotation))
+        return " or ".join(describe_type(part) for part in typing.get_args(annotation))
     if typing.get_origin(annotation) is tuple:
         return "a list of names"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
@@ -170,7 +171,7 @@ def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig
             coerced = _coerce(value, entry.type)
         except (ValueError, OverflowError):
             told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
-            raise ConfigError(f"{where}: {key} is {told}, but must be {_describe(entry.type)}") from None
+            raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
         if entry.bounds and coerced is not None and not entry.bounds.hold(coerced):
             raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
         grouped.setdefault(entry.section, {})[key] = coerced

@@ -1,0 +1,59 @@
+"""Standard streams as terminals and shells have them: closed, or of an encoding without the character."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+TRAIN = ["-m", "hyperformer.cli", "train"]
+
+
+def start(words: list[str], closed: str = "", encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
+    """A command with some of its streams closed, as `command 0<&- 1>&-` does it."""
+    shell = f'exec "$@" {closed}'
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        ["bash", "-c", shell, "bash", sys.executable, *words],
+        capture_output=True,
+        env=environment,
+        encoding="latin-1",
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("words", [[*TRAIN, "模型"], ["launchers/sweep.py", "plan", "模型.yaml"]])
+def test_a_character_that_the_terminal_does_not_have(words: list[str], encoding: str, tmp_path: Path) -> None:
+    done = start([str(ROOT / words[0]) if "/" in words[0] else words[0], *words[1:]], encoding=encoding)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert r"\u6a21\u578b" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([*TRAIN, "--help"], 0),
+        ([*TRAIN, "none-such"], 2),
+        (["-m", "hyperformer.cli", "predict", "/nowhere", "--task", "rte"], 2),
+    ],
+    ids=["help", "train", "predict"],
+)
+def test_streams_that_are_closed(words: list[str], code: int, closed: str) -> None:
+    done = start(words, closed)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    assert code == 0 or "2>" in closed or done.stderr.startswith("error: ")
+
+
+def test_a_file_never_gets_the_number_of_standard_output(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    code = (
+        "from hyperformer.terminal import prepare_streams as p; p(); "
+        f"f = open({str(path)!r}, 'w'); assert f.fileno() > 2; print('printed'); f.write('kept')"
+    )
+    assert start(["-c", code], "0<&- 1>&- 2>&-").returncode == 0
+    assert path.read_text() == "kept"
