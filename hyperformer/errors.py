@@ -53,6 +53,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; there are: {', '.join(sorted(known))}"
 
 
+def clip(text: str, most: int) -> str:
+    """A text in one line of at most `most` characters, cut between two words.
+
+    >>> clip("no row\\n  has a label", 12)
+    'no row has …'
+    """
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    head, _, _ = text[: most - 1].rpartition(" ")  # room for a blank and the dots
+    return f"{head if 2 * len(head) > most else text[: most - 2]} …"
+
+
 _WAYS_ON = {
     errno.ENOSPC: "make room there and give the same command again; nothing half was written",
     errno.EDQUOT: "your quota there is used up: make room and give the same command again",

@@ -156,4 +156,5 @@ def _no_longer_planned(ledger: Ledger) -> list[str]:
     others = [entry["name"] for mark, entry in ledger.known_runs().items() if mark not in planned]
     if not others:
         return []
-    return [f"{len(others)} earlier runs are no longer in the sweep file: {', '.join(others[:5])}"[:300]]
+    more = ", ..." if len(others) > 5 else ""
+    return [f"{len(others)} earlier runs are no longer in the sweep file: {', '.join(others[:5])}{more}"]

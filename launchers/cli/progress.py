@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from hyperformer.errors import clip
 from launchers.cli.tables import duration, status_table, summary
 from launchers.status.run_status import RunStatus
 
@@ -85,5 +86,5 @@ class Progress:
             if status.seconds_left is not None:
                 parts.append(f"{duration(status.seconds_left)} left")
         if status.detail:
-            parts.append(" ".join(status.detail.split())[:300])
+            parts.append(clip(status.detail, 300))
         return ", ".join(parts)

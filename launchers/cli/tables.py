@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from hyperformer.errors import clip
 from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
 from launchers.plan.runs import Plan, value_text
@@ -125,7 +126,7 @@ def details(statuses: Sequence[RunStatus]) -> list[Text]:
             waiting.setdefault(status.detail, []).append(status)
             continue
         line = Text(f"{status.name}: ", style=_COLOURS[status.state])
-        line.append(" ".join(status.detail.split())[:400], style="not bold default")
+        line.append(clip(status.detail, 400), style="not bold default")
         lines.append(line)
     for reason, members in waiting.items():
         who = members[0].name if len(members) == 1 else f"{len(members)} runs"

@@ -9,6 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from hyperformer.errors import clip
 from hyperformer.files import atomic_write
 from launchers.report.results_table import (
     AVERAGE,
@@ -93,7 +94,7 @@ def _seeds(row: Row) -> int:
 def _unfinished(row: Row) -> str:
     groups: dict[str, list[str]] = {}
     for name, state, reason in row.unfinished:
-        why = f" ({' '.join(reason.split())[:120]})" if state in BAD and reason else ""
+        why = f" ({clip(reason, 120)})" if state in BAD and reason else ""
         groups.setdefault(state, []).append(name + why)
     told = "; ".join(f"{state}: {', '.join(names)}" for state, names in groups.items())
     return f"{len(row.unfinished)} of {row.planned} runs have no result; {told}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from launchers.plan.failure_kinds import KINDS
 from launchers.slurm import states
 from launchers.status.run_facts import RunFacts
 
@@ -217,6 +218,9 @@ def _has_ended(facts: RunFacts) -> _Verdict | None:
 def _ended(facts: RunFacts) -> _Verdict:
     outcome = facts.outcome
     assert outcome is not None
+    if outcome.status == "failed" and outcome.error_type == "out_of_memory":
+        # Nobody but the launcher was left to tell it, in the words of SLURM's daemons.
+        return "failed", f"out_of_memory: {KINDS['out_of_memory'].words}"
     if outcome.status == "failed":
         return "failed", f"{outcome.error_type or 'error'}: {outcome.message}"
     if outcome.status == "stopped":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from hyperformer.errors import clip
 from hyperformer.settings.build import flatten
 from launchers.plan.runs import Run, value_text
 from launchers.slurm.states import end_words, explain_reason
@@ -16,35 +17,60 @@ from launchers.store.ledger import Ledger
 
 def why(status: RunStatus, ledger: Ledger) -> str | None:
     """A plain line on a run that waits or did not end well; None for the others."""
-    if status.state == "pending":
-        reason = status.reason or status.detail or "None"
-        words = explain_reason(reason, status.job_id or "JOB")
-        line = f"{reason}: {words}" if reason != "None" else words
-        start = (
-            f"; expected to start at {status.expected_start.replace('T', ' ')}"
-            if status.expected_start
-            else ""
+    line = status.detail if status.unreadable else None
+    if status.state in _LINES:
+        line = _LINES[status.state](status, ledger)
+    return clip(line, _MOST) if line else None
+
+
+def _why_pending(status: RunStatus, ledger: Ledger) -> str:
+    reason = status.reason or status.detail or "None"
+    words = explain_reason(reason, status.job_id or "JOB")
+    start = status.expected_start
+    return (
+        (words if reason == "None" else f"{reason}: {words}")
+        + (f"; expected to start at {start.replace('T', ' ')}" if start else "")
+    )  # fmt: skip
+
+
+def _why_failed(status: RunStatus, ledger: Ledger) -> str:
+    told = " ".join(status.detail.split())
+    message = told.partition(": ")[2] or told
+    if status.note:
+        # A launcher's own words stand in both.
+        told = (
+            told.removesuffix(message) + status.note
+            if status.note.startswith(message)
+            else f"{told}; {status.note}"
         )
-        return line + start
-    if status.state == "failed" or status.state == "lost":
-        how = end_words(status.slurm_state or "", status.reason or "")
-        told = " ".join(status.detail.split())
-        last = last_words(status, ledger)
-        parts = [told] if told else []
-        if status.note:
-            return "; ".join([*parts, status.note])[:600]
-        if how and how not in told:
-            parts.append(how)
-        message = told.partition(": ")[2] or told
-        if last and last not in told and message not in last:
-            parts.append(f"last line of its log: {last}")
-        return "; ".join(parts)[:600]
-    if status.state == "damaged" or status.unreadable:
-        return status.detail
-    if status.state == "stopped":
-        told = status.note or status.detail
-        return f"it stopped{': ' + told if told else ''}; submit goes on from its last checkpoint"
-    return None
+        return f"{told}; raise `mem_gb`, then `retry --oom`" if status.kind == "out_of_memory" else told
+    parts = [told]
+    how = end_words(status.slurm_state or "", status.reason or "")
+    if how not in told:
+        parts.append(how)
+    last = last_words(status, ledger)
+    if last not in told and message not in last:
+        parts.append(f"last line of its log: {last}")
+    return "; ".join(filter(None, parts))
+
+
+def _why_stopped(status: RunStatus, ledger: Ledger) -> str:
+    told = status.note or status.detail
+    return f"it stopped{': ' + told if told else ''}; submit resumes it from its last checkpoint"
+
+
+def _why_damaged(status: RunStatus, ledger: Ledger) -> str:
+    return status.detail
+
+
+_MOST = 600
+_LINES: dict[str, Callable[[RunStatus, Ledger], str]] = {
+    "pending": _why_pending,
+    "failed": _why_failed,
+    "lost": _why_failed,
+    "stopped": _why_stopped,
+    "damaged": _why_damaged,
+}
 
 
 def last_words(status: RunStatus, ledger: Ledger) -> str:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hyperformer.errors import clip
 from hyperformer.files import write_json
 from launchers.plan.failure_kinds import KINDS, Action, Kind
 from launchers.store import redaction
@@ -227,7 +228,7 @@ def last_words(log: str) -> str:
     told = [line.strip() for line in log.splitlines() if line.strip()]
     # SLURM's closing words, and our own, tell less than the line before them.
     own = [line for line in told if not _CLOSING.match(line)]
-    return (own or told or [""])[-1][:300]
+    return clip((own or told or [""])[-1], 300)
 
 
 _OF_THE_NODE = frozenset(name for name, kind in KINDS.items() if kind.of_the_node)

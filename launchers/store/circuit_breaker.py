@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hyperformer.errors import clip
 from hyperformer.files import write_json
 from launchers.plan.failure_kinds import Failure
 from launchers.plan.retry_policy import RetryPolicy
@@ -40,7 +41,7 @@ def count(run_folder: Path, failure: Failure, policy: RetryPolicy) -> None:
     names = sorted(entry.name for entry in same.iterdir() if entry.stat().st_mtime > since)
     if policy.stop_after and len(names) >= policy.stop_after and not sweep.held.exists():
         reason = f"{len(names)} runs failed alike: {failure.message}"
-        write_json(sweep.held, {"reason": reason[:500], "runs": names, "at": time.time()})
+        write_json(sweep.held, {"reason": clip(reason, 500), "runs": names, "at": time.time()})
 
 
 def reason(sweep: SweepFolder) -> str | None:
