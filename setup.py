@@ -34,6 +34,7 @@ setup(
         "transformers>=5.23,<6",
         "huggingface_hub>=1.0",
         "datasets>=4.0",
+        "pyarrow>=15",
         "deepspeed>=0.17",
         "submitit>=1.5.3,<1.6",
         "safetensors>=0.4",

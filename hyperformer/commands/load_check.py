@@ -31,10 +31,7 @@ def _load_task(config: RunConfig, name: str) -> None:
     own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
     wanted = {"train": True, "validation": config.validates, "test": config.training.do_test}
     for split in (split for split, is_wanted in wanted.items() if is_wanted):
-        load_split(
-            get_task(name, own), split, source=config.data.data_source, data_dir=config.data.data_dir,
-            reference_splits=config.data.reference_splits,
-        )  # fmt: skip
+        load_split(get_task(name, own), split, config.data)
 
 
 def main() -> None:

@@ -22,6 +22,9 @@ import torch
 from hyperformer.adapters.build import load_tokenizer
 from hyperformer.adapters.whole import Trained, load_trained
 from hyperformer.data.collate import pad
+from hyperformer.data.examples import make_sources
+from hyperformer.data.readers.json_rows import parse_record
+from hyperformer.data.readers.rows import record_rows
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
@@ -126,41 +129,18 @@ def read_items(
             )
         try:
             item = read(text)
-        except ValueError as error:
+        except (ValueError, DataError) as error:
             fail(str(error))
         yield item
 
 
 def _row(text: str, task: Task, prefix: bool) -> Item:
     """The item of a JSON line; ValueError says what is wrong with it."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON value")
-
-    try:
-        row = json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"wanted is a JSON object with the task's columns, not {text[:60]!r}")
+    row = parse_record(text)
     if PREDICTION in row:
         raise ValueError(f"the row has a column {PREDICTION!r}, where the answer would go; rename it")
-    *needed, _target = task.columns
-    for column, found in task.columns_in(list(row)).items():
-        if column in needed and found is None:
-            raise ValueError(
-                f"no column {column!r}; task {task.name!r} reads {', '.join(needed)}, "
-                f"and there are: {', '.join(row) or 'none'}"
-            )
-    empty = [column for column, value in row.items() if value is None and column in needed]
-    if empty:
-        raise ValueError(f"column {empty[0]!r} is null")
-    try:
-        return Item(task.source(row, prefix=prefix), row)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"the template {task.template!r} does not fit: {type(error).__name__}: {error}"
-        ) from error
+    (source,) = make_sources(task, record_rows([row], "this row", lambda _: "this row"), prefix=prefix)
+    return Item(source, row)
 
 
 @contextmanager

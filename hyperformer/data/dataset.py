@@ -10,26 +10,27 @@ import hashlib
 import json
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tokenizers
+import transformers
 
+from hyperformer.data.examples import Examples
 from hyperformer.data.tasks.task import Task
-from hyperformer.errors import DataError
 from hyperformer.files import atomic_write
+from hyperformer.settings.schema import DataConfig
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-CACHE = Path("~/.cache/hyperformer")
+CACHE = Path.home() / ".cache" / "hyperformer"
 """Where tokenised rows are kept unless told otherwise."""
 VERSION = 1
 """Raise it when the file's layout or the way of tokenising changes."""
 CHUNK = 10_000
-"""Rows formatted and tokenised at a time."""
+"""Texts tokenised at a time."""
 
 
 class Ragged:
@@ -83,39 +84,25 @@ class TokenizedSplit:
         return self.target_ids.take(indices)
 
 
-def tokenize_split(
-    rows: Dataset,
-    task: Task,
-    tokenizer: Any,
-    *,
-    max_source_length: int,
-    max_target_length: int,
-    prefix: bool,
-    cache_dir: str | Path | None = None,
-) -> TokenizedSplit:
-    """Tokenise the rows of a task, or read what an earlier call kept.
+def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: DataConfig) -> TokenizedSplit:
+    """Tokenise the examples of a task, or read what an earlier call kept.
 
     Args:
-        rows: from :func:`hyperformer.data.splits.load_split`.
-        tokenizer: a fast T5 tokenizer.
-        max_source_length, max_target_length: tokens kept, </s> included.
-        prefix: start each source with the task's prefix.
-        cache_dir: where tokenised rows are kept; default: ~/.cache/hyperformer.
-
-    Raises:
-        DataError: a row lacks a part that the template reads.
+        examples: from :func:`hyperformer.data.splits.load_split`.
+        tokenizer: a T5 tokenizer.
+        settings: how many tokens are kept (</s> included), and where the result is kept.
     """
-    pairs = list(_examples(rows, task, prefix))
-    sources, targets = [source for source, _ in pairs], [target for _, target in pairs]
-    limits = (max_source_length, max_target_length)
+    limits = (settings.max_source_length, settings.max_target_length)
+    sources, targets = list(examples.sources), list(examples.targets)
+    # All that decides the ids is in the key: another file, template or tokenizer, another name.
     key = hashlib.sha256(json.dumps([VERSION, _identity(tokenizer), limits, sources, targets]).encode())
-    path = Path(cache_dir or CACHE).expanduser() / "tokenized" / f"{task.name}-{key.hexdigest()[:32]}.npy"
-    array = _read(path, len(pairs))
+    folder = Path(settings.cache_dir or CACHE).expanduser() / "tokenized"
+    path = folder / f"{task.name}-{key.hexdigest()[:32]}.npy"
+    array = _read(path, len(examples))
     if array is None:
-        source = _tokenize(tokenizer, sources, max_source_length)
-        array = _pack(source, _tokenize(tokenizer, targets, max_target_length))
+        array = _pack(_tokenize(tokenizer, sources, limits[0]), _tokenize(tokenizer, targets, limits[1]))
         _write(path, array)
-    count, body = len(pairs), array[4:]
+    count, body = len(examples), array[4:]
     source_lengths, target_lengths, ids = body[:count], body[count : 2 * count], body[2 * count :]
     boundary = int(source_lengths.sum(dtype=np.int64))
     return TokenizedSplit(
@@ -127,42 +114,37 @@ def tokenize_split(
     )
 
 
-def _examples(rows: Dataset, task: Task, prefix: bool) -> Iterator[tuple[str, str]]:
-    for start in range(0, len(rows), CHUNK):
-        columns = rows[start : start + CHUNK]  # by columns: a row at a time is 20 times slower
-        for offset, values in enumerate(zip(*columns.values(), strict=True)):
-            try:
-                yield task.example(dict(zip(columns, values, strict=True)), prefix=prefix)
-            except (KeyError, IndexError, TypeError) as error:
-                raise DataError(
-                    f"Task {task.name!r}, row {start + offset}: the template {task.template!r} with target "
-                    f"{task.target!r} does not fit: {type(error).__name__}: {error}"
-                ) from error
-
-
 def _identity(tokenizer: Any) -> str:
-    """What decides how texts are cut: vocabulary, scores, normalisation."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    # These two change with every call.
-    state.pop("truncation", None)
-    state.pop("padding", None)
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+    """Hash of what decides how texts are cut: libraries, vocabulary, scores, normalisation, added tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # written in Python, as ByT5's is
+        state: Any = [type(tokenizer).__qualname__, tokenizer.get_vocab(), str(tokenizer.init_kwargs)]
+    else:
+        state = json.loads(backend.to_str())
+        # These two change with every call.
+        state.pop("truncation", None)
+        state.pop("padding", None)
+    versions = [tokenizers.__version__, transformers.__version__]
+    return hashlib.sha256(json.dumps([versions, state], sort_keys=True).encode()).hexdigest()
 
 
 def _tokenize(tokenizer: Any, texts: list[str], limit: int) -> tuple[np.ndarray, np.ndarray, int]:
     """(ids, lengths, how many texts were cut to `limit` tokens)."""
     pieces, lengths, truncated = [], [], 0
     for start in range(0, len(texts), CHUNK):
-        batch = tokenizer(texts[start : start + CHUNK], return_attention_mask=False, verbose=False)[
-            "input_ids"
-        ]
-        for ids in batch:
-            if len(ids) > limit:
-                ids = ids[: limit - 1] + ids[-1:]  # </s> stays
-                truncated += 1
-            pieces.append(np.asarray(ids, dtype=np.int32))
-            lengths.append(len(ids))
-    return np.concatenate(pieces), np.asarray(lengths, dtype=np.int32), truncated
+        chunk = texts[start : start + CHUNK]
+        batch = tokenizer(chunk, return_attention_mask=False, verbose=False)["input_ids"]
+        for row in np.flatnonzero(np.fromiter(map(len, batch), int) > limit):
+            batch[row] = cut(batch[row], limit)
+            truncated += 1
+        lengths.append(np.fromiter(map(len, batch), np.int32))
+        pieces.append(np.fromiter(chain.from_iterable(batch), np.int32))
+    return np.concatenate(pieces), np.concatenate(lengths), truncated
+
+
+def cut(ids: list[int], limit: int) -> list[int]:
+    """The first ids of a text that is longer than `limit` tokens; </s> stays at the end."""
+    return ids[: limit - 1] + ids[-1:]
 
 
 def _pack(

@@ -1,33 +1,49 @@
 """Which rows make the training, validation and test split of a task.
 
-Test sets of GLUE have no labels, so the authors make splits of what is labelled
-(random permutations of torch, seed 42):
+The test sets of GLUE have no labels. So the authors make their splits from the rows
+that have one (torch's random permutations, seed 42):
 
-- small tasks: half of the validation split is validation, the other half test;
+- small tasks: half of the validation split is validation, the other half is test;
 - large tasks: 1,000 training rows are validation, the validation split is test;
 - the others: as the task's table row says.
 
-We do the same, with two faults mended that `reference_splits` brings back: the
-authors also train on the 1,000 validation rows of large tasks, and they drop the
-last row of every split.
+We do the same, and fix two faults that `reference_splits` brings back: the authors
+also train on the 1,000 validation rows of large tasks, and they drop the last row of
+every split.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
+from hyperformer.data.examples import Examples, make_examples
 from hyperformer.data.sources import load_rows
 from hyperformer.data.tasks.task import SPLITS, Task
 from hyperformer.errors import ConfigError, DataError, nearest
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from hyperformer.settings.schema import DataConfig
 
 SEED = 42
 HELD_OUT = 1_000
 """Training rows that become the validation split of a large task."""
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How rows are chosen from a split of the source.
+
+    Attributes:
+        held_out: training rows of a large task that become validation.
+        n_obs: take the first so many of the permuted rows; None: all of them; -1 is the
+            authors' default, which drops the last row and does not permute what is not split.
+        split_validation: make validation and test from the rows that have labels (the authors'
+            `split_validation_test`).
+    """
+
+    held_out: int = HELD_OUT
+    n_obs: int | None = None
+    split_validation: bool = True
 
 
 def permutation(n: int) -> np.ndarray:
@@ -40,7 +56,7 @@ def permutation(n: int) -> np.ndarray:
 def held_out_rows(n: int) -> int:
     """How many of `n` training rows of a large task become validation.
 
-    1,000; a fifth where that would leave fewer rows to train on than it takes.
+    1,000, or a fifth if fewer than 1,000 would be left to train on.
     """
     return HELD_OUT if n >= 2 * HELD_OUT else n // 5
 
@@ -58,72 +74,51 @@ def source_split(task: Task, split: str, *, split_validation: bool = True) -> st
     return task.splits[split]
 
 
-def split_indices(
-    task: Task, split: str, n: int, *, held_out: int, n_obs: int | None, split_validation: bool = True
-) -> np.ndarray:
+def split_indices(task: Task, split: str, n: int, rule: SplitRule) -> np.ndarray:
     """The rows of `split`, as indices into its :func:`source_split`, which has `n` rows.
-
-    Args:
-        held_out: training rows of a large task that become validation.
-        n_obs: the first so many of the permuted rows; -1 is the authors' default, which
-            drops the last row, and leaves in the source's order what is not split.
-        split_validation: the authors' `split_validation_test`.
 
     Returns:
         int64, shape (rows,).
     """
     rows = permutation(n)
-    if split_validation and task.size == "small" and split != "train":
+    if rule.split_validation and task.size == "small" and split != "train":
         rows = rows[: n // 2] if split == "validation" else rows[n // 2 :]
-    elif split_validation and task.size == "large" and split != "test":
-        rows = rows[:held_out] if split == "validation" else rows[held_out:]
-    elif n_obs == -1:
+    elif rule.split_validation and task.size == "large" and split != "test":
+        rows = rows[: rule.held_out] if split == "validation" else rows[rule.held_out :]
+    elif rule.n_obs == -1:
         rows = np.arange(n)
-    return rows if n_obs is None else rows[:n_obs]
+    return rows if rule.n_obs is None else rows[: rule.n_obs]
 
 
-def load_split(
-    task: Task,
-    split: str,
-    *,
-    source: str,
-    data_dir: str | None = None,
-    n_obs: int | None = None,
-    reference_splits: bool = False,
-) -> Dataset:
-    """The rows of one split, ready to be tokenised.
+def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = False) -> Examples:
+    """The examples of one split, ready to be tokenised.
 
     Args:
         split: 'train', 'validation' or 'test'.
-        source, data_dir: as in :func:`hyperformer.data.sources.load_rows`.
-        n_obs: at most so many rows, drawn at random (seed 42); None: all.
-        reference_splits: exactly the authors' rows.
+        settings: where rows are, how many at most (drawn at random, seed 42), whose splits.
+        prefix: start every source with the task's prefix.
 
     Raises:
-        ConfigError, DataError: as `load_rows`; no row is left.
+        ConfigError, DataError: as :func:`load_rows` and :func:`make_examples`; no row is left.
     """
     if split not in SPLITS:
         raise ConfigError(f"There is no split {split!r}{nearest(split, SPLITS)}")
-    if n_obs is not None and n_obs < 1:
-        raise ConfigError(f"n_obs is {n_obs}; write the number of rows, 1 or more, or nothing for all")
+    reference = settings.reference_splits
     # The authors pass split_validation_test for validation and test, and not for train.
-    split_validation = not (reference_splits and split == "train")
+    split_validation = not (reference and split == "train")
     name = source_split(task, split, split_validation=split_validation)
-    rows = load_rows(task, name, source=source, data_dir=data_dir)
-    if task.unlabelled_rows and not reference_splits:
-        labels = np.asarray(rows[task.target])
-        rows = rows.select(np.flatnonzero(labels != -1))
-    indices = split_indices(
-        task,
-        split,
-        len(rows),
-        held_out=HELD_OUT if reference_splits else held_out_rows(len(rows)),
-        n_obs=-1 if reference_splits and n_obs is None else n_obs,
+    rows = load_rows(task, name, source=settings.data_source, data_dir=settings.data_dir)
+    examples = make_examples(task, rows, prefix=prefix, keep_unlabelled=reference)
+    limit = {"train": settings.n_train, "validation": settings.n_val, "test": settings.n_test}[split]
+    rule = SplitRule(
+        held_out=HELD_OUT if reference else held_out_rows(len(examples)),
+        n_obs=-1 if reference and limit is None else limit,
         split_validation=split_validation,
     )
+    indices = split_indices(task, split, len(examples), rule)
     if not len(indices):
         raise DataError(
-            f"task {task.name!r}: split {split!r} would be empty: it is made of {len(rows)} rows of {name!r}"
-            + (" by the authors' rules (reference_splits)" if reference_splits else "")
+            f"task {task.name!r}: split {split!r} would be empty: it is made of {len(examples)} rows of {name!r}"
+            + (" by the authors' rules (reference_splits)" if reference else "")
         )
-    return rows.select(indices)
+    return examples.take(indices)

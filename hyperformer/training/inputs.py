@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
@@ -18,8 +18,6 @@ from hyperformer.settings.schema import RunConfig
 from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch
 from hyperformer.training.log import say
-
-CACHE = Path.home() / ".cache" / "hyperformer"
 
 
 @dataclass(frozen=True)
@@ -60,29 +58,13 @@ def load_run_data(
 
 def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: bool) -> RunData:
     settings = config.data
-    limits = {"train": settings.n_train, "validation": settings.n_val, "test": settings.n_test}
     wanted = {"train": True, "validation": config.validates, "test": config.training.do_test}
-    splits: dict[str, dict[str, TokenizedSplit]] = {name: {} for name in limits}
+    splits: dict[str, dict[str, TokenizedSplit]] = {split: {} for split in wanted}
     for split, tokenized in splits.items():
         for name, task in tasks.items() if wanted[split] else ():
             beat(f"loading {name} {split}", PATIENT)
-            rows = load_split(
-                task,
-                split,
-                source=settings.data_source,
-                data_dir=settings.data_dir,
-                n_obs=limits[split],
-                reference_splits=settings.reference_splits,
-            )
-            tokenized[name] = tokenize_split(
-                rows,
-                task,
-                tokenizer,
-                max_source_length=settings.max_source_length,
-                max_target_length=settings.max_target_length,
-                prefix=config.task_prefix,
-                cache_dir=settings.cache_dir or CACHE,
-            )
+            examples = load_split(task, split, settings, prefix=config.task_prefix)
+            tokenized[name] = tokenize_split(examples, task, tokenizer, settings)
             cut = tokenized[name].truncated_sources
             if cut and report:
                 share = 100 * cut / len(tokenized[name])

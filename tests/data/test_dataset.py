@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from reference_files import reference, reference_path
-from transformers import T5Tokenizer
+from transformers import ByT5Tokenizer, T5Tokenizer
 
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
-from hyperformer.data.tasks.task import Task
-from hyperformer.errors import DataError
+from hyperformer.data.examples import Examples
+from hyperformer.data.tasks import Task
+from hyperformer.settings.schema import DataConfig
 
 COLLATOR = reference("e2e/collator.json")
 TASK = Task("copy", "{source}", "target", ("accuracy",), answer_tokens=9)
@@ -25,30 +26,20 @@ def tokenizer():
     return T5Tokenizer.from_pretrained(str(reference_path("e2e/spiece.model").parent))
 
 
-def rows(count: int = 5) -> Dataset:
-    return Dataset.from_list(
-        [{"source": "the cat " * (row + 1), "target": str(row % 2)} for row in range(count)]
-    )
+def rows(count: int = 5) -> Examples:
+    return Examples(["the cat " * (row + 1) for row in range(count)], [str(row % 2) for row in range(count)])
 
 
-def tokenize(
-    data: Dataset, tokenizer, cache: Path, *, source: int = 12, target: int = 5, prefix: bool = False
-) -> TokenizedSplit:
-    return tokenize_split(
-        data,
-        TASK,
-        tokenizer,
-        max_source_length=source,
-        max_target_length=target,
-        prefix=prefix,
-        cache_dir=cache,
-    )
+def tokenize(data: Examples, tokenizer, cache: Path, *, source: int = 12, target: int = 5) -> TokenizedSplit:
+    settings = DataConfig(max_source_length=source, max_target_length=target, cache_dir=str(cache))
+    return tokenize_split(data, TASK, tokenizer, settings)
 
 
 @pytest.mark.parametrize("theirs", COLLATOR, ids=lambda theirs: theirs["task"])
 def test_batches_are_the_authors(theirs: dict, tokenizer, tmp_path: Path) -> None:
-    data = Dataset.from_list(
-        [{"source": example["src_texts"], "target": example["tgt_texts"]} for example in theirs["examples"]]
+    data = Examples(
+        [example["src_texts"] for example in theirs["examples"]],
+        [example["tgt_texts"] for example in theirs["examples"]],
     )
     split = tokenize(
         data, tokenizer, tmp_path, source=theirs["max_source_length"], target=theirs["max_target_length"]
@@ -64,8 +55,8 @@ def test_batches_are_the_authors(theirs: dict, tokenizer, tmp_path: Path) -> Non
 
 
 def test_rows_are_what_the_tokenizer_gives(tokenizer, tmp_path: Path) -> None:
-    split = tokenize(rows(), tokenizer, tmp_path, source=6, prefix=True)
-    texts = [f"copy {row['source']}" for row in rows()]
+    split = tokenize(rows(), tokenizer, tmp_path, source=6)
+    texts = rows().sources
     expected = tokenizer(texts, truncation=True, max_length=6)["input_ids"]
     assert [ids.tolist() for ids in split.sources(range(5))] == expected
     assert split.truncated_sources == sum(len(ids) > 6 for ids in tokenizer(texts)["input_ids"]) > 0
@@ -95,12 +86,20 @@ def test_rows_are_tokenised_once(tokenizer, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_changes_the_ids_changes_the_file(tokenizer, tmp_path: Path) -> None:
-    tokenize(rows(), tokenizer, tmp_path)
-    tokenize(rows(4), tokenizer, tmp_path)
-    tokenize(rows(), tokenizer, tmp_path, source=11)
-    tokenize(rows(), tokenizer, tmp_path, target=4)
-    tokenize(rows(), tokenizer, tmp_path, prefix=True)
-    assert len(list((tmp_path / "tokenized").iterdir())) == 5
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["zat"])
+    changed = [
+        tokenize(rows(), tokenizer, tmp_path),
+        tokenize(rows(4), tokenizer, tmp_path),
+        tokenize(Examples(rows().sources, ["1", "0", "1", "0", "1"]), tokenizer, tmp_path),
+        tokenize(Examples([f"copy {text}" for text in rows().sources], rows().targets), tokenizer, tmp_path),
+        tokenize(rows(), tokenizer, tmp_path, source=11),
+        tokenize(rows(), tokenizer, tmp_path, target=4),
+        tokenize(rows(), other, tmp_path),
+        tokenize(rows(), ByT5Tokenizer(), tmp_path, source=40),
+        tokenize(rows(), ByT5Tokenizer(extra_ids=100), tmp_path, source=40),
+    ]
+    assert len(list((tmp_path / "tokenized").iterdir())) == len(changed)
 
 
 @pytest.mark.parametrize("damage", ["shorter", "empty", "changed"])
@@ -121,12 +120,3 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(tokenizer, tmp_path: P
     blocked.write_text("")
     with pytest.warns(UserWarning, match="not kept"):
         assert len(tokenize(rows(), tokenizer, blocked)) == 5
-
-
-def test_a_row_that_lacks_what_the_template_reads(tokenizer, tmp_path: Path) -> None:
-    task = Task("pick", "{options[1]}", "target", ("accuracy",), answer_tokens=3)
-    data = Dataset.from_list([{"options": ["a", "b"], "target": "x"}, {"options": ["a"], "target": "y"}])
-    with pytest.raises(DataError, match="'pick', row 1"):
-        tokenize_split(
-            data, task, tokenizer, max_source_length=8, max_target_length=8, prefix=False, cache_dir=tmp_path
-        )

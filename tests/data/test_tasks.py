@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from reference_files import reference, reference_path
+from row_examples import example
 
 from hyperformer.data.metrics import COLUMNS, METRICS
 from hyperformer.data.tasks import SPLITS, TASKS, answer_length, get_task
@@ -17,7 +18,7 @@ def test_prompts_and_answers_are_the_authors(name: str) -> None:
     task, theirs = get_task(name), PREPROCESS["tasks"][name]
     for prefix, key in ((True, "with_prefix"), (False, "no_prefix")):
         expected = theirs[key]["src_texts"], theirs[key]["tgt_texts"]
-        assert task.example(theirs["row"], prefix=prefix) == expected
+        assert example(task, theirs["row"], prefix=prefix) == expected
     assert task.labels == (tuple(theirs["label_list"]) if theirs["label_list"] else None)
     assert list(task.metrics) == theirs["metrics"]
     assert dict(task.splits) == theirs["split_to_data_split"]
@@ -44,9 +45,8 @@ def test_label_maps() -> None:
     sick = {"premise": "a", "hypothesis": "b"}
     answers = [TASKS["sick"].answer_of(label) for label in ("ENTAILMENT", "NEUTRAL", "CONTRADICTION")]
     assert answers == [example["tgt_texts"] for example in PREPROCESS["label_maps"]["sick"]]
-    assert TASKS["sick"].example({"sentence_A": "a", "sentence_B": "b", "label": 1}, prefix=False) == (
-        TASKS["sick"].example(sick | {"label": "NEUTRAL"}, prefix=False)
-    )
+    theirs = example(TASKS["sick"], {"sentence_A": "a", "sentence_B": "b", "label": 1})
+    assert theirs == example(TASKS["sick"], sick | {"label": "NEUTRAL"})
     assert [TASKS["scitail"].answer_of(label) for label in ("entailment", "neutral")] == ["0", "1"]
     assert [TASKS["commonsense_qa"].answer_of(label) for label in "ABCDE"] == ["0", "1", "2", "3", "4"]
     assert [TASKS["social_i_qa"].answer_of(label) for label in ("1\n", "2", 3)] == ["0", "1", "2"]
@@ -54,7 +54,7 @@ def test_label_maps() -> None:
 
 def test_todays_trec_keeps_the_authors_class_numbers() -> None:
     # NUM is 5 in today's order and 4 in the one that the authors used.
-    assert TASKS["trec"].example({"text": "how far", "coarse_label": 5}, prefix=False) == (
+    assert example(TASKS["trec"], {"text": "how far", "coarse_label": 5}) == (
         "sentence: how far",
         "4",
     )

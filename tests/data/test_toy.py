@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import hyperformer.data
-from hyperformer.data.sources import load_rows
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import TASKS, answer_length
 from hyperformer.data.toy import GENERATORS, REMARKS, SPLIT_SIZES, pretraining_text, toy_rows
 from hyperformer.errors import DataError
+from hyperformer.settings.schema import DataConfig
 
 TOY_T5 = Path(hyperformer.data.__file__).parent / "assets" / "toy-t5"
 
@@ -37,11 +37,10 @@ def test_splits_are_whole_balanced_and_apart(name: str) -> None:
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_rows_suit_their_task(name: str) -> None:
-    rows = load_rows(TASKS[name], "test", source="toy")
-    assert {TASKS[name].example(row, prefix=False)[1] for row in rows} == {
-        TASKS[name].answer_of(label) for label in rows["label"]
-    }
-    assert len(load_split(TASKS[name], "train", source="toy", n_obs=5)) == 5
+    examples = load_split(TASKS[name], "test", DataConfig(data_source="toy"))
+    labels = {row["label"] for row in toy_rows(name, "test")}
+    assert set(examples.targets) == {TASKS[name].answer_of(label) for label in labels}
+    assert len(load_split(TASKS[name], "train", DataConfig(data_source="toy", n_train=5))) == 5
 
 
 def test_rows_are_the_same_on_every_machine() -> None:
@@ -86,6 +85,6 @@ def test_the_toy_model_reads_and_writes_the_answers() -> None:
         assert answer_length(task, tokenizer) <= 5
         for label in task.labels or ():
             assert tokenizer.decode(tokenizer(label)["input_ids"], skip_special_tokens=True) == label
-        for row in toy_rows(name, "test")[:20]:
-            source, _ = task.example(row, prefix=True)
+        examples = load_split(task, "test", DataConfig(data_source="toy", n_test=20), prefix=True)
+        for source in examples.sources:
             assert tokenizer.unk_token_id not in tokenizer(source)["input_ids"]

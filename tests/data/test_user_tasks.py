@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from row_examples import example
 
 from hyperformer.data.tasks import get_task, load_user_tasks
 from hyperformer.errors import ConfigError
@@ -37,14 +38,11 @@ def load(folder: Path, text: str):
 def test_a_good_file(tmp_path: Path) -> None:
     tasks = load(tmp_path, GOOD)
     reviews = get_task("reviews", tasks)
-    assert reviews.example({"text": "fine", "stars": "two"}, prefix=True) == ("reviews review: fine", "2")
+    assert example(reviews, {"text": "fine", "stars": "two"}, prefix=True) == ("reviews review: fine", "2")
     assert reviews.splits["validation"] == "dev" and reviews.hub is not None and reviews.size == "large"
     summaries = tasks["summaries"]
     assert summaries.columns == ("document", "summary")
-    assert summaries.example({"document": {"body": "x"}, "summary": "y"}, prefix=False) == (
-        "summarize: x",
-        "y",
-    )
+    assert example(summaries, {"document": {"body": "x"}, "summary": "y"}) == ("summarize: x", "y")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any, Literal
@@ -97,19 +97,13 @@ class Task:
         fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
         return tuple(dict.fromkeys(name.partition("[")[0] for name in [*fields, self.target]))
 
-    def columns_in(self, available: list[str]) -> dict[str, Alias | str | None]:
+    def columns_in(self, available: Sequence[str]) -> dict[str, Alias | str | None]:
         """Each of `columns` -> its name among the `available` ones, the alias to use, or None."""
         found: dict[str, Alias | str | None] = {}
         for column in self.columns:
             aliases = [alias for alias in self.aliases if alias.column == column and alias.other in available]
             found[column] = column if column in available else (aliases[0] if aliases else None)
         return found
-
-    def value(self, row: Mapping[str, Any], field_name: str) -> Any:
-        """What a field of a template ('translation[en]') is in `row`; aliases are followed."""
-        if field_name.partition("[")[0] not in row:
-            row = self._with_aliases(row)
-        return Formatter().get_field(field_name, (), row)[0]
 
     def answer_of(self, value: Any) -> str:
         """The target column's value as the text that the model has to write."""
@@ -121,30 +115,6 @@ class Task:
         # social_i_qa's labels end with a line feed.
         text = str(value).strip()
         return self.label_map.get(text, text) if self.label_map else text
-
-    def source(self, row: Mapping[str, Any], *, prefix: bool) -> str:
-        """The source text of one row, which need not have the target's column.
-
-        Args:
-            row: a row of the data set.
-            prefix: start the source with :attr:`prefix`.
-        """
-        if any(column not in row for column in self.columns):
-            row = self._with_aliases(row)
-        source = self.template.format_map(row)
-        return f"{self.prefix} {source}" if prefix else source
-
-    def example(self, row: Mapping[str, Any], *, prefix: bool) -> tuple[str, str]:
-        """(source, target) of one row; arguments as of :meth:`source`."""
-        return self.source(row, prefix=prefix), self.answer_of(self.value(row, self.target))
-
-    def _with_aliases(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        row = dict(row)
-        for alias in self.aliases:
-            if alias.column not in row and alias.other in row:
-                value = row[alias.other]
-                row[alias.column] = alias.values.get(str(value), value) if alias.values else value
-        return row
 
 
 def answer_length(task: Task, tokenizer: Any) -> int:

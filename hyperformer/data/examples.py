@@ -1,0 +1,132 @@
+"""Rows of a data set as source and target texts of a task, a column at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Formatter
+
+import numpy as np
+
+from hyperformer.data.readers.rows import Rows, texts
+from hyperformer.data.tasks.task import Alias, Task
+from hyperformer.errors import DataError, nearest
+
+_UNLABELLED = ("", "-1", "-1.0")
+"""What stands in the target column of a row without label, unless it is a label."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A source and a target text for each row."""
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Examples:
+        """The examples of some rows, in that order."""
+        return Examples([self.sources[i] for i in indices], [self.targets[i] for i in indices])
+
+
+def make_examples(task: Task, rows: Rows, *, prefix: bool, keep_unlabelled: bool = False) -> Examples:
+    """The examples of the rows that have a label.
+
+    Args:
+        prefix: start every source with the task's prefix.
+        keep_unlabelled: keep the rows without label too, as the authors' code does.
+
+    Raises:
+        DataError: there are no rows, or one lacks a column, a text or a label; the message
+            names file and line.
+    """
+    if not rows.count:
+        raise DataError(f"Task {task.name!r}: {rows.where}: no rows; put rows there, or leave the task out")
+    _check_columns(task, rows, task.columns)
+    targets = _targets(task, rows, keep_unlabelled)
+    sources = make_sources(task, rows, prefix=prefix)
+    labelled = [row for row, target in enumerate(targets) if target is not None]
+    return Examples(sources, [target or "" for target in targets]).take(labelled)
+
+
+def make_sources(task: Task, rows: Rows, *, prefix: bool) -> list[str]:
+    """The source text of every row, which needs no label. Arguments and errors as of :func:`make_examples`."""
+    parts = list(Formatter().parse(task.template))
+    fields = [field for _, field, _, _ in parts if field is not None]
+    _check_columns(task, rows, [field.partition("[")[0] for field in fields])
+    start = f"{task.prefix} " if prefix else ""
+    pattern = _escape(start) + "".join(
+        _escape(literal) + ("" if field is None else "{}") for literal, field, _, _ in parts
+    )
+    return list(map(pattern.format, *(_texts(task, rows, field) for field in fields)))
+
+
+def _escape(literal: str) -> str:
+    return literal.replace("{", "{{").replace("}", "}}")
+
+
+def _check_columns(task: Task, rows: Rows, wanted: Sequence[str]) -> None:
+    found = task.columns_in(rows.names)
+    missing = [column for column in wanted if found[column] is None]
+    if missing:
+        raise DataError(
+            f"Task {task.name!r}: {rows.where}: no column {', '.join(map(repr, missing))}; the task reads "
+            f"{', '.join(task.columns)}, and there are: {', '.join(rows.names) or 'none'}"
+        )
+
+
+def _texts(task: Task, rows: Rows, field: str, missing: str | None = None) -> Sequence[str]:
+    """The values of a field of the template, or of the target; aliases are followed."""
+    column = field.partition("[")[0]
+    alias = task.columns_in(rows.names)[column]
+    if not isinstance(alias, Alias):
+        return texts(rows, field, missing=missing)
+    values = texts(rows, alias.other + field.removeprefix(column), missing=missing)
+    names = alias.values
+    return values if names is None else [names.get(value, value) for value in values]
+
+
+def _targets(task: Task, rows: Rows, keep_unlabelled: bool) -> list[str | None]:
+    """The right answer of every row; None: it has none, and may lack it."""
+    written = _texts(task, rows, task.target, "" if task.unlabelled_rows else None)
+    answers: dict[str, str | None] = {}
+    faults: dict[str, ValueError] = {}
+    for text in dict.fromkeys(written):
+        try:
+            answers[text] = _answer(task, text, keep_unlabelled)
+        except ValueError as error:
+            faults[text] = error
+    if faults:
+        row = next(row for row, text in enumerate(written) if text in faults)
+        count = sum(text in faults for text in written)
+        raise DataError(
+            f"Task {task.name!r}: {rows.place(row)}: column {task.target!r}: {written[row]!r} {faults[written[row]]}"
+            + (f" ({count:,} such rows in all)" if count > 1 else "")
+        )
+    return [answers[text] for text in written]
+
+
+def _answer(task: Task, text: str, keep_unlabelled: bool) -> str | None:
+    """What the model has to write for this value of the target column; ValueError says what is wrong with it."""
+    labels = task.labels or ()
+    if task.rounded:
+        try:
+            score = np.float32(text)  # as the hub stores scores, whatever file they come from
+        except ValueError:
+            score = np.float32("nan")
+        if float(labels[0]) <= score <= float(labels[-1]):
+            return task.answer_of(score)
+    elif task.labels is None:
+        if text.strip():
+            return text
+    elif (answer := task.answer_of(text)) in labels:
+        return answer
+    if text.strip() in _UNLABELLED:
+        if task.unlabelled_rows:
+            return text if keep_unlabelled else None
+        raise ValueError("is no label (an unlabelled test set?); train, validation and test all need labels")
+    if task.rounded:
+        raise ValueError(f"is not a number from {labels[0]} to {labels[-1]}")
+    raise ValueError(f"is not a label{nearest(text, labels)}")
