@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from places import ROOT
+from test_house import LAYERS
 
 from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.settings.files import load_config
@@ -87,6 +88,13 @@ def test_functions_that_contributing_names_are_in_their_files() -> None:
                 if not re.search(rf"^{re.escape(start)}", source, re.M):
                     wrong.append((name, row))
     assert not wrong
+
+
+@pytest.mark.parametrize(("column", "package"), [(1, "launchers"), (2, "hyperformer")])
+def test_contributing_shows_the_layers(column: int, package: str) -> None:
+    table = text(ROOT / "CONTRIBUTING.md").partition("top to bottom")[2].partition("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)(?:\.py|/)`", row.split("|")[column])) for row in table.splitlines()[2:]]
+    assert [row for row in rows if row != {"hyperformer"}] == LAYERS[package]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
