@@ -78,11 +78,14 @@ class Accounting:
         ]
 
 
-def read_accounting(cluster: str, partition_qos: Mapping[str, str], enforced: bool) -> Accounting:
+def read_accounting(
+    name: str, cluster: str | None, partition_qos: Mapping[str, str], enforced: bool
+) -> Accounting:
     """Ask sacctmgr, and squeue for the jobs that count for a limit.
 
     Args:
-        cluster: whose accounts are meant: a database may keep those of several.
+        name: of the cluster whose accounts are meant: a database may keep those of several.
+        cluster: the same, where it is not this machine's own.
         partition_qos: QOS by partition, of the partitions that have one.
         enforced: whether SLURM holds users to limits.
 
@@ -90,7 +93,7 @@ def read_accounting(cluster: str, partition_qos: Mapping[str, str], enforced: bo
         ClusterError: it does not answer, or not this user.
     """
     user = getpass.getuser()
-    mine = _show("user", user, "withassoc", f"cluster={cluster}",
+    mine = _show("user", user, "withassoc", f"cluster={name}",
                  fields="DefaultAccount,Account,QOS,DefaultQOS,MaxSubmitJobs")  # fmt: skip
     associations = tuple(
         Association(account, frozenset(filter(None, qos.split(","))), default, _number(most))
@@ -99,7 +102,7 @@ def read_accounting(cluster: str, partition_qos: Mapping[str, str], enforced: bo
     rows = _show("qos", fields="Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
     limits: list[SubmitLimit] = []
     if enforced:
-        queue = _Queue(user)
+        queue = _Queue(user, cluster)
         limits += _of_accounts(associations, queue)
         for row in rows:
             partitions = frozenset(name for name, qos in partition_qos.items() if qos == row[0])
@@ -111,12 +114,13 @@ def read_accounting(cluster: str, partition_qos: Mapping[str, str], enforced: bo
 class _Queue:
     """The jobs that wait or run; asked for once, and only if there is a limit."""
 
-    def __init__(self, user: str) -> None:
-        self._user = user
+    def __init__(self, user: str, cluster: str | None) -> None:
+        self._user, self._cluster = user, cluster
 
     @cached_property
     def _rows(self) -> list[list[str]]:
-        told = ask("squeue", "--all", "--noheader", "--array", _PRESENT, "--format=%u|%a|%q|%P")
+        words = ("--all", "--noheader", "--array", _PRESENT, "--format=%u|%a|%q|%P")
+        told = ask("squeue", *words, cluster=self._cluster)
         return [line.strip().split("|") for line in told.splitlines() if line.count("|") == 3]
 
     def count(self, limit: SubmitLimit, of_user: bool) -> int:

@@ -89,9 +89,11 @@ class ArrayPlan:
         Raises:
             ClusterError: SLURM took none of its jobs.
         """
-        # Not in the text: the id is known only now.
-        after = [f"--dependency=afterany:{previous}"] if self.after_previous and previous else []
-        return submitit_executor.submit(self.folder.submitit, self.text, after, self.secrets)
+        # Not in the text: the id is known only now, and a job that submits it again is on the cluster already.
+        options = [f"--dependency=afterany:{previous}"] if self.after_previous and previous else []
+        if self.profile.slurm_cluster:
+            options.append(f"--clusters={self.profile.slurm_cluster}")
+        return submitit_executor.submit(self.folder.submitit, self.text, options, self.secrets)
 
     def try_out(self) -> tuple[str | None, str | None]:
         """Ask SLURM about it without submitting it: (when it would start, what SLURM has against it).
@@ -99,7 +101,7 @@ class ArrayPlan:
         Raises:
             ClusterError: SLURM does not answer.
         """
-        done = call("sbatch", "--test-only", stdin=self.text)
+        done = call("sbatch", "--test-only", stdin=self.text, cluster=self.profile.slurm_cluster)
         if any(words in done.stderr for words in _PASSING):
             return None, None
         if self.resources.reservation and "Invalid time specified" in done.stderr:

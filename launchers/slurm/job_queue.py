@@ -33,21 +33,40 @@ class SlurmJob:
     elapsed: float | None = None
 
 
-def query(job_ids: Iterable[str], cluster: str | None = None) -> dict[str, SlurmJob]:
-    """State by job id; jobs that SLURM knows nothing of are left out.
+def job_key(job_id: str, cluster: str | None = None) -> str:
+    """One text for a job wherever it is, as sbatch writes it: '7_1', or '7_1;hpc2' on another cluster."""
+    return f"{job_id};{cluster}" if cluster else job_id
 
-    One squeue, and one sacct for jobs that squeue has forgotten or calls
-    FAILED (the reason may stand in a step's row), however many jobs.
+
+def _by_cluster(keys: Iterable[str]) -> dict[str | None, set[str]]:
+    """The job ids of keys, by cluster; None: this machine's own."""
+    found: dict[str | None, set[str]] = {}
+    for key in keys:
+        job_id, _, cluster = key.partition(";")
+        found.setdefault(cluster or None, set()).add(job_id)
+    return found
+
+
+def query(keys: Iterable[str]) -> dict[str, SlurmJob]:
+    """What SLURM says of jobs, by their key; those that it knows nothing of are left out.
+
+    Of each cluster one squeue, and one sacct for jobs that squeue has forgotten or
+    calls FAILED (the reason may stand in a step's row), however many jobs.
 
     Args:
-        cluster: where the jobs are, if that is not this machine's own cluster.
+        keys: of :func:`job_key`.
 
     Raises:
         ClusterError: SLURM does not answer.
     """
-    wanted = set(job_ids)
-    if not wanted:
-        return {}
+    return {
+        job_key(job_id, cluster): job
+        for cluster, wanted in _by_cluster(keys).items()
+        for job_id, job in _query(wanted, cluster).items()
+    }
+
+
+def _query(wanted: set[str], cluster: str | None) -> dict[str, SlurmJob]:
     found = _collect(_squeue(_arrays(wanted), cluster), wanted)
     gone = wanted - found.keys()
     unclear = gone | {job_id for job_id, job in found.items() if job.state == "FAILED"}
@@ -159,19 +178,20 @@ def read_ids(text: str) -> JobIds:
     return JobIds(base, tuple(ranges), cut)
 
 
-def cancel(job_ids: Sequence[str], cluster: str | None = None) -> dict[str, str]:
+def cancel(keys: Iterable[str]) -> dict[str, str]:
     """Cancel jobs; returns what SLURM refuses to cancel, and why. Jobs that have ended are no refusal.
 
     Raises:
         ClusterError: SLURM does not answer.
     """
-    if not job_ids:
-        return {}
-    done = call("scancel", *job_ids, cluster=cluster)
-    refused = dict(re.findall(r"job id (\S+): (.*)", done.stderr))
-    if done.returncode and not refused.keys() & set(job_ids):
-        raise failure(done)
-    return {job_id: f"SLURM refuses: {why}" for job_id, why in refused.items()}
+    refused: dict[str, str] = {}
+    for cluster, job_ids in _by_cluster(keys).items():
+        done = call("scancel", *sorted(job_ids), cluster=cluster)
+        told = dict(re.findall(r"job id (\S+): (.*)", done.stderr))
+        if done.returncode and not told.keys() & job_ids:
+            raise failure(done)
+        refused |= {job_key(job_id, cluster): f"SLURM refuses: {why}" for job_id, why in told.items()}
+    return refused
 
 
 def _rows(text: str, width: int) -> Iterator[list[str]]:

@@ -99,7 +99,7 @@ def read_site(cluster: str | None = None) -> Site:
     site = Site(partitions, {each.name: each for each in found}, _number(config.get("MaxArraySize")) or 1001)
     if config.get("AccountingStorageType", "none").endswith("slurmdbd"):
         with suppress(ClusterError):  # what it allows stays unknown
-            _add_accounting(site, config)
+            _add_accounting(site, config, cluster)
     return site
 
 
@@ -122,11 +122,11 @@ def _reservation(fields: dict[str, str]) -> Reservation:
     return Reservation(fields["ReservationName"], start, end)
 
 
-def _add_accounting(site: Site, config: dict[str, str]) -> None:
+def _add_accounting(site: Site, config: dict[str, str], cluster: str | None) -> None:
     enforced = set(config.get("AccountingStorageEnforce", "").split(","))
     partition_qos = {each.name: each.qos for each in site.partitions.values() if each.qos}
     limited = bool(enforced & {"limits", "safe", "all"})
-    found = read_accounting(config.get("ClusterName", ""), partition_qos, limited)
+    found = read_accounting(config.get("ClusterName", ""), cluster, partition_qos, limited)
     site.accounting = replace(found, default_partition=site.default.name if site.default else "")
     site.qos = set(site.accounting.qos)
     mine = {each.account for each in site.accounting.associations}

@@ -156,15 +156,15 @@ _REASONS = {
 }  # fmt: skip
 
 
-def explain_reason(reason: str, job_id: str = "JOB") -> str:
-    """What a job waits for, or why it could not start, in plain words.
+def explain_reason(reason: str, job_id: str = "JOB", cluster: str | None = None) -> str:
+    """What a job waits for, or why it could not start, in plain words; `cluster` is where it is, if not here.
 
     >>> explain_reason("launch_failed_requeued_held", "7_1")
     'a node could not start it, so SLURM holds it; when the cause is gone: `scontrol release 7_1`'
     """
-    spaced = reason.replace("_", " ")
+    spaced, scontrol = reason.replace("_", " "), f"scontrol --clusters={cluster}" if cluster else "scontrol"
     for name, words in _REASONS.items():
         pattern = re.escape(name).replace(r"\*", ".*")
         if re.fullmatch(pattern, reason) or re.fullmatch(pattern, spaced):
-            return words.replace("{job}", job_id)
-    return f"SLURM's word; `scontrol show job {job_id}` tells more"
+            return words.replace("{job}", job_id).replace("scontrol", scontrol)
+    return f"SLURM's word; `{scontrol} show job {job_id}` tells more"

@@ -35,7 +35,7 @@ def read_statuses(
     runs = list(runs)
     waiting = waiting_runs(ledger.paths)
     facts = [read_run(ledger, run, waiting) for run in runs]
-    waits_for = [each.job_id for each in facts if each.cluster == "slurm" and not each.is_done]
+    waits_for = [each.job_key for each in facts if not each.is_done]
     answer = ask(ledger.paths, filter(None, waits_for), max_age_s)
     jobs = ledger.newest_jobs()
     found = []
@@ -62,13 +62,14 @@ def _may_have_changed(facts: RunFacts, status: RunStatus) -> bool:
 
 def _with_slurm(facts: RunFacts, answer: Answer, name: str) -> RunFacts:
     """The facts with what SLURM says of the run's job, whose name is `name`."""
-    if facts.cluster != "slurm" or facts.job_id is None or facts.is_done:
+    key = facts.job_key
+    if key is None or facts.is_done:
         return facts
-    job = answer.jobs.get(facts.job_id)
+    job = answer.jobs.get(key)
     # The same id, but another's job: slurmctld lost its state, and counts from the start again.
     if job is not None and job.name and name and job.name != name:
         job = None
     silent_s = None
     if job is not None and job.state in states.RUNNING and facts.outcome is None:
         silent_s = seconds_silent(RunFolder(Path(facts.folder)).heartbeat)
-    return replace(facts, slurm=job, slurm_was_asked=facts.job_id in answer.asked, silent_s=silent_s)
+    return replace(facts, slurm=job, slurm_was_asked=key in answer.asked, silent_s=silent_s)

@@ -29,7 +29,10 @@ def settle(ledger: Ledger) -> list[str]:
     mine = is_mine(ledger.path)
     try:
         since = min(submission.submitted for submission in open_ones)
-        ids = job_queue.ids_by_name([submission.job_name for submission in open_ones], since)
+        ids: dict[str, str] = {}
+        for cluster in {submission.slurm_cluster for submission in open_ones}:
+            names = [each.job_name for each in open_ones if each.slurm_cluster == cluster]
+            ids |= job_queue.ids_by_name(names, since, cluster)
     except ClusterError as error:
         return [f"a submit was interrupted, and whether SLURM has its jobs cannot be asked: {error}"]
     notes = []

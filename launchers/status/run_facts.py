@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from launchers.slurm.job_queue import SlurmJob
+from launchers.slurm.job_queue import SlurmJob, job_key
 from launchers.store.attempts import Outcome
 
 
@@ -49,6 +49,7 @@ class RunFacts:
     unreadable: str = ""
     cluster: str | None = None
     job_id: str | None = None
+    slurm_cluster: str | None = None
     host: str | None = None
     process: Literal["alive", "gone", "elsewhere"] | None = None
     last_line: str = ""
@@ -58,3 +59,9 @@ class RunFacts:
     slurm_was_asked: bool = False
     silent_s: float | None = None
     now: float = 0.0
+
+    @property
+    def job_key(self) -> str | None:
+        """What SLURM is asked about; None for a run that it does not have."""
+        in_slurm = self.cluster == "slurm" and self.job_id is not None
+        return job_key(self.job_id or "", self.slurm_cluster) if in_slurm else None

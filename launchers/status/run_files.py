@@ -134,7 +134,7 @@ class _Reader:
         if job and attempt.number >= job.run.attempt and not attempt.job_file.exists():
             # The job that runs it knows best, unless it has handed it on to another.
             job_id = job.submission.moved.get(job.task) or started.get("job_id") or job.job_id
-            return {"cluster": "slurm", "job_id": job_id}
+            return {"cluster": "slurm", "job_id": job_id, "slurm_cluster": job.submission.slurm_cluster}
         return self._read(attempt.job_file) or ({} if started else next(iter(attempt.read_processes()), {}))
 
     def _outcome(self, attempt: Attempt | None) -> Outcome | None:
@@ -163,6 +163,7 @@ def _job(started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, An
     return {
         "cluster": known.get("cluster"),
         "job_id": job_id,
+        "slurm_cluster": known.get("slurm_cluster"),
         "host": started.get("host"),
         "started": began if isinstance(began, int | float) else None,
     }

@@ -36,6 +36,7 @@ class RunStatus:
         state: ``waiting``: in a queue on a machine; ``pending``: in SLURM's queue.
         detail: why, in a line: the error, SLURM's word for the end, the reason for waiting.
         job_id: of SLURM; on one machine the process that trains.
+        slurm_cluster: where that job is, if not on the cluster of this machine.
         best_metric: best average on validation so far, percent.
         seconds_left: the run's own estimate.
         elapsed: seconds since this attempt started, or that it took.
@@ -73,6 +74,7 @@ class RunStatus:
     goes_on: bool = False
     damaged: tuple[tuple[str, str], ...] = ()
     unreadable: str = ""
+    slurm_cluster: str | None = None
 
     @property
     def holds_a_job(self) -> bool:
@@ -121,6 +123,7 @@ def status_of(facts: RunFacts) -> RunStatus:
         attempt=facts.attempt,
         cluster=facts.cluster,
         job_id=facts.job_id,
+        slurm_cluster=facts.slurm_cluster,
         host=facts.host or (in_slurm.node if in_slurm and state != "pending" else None),
         step=progress.get("step"),
         max_steps=progress.get("max_steps"),

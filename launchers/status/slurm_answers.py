@@ -18,7 +18,7 @@ from launchers.store.sweep_folder import SweepFolder
 
 @dataclass(frozen=True)
 class Answer:
-    """What SLURM says of jobs, by id.
+    """What SLURM says of jobs, by their key (:func:`launchers.slurm.job_queue.job_key`).
 
     Attributes:
         jobs: those that it knows.
@@ -31,12 +31,12 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-def ask(paths: SweepFolder, job_ids: Iterable[str], max_age_s: float = 0.0) -> Answer:
+def ask(paths: SweepFolder, keys: Iterable[str], max_age_s: float = 0.0) -> Answer:
     """What SLURM says of jobs now, or said of them within the last `max_age_s` seconds.
 
     While it does not answer, what it said last, however old.
     """
-    wanted = frozenset(job_ids)
+    wanted = frozenset(keys)
     if not wanted:
         return Answer({}, wanted)
     kept = recall(paths) if max_age_s else None

@@ -25,7 +25,7 @@ def why(status: RunStatus, ledger: Ledger) -> str | None:
 
 def _why_pending(status: RunStatus, ledger: Ledger) -> str:
     reason = status.reason or status.detail or "None"
-    words = explain_reason(reason, status.job_id or "JOB")
+    words = explain_reason(reason, status.job_id or "JOB", status.slurm_cluster)
     start = status.expected_start
     return (
         (words if reason == "None" else f"{reason}: {words}")

@@ -60,6 +60,7 @@ class Submission:
     Attributes:
         tasks: the runs of each of its tasks, several where they are packed; none if SLURM never took it.
         policy: what follows a failure (:class:`launchers.plan.retry_policy.RetryPolicy`).
+        slurm_cluster: where its jobs are, if not on the cluster of this machine.
         moved: by task, the job that it is in now, where it had to be submitted again from inside.
     """
 
@@ -74,6 +75,7 @@ class Submission:
     cpus: int | None = None
     shape: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
+    slurm_cluster: str | None = None
     moved: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -124,7 +126,7 @@ def _are_tasks(value: Any) -> bool:
 _HEAD: records.Kinds = {
     "number": _is(int), "job_name": _is(str), "cluster": _is(str), "submitted": _is(int, float),
     "code": _is(str), "tasks": _are_tasks, "job_id": _is(str), "ranks": _is(int), "cpus": _is(int),
-    "shape": _is(dict), "policy": _is(dict),
+    "shape": _is(dict), "policy": _is(dict), "slurm_cluster": _is(str),
 }  # fmt: skip
 _HEAD_NEEDED = ("number", "job_name", "cluster", "submitted", "code", "tasks")
 _ENTRY: records.Kinds = {

@@ -39,7 +39,8 @@ def cancel(ledger: Ledger, chosen: Sequence[tuple[Run, RunStatus]]) -> None:
     refused = job_queue.cancel(_whole_jobs(ledger, chosen))
     kept = []
     for run, status in chosen:
-        why = refused.get(status.job_id or "") or _cancel_one(ledger, run, status)
+        key = job_queue.job_key(status.job_id or "", status.slurm_cluster)
+        why = refused.get(key) or _cancel_one(ledger, run, status)
         if why:
             kept.append(f"- {run.name}: {why}")
     if kept:
@@ -83,7 +84,7 @@ def _process(folder: Path) -> dict[str, Any] | None:
 
 
 def _whole_jobs(ledger: Ledger, chosen: Sequence[tuple[Run, RunStatus]]) -> list[str]:
-    """Jobs to cancel. One whose other packed runs go on is left; it sees which of its runs are cancelled."""
+    """Keys of the jobs to cancel. One whose other packed runs continue is left; it sees which are cancelled."""
     signatures = {run.signature for run, _ in chosen}
     newest = ledger.newest_jobs()
     found: dict[str, bool] = {}
@@ -93,8 +94,9 @@ def _whole_jobs(ledger: Ledger, chosen: Sequence[tuple[Run, RunStatus]]) -> list
         job = newest.get(run.signature)
         others = [each for each in job.runs if each.signature not in signatures] if job else []
         alone = all(_has_ended(ledger, each) for each in others)
-        found[status.job_id] = found.get(status.job_id, True) and alone
-    return [job_id for job_id, alone in found.items() if alone]
+        key = job_queue.job_key(status.job_id, status.slurm_cluster)
+        found[key] = found.get(key, True) and alone
+    return [key for key, alone in found.items() if alone]
 
 
 def _has_ended(ledger: Ledger, run: QueuedRun) -> bool:

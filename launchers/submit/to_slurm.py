@@ -76,7 +76,7 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
     with ThreadPoolExecutor() as pool:  # SLURM answers while the code is read
         code = pool.submit(code_snapshot.read, code_snapshot.CODE, ledger.paths.code)
         try:
-            site = read_site()
+            site = read_site(ledger.plan.profile.slurm_cluster)
         except ClusterError as error:
             if must_answer:
                 raise
@@ -169,19 +169,22 @@ def hand_over(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> list[SubmittedArra
             array.number, array.job_name, array.profile.cluster_argument, time.time(), str(array.code.folder),
             groups(runs, array.resources.pack), ranks=array.resources.ranks,
             cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
-            policy=array.profile.retry_policy.as_json(),
+            policy=array.profile.retry_policy.as_json(), slurm_cluster=array.profile.slurm_cluster,
         )  # fmt: skip
         lines = task_lines(submission.tasks)
         ledger.record_submission(submission, lines)
         try:
-            job_id = array.submit(taken[-1].job_id if taken else None).job_id
+            job = array.submit(taken[-1].job_id if taken else None)
         except HyperformerError as error:
             reconcile.settle(ledger)  # SLURM may have taken it, and its answer been lost
             if not taken:
                 raise
             raise PartlySubmitted(error, taken, sum(map(len, queued))) from error
-        ledger.record_submission(dataclasses.replace(submission, job_id=job_id), lines)
-        taken.append(SubmittedArray(job_id, len(array.runs)))
+        # A site's own sbatch may choose the cluster.
+        cluster = job.cluster or submission.slurm_cluster
+        submitted = dataclasses.replace(submission, job_id=job.job_id, slurm_cluster=cluster)
+        ledger.record_submission(submitted, lines)
+        taken.append(SubmittedArray(job.job_id, len(array.runs)))
     return taken
 
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "launchers"))  # sweep_command
 
-from slurm_cluster import SlurmCluster, why_no_accounting, why_not
+from slurm_cluster import SecondCluster, SlurmCluster, why_no_accounting, why_not
 from sweep_command import CommandLine
 
 _left_out: dict[str, str] = {}
@@ -55,6 +55,14 @@ def accounting_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slu
         _leave_out("NOTHING WITH SLURM'S ACCOUNTING", reason)
     folder = tmp_path_factory.mktemp("slurmdbd")
     yield from _running(SlurmCluster(folder, accounting=True, max_array_size=4, min_job_age=2))
+
+
+@pytest.fixture(scope="session")
+def second_cluster(
+    accounting_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SlurmCluster]:
+    """Another cluster, which the commands of the one with accounting reach by --clusters."""
+    yield from _running(SecondCluster(tmp_path_factory.mktemp("second"), accounting_cluster))
 
 
 def line_on(cluster: SlurmCluster, folder: Path) -> CommandLine:

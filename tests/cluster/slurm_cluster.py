@@ -30,12 +30,12 @@ NODES, GPUS = 4, 4
 _BOOT_S = 30
 
 _CONFIG = """\
-ClusterName=test
+ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=5
+AuthInfo=socket={munge},cred_expire=5
 SlurmctldPort={port}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
@@ -70,7 +70,7 @@ GresTypes=gpu
 NodeName=node[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] \\
   CPUs=16 RealMemory=64000 {gres} Feature=pretend
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName=short Nodes=node[1-2] MaxTime=30 MaxNodes=1 State=UP
+PartitionName=short Nodes=node[1-{short}] MaxTime=30 MaxNodes=1 State=UP
 PartitionName=graceful Nodes=ALL MaxTime=INFINITE State=UP GraceTime=20
 PartitionName=cancelling Nodes=ALL MaxTime=INFINITE State=UP PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
@@ -118,6 +118,8 @@ class SlurmCluster:
         min_job_age: SLURM's MinJobAge, in seconds.
     """
 
+    name, nodes = "test", NODES
+
     def __init__(
         self, folder: Path, accounting: bool = False, max_array_size: int = 10_001, min_job_age: int = 300
     ) -> None:
@@ -130,12 +132,22 @@ class SlurmCluster:
         self.accounting = accounting
         self.max_array_size = max_array_size
         self.min_job_age = min_job_age
+        self.munge = self.folder / "munge.sock"
+        self.dbd_port = 0
         self.namespaces = _namespaces_work()
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         """Boot, and wait until the nodes are idle."""
         self._write_files()
+        self._start_services()
+        self.start_controller()
+        for number in range(1, self.nodes + 1):
+            self._start_node(f"node{number}")
+        self._wait_for(self._nodes_answer, "the nodes")
+
+    def _start_services(self) -> None:
+        """What the daemons of SLURM need."""
         names = {
             "socket": "sock",
             "key-file": "key",
@@ -145,13 +157,9 @@ class SlurmCluster:
         }
         munge = [f"--{name}={self.folder}/munge.{end}" for name, end in names.items()]
         self._daemon("munged", "munged", "-F", "--force", *munge)
-        self._wait_for(lambda: (self.folder / "munge.sock").exists(), "munged")
+        self._wait_for(self.munge.exists, "munged")
         if self.accounting:
             self._start_accounting()
-        self.start_controller()
-        for number in range(1, NODES + 1):
-            self._start_node(f"node{number}")
-        self._wait_for(self._nodes_answer, "the nodes")
 
     def start_controller(self) -> None:
         """Start slurmctld, with its saved state if it ran before."""
@@ -163,7 +171,7 @@ class SlurmCluster:
 
     def _nodes_answer(self) -> bool:
         states = self.call("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").stdout.split()
-        return len(states) == NODES and set(states) <= {"idle", "mixed", "allocated"}
+        return len(states) == self.nodes and set(states) <= {"idle", "mixed", "allocated"}
 
     def stop_controller(self) -> None:
         self._end(self.daemons.pop("slurmctld"))
@@ -195,20 +203,21 @@ class SlurmCluster:
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
         host = socket.gethostname()
-        hosts = " ".join(f"node{number}" for number in range(1, NODES + 1))
+        hosts = " ".join(f"node{number}" for number in range(1, self.nodes + 1))
         (self.folder / "hosts").write_text(f"127.0.0.1 localhost {host} {hosts}\n")
         has_gpus = self._make_gpus()
-        port = _free_ports(3 + NODES)
+        port = _free_ports(3 + self.nodes)
+        self.dbd_port = self.dbd_port or port + 1
         accounting = (
             f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
-            f"AccountingStoragePort={port + 1}\nAccountingStorageEnforce=associations,limits\n"
-            f"AccountingStoragePass={self.folder}/munge.sock\n"
+            f"AccountingStoragePort={self.dbd_port}\nAccountingStorageEnforce=associations,limits\n"
+            f"AccountingStoragePass={self.munge}\n"
             if self.accounting
             else "AccountingStorageType=accounting_storage/none"
         )
-        self.dbd_port = port + 1
         text = _CONFIG.format(
-            host=host, folder=self.folder, nodes=NODES, port=port, first=port + 2, last=port + 1 + NODES,
+            name=self.name, munge=self.munge, host=host, folder=self.folder, nodes=self.nodes, port=port,
+            first=port + 2, last=port + 1 + self.nodes, short=min(2, self.nodes),
             gres=f"Gres=gpu:{GPUS}" if has_gpus else "", accounting=accounting,
             max_array_size=self.max_array_size, min_job_age=self.min_job_age,
         )  # fmt: skip
@@ -223,7 +232,7 @@ class SlurmCluster:
         except OSError:
             return False
         (self.folder / "gres.conf").write_text(
-            f"NodeName=node[1-{NODES}] Name=gpu File={self.folder}/dev/nvidia[0-{GPUS - 1}] Flags=nvidia_gpu_env\n"
+            f"NodeName=node[1-{self.nodes}] Name=gpu File={self.folder}/dev/nvidia[0-{GPUS - 1}] Flags=nvidia_gpu_env\n"
         )
         return True
 
@@ -249,7 +258,7 @@ class SlurmCluster:
         self._wait_for(lambda: sock.exists() and self.call(*create).returncode == 0, "mariadbd")
         config = self.folder / "slurmdbd.conf"
         config.write_text(
-            f"AuthType=auth/munge\nAuthInfo=socket={self.folder}/munge.sock\nDbdHost={socket.gethostname()}\n"
+            f"AuthType=auth/munge\nAuthInfo=socket={self.munge}\nDbdHost={socket.gethostname()}\n"
             f"DbdAddr=127.0.0.1\nDbdPort={self.dbd_port}\nSlurmUser=root\nLogFile={self.folder}/slurmdbd.log\n"
             f"PidFile={self.folder}/slurmdbd.pid\nStorageType=accounting_storage/mysql\nStorageUser=root\n"
             "StorageLoc=slurm_acct\n"
@@ -286,6 +295,22 @@ class SlurmCluster:
                 log = (self.folder / "daemons.log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"{what} did not come up in {_BOOT_S} s; ended: {dead}; {log}")
             time.sleep(0.1)
+
+
+class SecondCluster(SlurmCluster):
+    """Another cluster of one node, which shares munge and slurmdbd with `first`: SLURM's --clusters reaches it."""
+
+    name, nodes = "second", 1
+
+    def __init__(self, folder: Path, first: SlurmCluster) -> None:
+        super().__init__(folder, accounting=True)
+        self.munge, self.dbd_port = first.munge, first.dbd_port
+
+    def _start_services(self) -> None:
+        add = ("sacctmgr", "-i", "add")
+        for words in (("cluster", self.name), ("account", "lab", f"cluster={self.name}"),
+                      ("user", "root", "account=lab", f"cluster={self.name}")):  # fmt: skip
+            self.call(*add, *words)
 
 
 def _namespaces_work() -> bool:

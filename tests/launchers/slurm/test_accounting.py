@@ -20,7 +20,7 @@ QUEUE = f"{ME}|lab|normal|debug\n{ME}|other|normal|debug\nyou|lab|normal|debug\n
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     calls: list[tuple[str, ...]] = []
 
-    def ask(*command: str) -> str:
+    def ask(*command: str, cluster: str | None = None) -> str:
         calls.append(command)
         return QUEUE if command[0] == "squeue" else USER if "user" in command else QOS
 
@@ -42,13 +42,13 @@ def test_limits_that_count_a_job(
     resources: Resources, left: dict[str, list[int]], asked: list[tuple[str, ...]]
 ) -> None:
     found: dict[str, list[int]] = {}
-    for limit in read_accounting("hpc", {"short": "long"}, enforced=True).limits_on(resources):
+    for limit in read_accounting("hpc", None, {"short": "long"}, enforced=True).limits_on(resources):
         found.setdefault(limit.words, []).append(limit.left)
     assert found == left
     assert sum(command[0] == "squeue" for command in asked) == 1 and "cluster=hpc" in asked[0]
 
 
 def test_limits_that_are_not_enforced(asked: list[tuple[str, ...]]) -> None:
-    found = read_accounting("hpc", {}, enforced=False)
+    found = read_accounting("hpc", None, {}, enforced=False)
     assert found.limits == () and found.qos == {"normal", "long", "idle"}
     assert all(command[0] == "sacctmgr" for command in asked)

@@ -187,7 +187,7 @@ def test_a_damaged_submission_starts_nothing_twice(ledger: Ledger, text: bytes) 
 def answer(
     monkeypatch: pytest.MonkeyPatch, ids: dict[str, str] | None, jobs: dict[str, job_queue.SlurmJob]
 ) -> None:
-    def by_name(names: object, since: float) -> dict[str, str]:
+    def by_name(names: object, since: float, cluster: str | None) -> dict[str, str]:
         if ids is None:
             raise ClusterError("SLURM does not answer: down")
         return ids

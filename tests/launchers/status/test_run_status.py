@@ -124,6 +124,7 @@ def test_the_public_keys_of_a_run() -> None:
         "name", "signature", "folder", "state", "detail", "attempt", "cluster", "job_id", "host", "step", "max_steps",
         "loss", "best_metric", "seconds_left", "elapsed", "slurm_state", "reason", "expected_start", "variant",
         "has_ended", "kind", "note", "settled", "goes_on", "damaged", "unreadable",
+        "slurm_cluster",
     ]  # fmt: skip
 
 
