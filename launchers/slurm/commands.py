@@ -133,8 +133,10 @@ def clean_environment() -> dict[str, str]:
 
 def notes_on_shell() -> list[str]:
     """A note where variables of the user's shell ask sbatch for something: they are left out."""
-    names = sorted(name for name in os.environ if name.startswith("SBATCH_") or name == "SLURM_CLUSTERS")
-    if not names or "SLURM_JOB_ID" in os.environ:
+    # A job has SBATCH_MEM_BIND and its like from SLURM.
+    asks = re.compile(r"SBATCH_(?!MEM_BIND).*|SLURM_CLUSTERS")
+    names = sorted(filter(asks.fullmatch, os.environ))
+    if not names:
         return []
     told = ", ".join(f"{name}={os.environ[name]}" for name in names)
     return [f"not used: {told}; what jobs ask for stands in the sweep file and in the cluster's profile"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import manual_pages
 from slurm_cluster import SlurmCluster
 from sweep_command import CommandLine
 from test_interrupted_submit import KILLER, job_ids, with_sbatch
 from test_slurm_commands import SLOW, SMALL, slurm, wait_for, write
+
+from launchers.slurm.commands import KEPT
 
 
 def profile(line: CommandLine, text: str) -> None:
@@ -42,3 +45,49 @@ def test_another_cluster(second_cluster: SlurmCluster, accounting_line: CommandL
     assert "cancel hyperformer++ (" in line.run("cancel", "s.yaml", "-y")[1]
     wait_for(line, lambda counts: counts == {"cancelled": 1})
     assert second("squeue", "-h", "-j", str(job), "--states=R").stdout == ""
+
+
+# Values that are wrong without an error; the other variables of the manual pages are set to nonsense.
+WRONG = {
+    "SBATCH_JOB_NAME": "bert", "SBATCH_TIMELIMIT": "1", "SBATCH_PARTITION": "short", "SBATCH_NO_REQUEUE": "1",
+    "SBATCH_EXPORT": "NONE", "SBATCH_ARRAY_INX": "7", "SBATCH_OUTPUT": "/dev/null", "SBATCH_CLUSTERS": "nowhere",
+    "SQUEUE_STATES": "PD", "SQUEUE_USERS": "nobody", "SQUEUE_FORMAT": "%j", "SQUEUE_PARTITION": "short",
+    "SQUEUE_NAMES": "bert", "SCANCEL_STATE": "PENDING", "SCANCEL_NAME": "bert", "SCANCEL_INTERACTIVE": "1",
+    "SLURM_CLUSTERS": "nowhere", "SLURM_TIME_FORMAT": "relative", "SLURM_BITSTR_LEN": "1",
+}  # fmt: skip
+
+
+def test_no_variable_of_a_shell_alters_anything(accounting_line: CommandLine) -> None:
+    """Every variable of SLURM's manual pages, around the commands and within the jobs."""
+    line = accounting_line
+    clean = dict(line.environment)
+    names = manual_pages.variables(*manual_pages.PAGES) - set(KEPT)
+    assert len(names) > 150
+    bad = {**line.environment, **{name: WRONG.get(name, "nonsense") for name in names}}
+    # bash reads this file before its script: so a job with --get-user-env has the variables of a login shell.
+    shell = line.folder / "shell"
+    in_the_job = [*manual_pages.read_by_srun_only(), "SCONTROL_ALL", "SLURM_CLUSTERS"]
+    shell.write_text(
+        "".join(f"export {name}=nonsense\n" for name in in_the_job) + "export SLURM_EXPORT_ENV=NONE\n"
+    )
+    profile(line, f"environment: {{BASH_ENV: {shell}}}")
+    write(line, "1, 85, 13", resources=f"{SMALL}, runs: {{'*seed13': {{time: 7}}}}")
+    line.environment = bad
+    code, out = line.run("s.yaml", "--cluster", "site")
+    assert code == 0 and "3 of 3 runs to start" in out and "not used: SBATCH_" in out, out
+    line.environment = clean
+    shown = slurm(
+        line, "squeue", "-h", "-r", "--states=all", "-j", ",".join(map(str, job_ids(line))), "-o", "%l %P"
+    )
+    assert set(shown.splitlines()) == {"5:00 debug", "7:00 debug"}
+    line.environment = bad
+    wait_for(line, lambda counts: counts == {"done": 2, "failed": 1})
+    assert "DataError: row 7 has no label" in line.run("why", "s.yaml")[1]
+
+    write(line, "3", SLOW)
+    assert line.run("s.yaml")[0] == 0
+    wait_for(line, lambda counts: counts == {"running": 1})
+    assert line.run("cancel", "s.yaml", "-y")[0] == 0
+    wait_for(line, lambda counts: counts == {"cancelled": 1})
+    line.environment = clean
+    wait_for(line, lambda counts: not slurm(line, "squeue", "-h", "--states=R,PD", "--me"))

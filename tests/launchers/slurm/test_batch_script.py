@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import manual_pages
 import pytest
 
 from hyperformer.errors import ConfigError
@@ -73,6 +74,25 @@ def test_shellcheck_has_nothing_against_the_template_nor_what_it_becomes() -> No
     words = ["--severity=warning", "--exclude=SC1090,SC1091"]
     done = subprocess.run([tool, *words, *GOLDEN.glob("*.sbatch")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_srun_is_told_nothing_by_a_login_shell(tmp_path: Path) -> None:
+    """bash reads BASH_ENV before the script, as a job with --get-user-env has the variables of a login shell."""
+    names = manual_pages.read_by_srun_only() | {
+        "SLURM_CLUSTERS",
+        "SCONTROL_ALL",
+        "SRUN_NEW",
+        "SLURM_TIMELIMIT",
+    }
+    shell = tmp_path / "shell"
+    shell.write_text("".join(f"export {name}=nonsense\n" for name in names | {"SLURM_HINT", "SLURM_JOB_ID"}))
+    (tmp_path / "srun").write_text('#!/bin/sh\nenv; echo "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    text = array_plan(tmp_path, Resources(), 1).text.replace("code=75", "start; exit", 1)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BASH_ENV": str(shell)}
+    done = subprocess.run(["bash"], input=text, env=environment, text=True, capture_output=True)
+    seen = {line.partition("=")[0] for line in done.stdout.splitlines() if line.endswith("=nonsense")}
+    assert seen == {"SLURM_HINT", "SLURM_JOB_ID"} and "--export=ALL" in done.stdout, done.stderr
 
 
 def test_exit_codes_of_the_epilogue_are_those_of_the_script() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import re
 import subprocess
 from pathlib import Path
 
+import manual_pages
 import pytest
 
 from launchers.slurm import commands
@@ -27,21 +26,10 @@ JOB = {
 }
 
 
-def variables_of_the_manuals() -> set[str]:
-    """The input variables that the manual pages here name; none where SLURM is not installed."""
-    found = set()
-    for page in Path("/usr/share/man/man1").glob("s*.1.gz"):
-        if re.match(r"(sbatch|srun|squeue|scancel|sacct|scontrol|sinfo|sacctmgr)\.", page.name):
-            text = gzip.decompress(page.read_bytes()).decode(errors="replace")
-            section = text.partition("ENVIRONMENT VARIABLES")[2].partition("OUTPUT ENVIRONMENT")[0]
-            found |= set(re.findall(r"\\fB\\*((?:S[A-Z]+)_[A-Z0-9_]+)", section))
-    return found
-
-
 def test_no_variable_of_the_manual_pages_reaches_a_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = (variables_of_the_manuals() | set(NEWER)) - set(commands.KEPT)
+    names = (manual_pages.variables(*manual_pages.PAGES) | set(NEWER)) - set(commands.KEPT)
     tool = tmp_path / "squeue"
     tool.write_text("#!/bin/sh\nexec /usr/bin/env\n")
     tool.chmod(0o755)
