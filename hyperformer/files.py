@@ -85,6 +85,18 @@ def read_json(path: str | Path) -> Any:
         raise FileError(f"{path}: not a JSON file: {error}") from error
 
 
+def git_environment() -> dict[str, str]:
+    """The environment for git to look at the checkout that it is asked about.
+
+    Variables of a shell or a git hook, such as GIT_DIR, would make it look at another one.
+    """
+    kept = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH")
+    others = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept
+    }
+    return {**others, "GIT_OPTIONAL_LOCKS": "0"}
+
+
 def flush(path: str | Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

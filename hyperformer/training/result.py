@@ -13,6 +13,7 @@ import torch
 
 from hyperformer.adapters.parameters import ParameterCount
 from hyperformer.data.metrics import average
+from hyperformer.files import git_environment
 from hyperformer.settings.build import signature
 from hyperformer.training.loop import Trainer
 from hyperformer.training.train_state import Metrics
@@ -90,6 +91,8 @@ def _git_commit() -> str | None:
         return os.environ["HYPERFORMER_COMMIT"]
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            git, env=git_environment(), capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -23,7 +23,7 @@ from launchers.job import pack
 from launchers.job.start import not_started, settle_unfinished, wait_for_trainer, why_not_to_start
 from launchers.slurm.submitit_executor import RankContext, join_ranks
 from launchers.slurm.this_job import JobTask, own_id, this_task
-from launchers.store import submissions
+from launchers.store import code_snapshot, submissions
 from launchers.store.attempts import Attempt, Outcome, last_attempt, next_attempt, this_start
 from launchers.store.processes import this_process
 from launchers.store.submissions import QueuedRun
@@ -164,7 +164,7 @@ def _write_failure(attempt: Attempt | None, context: RankContext, error: BaseExc
     numbers = (each.errno for each in (error, *behind) if isinstance(each, OSError))
     outcome = Outcome(
         "failed",
-        message=str(error),
+        message=str(error) + code_snapshot.explain_missing([error, *behind]),
         error_type=type(error).__name__,
         causes=tuple(type(each).__name__ for each in behind),
         errno=next(numbers, None),

@@ -2,35 +2,36 @@
 
 ::
 
-    runs/<sweep>/code/<hash>/             the files of the checkout that git does not ignore
-    runs/<sweep>/code/<hash>/.snapshot/   commit.json, changes.diff, environment.txt
+    runs/<sweep>/code/<hash>/             the files of the checkout (:mod:`launchers.store.checkout`)
+    runs/<sweep>/code/<hash>/.snapshot/   commit.json, changes.diff, environment.txt, files.json
 
-Equal code is one folder, however often it is submitted. No environment
-variable and no address of a remote is written, files that hold secrets (.env,
-.netrc, ...) are left out, and tokens elsewhere are blotted out.
+Equal code is one folder, however often it is submitted. A file that is as in
+the copy before is a hard link to that. No environment variable and no address
+of a remote is written, files that hold secrets (.env, .netrc, ...) are left
+out, and tokens elsewhere are blotted out.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import stat
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hyperformer.files import flush
 from launchers.store import redaction
-
-_PACKAGES = ("hyperformer", "launchers")
-_MOST_BYTES = 200 << 20
+from launchers.store.checkout import PACKAGES, Checkout, read_checkout
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,27 @@ class Snapshot:
 
     Attributes:
         folder: where its copy is, or would be.
-        commit: None outside of git.
-        files: content and mode by relative path, in order.
-        changed: git's lines on files that are not as committed, and `diff` what they differ in.
+        code: what is copied; its contents hold no secrets.
     """
 
     folder: Path
-    commit: str | None
-    files: dict[str, tuple[bytes, int]] = field(repr=False)
-    changed: list[str]
-    diff: bytes = field(repr=False)
+    code: Checkout = field(default_factory=Checkout)
+
+    @property
+    def commit(self) -> str | None:
+        """None outside of git."""
+        return self.code.commit
+
+    @property
+    def notes(self) -> list[str]:
+        """What jobs do not find in the copy, or as it is when they start, for the user."""
+        notes = []
+        if self.code.left_out:
+            notes.append(f"not in the copy of the code that jobs run: {'; '.join(self.code.left_out)}")
+        outside = list(_code_outside())
+        if outside:
+            notes.append(f"not copied, so jobs see what you change there: {', '.join(outside)}")
+        return notes
 
     def write(self) -> None:
         """Write the copy, unless it is there already."""
@@ -58,20 +70,21 @@ class Snapshot:
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
-        for folder in dict.fromkeys(os.path.dirname(name) for name in self.files):
+        for folder in dict.fromkeys(map(os.path.dirname, [*self.code.files, *self.code.links])):
             (beside / folder).mkdir(parents=True, exist_ok=True)
-        for name, (content, mode) in self.files.items():
-            with open(f"{beside}/{name}", "wb") as copy:
-                copy.write(content)
-                if mode & stat.S_IXUSR:
-                    readable = os.fstat(copy.fileno()).st_mode
-                    os.fchmod(copy.fileno(), readable | (readable & 0o444) >> 2)  # for whom may read it
+        written = _write_files(self.code, beside, _Earlier(target.parent))
+        for name, link in self.code.links.items():
+            (beside / name).symlink_to(link)
         _describe(self, beside / ".snapshot")
+        (beside / ".snapshot" / _FILES).write_text(json.dumps(written), encoding="utf-8")
         flush(beside)
         try:
             beside.rename(target)
         except OSError:  # another submit was quicker
             shutil.rmtree(beside, ignore_errors=True)
+
+
+_FILES = "files.json"
 
 
 def take(code: Path, folder: Path) -> Snapshot:
@@ -83,77 +96,69 @@ def take(code: Path, folder: Path) -> Snapshot:
 
 def read(code: Path, folder: Path) -> Snapshot:
     """The code at `code` as it is now, to be copied below `folder`; writes nothing."""
-    # Three processes at once: this is most of what a submit waits for.
-    listed, head, status = (
-        _Git(code, *words) for words in (
-            ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"),
-            ("rev-parse", "HEAD"),
-            ("status", "--porcelain"),
-        )
-    )  # fmt: skip
-    names = sorted(filter(None, listed.said().split("\0")))
-    commit = head.said()
-    tracked = (name for name in names if not os.path.islink(f"{code}/{name}"))
-    files = _contents(code, tracked if commit else _package_files(code))
-    digest = hashlib.sha256(f"{commit or None}\n".encode())
-    for name, (content, _) in files.items():
+    found = read_checkout(code)
+    digest = hashlib.sha256(f"{found.commit}\n".encode())
+    for name, (content, _) in sorted(found.files.items()):
         digest.update(f"{name}\n".encode(errors="surrogateescape"))
         digest.update(hashlib.sha256(content).digest())
+    for name, target in sorted(found.links.items()):
+        digest.update(f"{name} -> {target}\n".encode(errors="surrogateescape"))
     hide = redaction.hider()
-    hidden = {name: (hide(content), mode) for name, (content, mode) in files.items()}
-    changed = status.said().splitlines()
-    diff = ""
-    if any(not line.startswith("??") for line in changed):
-        secret = [f":(exclude,top,literal){name}" for name in names if redaction.is_secret_file(name)]
-        diff = _Git(code, "diff", "HEAD", "--binary", "--", ":(top)", *secret).said()
-    return Snapshot(
-        folder / digest.hexdigest()[:12],
-        commit.strip() or None,
-        hidden,
-        changed,
-        hide(diff.encode(errors="surrogateescape")),
-    )
+    found.files = {name: (hide(content), mode) for name, (content, mode) in found.files.items()}
+    found.diff = hide(found.diff.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+    return Snapshot(folder / digest.hexdigest()[:12], found)
 
 
-def _contents(code: Path, names: Iterable[str]) -> dict[str, tuple[bytes, int]]:
-    """Regular files that hold no secrets; of a checkout in which someone's data lie the packages only."""
-    found = {}
-    for name in names:
-        try:
-            about = os.stat(f"{code}/{name}")
-        except (FileNotFoundError, NotADirectoryError):  # git still lists what was removed
-            continue
-        if stat.S_ISREG(about.st_mode) and not redaction.is_secret_file(name):
-            found[name] = about
-    if sum(about.st_size for about in found.values()) > _MOST_BYTES:
-        needed = (*_PACKAGES, "setup.py", "pyproject.toml")
-        found = {name: about for name, about in found.items() if name.split("/")[0] in needed}
-    contents = {}
-    for name, about in found.items():
-        with open(f"{code}/{name}", "rb") as stream:
-            contents[name] = stream.read(), about.st_mode
-    return contents
+class _Earlier:
+    """The newest copy below a folder: its files can be linked to, as long as nobody has touched them."""
+
+    def __init__(self, folder: Path) -> None:
+        lists = sorted(folder.glob(f"*/.snapshot/{_FILES}"), key=lambda path: path.stat().st_mtime)
+        self.folder = lists[-1].parents[1] if lists else folder
+        self.files: Mapping[str, Any] = {}
+        with suppress(OSError, ValueError, IndexError):
+            self.files = json.loads(lists[-1].read_text(encoding="utf-8"))
+
+    def link(self, name: str, key: str, path: str) -> bool:
+        """Make `path` a link to the file of that name, if it has the content that `key` stands for."""
+        with suppress(OSError, TypeError, ValueError):  # no links here, or a list that makes no sense
+            before, size, changed = self.files.get(name, ("", 0, 0))
+            here = os.stat(f"{self.folder}/{name}")
+            if before == key and (here.st_size, here.st_mtime_ns) == (size, changed):
+                os.link(f"{self.folder}/{name}", path)
+                return True
+        return False
 
 
-def _package_files(code: Path) -> list[str]:
-    return sorted(
-        str(path.relative_to(code))
-        for package in _PACKAGES
-        for path in (code / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not redaction.is_secret_file(path.name)
-    )
+def _write_files(code: Checkout, folder: Path, earlier: _Earlier) -> dict[str, list[Any]]:
+    """Write the files; returns of each what its content and mode are, its size, and when it was changed last."""
+    written: dict[str, list[Any]] = {}
+    for name, (content, mode) in code.files.items():
+        runs = bool(mode & stat.S_IXUSR)
+        key, path = f"{hashlib.sha256(content).hexdigest()[:32]}{'x' * runs}", f"{folder}/{name}"
+        if not earlier.link(name, key, path):
+            with open(path, "wb") as copy:
+                copy.write(content)
+                if runs:
+                    readable = os.fstat(copy.fileno()).st_mode
+                    os.fchmod(copy.fileno(), readable | (readable & 0o444) >> 2)  # for whom may read it
+        about = os.stat(path)
+        written[name] = [key, about.st_size, about.st_mtime_ns]
+    return written
 
 
 def _describe(snapshot: Snapshot, folder: Path) -> None:
     folder.mkdir(parents=True)
+    code = snapshot.code
     record = {
-        "commit": snapshot.commit,
-        "changed": snapshot.changed,
+        "commit": code.commit,
+        "changed": code.changed,
+        "left_out": code.left_out,
         "python": sys.version.split()[0],
     }
     (folder / "commit.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if snapshot.commit:
-        (folder / "changes.diff").write_bytes(snapshot.diff)
+    if code.commit:
+        (folder / "changes.diff").write_text(code.diff, encoding="utf-8", errors="surrogateescape")
     # The folders' names tell it; parsing every package's metadata takes half a second.
     found = {
         entry.name.removesuffix(".dist-info").replace("-", "==", 1)
@@ -165,33 +170,58 @@ def _describe(snapshot: Snapshot, folder: Path) -> None:
     (folder / "environment.txt").write_text(head + "\n".join(versions) + "\n", encoding="utf-8")
 
 
-class _Git:
-    """A git command, begun; silent where `code` is no checkout of its own, or git is not here."""
-
-    def __init__(self, code: Path, *words: str) -> None:
-        self._process: subprocess.Popen[str] | None = None
-        if (code / ".git").exists():
-            with suppress(OSError):
-                self._process = subprocess.Popen(
-                    ["git", "--no-optional-locks", "-C", str(code), *words], text=True, errors="surrogateescape",
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                )  # fmt: skip
-
-    def said(self) -> str:
-        """What it prints in the end; '' where it fails."""
-        if self._process is None:
-            return ""
-        out, _ = self._process.communicate()
-        return "" if self._process.returncode else out
-
-
 CODE = Path(__file__).resolve().parents[2]
 
 
 def python_path(code: Path = CODE) -> str:
     """PYTHONPATH with which a job finds this copy of the code, from whatever folder it starts."""
-    before = os.environ.get("PYTHONPATH", "")
-    others = [entry for entry in before.split(os.pathsep) if entry and Path(entry).resolve() != CODE]
     if code == CODE and str(CODE) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        return before  # installed: python finds it by itself
-    return os.pathsep.join([str(code), *others])
+        return os.environ.get("PYTHONPATH", "")  # installed: python finds it by itself
+    return os.pathsep.join([str(code), *_others_on_path()])
+
+
+def _others_on_path() -> list[str]:
+    """What the user's PYTHONPATH has besides this code."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [entry for entry in entries if entry and Path(entry).resolve() != CODE]
+
+
+def explain_missing(errors: Iterable[BaseException]) -> str:
+    """What to add to an error of a job that lacks a module; '' where none is missing."""
+    if not any(isinstance(error, ModuleNotFoundError) for error in errors):
+        return ""
+    left_out: list[str] = []
+    with suppress(OSError, ValueError, AttributeError):
+        left_out = json.loads((CODE / ".snapshot" / "commit.json").read_text(encoding="utf-8"))["left_out"]
+    without = f", which is without {'; '.join(left_out)}" if left_out else ""
+    return f" (this job runs the copy of the code in {CODE}{without})"
+
+
+def _code_outside() -> Iterator[str]:
+    """Folders of code that jobs import and that are no part of the checkout, nor installed in the usual way."""
+    for entry in _others_on_path():
+        if os.path.isdir(entry):
+            yield f"{entry} (PYTHONPATH)"
+    for site in dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
+        for path in sorted(Path(site).glob("*.pth")):
+            for line in _lines(path):
+                if os.path.isdir(line) and not _is_ours(line):
+                    yield f"{line} ({path.name})"
+        for path in sorted(Path(site).glob("__editable__*_finder.py")):
+            match = re.search(r"^MAPPING\b.*?= (\{.*?\})", "\n".join(_lines(path)), re.M | re.S)
+            with suppress(ValueError, SyntaxError, AttributeError, TypeError):
+                for folder in ast.literal_eval(match[1] if match else "{}").values():
+                    if not _is_ours(folder):
+                        yield f"{folder} (pip install -e)"
+
+
+def _lines(path: Path) -> list[str]:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return []
+
+
+def _is_ours(path: str) -> bool:
+    """Whether it is this code, or another copy of it: ours comes first on the path."""
+    folder = Path(path).resolve()
+    return folder.is_relative_to(CODE) or folder.name in PACKAGES or (folder / PACKAGES[0]).is_dir()

@@ -81,6 +81,7 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
             if must_answer:
                 raise
             notes.append(f"{error}; what SLURM allows was not checked")
+    notes += code.result().notes
     profile = ledger.plan.profile
     jobs = dataclasses.replace(profile, offline=profile.offline or _all_prefetched(ledger, todo))
     limits = Limits(parallel, site.max_array_size, site.accounting) if site else Limits(parallel)

@@ -44,7 +44,7 @@ def sbatch_of(folder: Path, runs_dir: str, profile_text: str) -> str:
     profile = load_profile(str(folder / "site.yaml"))
     plan = load_plan(str(sweep), profile)
     ledger = Ledger(plan, Path(runs_dir))
-    code = Snapshot(Path(runs_dir) / "s/code/0123", None, {}, [], b"")
+    code = Snapshot(Path(runs_dir) / "s/code/0123")
     (array,), _ = arrange(ledger, plan.runs, profile, code, Limits())
     return array.text
 

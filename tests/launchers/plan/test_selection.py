@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +15,13 @@ from launchers.plan.runs import Plan
 from launchers.plan.selection import select
 from launchers.slurm.accounting import Accounting, SubmitLimit
 from launchers.slurm.arrays import Limits, arrange
-from launchers.store import code_snapshot
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import prefetch
 
 PlanOf = Callable[[str], Plan]
-NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
+NO_CODE = Snapshot(Path("code"))
 SWEEP = "{variants: [hyperformer, adapters], tasks: [rte, cola], grid: {seed: [1, 2], learning_rate: [3e-4, 1e-3]}}"
 
 
@@ -104,43 +102,3 @@ def test_prefetch_tells_all_that_cannot_be_loaded(plan_of: PlanOf, tmp_path: Pat
     )
     with pytest.raises(prefetch.PrefetchError, match=r"(?s)model .*none.*data set rte"):
         prefetch.fetch(plan.runs, Ledger(plan, tmp_path / "runs").path, {})
-
-
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e", *words], check=True)
-
-
-def test_snapshot_has_what_git_has_and_what_is_not_committed(tmp_path: Path) -> None:
-    code = tmp_path / "my 'code'"
-    code.mkdir()
-    git(code, "init", "-q")
-    git(code, "remote", "add", "origin", "https://user:secret-token@example.org/x")
-    for name, text in ((".gitignore", "ignored\n"), ("a.py", "a = 1\n"), ("gone.py", "")):
-        (code / name).write_text(text)
-    git(code, "add", "-A")
-    git(code, "commit", "-q", "-m", "c")
-    (code / "a.py").write_text("a = 2\n")
-    (code / "gone.py").unlink()
-    for name in ("ignored", "new ä.py"):
-        (code / name).write_text("x")
-    taken = code_snapshot.take(code, tmp_path / "runs")
-    files = {path.name for path in taken.folder.iterdir()}
-    assert files == {".gitignore", ".snapshot", "a.py", "new ä.py"}
-    assert (taken.folder / "a.py").read_text() == "a = 2\n"
-    told = {path.name: path.read_text() for path in (taken.folder / ".snapshot").iterdir()}
-    assert "+a = 2" in told["changes.diff"] and "secret-token" not in str(told)
-    assert json.loads(told["commit.json"])["commit"] == taken.commit
-    assert "numpy==" in told["environment.txt"]
-    assert code_snapshot.take(code, tmp_path / "runs") == taken  # the same code is one folder
-    (code / "a.py").write_text("a = 3\n")
-    assert code_snapshot.take(code, tmp_path / "runs").folder != taken.folder
-    assert len(list((tmp_path / "runs").iterdir())) == 2
-
-
-def test_snapshot_without_git(tmp_path: Path) -> None:
-    (tmp_path / "code/launchers").mkdir(parents=True)
-    (tmp_path / "code/launchers/x.py").write_text("x")
-    (tmp_path / "code/other.txt").write_text("not ours")
-    taken = code_snapshot.take(tmp_path / "code", tmp_path / "runs")
-    assert taken.commit is None and (taken.folder / "launchers/x.py").exists()
-    assert not (taken.folder / "other.txt").exists()

@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, Resources, dict[str, Any], int]] = {
 
 def array_plan(folder: Path, resources: Resources, tasks: int, **more: Any) -> ArrayPlan:
     profile = ClusterProfile("slurm", python="python")
-    code = Snapshot(folder / "code" / "0123", None, {}, [], b"")
+    code = Snapshot(folder / "code" / "0123")
     return ArrayPlan(
         1, "hyperformer-s-abc123", SweepFolder(folder), profile, resources, ((),) * tasks, code, **more
     )

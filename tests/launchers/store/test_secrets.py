@@ -24,7 +24,7 @@ from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
 from launchers.submit.to_slurm import _in_scripts
 
-NO_CODE = Snapshot(Path("code"), None, {}, [], b"")
+NO_CODE = Snapshot(Path("code"))
 MARK = "s3cr3tFakeValue0123456789"
 NAMES = (
     "HF_TOKEN",
