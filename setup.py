@@ -46,6 +46,8 @@ setup(
         "scikit-learn>=1.3",
         "sacrebleu>=2.4",
         "rouge-score>=0.1.2",
+        "nltk>=3.8",
+        "regex",
         "tensorboard>=2.16",
         "tqdm>=4.66",
         "rich>=13.7",

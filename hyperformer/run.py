@@ -16,6 +16,7 @@ from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
+from hyperformer.data.answers import check_labels
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
 from hyperformer.errors import ConfigError, Interrupted
@@ -182,6 +183,8 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     set_seed(config.seed)
     beat("loading the tokenizer", PATIENT)
     tokenizer = load_tokenizer(config.model)
+    for task in job.tasks.values():
+        check_labels(task, tokenizer, method=config.training.decode, max_tokens=config.data.max_target_length)
     data = load_run_data(config, job.tasks, tokenizer, job.context)
     beat("loading the model", PATIENT)
     model = build_model(config)

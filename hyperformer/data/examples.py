@@ -8,6 +8,7 @@ from string import Formatter
 
 import numpy as np
 
+from hyperformer.data.metrics import INVALID, READERS
 from hyperformer.data.readers.rows import Rows, texts
 from hyperformer.data.tasks.task import Alias, Task
 from hyperformer.errors import DataError, nearest
@@ -120,6 +121,10 @@ def _answer(task: Task, text: str, keep_unlabelled: bool) -> str | None:
             return task.answer_of(score)
     elif task.labels is None:
         if text.strip():
+            if READERS[task.answer](text.strip()) == INVALID:
+                raise ValueError(
+                    f"is not a number, and answer is {task.answer}; -1 stands for an invalid answer"
+                )
             return text
     elif (answer := task.answer_of(text)) in labels:
         return answer

@@ -1,19 +1,21 @@
-"""Metrics of a task, in percent, as the authors computed them.
+"""Metrics of a task, in percent. The authors' seven are computed as they computed them.
 
-Answers are compared as text, or first read as numbers (:attr:`Task.answer`);
-what is no number becomes -1, so an invalid answer counts as a wrong one.
-Where a value is not defined (constant predictions, a NaN in them) it is 0, as
-the authors have it. Two cases of theirs are mended: no rows at all is an error
-(theirs: NaN), and Pearson's correlation of a single row is 0 (theirs: a crash).
+Answers are compared as text, or first read as numbers (:attr:`Task.answer`). Text that is
+no number becomes -1, so an invalid answer counts as a wrong one. Where a value is not
+defined (constant predictions, a NaN in them) it is 0, as the authors have it. We fix two
+cases of theirs: no rows at all is an error (theirs: NaN), and Pearson's correlation of a
+single row is 0 (theirs: a crash).
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from hyperformer.data.tasks.task import Task
 
 Answers = Sequence[Any]
+ROUGE = ("rouge1", "rouge2", "rougeL")
+# Scripts that put no blanks between words.
+_NO_BLANKS = "".join(
+    rf"\p{{Script={name}}}" for name in ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+)
 
 
 def read_int(text: str) -> int:
@@ -42,11 +49,23 @@ def read_float(text: str) -> float:
 
 
 READERS: dict[str, Callable[[str], Any]] = {"text": str, "int": read_int, "float": read_float}
+INVALID = -1
+"""What an answer is read as that is no number where there must be one."""
 
 
 def accuracy(predictions: Answers, targets: Answers) -> dict[str, float]:
     """Percent of answers that equal the target exactly."""
-    return {"acc": 100 * float(np.mean([p == t for p, t in zip(predictions, targets, strict=True)]))}
+    return {"acc": _percent_equal(predictions, targets)}
+
+
+def exact_match(predictions: Answers, targets: Answers) -> dict[str, float]:
+    """Percent of texts that equal the target, whatever the blanks between their words."""
+    words = [[" ".join(text.split()) for text in texts] for texts in (predictions, targets)]
+    return {"exact_match": _percent_equal(*words)}
+
+
+def _percent_equal(predictions: Answers, targets: Answers) -> float:
+    return 100 * float(np.mean([p == t for p, t in zip(predictions, targets, strict=True)]))
 
 
 def f1_score_with_invalid(predictions: Answers, targets: Answers) -> dict[str, float]:
@@ -58,6 +77,15 @@ def f1_score_with_invalid(predictions: Answers, targets: Answers) -> dict[str, f
 
     valid = [p if p in (0, 1) else int(t == 0) for p, t in zip(predictions, targets, strict=True)]
     return {"f1": 100 * float(f1_score(targets, valid, zero_division=0))}
+
+
+def macro_f1(predictions: Answers, targets: Answers, labels: Answers) -> dict[str, float]:
+    """Mean F1 over the task's labels that occur, in targets or answers; an invalid answer is a miss."""
+    from sklearn.metrics import f1_score
+
+    occurring = sorted(set(labels) & {*predictions, *targets})
+    value = f1_score(targets, predictions, labels=occurring, average="macro", zero_division=0)
+    return {"macro_f1": 100 * float(value)}
 
 
 def matthews_corrcoef(predictions: Answers, targets: Answers) -> dict[str, float]:
@@ -93,47 +121,83 @@ def _correlation(function: Callable[..., Any], predictions: Answers, targets: An
 
 
 def bleu(predictions: Answers, targets: Answers) -> dict[str, float]:
-    """BLEU of the corpus by sacrebleu, rounded to 4 digits."""
+    """BLEU of the corpus by sacrebleu (13a), rounded to 4 digits."""
     import sacrebleu
 
     return {"bleu": round(sacrebleu.corpus_bleu(list(predictions), [list(targets)]).score, 4)}
 
 
 def rouge(predictions: Answers, targets: Answers) -> dict[str, float]:
-    """Mean F-measure of ROUGE-1, ROUGE-2 and ROUGE-L, with stemming."""
+    """Mean F-measure of ROUGE-1, ROUGE-2 and ROUGE-L, with stemming; words of any script count."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    kinds = ["rouge1", "rouge2", "rougeL"]
-    scorer = RougeScorer(kinds, use_stemmer=True)
+    scorer = RougeScorer([*ROUGE], tokenizer=_Words())
     scores = [
         scorer.score(target, prediction) for prediction, target in zip(predictions, targets, strict=True)
     ]
     return {
-        kind: round(100 * statistics.fmean(score[kind].fmeasure for score in scores), 4) for kind in kinds
+        kind: round(100 * statistics.fmean(score[kind].fmeasure for score in scores), 4) for kind in ROUGE
     }
 
 
-METRICS: dict[str, Callable[[Answers, Answers], dict[str, float]]] = {
-    "accuracy": accuracy,
-    "f1_score_with_invalid": f1_score_with_invalid,
-    "matthews_corrcoef": matthews_corrcoef,
-    "pearson_corrcoef": pearson_corrcoef,
-    "spearman_corrcoef": spearman_corrcoef,
-    "bleu": bleu,
-    "rouge": rouge,
-}
-"""Name in a task's row -> function of (predictions, targets)."""
+class _Words:
+    """The words of a text, for ROUGE. Of ASCII text they are those of rouge_score's own tokenizer.
 
-COLUMNS = {
-    "accuracy": ("acc",),
-    "f1_score_with_invalid": ("f1",),
-    "matthews_corrcoef": ("mcc",),
-    "pearson_corrcoef": ("pearson_corrcoef",),
-    "spearman_corrcoef": ("spearman_corrcoef",),
-    "bleu": ("bleu",),
-    "rouge": ("rouge1", "rouge2", "rougeL"),
+    That one knows ASCII letters only: ROUGE of Hindi or Chinese is 0, and "é" is no letter.
+    In scripts that put no blanks between words each character is a word.
+    """
+
+    def __init__(self) -> None:
+        import regex
+        from nltk.stem.porter import PorterStemmer
+
+        letters = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_NO_BLANKS}]]"
+        self._find = regex.compile(rf"(?V1)[{_NO_BLANKS}]\p{{M}}*|{letters}+").findall
+        self._stem = PorterStemmer().stem
+
+    def tokenize(self, text: str) -> list[str]:
+        words = self._find(unicodedata.normalize("NFKC", text).lower())
+        return [self._stem(word) if len(word) > 3 and word.isascii() else word for word in words]
+
+
+def has_words_without_blanks(text: str) -> bool:
+    """Whether some of the text is Chinese, Thai or the like, which put no blanks between words."""
+    import regex
+
+    return regex.search(f"[{_NO_BLANKS}]", text) is not None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, and which tasks it can measure.
+
+    Attributes:
+        compute: function of (predictions, targets), perhaps also of the task's labels.
+        columns: the names of its values.
+        answers: kinds of :attr:`Task.answer` that it can read.
+        labels: 'any': free text too; 'some': the task has labels; 'binary': they are 0 and 1.
+        by_label: whether `compute` takes the labels.
+    """
+
+    compute: Callable[..., dict[str, float]]
+    columns: tuple[str, ...]
+    answers: tuple[str, ...]
+    labels: Literal["any", "some", "binary"] = "any"
+    by_label: bool = False
+
+
+METRICS = {
+    "accuracy": Metric(accuracy, ("acc",), ("text", "int", "float")),
+    "exact_match": Metric(exact_match, ("exact_match",), ("text",)),
+    "f1_score_with_invalid": Metric(f1_score_with_invalid, ("f1",), ("int",), "binary"),
+    "macro_f1": Metric(macro_f1, ("macro_f1",), ("text", "int"), "some", by_label=True),
+    "matthews_corrcoef": Metric(matthews_corrcoef, ("mcc",), ("text", "int"), "some"),
+    "pearson_corrcoef": Metric(pearson_corrcoef, ("pearson_corrcoef",), ("int", "float")),
+    "spearman_corrcoef": Metric(spearman_corrcoef, ("spearman_corrcoef",), ("int", "float")),
+    "bleu": Metric(bleu, ("bleu",), ("text",)),
+    "rouge": Metric(rouge, ROUGE, ("text",)),
 }
-"""The columns that each metric makes."""
+"""Every metric by the name that a task's row has for it."""
 
 
 def compute_metrics(
@@ -146,9 +210,9 @@ def compute_metrics(
     """All metrics of a task, in percent. Space around answers does not count.
 
     Args:
-        predictions: decoded answers, one a row.
+        predictions: decoded answers, one for each row.
         targets: the right answers, in the same order.
-        generated_lengths: tokens of each prediction, padding not counted; free-text tasks
+        generated_lengths: tokens of each prediction, padding not counted. Free-text tasks
             then get `gen_len`, their mean, as the authors report it.
 
     Raises:
@@ -161,9 +225,11 @@ def compute_metrics(
         )
     read = READERS[task.answer]
     answers, right = [read(text.strip()) for text in predictions], [read(text.strip()) for text in targets]
+    labels = [read(label) for label in task.labels or ()]
     values: dict[str, float] = {}
-    for metric in task.metrics:
-        values |= METRICS[metric](answers, right)
+    for name in task.metrics:
+        metric = METRICS[name]
+        values |= metric.compute(answers, right, *([labels] if metric.by_label else []))
     if task.labels is None and generated_lengths is not None:
         values["gen_len"] = float(np.mean(generated_lengths))
     return values

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperformer.data.answers import decode
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import compute_metrics
@@ -58,7 +59,7 @@ def answer(
         do_sample=False,
         synced_gpus=decoding.synced_gpus,
     )
-    return tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return decode(tokenizer, answers)
 
 
 @dataclass(frozen=True)

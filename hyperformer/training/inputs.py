@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hyperformer.data.answers import notes
 from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.sampler import ReferenceSampler, TaskSampler
@@ -65,12 +66,11 @@ def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: boo
             beat(f"loading {name} {split}", PATIENT)
             examples = load_split(task, split, settings, prefix=config.task_prefix)
             tokenized[name] = tokenize_split(examples, task, tokenizer, settings)
-            cut = tokenized[name].truncated_sources
-            if cut and report:
-                share = 100 * cut / len(tokenized[name])
-                say(
-                    f"{name} {split}: {cut:,} sources ({share:.1f}%) cut at {settings.max_source_length} tokens"
-                )
+    if report:
+        for name, task in tasks.items():
+            rows = {split: tokenized[name] for split, tokenized in splits.items() if name in tokenized}
+            for note in notes(task, rows, tokenizer, settings):
+                say(f"{name}: {note}")
     return RunData(tasks, **splits, tokenizer=tokenizer)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from row_examples import example
 
-from hyperformer.data.tasks import get_task, load_user_tasks
+from hyperformer.data.metrics import METRICS, compute_metrics
+from hyperformer.data.tasks import Task, get_task, load_user_tasks
+from hyperformer.data.tasks.user_tasks import READERS
 from hyperformer.errors import ConfigError
 
 GOOD = """
@@ -48,17 +54,17 @@ def test_a_good_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("metrics: [accuracy]", "metric: [accuracy]"), "unknown key 'metric'; did you mean 'metrics'"),
+        (("metrics: [accuracy]", "metric: [accuracy]"), "line 7, reviews.metric: unknown key 'metric'; did"),
         (("  metrics: [accuracy]\n", ""), "'metrics' is missing"),
-        (("[accuracy]", "[acuracy]"), "unknown metric 'acuracy'; did you mean 'accuracy'"),
+        (("[accuracy]", "[acuracy]"), "line 7, reviews.metrics[0]: unknown metric 'acuracy'; did you mean 'accuracy'"),
         (("[accuracy]", "accuracy"), "write a list"),
         (("  labels: [1, 2, 3]\n  label_map: {one: 1, two: 2, three: 3}\n", ""), "give labels"),
-        (("three: 3", "three: 4"), "not in labels"),
+        (("three: 3", "three: 4"), "line 6, reviews.label_map: it gives '4', which is not in labels"),
         (("{text}", "text"), "names no column"),
         (("{text}", "{text"), "write columns as"),
         (("{text}", "{text.__class__}"), "is not a column"),
         (("{text}", "{text!r}"), "is not a column"),
-        (("size: large", "size: huge"), "size is 'huge'"),
+        (("size: large", "size: huge"), "line 10, reviews.size: is 'huge'"),
         (("validation: dev, ", ""), "name the source's split"),
         (("path: someone", "pth: someone"), "write {path: owner/name}"),
         (("answer_tokens: 60", "answer_tokens: many"), "whole number above 0"),
@@ -71,6 +77,84 @@ def test_bad_files(tmp_path: Path, change: tuple[str, str], message: str) -> Non
     with pytest.raises(ConfigError) as error:
         load(tmp_path, GOOD.replace(change[0], change[1], 1))
     assert message in str(error.value) and "tasks.yaml" in str(error.value)
+
+
+FITTING = {
+    "template": "{a}", "target": "b", "metrics": ["accuracy"], "labels": ["0", "1"], "answer": "text",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": ["pearson_corrcoef"]}, "t.metrics: pearson_corrcoef reads answers as int or float, and answer is"),
+        ({"metrics": ["spearman_corrcoef"], "answer": "float", "labels": ["low", "high"]}, "'low' is not"),
+        ({"metrics": ["f1_score_with_invalid"], "labels": ["no", "yes"]}, "f1_score_with_invalid reads answers as int"),
+        ({"metrics": ["f1_score_with_invalid"], "answer": "int", "labels": ["0", "1", "2"]}, "for the labels 0 and 1"),
+        ({"metrics": ["f1_score_with_invalid"], "answer": "int", "labels": ["no", "yes"]}, "must be whole numbers"),
+        ({"metrics": ["macro_f1"], "labels": None, "answer_tokens": 9}, "compares labels, and the task has none"),
+        ({"metrics": ["matthews_corrcoef"], "answer": "float"}, "matthews_corrcoef reads answers as text or int"),
+        ({"metrics": ["bleu"], "answer": "int"}, "bleu reads answers as text, and answer is int"),
+        ({"answer": "int", "labels": ["-1", "0", "1"]}, "other than -1"),
+        ({"answer": "int", "labels": ["1", "01"]}, "'1' is the same number as another label"),
+        ({"answer": "float", "labels": ["1.0", "1"]}, "is the same number"),
+        ({"labels": ["yes", "yes"]}, "'yes' is there twice"),
+        ({"labels": ["yes", " no"]}, "' no' is empty, or has blanks around it"),
+        ({"labels": ["yes", ""]}, "'' is empty"),
+        ({"labels": ["yes", True]}, "t.labels[1]: must be text (true, false and null in quotes), not True"),
+        ({"label_map": {"a": "0"}, "labels": None, "answer_tokens": 9}, "there are no labels"),
+        ({"rounded": True, "answer": "float", "labels": ["5", "1"]}, "from the least score to the highest"),
+        ({"rounded": True, "answer": "int"}, "t.answer: rounded is true, so answers are numbers such as 3.8"),
+        ({"rounded": True, "metrics": ["macro_f1"]}, "rounded answers are any number"),
+        ({"template": 5}, "'5' names no column"),
+        ({"template": "{a:>5}"}, "'a' is not a column"),
+        ({"num_beams": True}, "t.num_beams: is True; write a whole number above 0"),
+        ({"rounded": "yes"}, "t.rounded: is 'yes'; write true or false"),
+        ({"prefix": None}, "t.prefix: must be text"),
+        ({"hub": {"path": "a/b", "parquet_copy": "yes"}}, "t.hub.parquet_copy: is 'yes'; write true or false"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_at_load(tmp_path: Path, changes: dict, message: str) -> None:
+    row = {key: value for key, value in (FITTING | changes).items() if value is not None or key == "prefix"}
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, yaml.safe_dump({"t": row}))
+    assert message in str(error.value) and re.search(r"tasks\.yaml, line \d+, t", str(error.value))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"metrics": ["macro_f1", "exact_match", "matthews_corrcoef"], "labels": ["no", "yes"]},
+        {"metrics": ["f1_score_with_invalid", "matthews_corrcoef", "macro_f1"], "answer": "int"},
+        {
+            "metrics": ["pearson_corrcoef", "accuracy"],
+            "answer": "float",
+            "labels": ["0.0", "5.0"],
+            "rounded": True,
+        },
+        {"metrics": ["spearman_corrcoef"], "answer": "int", "labels": None, "answer_tokens": 5},
+        {"metrics": ["bleu", "rouge", "exact_match"], "labels": None, "answer_tokens": 5},
+    ],
+)
+def test_what_fits_has_its_metrics_for_every_answer(tmp_path: Path, changes: dict) -> None:
+    row = {key: value for key, value in (FITTING | changes).items() if value is not None}
+    task = load(tmp_path, yaml.safe_dump({"t": row}))["t"]
+    right = [*(task.labels or ("1", "2")), "3"] if task.labels is None else [*task.labels]
+    for answers in (right, right[::-1], ["nonsense"] * len(right), [""] * len(right), ["1"] * len(right)):
+        values = compute_metrics(task, answers, right)
+        assert set(values) == {column for name in task.metrics for column in METRICS[name].columns}
+        assert all(map(math.isfinite, values.values()))
+
+
+def test_every_field_of_a_task_has_a_reader() -> None:
+    assert set(READERS) == {field.name for field in dataclasses.fields(Task)} - {"name", "aliases"}
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a,b", ".x", " x", "x ", ""])
+def test_names_that_no_task_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be the name of a task"):
+        load(tmp_path, yaml.safe_dump({name: FITTING}))
 
 
 def test_no_file(tmp_path: Path) -> None:

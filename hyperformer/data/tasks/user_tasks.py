@@ -15,23 +15,24 @@ The keys are the fields of :class:`hyperformer.data.tasks.task.Task`, and mean t
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from hyperformer.data.metrics import METRICS
+from hyperformer.data.tasks.checks import task_fault
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
-from hyperformer.errors import ConfigError, nearest
+from hyperformer.errors import nearest
 from hyperformer.settings.yaml_source import Located, read_yaml
 
-KEYS = {f.name for f in dataclasses.fields(Task)} - {"name", "aliases"}
-TYPED = frozenset({"answer_tokens", "num_beams", "rounded", "unlabelled_rows"})
+Readers = dict[str, Callable[[Located], Any]]
 REQUIRED = ("template", "target", "metrics")
-CHOICES = {"answer": ("text", "int", "float"), "size": ("small", "large", "")}
 # A column, and perhaps a part of it: "text", "translation[en]". No attributes: a template runs no code.
-FIELD = re.compile(r"[A-Za-z_][\w-]*(\[[\w-]+\])*")
+_FIELD = re.compile(r"[A-Za-z_][\w-]*(\[[\w-]+\])*")
+# It names folders and files, and stands in lists: tasks=rte,cola.
+_NAME = re.compile(r"[\w][\w .+-]*(?<! )")
 
 
 def load_user_tasks(path: str | Path) -> dict[str, Task]:
@@ -42,106 +43,138 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
 
     Raises:
         ConfigError: no such file, not YAML, or a row that is wrong; the message names the
-            file, the task and the key.
+            file, the line and the key.
     """
     # A template may hold "${price}": a column after a dollar sign, and no environment variable.
-    _, root = read_yaml(Path(path), expand=False)
+    _, root = read_yaml(Path(path).expanduser(), expand=False)
     if not isinstance(root.value, dict) or not root.value:
         root.fail("expected a mapping from a task's name to its template, target, metrics, ...")
     return {name: _task(name, node) for name, node in root.value.items()}
 
 
 def _task(name: str, node: Located) -> Task:
-    where = f"{node.file}, line {node.line}: task {name!r}"
+    if not _NAME.fullmatch(name):
+        node.fail(f"{name!r} cannot be the name of a task: write letters, digits, '-', '_', '.' and '+'")
     if not isinstance(node.value, dict):
         node.fail(f"expected a mapping with {', '.join(REQUIRED)}, ..., not {node.value_text()}")
-    # Labels and the like are texts, as they are written: 1.50 is not 1.5.
-    row = {key: entry.plain() if key in TYPED else entry.texts() for key, entry in node.value.items()}
-    for key in row:
-        if key not in KEYS:
-            raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, KEYS)}")
+    for key, entry in node.value.items():
+        if key not in READERS:
+            entry.fail(f"unknown key {key!r}{nearest(key, READERS)}")
     for key in REQUIRED:
-        if not row.get(key):
-            raise ConfigError(f"{where}: {key!r} is missing")
-    for key, choices in CHOICES.items():
-        if row.get(key, choices[0]) not in choices:
-            raise ConfigError(
-                f"{where}: {key} is {row[key]!r}; write one of: {', '.join(map(repr, choices))}"
-            )
-    _check_fields(row["template"], row["target"], where)
-    settings = dict(row)
-    settings["metrics"] = _texts(row["metrics"], f"{where}: metrics")
-    for metric in settings["metrics"]:
-        if metric not in METRICS:
-            raise ConfigError(f"{where}: unknown metric {metric!r}{nearest(metric, METRICS)}")
-    if row.get("labels"):
-        settings["labels"] = _texts(row["labels"], f"{where}: labels")
-    elif not row.get("answer_tokens"):
-        raise ConfigError(f"{where}: give labels (the list of answers), or answer_tokens for free text")
-    for key in ("answer_tokens", "num_beams"):
-        if key in row and (type(row[key]) is not int or row[key] < 1):
-            raise ConfigError(f"{where}: {key} is {row[key]!r}; write a whole number above 0")
-    for key in ("rounded", "unlabelled_rows"):
-        if key in row and type(row[key]) is not bool:
-            raise ConfigError(f"{where}: {key} is {row[key]!r}; write true or false")
-    if "label_map" in row:
-        settings["label_map"] = _label_map(row["label_map"], settings.get("labels"), where)
-    if "splits" in row:
-        settings["splits"] = _splits(row["splits"], where)
-    if "hub" in row:
-        settings["hub"] = _hub(row["hub"], where)
-    return Task(name, **settings)
+        if key not in node.value or node.value[key].value in (None, "", []):
+            node.fail(f"{key!r} is missing")
+    task = Task(name, **{key: READERS[key](entry) for key, entry in node.value.items()})
+    fault = task_fault(task)
+    if fault is not None:
+        key, why = fault
+        node.value.get(key, node).fail(why)
+    return task
 
 
-def _check_fields(template: Any, target: Any, where: str) -> None:
+def _text(entry: Located) -> str:
+    value = entry.texts()
+    if not isinstance(value, str):
+        entry.fail(f"must be text (true, false and null in quotes), not {entry.value_text()}")
+    return value
+
+
+def _texts(entry: Located) -> tuple[str, ...]:
+    if not isinstance(entry.value, list):
+        entry.fail(f"write a list of texts, such as [a, b], not {entry.value_text()}")
+    return tuple(map(_text, entry.value))
+
+
+def _choice(*choices: str) -> Callable[[Located], str]:
+    def read(entry: Located) -> str:
+        if entry.value not in choices:
+            entry.fail(f"is {entry.value_text()}; write one of: {', '.join(map(repr, choices))}")
+        return entry.value
+
+    return read
+
+
+def _truth(entry: Located) -> bool:
+    if not isinstance(entry.value, bool):
+        entry.fail(f"is {entry.value_text()}; write true or false")
+    return entry.value
+
+
+def _count(entry: Located) -> int:
+    if type(entry.value) is not int or entry.value < 1:
+        entry.fail(f"is {entry.value_text()}; write a whole number above 0")
+    return entry.value
+
+
+def _template(entry: Located) -> str:
+    template = _text(entry)
     try:
-        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}: template {template!r}: {error}; write columns as {{column}}") from error
+        parts = [(field, rest) for _, field, *rest in Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        entry.fail(f"{template!r}: {error}; write columns as {{column}}")
     if not parts:
-        raise ConfigError(f"{where}: template {template!r} names no column; write columns as {{column}}")
-    for field, specification, conversion in [*parts, (target, "", None)]:
-        if not isinstance(field, str) or not FIELD.fullmatch(field) or specification or conversion:
-            raise ConfigError(
-                f"{where}: {field!r} is not a column; write 'column' or 'column[part]', nothing more"
-            )
+        entry.fail(f"{template!r} names no column; write columns as {{column}}")
+    for field, rest in parts:
+        if any(rest):  # a conversion, such as {text!r}
+            entry.fail(f"{field!r} is not a column; write 'column' or 'column[part]', nothing more")
+        _check_field(field, entry)
+    return template
 
 
-def _texts(values: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(values, list) or any(
-        isinstance(value, (dict, list, bool, type(None))) for value in values
-    ):
-        raise ConfigError(f"{where} is {values!r}; write a list of texts (in quotes: true, false and null)")
-    return tuple(str(value) for value in values)
+def _target(entry: Located) -> str:
+    return _check_field(_text(entry), entry)
 
 
-def _label_map(values: Any, labels: tuple[str, ...] | None, where: str) -> dict[str, str]:
-    if not isinstance(values, dict) or not labels:
-        raise ConfigError(f"{where}: label_map maps values of the target column to labels, and needs labels")
-    mapped = {value: str(label) for value, label in values.items()}
+def _check_field(field: str, entry: Located) -> str:
+    if not _FIELD.fullmatch(field):
+        entry.fail(f"{field!r} is not a column; write 'column' or 'column[part]', nothing more")
+    return field
+
+
+def _metrics(entry: Located) -> tuple[str, ...]:
+    names = _texts(entry)
+    for name, item in zip(names, entry.value, strict=True):
+        if name not in METRICS:
+            item.fail(f"unknown metric {name!r}{nearest(name, METRICS)}")
+    return names
+
+
+def _label_map(entry: Located) -> dict[str, str]:
+    mapped = {value: _text(label) for value, label in entry.mapping().items()}
     # A column of truth values holds Python's, whose text is "True".
     mapped |= {value.capitalize(): label for value, label in mapped.items() if value in ("true", "false")}
-    for label in mapped.values():
-        if label not in labels:
-            raise ConfigError(
-                f"{where}: label_map gives {label!r}, which is not in labels{nearest(label, labels)}"
-            )
     return mapped
 
 
-def _splits(values: Any, where: str) -> dict[str, str]:
-    if not isinstance(values, dict) or set(values) != set(SPLITS):
-        raise ConfigError(
-            f"{where}: splits is {values!r}; name the source's split for each of {', '.join(SPLITS)}"
-        )
-    return {split: str(name) for split, name in values.items()}
+def _splits(entry: Located) -> dict[str, str]:
+    if not isinstance(entry.value, dict) or set(entry.value) != set(SPLITS):
+        entry.fail(f"is {entry.value_text()}; name the source's split for each of {', '.join(SPLITS)}")
+    return {split: _text(name) for split, name in entry.value.items()}
 
 
-def _hub(values: Any, where: str) -> Hub:
-    known = [f.name for f in dataclasses.fields(Hub)]
-    if not isinstance(values, dict) or not values.get("path"):
-        raise ConfigError(f"{where}: hub is {values!r}; write {{path: owner/name}}")
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{where}: hub: unknown key {key!r}{nearest(key, known)}")
-    return Hub(**values)
+def _hub(entry: Located) -> Hub:
+    readers: Readers = {"path": _text, "name": _text, "note": _text, "parquet_copy": _truth}
+    if not isinstance(entry.value, dict) or "path" not in entry.value:
+        entry.fail(f"is {entry.value_text()}; write {{path: owner/name}}")
+    for key, value in entry.value.items():
+        if key not in readers:
+            value.fail(f"unknown key {key!r}{nearest(key, readers)}")
+    return Hub(**{key: readers[key](value) for key, value in entry.value.items()})
+
+
+READERS: Readers = {
+    "template": _template,
+    "target": _target,
+    "metrics": _metrics,
+    "labels": _texts,
+    "label_map": _label_map,
+    "rounded": _truth,
+    "answer": _choice("text", "int", "float"),
+    "splits": _splits,
+    "size": _choice("small", "large", ""),
+    "hub": _hub,
+    "unlabelled_rows": _truth,
+    "num_beams": _count,
+    "answer_tokens": _count,
+    "prefix": _text,
+}
+"""Each key of a row -> what reads its value."""
