@@ -125,7 +125,12 @@ def test_requeue_by_hand(slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1", SLOW)
     assert line.run("s.yaml")[0] == 0
-    slurm(line, "scontrol", "requeue", running(line))
+    job = running(line)
+    slurm(line, "scontrol", "requeuehold", job)
+    wait_for(line, lambda counts: counts == {"pending": 1})
+    wait_until(lambda: f"holds it, as after a failed prolog; when the cause is gone: `scontrol release {job}`" in
+               line.run("why", "s.yaml")[1])  # fmt: skip
+    slurm(line, "scontrol", "release", job)
     wait_for(line, lambda counts: counts == {"done": 1})
     assert started_at(line) >= 2 and outcomes(line)[0]["kind"] == "requeued"
 

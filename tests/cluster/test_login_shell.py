@@ -91,3 +91,33 @@ def test_no_variable_of_a_shell_alters_anything(accounting_line: CommandLine) ->
     wait_for(line, lambda counts: counts == {"cancelled": 1})
     line.environment = clean
     wait_for(line, lambda counts: not slurm(line, "squeue", "-h", "--states=R,PD", "--me"))
+
+
+GREETER = """\
+#!/bin/bash
+echo "Welcome. This is job 3 of 50."
+echo "sbatch: error: Note: maintenance on Monday" >&2
+exec {sbatch} "$@"
+"""
+
+
+def test_a_site_that_greets_and_keeps_nodes_for_later(accounting_line: CommandLine) -> None:
+    line = accounting_line
+    later = ("reservationname=later", "starttime=now+1hour", "duration=60", "users=root", "nodes=node1")
+    slurm(line, "scontrol", "create", "reservation", *later)
+    before = with_sbatch(line, GREETER)
+    try:
+        write(line, "1", resources=f"{SMALL}, reservation: later")
+        code, out = line.run("s.yaml")
+        assert code == 0 and "1 of 1 runs to start" in out, out
+        assert job_ids(line)[0] in slurm(line, "squeue", "-h", "-o", "%A")
+        wait_for(line, lambda counts: counts == {"pending": 1})
+        line.run("cancel", "s.yaml", "-y")
+        write(line, "2", resources=f"{SMALL}, sbatch: {{nodelist: node9}}")
+        code, out = line.run("s.yaml")
+        assert code == 2 and "Note: maintenance on Monday" in out and "Invalid node name specified" in out, (
+            out
+        )
+    finally:
+        line.environment["PATH"] = before
+        slurm(line, "scontrol", "delete", "reservation=later")
