@@ -78,11 +78,16 @@ def _named_in(error: BaseException) -> Path | None:
 
 def _other_places() -> list[Path]:
     """Where libraries write on their own account."""
-    return [SHARED_MEMORY, Path(tempfile.gettempdir()), _hub_cache()]
+    return [SHARED_MEMORY, _temporary(), _hub_cache()]
 
 
 def _hub_cache() -> Path:
     return Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+
+
+def _temporary() -> Path:
+    # gettempdir() passes over a folder that is full.
+    return Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
 
 
 def _existing(path: Path) -> Path:
@@ -125,7 +130,7 @@ def _remedy(place: Path, own: Sequence[Path]) -> str:
         )
     if place.is_relative_to(_hub_cache()):
         return "It is the cache of models and data sets: free some space there, or set HF_HOME to a folder elsewhere"
-    if place.is_relative_to(tempfile.gettempdir()):
+    if place.is_relative_to(_temporary()):
         return (
             "It is the folder for temporary files: free some space there, or set TMPDIR to a folder elsewhere"
         )

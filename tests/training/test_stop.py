@@ -104,7 +104,8 @@ def test_a_loss_that_is_no_number_is_never_saved(runs: ForkedRuns, tmp_path: Pat
 def test_no_room_for_a_checkpoint(runs: ForkedRuns, tmp_path: Path) -> None:
     """No file may be larger than 64 kB: the system's own refusal, as of a quota (EFBIG stands in for it)."""
     ended = runs.run(tmp_path / "run", limits={"RLIMIT_FSIZE": 1 << 16})
-    assert ended.codes == [2] and "could not be written" in ended.out, ended.out
+    assert ended.codes == [2] and "error: CheckpointError: the checkpoint of step" in ended.out, ended.out
+    assert "could not be written: OSError: File too large" in ended.out and "pace" not in ended.out
     assert "Traceback" not in ended.out
     assert not list((tmp_path / "run/checkpoints").glob("*step*"))
 
