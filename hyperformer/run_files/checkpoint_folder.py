@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,7 @@ class CheckpointFolder:
         (self.path / name).rename(renamed)
         return renamed
 
-    def prune(self, keep: int, spare: str | None = None) -> None:
+    def prune(self, keep: int, spare: Collection[str] = ()) -> None:
         """Remove all but the newest `keep` checkpoints, and best weights that none of them needs.
 
         Args:
@@ -204,7 +205,7 @@ class CheckpointFolder:
             if best is not None:
                 needed.add(best[0])
         for path in self.path.glob("best-*.safetensors"):
-            if path.name not in needed and path.name != spare:
+            if path.name not in needed and path.name not in spare:
                 path.unlink()
 
 

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import read_json, write_json
 from hyperformer.settings.build import flatten, make_config, signature
-from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
 
 Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
 
@@ -75,7 +75,8 @@ class RunFolder:
         """Make the folder and write the config, or check that it holds this very run.
 
         A run that failed before its first checkpoint left nothing to protect:
-        the corrected command may use its folder.
+        the corrected command may use its folder. A run may be made longer where
+        that is exact; the result of the shorter run is renamed.
 
         Raises:
             CheckpointError: the folder holds a run with other settings, or cannot be used.
@@ -88,16 +89,10 @@ class RunFolder:
             raise FileError(f"{self.config} is damaged; move {self.path} away, or name another output_dir")
         started = self.result.exists() or any(self.checkpoints.glob("[!.]*"))
         if there is not None and there["signature"] != mine and started:
-            theirs = there["settings"]
-            changed = [
-                f"{key} ({theirs.get(key)!r} there, {value!r} now)"
-                for key, value in flatten(config).items()
-                if theirs.get(key) != value
-            ]
-            raise CheckpointError(
-                f"{self.path} holds a run with other settings: {', '.join(changed)}. "
-                "Choose another output_dir, or move that folder away"
-            )
+            if not _is_longer(config, there):
+                raise CheckpointError(_other_settings(self.path, config, there["settings"]))
+            if self.result.exists():
+                self.result.rename(self.path / f"result-{there['settings']['max_steps']}-steps.json")
         write_json(self.config, {"signature": mine, "settings": flatten(config)})
 
     def read_config(self) -> RunConfig:
@@ -125,3 +120,32 @@ class RunFolder:
                 f"{self.result} is damaged; move it away: the run resumes from its last checkpoint"
             )
         return result
+
+
+def can_be_longer(config: RunConfig) -> bool:
+    """Whether a run could be stopped at any step and made longer later: no step's learning rate depends on the last."""
+    return config.training.lr_scheduler in CONSTANT_SCHEDULES
+
+
+def _is_longer(config: RunConfig, record: dict[str, Any]) -> bool:
+    """Whether `config` is the recorded run with more steps, and nothing else."""
+    steps = record["settings"].get("max_steps")
+    if not can_be_longer(config) or type(steps) is not int or steps >= config.training.max_steps:
+        return False
+    shorter = dataclasses.replace(config.training, max_steps=steps)
+    return signature(dataclasses.replace(config, training=shorter)) == record["signature"]
+
+
+def _other_settings(path: Path, config: RunConfig, theirs: dict[str, Any]) -> str:
+    changed = {key: value for key, value in flatten(config).items() if theirs.get(key) != value}
+    told = ", ".join(f"{key} ({theirs.get(key)!r} there, {value!r} now)" for key, value in changed.items())
+    longer = ""
+    if "max_steps" in changed and not can_be_longer(config):
+        longer = (
+            f" With lr_scheduler={config.training.lr_scheduler} the learning rate of every step depends on max_steps; "
+            f"only under {' or '.join(CONSTANT_SCHEDULES)} can a run be made longer."
+        )
+    return (
+        f"{path} holds a run with other settings: {told}.{longer} "
+        "Choose another output_dir, or move that folder away"
+    )

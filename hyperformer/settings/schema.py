@@ -21,6 +21,9 @@ ADAPTERS = tuple(kind for kind in get_args(AdapterKind) if kind != "none")
 HYPERNETWORKS = tuple(kind for kind in ADAPTERS if kind != "task")
 TASK_ADAPTERS = ("task",)
 
+# Under these, a step's learning rate does not depend on the number of steps.
+CONSTANT_SCHEDULES = ("constant", "constant_w_warmup")
+
 VARIANTS = (
     "hyperformer++",
     "hyperformer",

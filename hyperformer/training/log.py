@@ -64,8 +64,11 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._drop_lines_after({"train": state.step, "validation": state.evaluated_step})
-        self._tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=state.step + 1)
+        # A run that is made longer has no line at its former end, unless it is due there.
+        logged = state.step if state.step == max_steps else state.logged_step
+        self._drop_lines_after({"train": logged, "validation": state.evaluated_step})
+        purge = max(logged, state.evaluated_step) + 1
+        self._tensorboard = SummaryWriter(str(folder.tensorboard), purge_step=purge)
         quiet = not sys.stderr.isatty()
         self._bar = tqdm(total=max_steps, initial=state.step, disable=quiet, unit="step", dynamic_ncols=True)
         self._write_state()

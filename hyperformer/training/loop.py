@@ -12,7 +12,7 @@ import torch
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import average
-from hyperformer.errors import Diverged, Interrupted
+from hyperformer.errors import CheckpointError, Diverged, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
@@ -50,10 +50,26 @@ class Trainer:
         if checkpoints.found is not None:
             self.state, loss = checkpoints.load(engine)
             self.sampler.load_state_dict(self.state.sampler)
+            if self.state.step < config.training.max_steps:
+                self._continue_beyond_end()
         # Sum of the losses since the last log line; stays on the device.
         self._loss = torch.tensor(loss, device=self.context.device)
         self._saved = self._position()
         self._learning_rate = 0.0
+
+    def _continue_beyond_end(self) -> None:
+        """Where a run ended that is now made longer: forget the validation that only its end brought."""
+        state = self.state
+        if state.before_end is None:
+            if state.evaluated_step % self.config.training.eval_steps == 0:
+                return
+            raise CheckpointError(
+                f"{self.checkpoints.folder.path}: the run ended under an earlier version, with a validation at step "
+                f"{state.evaluated_step} that a longer run does not have. It cannot be made longer: start another run"
+            )
+        state.forget_end()
+        if state.best_file is not None:
+            self.checkpoints.best.open(state.best_file)
 
     def train(self, log: RunLog, stop: StopFlag) -> TrainState:
         """Train to the last step.
@@ -157,8 +173,10 @@ class Trainer:
 
     def _log(self, log: RunLog) -> None:
         log.training(self.state.step, self._mean_loss(), self._learning_rate)
-        self._loss.zero_()
-        self.state.logged_step = self.state.step
+        # The line of the end alone does not count: a run can be made longer.
+        if self.state.step % self.config.training.logging_steps == 0:
+            self._loss.zero_()
+            self.state.logged_step = self.state.step
 
     # Evaluation.
 
@@ -169,10 +187,13 @@ class Trainer:
         metrics = self._evaluate(self.data.validation, stop)
         mean = average(metrics)
         best = state.best_metric is None or mean > state.best_metric
+        if state.step % self.config.training.eval_steps:
+            state.remember_end()
         if best:
             state.best_file = self.checkpoints.best.save(self.engine, state.step)
             state.best_step, state.best_metric, state.best_metrics = state.step, mean, metrics
         state.evaluated_step = state.step
+        self.checkpoints.best.in_use(state.best_files)
         state.evaluate_seconds += time.monotonic() - started
         log.validation(state.step, metrics, mean, best)
         log.phase("training")

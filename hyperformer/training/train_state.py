@@ -13,6 +13,7 @@ import torch
 from transformers import set_seed
 
 Metrics = dict[str, dict[str, float]]
+_OF_VALIDATION = ("evaluated_step", "best_step", "best_metric", "best_metrics", "best_file")
 
 
 @dataclass
@@ -39,6 +40,8 @@ class TrainState:
         best_metric: its average metric, percent.
         best_metrics: its metrics per task.
         best_file: name and checksum of the weights that it saw.
+        before_end: the fields of :data:`_OF_VALIDATION` before a validation that came only because
+            the run ended; a longer run has none there.
         train_seconds: spent in training steps by all attempts.
         evaluate_seconds: spent in evaluation by all attempts.
     """
@@ -51,8 +54,25 @@ class TrainState:
     best_metric: float | None = None
     best_metrics: Metrics = field(default_factory=dict)
     best_file: list[str] | None = None
+    before_end: dict[str, Any] | None = None
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
+
+    def remember_end(self) -> None:
+        """Keep what a validation is about to replace that only the end of the run brings."""
+        self.before_end = {name: getattr(self, name) for name in _OF_VALIDATION}
+
+    def forget_end(self) -> None:
+        """The run is made longer: that validation never was."""
+        for name, value in (self.before_end or {}).items():
+            setattr(self, name, value)
+        self.before_end = None
+
+    @property
+    def best_files(self) -> list[list[str]]:
+        """Name and checksum of every file of weights that the run may still need."""
+        before = (self.before_end or {}).get("best_file")
+        return [file for file in (self.best_file, before) if file]
 
 
 @dataclass

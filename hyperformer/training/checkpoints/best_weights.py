@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,16 @@ class BestWeights:
     """Every rank calls every method, in the same order.
 
     Attributes:
-        name: of the file that the run needs now.
+        names: of the files that the run needs now.
     """
 
     def __init__(self, path: Path, context: DistributedContext) -> None:
         self.path, self.context = path, context
-        self.name: str | None = None
+        self.names: set[str] = set()
 
-    def in_use(self, file: list[str] | None) -> None:
-        """Note the file that a loaded checkpoint names."""
-        self.name = file[0] if file else None
+    def in_use(self, files: Sequence[list[str]]) -> None:
+        """Note which files the run needs: name and checksum of each."""
+        self.names = {name for name, _ in files}
 
     def save(self, engine: Any, step: int) -> list[str]:
         """Keep the trained weights as they are now; returns the file's name and checksum.
@@ -51,17 +52,17 @@ class BestWeights:
                 temporary.unlink(missing_ok=True)
                 raise write_error(error, path) from error
 
-        file = [path.name, self.context.on_main(write)]
-        self.in_use(file)
-        return file
+        digest = self.context.on_main(write)
+        self.names.add(path.name)
+        return [path.name, digest]
 
-    def load(self, engine: Any, file: list[str]) -> None:
-        """Put the kept weights into the model.
+    def open(self, file: list[str]) -> Any:
+        """The kept weights, to be read one by one.
 
         Raises:
-            CheckpointError: the file is damaged.
+            CheckpointError: the file is damaged, for one of the ranks.
         """
-        path, failure = self.path / file[0], ""
+        path, reader, failure = self.path / file[0], None, ""
         try:
             if checksum(path) != file[1]:
                 raise CheckpointError("its checksum differs")
@@ -75,5 +76,10 @@ class BestWeights:
                 f"{path}, the weights of the best validation, is damaged ({failures[0]}); start the same command "
                 "again: it resumes from a checkpoint before that validation, if one is kept"
             )
+        return reader
+
+    def load(self, engine: Any, file: list[str]) -> None:
+        """Put the kept weights into the model; raises as :meth:`open` does."""
+        reader = self.open(file)
         names = reader.keys()
         engine_state.put_weights(engine, {name: lambda n=name: reader.get_tensor(n) for name in names})

@@ -130,7 +130,7 @@ class Checkpoints:
             if content is not None and not failures:
                 engine_state.load_tensors(engine, content.shards)
                 engine_state.load_counters(engine, content.counters)
-                self.best.in_use(content.state.best_file)
+                self.best.in_use(content.state.best_files)
                 return content.state, self._load_rank_state(content.ranks, content.state.step)
             self._damaged[name] = failures[0]
             self.find()
@@ -243,6 +243,6 @@ class Checkpoints:
                     "its manifest does not read back as it was written: the disk is failing"
                 )
             self.folder.set_latest(name)
-            self.folder.prune(self.keep, spare=self.best.name)
+            self.folder.prune(self.keep, spare=self.best.names)
         except OSError as error:
             raise write_error(error, self.folder.path) from error
