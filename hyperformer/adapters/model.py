@@ -1,9 +1,7 @@
-"""Stock T5 with adapters: a thin subclass, and hooks at the two sites of every block.
+"""Stock T5 with adapters: a thin subclass, and hooks at the two sites of every block (:mod:`hooks`).
 
-Nothing of T5 is copied. `task_ids` travels through T5's own keyword arguments;
-where a stack starts, a hook turns it into the weights of all its adapters, which
-travel on to the blocks. They are passed and not kept on the module, so that
-gradient checkpointing recomputes a block with the weights it was run with.
+Nothing of T5 is copied. A call names its task; the weights of all adapters of a stack are made at
+once, and travel through T5's own keyword arguments to the blocks.
 """
 
 from __future__ import annotations
@@ -18,12 +16,23 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 from transformers.activations import ACT2FN
 
+from hyperformer.adapters.hooks import (
+    STACKS,
+    CrossAttentionBias,
+    FeedForwardHook,
+    SelfAttentionHook,
+    StackHook,
+    StackWeights,
+    TaskIds,
+    batch_tensor,
+    one_of,
+    task_number,
+    task_numbers,
+)
 from hyperformer.adapters.modules import AdapterModule, Adapters
-from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SiteWeights, apply_adapter, site_index
+from hyperformer.adapters.weights import SiteWeights
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.schema import AdapterConfig
-
-STACKS = ("encoder", "decoder")
 
 
 class HyperformerConfig(T5Config):
@@ -68,8 +77,8 @@ def hyperformer_config(t5: T5Config, adapter: AdapterConfig, tasks: tuple[str, .
 class HyperformerT5(T5ForConditionalGeneration):
     """T5 whose blocks have adapters; without adapters it is T5.
 
-    ``forward`` and ``generate`` take the task of the batch, `task` (name), or of
-    every row, `task_ids` (B,): numbers into ``config.tasks``.
+    ``forward`` and ``generate`` take the task of the batch, `task` (its name), or of each row,
+    `task_ids` (:data:`~hyperformer.adapters.hooks.TaskIds`).
 
     Raises:
         ConfigError: an unknown activation or task, or no task where adapters need one.
@@ -83,20 +92,26 @@ class HyperformerT5(T5ForConditionalGeneration):
         adapter = config.adapter_config
         self.adapters: Adapters | None = None
         if config.cross_attention_bias:
-            _restore_cross_attention_bias(self)
+            self._restore_cross_attention_bias()
         if adapter.adapter == "none":
             return
-        if adapter.non_linearity.lower() not in ACT2FN:
-            raise ConfigError(
-                f"non_linearity: unknown activation {adapter.non_linearity!r}{nearest(adapter.non_linearity, ACT2FN)}"
-            )
         layers = {stack: len(getattr(self, stack).block) for stack in STACKS}
         self.adapters = Adapters(adapter, tuple(config.tasks or ()), layers, config.d_model)
-        activation = _activation(adapter.non_linearity.lower())
+        activation = _activation(adapter.non_linearity)
         for stack in STACKS:
-            getattr(self, stack).register_forward_pre_hook(self._stack_hook(stack), with_kwargs=True)
+            hook = StackHook(stack, self.adapters, config)
+            getattr(self, stack).register_forward_pre_hook(hook, with_kwargs=True)
             for number, block in enumerate(getattr(self, stack).block):
-                _attach(block, number, activation)
+                attention = SelfAttentionHook(number, activation)
+                block.layer[0].SelfAttention.register_forward_hook(attention, with_kwargs=True)
+                block.layer[-1].DenseReluDense.register_forward_hook(FeedForwardHook(activation))
+
+    def _restore_cross_attention_bias(self) -> None:
+        attention = self.decoder.block[0].layer[1].EncDecAttention
+        bias = torch.nn.Embedding(attention.relative_attention_num_buckets, attention.n_heads)
+        torch.nn.init.zeros_(bias.weight)
+        attention.relative_attention_bias = bias
+        attention.register_forward_pre_hook(CrossAttentionBias(), with_kwargs=True)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         # T5's initialisation knows its own modules only, and is applied to every
@@ -112,138 +127,141 @@ class HyperformerT5(T5ForConditionalGeneration):
         Raises:
             ConfigError: the model was not made for this task.
         """
-        tasks = self.config.tasks or []
-        if task not in tasks:
-            raise ConfigError(f"task {task!r} is not one of this model's{nearest(task, tasks)}")
-        return tasks.index(task)
+        return task_number(self.config.tasks or (), task)
 
     def forward(
         self,
-        *args: Any,
-        task: str | None = None,
-        task_ids: Tensor | int | None = None,
-        adapter_weights: dict[str, list[SiteWeights]] | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        task: TaskIds | None = None,
+        task_ids: TaskIds | None = None,
+        adapter_weights: StackWeights | None = None,
         **kwargs: Any,
     ) -> Any:
-        """T5's forward for one task, or a task a row.
+        """T5's forward for one task, or one per row. transformers reads the names of the parameters here.
 
         Args:
-            task: name of the batch's task; needs no look at the data, so prefer it.
-            task_ids: (B,) numbers into ``config.tasks``; or one number for the batch.
+            task: name of the batch's task. It is quicker than numbers on a GPU, whose values must be read.
+            task_ids: the task of the batch or of each row.
             adapter_weights: where `generate` keeps the weights over its steps.
-        """
-        if self.adapters is not None:
-            kwargs |= {"task_ids": self._one_task(task, task_ids), "adapter_weights": adapter_weights}
-        return super().forward(*args, **kwargs)
 
-    def _one_task(self, task: str | None, task_ids: Tensor | int | None) -> Tensor | int:
-        if task is not None:
-            return self.task_id(task)
-        if task_ids is None:
-            raise ConfigError("this model has adapters: say for which task, by task='...' or task_ids=...")
-        return task_ids
+        All others are T5's.
+        """
+        batch = batch_tensor(input_ids, inputs_embeds, encoder_outputs, decoder_input_ids, labels)
+        weights = {} if adapter_weights is None else adapter_weights
+        stacks = STACKS if encoder_outputs is None else STACKS[1:]
+        missing = [stack for stack in stacks if stack not in weights]
+        if missing:
+            numbers = self._task_numbers(task, task_ids, batch)
+            if self.adapters is not None:
+                weights.update({stack: self.adapters(stack, numbers) for stack in missing})
+        if self.adapters is not None:
+            kwargs["adapter_weights"] = weights
+        return super().forward(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs,
+            past_key_values, inputs_embeds, decoder_inputs_embeds, labels, use_cache, **kwargs,
+        )  # fmt: skip
+
+    def _task_numbers(
+        self, task: TaskIds | None, task_ids: TaskIds | None, batch: Tensor | None
+    ) -> int | Tensor | None:
+        """:func:`task_numbers`; None for a model without adapters that was told no task, or knows none."""
+        tasks, wanted = self.config.tasks or (), one_of(task, task_ids)
+        if self.adapters is None and (wanted is None or not tasks):
+            return None
+        return task_numbers(tasks, wanted, batch)
 
     @torch.no_grad()
     def generate(
-        self, *args: Any, task: str | None = None, task_ids: Tensor | None = None, **kwargs: Any
+        self, *args: Any, task: TaskIds | None = None, task_ids: TaskIds | None = None, **kwargs: Any
     ) -> Any:
-        """T5's generate for one task (`task`), or a task a row (`task_ids`, (B,)).
+        """T5's generate for one task, or one per row; `task` and `task_ids` as in :meth:`forward`.
 
         The adapters' weights are generated once, not at every token.
+
+        Raises:
+            ConfigError: the task is wrong, or `assistant_model` cannot be told the task.
         """
-        if self.adapters is None:
-            return super().generate(*args, **kwargs)
-        ids = self._one_task(task, task_ids)
-        if isinstance(ids, Tensor) and bool((ids == ids[0]).all()):
-            ids = int(ids[0])
-        return super().generate(*args, task_ids=ids, adapter_weights=_OncePerStack(), **kwargs)
+        sources = ("inputs", "input_ids", "inputs_embeds", "encoder_outputs")
+        batch = batch_tensor(*args[:1], *(kwargs.get(name) for name in sources))
+        numbers = self._task_numbers(task, task_ids, batch)
+        if isinstance(numbers, Tensor) and bool((numbers == numbers[0]).all()):
+            numbers = int(numbers[0])
+        assistant = kwargs.get("assistant_model")
+        if assistant is not None:
+            self._check_assistant(assistant)
+        # What a model gives to its assistant comes here too; an assistant makes its own weights.
+        kwargs.pop("adapter_weights", None)
+        if self.adapters is not None:
+            kwargs |= {"task_ids": numbers, "adapter_weights": _WeightsOfOneCall()}
+        elif isinstance(assistant, HyperformerT5):
+            kwargs["task_ids"] = numbers
+        return super().generate(*args, **kwargs)
 
-    def _stack_hook(self, stack: str) -> Callable:
-        def make_weights(_module: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-            assert self.adapters is not None
-            ids = kwargs.pop("task_ids", None)
-            kept = kwargs.pop("adapter_weights", None)
-            if ids is None:
+    def _check_assistant(self, assistant: Any) -> None:
+        """See that the assistant of assisted decoding can be told the task.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if not isinstance(assistant, HyperformerT5):
+            if self.adapters is not None:
                 raise ConfigError(
-                    "this model has adapters: say for which task, by task='...' or task_ids=..."
+                    f"assistant_model is a {type(assistant).__name__}, which cannot be told the task: load it by "
+                    "hyperformer.adapters.whole.load_model, which takes a plain T5 too"
                 )
-            weights = kept.get(stack) if kept is not None else None
-            if weights is None:
-                weights = self.adapters(stack, ids)
-                if kept is not None:
-                    kept[stack] = weights
-            kwargs["adapter_weights"] = weights
-            return args, kwargs
+        elif assistant.adapters is not None and assistant.config.tasks != self.config.tasks:
+            raise ConfigError(
+                f"assistant_model has the tasks {assistant.config.tasks}, this model {self.config.tasks}: "
+                "they must be the same, in the same order"
+            )
 
-        return make_weights
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """transformers' method; the re-entrant kind is refused for a hypernetwork.
+
+        Raises:
+            ConfigError: it is asked for. It runs a backward of its own per block, and the blocks
+                share the graph in which the hypernetwork generated their adapters.
+        """
+        settings = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
+        kind = self.config.adapter_config.adapter
+        if settings["use_reentrant"] and kind.startswith("hypernetwork"):
+            raise ConfigError(
+                f"use_reentrant=True: re-entrant gradient checkpointing does not work with adapter={kind}; "
+                "write use_reentrant=False"
+            )
+        super().activation_checkpointing_enable(settings, **kwargs)
 
 
-class _OncePerStack(dict[str, list[SiteWeights]]):
+class _WeightsOfOneCall(dict[str, list[SiteWeights]]):
     """Weights kept over the steps of one call of generate."""
+
+    def __deepcopy__(self, _memo: Any) -> _WeightsOfOneCall:
+        # Assisted decoding gives its assistant a copy of a call's arguments. These weights are of another model.
+        return _WeightsOfOneCall()
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    # The same function to the last bits, in one kernel in place of eight.
-    return ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
+    """The activation of that name.
 
-
-def _attach(block: torch.nn.Module, layer: int, activation: Callable[[Tensor], Tensor]) -> None:
-    """Hook the adapters of one block to its self-attention and its feed-forward."""
-    # T5 gives its feed-forward layer no keyword arguments: the attention of the
-    # same block, which always runs just before, leaves it its weights here.
-    feed_forward: list[SiteWeights] = []
-
-    def after_attention(_module: Any, _args: tuple, kwargs: dict[str, Any], output: tuple) -> tuple:
-        weights = kwargs["adapter_weights"]
-        feed_forward[:] = [weights[site_index(layer, FEED_FORWARD)]]
-        adapted = apply_adapter(output[0], weights[site_index(layer, SELF_ATTENTION)], activation)
-        return (adapted, *output[1:])
-
-    def after_feed_forward(_module: Any, _args: tuple, output: Tensor) -> Tensor:
-        return apply_adapter(output, feed_forward.pop(), activation)
-
-    block.layer[0].SelfAttention.register_forward_hook(after_attention, with_kwargs=True)  # type: ignore[index,union-attr]
-    block.layer[-1].DenseReluDense.register_forward_hook(after_feed_forward)  # type: ignore[index,union-attr]
-
-
-def _restore_cross_attention_bias(model: T5ForConditionalGeneration) -> None:
-    """Give the decoder the position bias in cross-attention that T5 had in transformers 3.
-
-    Checkpoints of the authors' code carry it. The first block computes it, for
-    both directions, and T5's own code hands it to the blocks after.
+    Raises:
+        ConfigError: there is none.
     """
-    attention = model.decoder.block[0].layer[1].EncDecAttention
-    attention.relative_attention_bias = torch.nn.Embedding(
-        attention.relative_attention_num_buckets, attention.n_heads
-    )
-    torch.nn.init.zeros_(attention.relative_attention_bias.weight)
-
-    def add_bias(module: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        if kwargs.get("position_bias") is None:
-            queries, keys = args[0].shape[1], kwargs["key_value_states"].shape[1]
-            cache = kwargs.get("past_key_values")
-            # Self-attention has already stored this step's tokens.
-            start = 0 if cache is None else cache.get_seq_length(module.layer_idx) - queries
-            kwargs["position_bias"] = _two_sided_bias(module, start, queries, keys)
-        return args, kwargs
-
-    attention.register_forward_pre_hook(add_bias, with_kwargs=True)
-
-
-def _two_sided_bias(attention: Any, start: int, queries: int, keys: int) -> Tensor:
-    """(1, heads, queries, keys) position bias that tells tokens ahead from tokens behind."""
-    device = attention.relative_attention_bias.weight.device
-    distance = (
-        torch.arange(keys, device=device)[None, :]
-        - torch.arange(start, start + queries, device=device)[:, None]
-    )
-    buckets = attention._relative_position_bucket(
-        distance,
-        bidirectional=True,
-        num_buckets=attention.relative_attention_num_buckets,
-        max_distance=attention.relative_attention_max_distance,
-    )
-    return attention.relative_attention_bias(buckets).permute(2, 0, 1).unsqueeze(0)
+    name = name.lower()
+    if name not in ACT2FN:
+        raise ConfigError(f"non_linearity: unknown activation {name!r}{nearest(name, ACT2FN)}")
+    # The same function to the last bits, in one kernel instead of eight.
+    return ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
 
 
 AutoConfig.register(HyperformerConfig.model_type, HyperformerConfig)

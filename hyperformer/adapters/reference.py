@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from transformers import T5Config
 
-from hyperformer.adapters.model import STACKS, HyperformerT5, hyperformer_config
+from hyperformer.adapters.hooks import STACKS
+from hyperformer.adapters.model import HyperformerT5, hyperformer_config
 from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
 from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
 from hyperformer.errors import CheckpointError, nearest

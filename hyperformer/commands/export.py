@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperformer.adapters.hooks import STACKS
 from hyperformer.adapters.hub import adapter_files
-from hyperformer.adapters.model import STACKS, HyperformerT5
+from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter
 from hyperformer.adapters.whole import load_trained, save_model
