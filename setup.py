@@ -57,6 +57,7 @@ setup(
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",
+            "accelerate>=1.1",  # transformers' Trainer, for a test
             "matplotlib>=3.8",
             "ruff",
             "mypy",
