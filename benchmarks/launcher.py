@@ -27,6 +27,7 @@ from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 
 from launchers.api import Sweep  # noqa: E402
 from launchers.cli import tables  # noqa: E402
+from launchers.cli.layout import console  # noqa: E402
 from launchers.plan.cluster_profile import NO_PROFILE  # noqa: E402
 from launchers.plan.load_plan import load_plan  # noqa: E402
 from launchers.status.read_status import read_statuses  # noqa: E402
@@ -95,7 +96,7 @@ def least(work: Callable[[], object], rounds: int = 3) -> float:
 def shown_status(ledger: Ledger) -> None:
     """What `sweep.py status` does after its imports, printing included."""
     with contextlib.redirect_stdout(io.StringIO()):
-        out = tables.console()
+        out = console()
         statuses, _ = read_statuses(ledger, ledger.plan.runs)
         tables.print_shared(out, ledger.plan)
         tables.print_statuses(out, "runs", statuses)

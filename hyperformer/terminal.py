@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+
+# What has a plain form; other characters are written as their code.
+_PLAIN = {"─": "-", "–": "-", "—": "-", "…": "~", "±": "+-", "“": '"', "”": '"', "’": "'", "→": "->"}
+_HANDLER = "hyperformer.readable"
+
+
+def _readable(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    wrong = error.object[error.start : error.end]
+    told = (_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in wrong)
+    return "".join(told), error.end
+
+
+codecs.register_error(_HANDLER, _readable)
 
 
 def prepare_streams() -> None:
@@ -11,7 +27,7 @@ def prepare_streams() -> None:
 
     A stream that is closed becomes /dev/null: else print fails, and the next file that is
     opened gets the number of standard output. A character that the terminal's encoding
-    does not have is written as its code (\\\\u4e2d), not as an error.
+    does not have is written in a plain form (- for a dash) or as its code (\\\\u4e2d), not as an error.
     """
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         try:
@@ -22,4 +38,10 @@ def prepare_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's streams have no encoding
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_HANDLER)
+
+
+def as_written(text: str) -> str:
+    """`text` as standard output shows it, so that its length is its width."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, _HANDLER).decode(encoding)

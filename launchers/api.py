@@ -149,9 +149,9 @@ class Sweep:
         preflight.check_ignored(options.ignored)
         return dry_run(self._ledger_to_start(), rule, options)
 
-    def choose(self, rule: StartRule) -> tuple[Choice, View]:
-        """Which runs a rule starts now, and how all runs stand."""
-        view = self.view()
+    def choose(self, rule: StartRule, view: View | None = None) -> tuple[Choice, View]:
+        """Which runs a rule starts now, and how all runs stand. `view`: of all runs, where there is one."""
+        view = view or self.view()
         evidence = gather_evidence(rule, self.ledger, view.statuses)
         return choose(rule, self.plan, view.statuses, evidence), view
 
@@ -160,7 +160,7 @@ class Sweep:
 
         Args:
             names: names, globs, key=value; none: all.
-            max_age_s: how old an answer of SLURM may be that somebody else who looks got; 0: ask it now.
+            max_age_s: how old an answer of SLURM may be that another watcher of the sweep got.
         """
         runs = self._select(names)
         return View(runs, *read_statuses(self.ledger, runs, max_age_s))

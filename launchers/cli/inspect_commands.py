@@ -12,26 +12,29 @@ from rich.console import Console
 
 from launchers.api import Sweep, View
 from launchers.cli import tables
+from launchers.cli.layout import console
+from launchers.cli.next_step import STATUS, SUBMIT, after_a_look, after_report, after_why
 from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, show_report
 from launchers.cli.progress import Progress
 from launchers.plan.cluster_profile import PROFILES
+from launchers.plan.selection import select
 from launchers.slurm.first_profile import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
-from launchers.status.run_status import BAD, RunStatus
+from launchers.status.pace import FILES_S, SLURM_S, Pace
+from launchers.status.run_status import RunStatus
 from launchers.status.why import shared_by_failed
 from launchers.store.ledger import Ledger
-
-_WATCH_LOCAL_S, _WATCH_SLURM_S = 1.0, 5.0
+from launchers.submit.choose import retry_rule
 
 
 def plan(target: Target) -> int:
     """Show the runs that the sweep file means."""
     sweep = target.open()
     view = sweep.view()
-    tables.print_plan(tables.console(), sweep.plan, view.statuses)
+    tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
-    print_next(target, "submit")
+    print_next(target, SUBMIT)
     return DONE
 
 
@@ -41,18 +44,13 @@ def status(target: Target, watched: bool, as_json: bool) -> int:
     if as_json:
         _print_json(sweep, view := sweep.view())
         return exit_code(view.statuses)
-    out = tables.console()
+    out = console()
     view = _watch(out, sweep) if watched else sweep.view()
     if not (watched and out.is_terminal):
         tables.print_shared(out, sweep.plan)
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
     print_notes([*view.notes, *_no_longer_planned(sweep.ledger)])
-    if any(entry.state in BAD for entry in view.statuses):
-        print_next(target, "logs", next(entry.name for entry in view.statuses if entry.state in BAD))
-    elif any(entry.state == "pending" for entry in view.statuses):
-        print_next(target, "why")
-    else:
-        print_next(target, "report" if any(entry.state == "done" for entry in view.statuses) else "submit")
+    print_next(target, after_a_look(view.statuses))
     return exit_code(view.statuses)
 
 
@@ -69,47 +67,53 @@ def _print_json(sweep: Sweep, view: View) -> None:
 
 def _watch(out: Console, sweep: Sweep) -> View:
     """Show the runs until none is going; Ctrl-C ends the showing, not the runs."""
-    view = View([], [], [])
+    view = sweep.view()
+    pace = _pace(view)
     with Progress(out, sweep.plan.name) as progress, suppress(KeyboardInterrupt):
         while True:
-            view = sweep.view()
             progress.update(view.statuses, "; ".join(view.notes))
             if not any(entry.is_going for entry in view.statuses):
                 break
-            on_slurm = any(entry.cluster == "slurm" for entry in view.statuses)
-            time.sleep(_WATCH_SLURM_S if on_slurm else _WATCH_LOCAL_S)
+            time.sleep(pace.pause_s)
+            view = sweep.view(max_age_s=pace.pause_s)
     return view
+
+
+def _pace(view: View) -> Pace:
+    return Pace(SLURM_S if any(entry.cluster == "slurm" for entry in view.statuses) else FILES_S)
 
 
 def logs(target: Target, names: Sequence[str], follow: bool, rank: int | None) -> int:
     """Show the logs of the runs whose name matches; `rank` None: of all ranks."""
     sweep = target.open()
 
-    def statuses() -> list[RunStatus]:
-        return sweep.statuses(*names, max_age_s=run_logs.FIRST_LOOK_S)
+    def statuses(max_age_s: float) -> list[RunStatus]:
+        return sweep.statuses(*names, max_age_s=max_age_s)
 
     if not run_logs.show(lambda: sweep.logs(*names, rank=rank), statuses if follow else None):
         print("there is no log yet")
-    print_next(target, "status")
+    print_next(target, STATUS)
     return DONE
 
 
 def why(target: Target, names: Sequence[str]) -> int:
     """Say in a line why each run waits or failed."""
     sweep = target.open()
-    view = sweep.view(*names)
+    retry, view = sweep.choose(retry_rule(names, failed=True))
+    meant = {run.signature for run in select(sweep.plan, names or ["*"])}
+    statuses = [entry for entry in view.statuses if entry.signature in meant]
     told = sweep.why(view=view)
-    for entry in sorted(view.statuses, key=lambda entry: entry.state not in BAD):
-        if entry.name in told:
-            print(f"{entry.name} ({entry.display_state}): {told[entry.name]}")
+    for members, line in tables.together(
+        (entry, told[entry.name]) for entry in statuses if entry.name in told
+    ):
+        print(f"{tables.who(members)} ({members[0].display_state}): {line}")
     common = shared_by_failed(view.runs, view.statuses)
     if common:
         print(common)
     if not told:
         print("no run waits or failed")
     print_notes(view.notes)
-    bad = any(entry.state in BAD for entry in view.statuses)
-    print_next(target, "retry" if bad else "status", *(["--failed"] if bad else []))
+    print_next(target, after_why(statuses, retry))
     return DONE
 
 
@@ -121,7 +125,7 @@ def report(target: Target, with_plots: bool) -> int:
     show_report(sweep, view)
     for path in sweep.plots(view) if with_plots else ():
         print(f"plot: {path}")
-    print_next(target, "status")
+    print_next(target, after_report(view.statuses))
     return exit_code(view.statuses)
 
 
@@ -129,7 +133,7 @@ def prefetch(target: Target) -> int:
     """Fetch the models and data sets of the sweep, and prove that they load offline."""
     for name in target.open().prefetch():
         print(f"loads offline: {name}")
-    print_next(target, "submit")
+    print_next(target, SUBMIT)
     return DONE
 
 
@@ -156,5 +160,5 @@ def _no_longer_planned(ledger: Ledger) -> list[str]:
     others = [entry["name"] for mark, entry in ledger.known_runs().items() if mark not in planned]
     if not others:
         return []
-    more = ", ..." if len(others) > 5 else ""
-    return [f"{len(others)} earlier runs are no longer in the sweep file: {', '.join(others[:5])}{more}"]
+    told = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    return [f"{len(others)} earlier runs are no longer in the sweep file: {told}"]

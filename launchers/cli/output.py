@@ -10,7 +10,8 @@ from pathlib import Path
 
 from launchers.api import Sweep, View
 from launchers.cli import tables
-from launchers.cli.tables import console
+from launchers.cli.layout import console, print_table
+from launchers.cli.next_step import NextStep
 from launchers.report import files, results_table
 from launchers.status.run_status import BAD, RunStatus
 
@@ -41,13 +42,13 @@ def print_notes(notes: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def print_next(target: Target, command: str, *more: str) -> None:
+def print_next(target: Target, step: NextStep) -> None:
     """The next useful command, ready to copy."""
     program = ["hyperformer-sweep"]
     if sys.argv[0].endswith(".py"):
         program = ["python", str(_short(Path(sys.argv[0])))]
-    words = [*program, command, target.sweep, *more]
-    if command == "submit" and target.cluster:
+    words = [*program, step.command, target.sweep, *step.words]
+    if step.command in ("submit", "retry") and target.cluster:
         words += ["--cluster", target.cluster]
     if target.runs_dir != Path("runs"):
         words += ["--runs-dir", str(target.runs_dir)]
@@ -56,7 +57,7 @@ def print_next(target: Target, command: str, *more: str) -> None:
 
 def can_ask() -> bool:
     """Whether somebody sits at a terminal."""
-    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    return sys.stdin.isatty()
 
 
 def ask(question: str) -> bool:
@@ -85,8 +86,8 @@ def show_report(sweep: Sweep, view: View) -> None:
     out = console()
     table = results_table.make_table(entries, results_table.splits(entries)[0])
     out.print(f"\n{sweep.plan.name}: {table.split} results, percent", style="bold")
-    for piece in tables.screen_tables(table):
-        out.print(piece)
+    for piece in tables.result_tables(table, out.width):
+        print_table(out, piece)
     for note in files.footnotes(table):
         out.print(note)
     print(f"\nreport: {_short(path)}")

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from hyperformer.errors import clip
 from launchers.cli.tables import duration, status_table, summary
+from launchers.status.pace import SLURM_S, Pace
 from launchers.status.run_status import RunStatus
 
-_PLAIN_EVERY_S = 10.0
 # What is shown first where not all runs fit the terminal.
 _ORDER = {
     "running": 0, "failed": 1, "lost": 1, "damaged": 1, "stopped": 2, "pending": 3, "waiting": 3, "missing": 4,
@@ -29,7 +29,8 @@ class Progress:
         self.title = title
         self.began = time.monotonic()
         self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
-        self._shown: dict[str, tuple[str, float]] = {}
+        self._pace = Pace(SLURM_S)
+        self._shown: dict[str, str] = {}
         self._message = ""
 
     def __enter__(self) -> Progress:
@@ -58,21 +59,20 @@ class Progress:
             statuses_shown = list(statuses)
         head = Text(f"{self.title}  {duration(time.monotonic() - self.began)}  ", style="bold")
         head.append_text(summary(statuses))
-        lines: list[RenderableType] = [head, status_table(statuses_shown)]
+        lines: list[RenderableType] = [head, status_table(statuses_shown, self.out.width)]
         if len(statuses_shown) < len(statuses):
             lines.append(Text(f"... and {len(statuses) - len(statuses_shown)} more", style="dim"))
         return Group(*lines, Text(message, style="yellow"))
 
     def _lines(self, statuses: Sequence[RunStatus], message: str) -> None:
-        now = time.monotonic()
+        is_due = self._pace.is_due()
         for status in statuses:
-            state, at = self._shown.get(status.signature, (None, 0.0))
-            running = status.state == "running"
-            news = running if state is None else status.state != state
-            if news or (running and now - at > _PLAIN_EVERY_S):
+            before = self._shown.get(status.signature)
+            is_running = status.state == "running"
+            is_news = is_running if before is None else status.state != before
+            if is_news or (is_running and is_due):
                 self.out.print(self._line(status), soft_wrap=True)
-                at = now
-            self._shown[status.signature] = status.state, at
+            self._shown[status.signature] = status.state
         if message and message != self._message:
             self.out.print(message)
             self._message = message

@@ -10,6 +10,9 @@ from typing import NoReturn
 
 from launchers.api import NotConfirmed, Start, StartOptions, Sweep
 from launchers.cli import tables
+from launchers.cli.layout import console
+from launchers.cli.next_step import STATUS, WATCH, after_report
+from launchers.cli.next_step import SUBMIT as SUBMIT_STEP
 from launchers.cli.output import (
     DONE,
     INTERRUPTED,
@@ -23,7 +26,7 @@ from launchers.cli.output import (
     show_report,
 )
 from launchers.cli.progress import Progress
-from launchers.status.run_status import BAD, LEFT_ALONE, RunStatus
+from launchers.status.run_status import LEFT_ALONE, RunStatus
 from launchers.submit.choose import SUBMIT, StartRule
 
 
@@ -54,7 +57,7 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
             print(f"{'would retry' if command.is_dry_run else 'retry'} {entry.name} ({entry.display_state})")
     if not chosen:
         print("nothing to retry" if choice.repeats else "nothing to retry: none of these runs ended badly")
-        print_next(target, "status")
+        print_next(target, STATUS)
         return DONE
     if not (command.is_dry_run or agreed(f"retry {len(chosen)} runs?", command.yes)):
         return DONE
@@ -72,7 +75,7 @@ def cancel(target: Target, names: Sequence[str], is_dry_run: bool, yes: bool) ->
         print("nothing to cancel: none of these runs is going or waiting")
     elif not is_dry_run and agreed(f"cancel {len(chosen)} runs?", yes):
         sweep.cancel(*names)
-    print_next(target, "status")
+    print_next(target, STATUS)
     return DONE
 
 
@@ -91,7 +94,7 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
                 raise
             talk.close()
             print("\nstopped; to resume the runs from where they saved:")
-            print_next(target, "submit")
+            print_next(target, SUBMIT_STEP)
             return INTERRUPTED
     if is_local:
         return _show_end(target, sweep)
@@ -101,7 +104,7 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
         print(
             f"{len(result.left_out)} more than you may submit at once are left out: submit again when some end"
         )
-    print_next(target, "status", "-w")
+    print_next(target, WATCH)
     return DONE
 
 
@@ -146,7 +149,7 @@ class _Talk:
 
     def update(self, statuses: Sequence[RunStatus], message: str = "") -> None:
         if self._progress is None:
-            self._progress = Progress(tables.console(), self._sweep.plan.name)
+            self._progress = Progress(console(), self._sweep.plan.name)
             self._progress.__enter__()
         self._progress.update(statuses, message)
 
@@ -160,8 +163,7 @@ def _show_end(target: Target, sweep: Sweep) -> int:
     """After the runs of this machine have ended: the table."""
     view = sweep.view()
     show_report(sweep, view)
-    failed = [entry.name for entry in view.statuses if entry.state in BAD]
-    print_next(target, *(("logs", failed[0]) if failed else ("status",)))
+    print_next(target, after_report(view.statuses))
     return exit_code(view.statuses)
 
 
@@ -180,7 +182,7 @@ def _show_dry_run(target: Target, sweep: Sweep, start: Start) -> int:
     print(f"{len(start.todo)} of {len(start.statuses)} runs to start in {folder}; nothing was done")
     if start.estimate:
         print(start.estimate)
-    print_next(target, "submit")
+    print_next(target, SUBMIT_STEP)
     return DONE
 
 

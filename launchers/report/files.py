@@ -25,6 +25,7 @@ from launchers.report.results_table import (
 from launchers.status.run_status import BAD
 
 MISSING = "–"
+PARAMETER_TITLES = ("parameters", "trained", "% per task")
 _SHORT_METRICS = {"pearson_corrcoef": "pearson", "spearman_corrcoef": "spearman"}
 
 
@@ -75,36 +76,44 @@ def markdown(name: str, tables: Sequence[Table]) -> str:
         what = (
             "the checkpoint chosen on validation" if table.split == "test" else "what the choice was made on"
         )
-        header = ["variant", *map(column_name, table.columns), "n", "parameters", "trained", "% a task"]
+        header = ["variant", *map(column_name, table.columns), "n", *PARAMETER_TITLES]
         lines += ["", f"## {table.split.capitalize()} ({what})", "", _markdown_row(header)]
         lines.append(_markdown_row(["---", *["---:"] * (len(header) - 1)]))
         for row in table.rows:
             values = [cell_text(row.cells[column]) for column in table.columns]
-            values += [str(_seeds(row)), *_parameter_texts(row.parameters)]
+            values += [seeds_text(row), *parameter_texts(row.parameters)]
             lines.append(_markdown_row([row.label, *values]))
         notes = footnotes(table)
         lines += ["", *(f"- {note}" for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
 
 
-def _seeds(row: Row) -> int:
-    return max(cell.n for cell in row.cells.values())
+def seeds_text(row: Row) -> str:
+    """'3', or where results are missing '1 of 3', '0–2 of 3': of the cell with the fewest, and with the most."""
+    cells = [cell for cell in row.cells.values() if cell.planned]
+    least, most = min(cell.n for cell in cells), max(cell.n for cell in cells)
+    planned = max(cell.planned for cell in cells)
+    if all(cell.n == cell.planned for cell in cells):
+        return str(most)
+    return f"{least if least == most else f'{least}–{most}'} of {planned}"
 
 
 def _unfinished(row: Row) -> str:
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for name, state, reason in row.unfinished:
-        why = f" ({clip(reason, 120)})" if state in BAD and reason else ""
-        groups.setdefault(state, []).append(name + why)
-    told = "; ".join(f"{state}: {', '.join(names)}" for state, names in groups.items())
-    return f"{len(row.unfinished)} of {row.planned} runs have no result; {told}"
+        groups.setdefault((state, reason if state in BAD else ""), []).append(name)
+    told = [
+        f"{state}: {', '.join(names)}{f' ({clip(reason, 120)})' if reason else ''}"
+        for (state, reason), names in groups.items()
+    ]
+    return f"{len(row.unfinished)} of {row.planned} runs have no result; {'; '.join(told)}"
 
 
 def _markdown_row(values: Sequence[str]) -> str:
     return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
 
-def _parameter_texts(parameters: Parameters | None) -> tuple[str, str, str]:
+def parameter_texts(parameters: Parameters | None) -> tuple[str, str, str]:
     if parameters is None:
         return MISSING, MISSING, MISSING
     return f"{parameters.total:,}", f"{parameters.trained:,}", f"{parameters.percent_per_task:.2f}%"

@@ -88,6 +88,14 @@ class _Gathered:
 
     runs: list[RunResult] = field(default_factory=list)
 
+    def has(self, run: Run) -> bool:
+        """Whether it has a result of one of the run's tasks with the run's seed."""
+        return any(
+            entry.run.config.seed == run.config.seed
+            and not set(run.config.data.tasks).isdisjoint(entry.run.config.data.tasks)
+            for entry in self.runs
+        )
+
     def seeds(self, split: str) -> dict[int, dict[Column, float]]:
         by_seed: dict[int, dict[Column, float]] = {}
         for entry in self.runs:
@@ -114,7 +122,11 @@ def make_table(entries: Sequence[RunResult], split: str) -> Table:
     columns = _columns(entries, split)
     groups: dict[Any, _Gathered] = {}
     for entry in entries:
-        groups.setdefault(entry.run.row, _Gathered()).runs.append(entry)
+        key = entry.run.row
+        if key in groups and groups[key].has(entry.run):
+            # Two runs cannot be one seed's result of one task: they are rows of their own.
+            key = (key[0], (*key[1], ("signature", entry.run.signature)))
+        groups.setdefault(key, _Gathered()).runs.append(entry)
     rows = [_row(variant, settings, group, columns, split) for (variant, settings), group in groups.items()]
     return Table(split, (*columns, AVERAGE), tuple(rows))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launchers.plan.runs import Run
+from launchers.status.pace import SLURM_S, Pace
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
@@ -18,8 +19,6 @@ from launchers.store.submissions import QueuedJob
 from launchers.store.sweep_folder import SweepFolder
 
 _TICK_S = 0.5
-# Between two questions how the runs stand: SLURM's controller is everybody's.
-FIRST_LOOK_S, LAST_LOOK_S = 2.0, 30.0
 # A job that goes back into the queue is in none for a moment.
 _BETWEEN_JOBS_S = 60.0
 _CHUNK = 1 << 16
@@ -123,13 +122,14 @@ def _named(title: str, logs: Iterable[Path], what: str = "") -> list[LogFile]:
 
 
 def show(
-    find_logs: Callable[[], Sequence[LogFile]], statuses: Callable[[], Sequence[RunStatus]] | None
+    find_logs: Callable[[], Sequence[LogFile]], statuses: Callable[[float], Sequence[RunStatus]] | None
 ) -> bool:
     """Write logs to standard output.
 
     Args:
         find_logs: :func:`find`; called again while following, for an attempt that begins meanwhile.
-        statuses: how the runs stand: follow the logs until none is going; None: do not follow.
+        statuses: how the runs stand, by an answer of SLURM that may be so many seconds old: follow the logs
+            until none is going; None: do not follow.
 
     Returns:
         Whether there was any log.
@@ -175,20 +175,17 @@ def _print_news(readers: Collection[_Reader], shown: _Reader | None) -> _Reader 
 class _Following:
     """Whether runs still go, asked less and less often."""
 
-    def __init__(self, statuses: Callable[[], Sequence[RunStatus]]) -> None:
+    def __init__(self, statuses: Callable[[float], Sequence[RunStatus]]) -> None:
         self._statuses = statuses
-        self._pause = FIRST_LOOK_S
-        self._next = 0.0
+        self._pace = Pace(SLURM_S)
         self._between_since: float | None = None
         self._going = True
         self.has_looked = False
 
     def goes_on(self) -> bool:
-        now = time.monotonic()
-        self.has_looked = now >= self._next
+        self.has_looked = self._pace.is_due()
         if self.has_looked:
-            self._going = self._look(self._statuses(), now)
-            self._next, self._pause = now + self._pause, min(LAST_LOOK_S, 2 * self._pause)
+            self._going = self._look(self._statuses(self._pace.pause_s), time.monotonic())
         return self._going
 
     def _look(self, statuses: Sequence[RunStatus], now: float) -> bool:

@@ -17,6 +17,7 @@ from launchers.job.finish import End, settle
 from launchers.job.start import why_not_to_start
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
+from launchers.status.pace import FILES_S, Pace
 from launchers.status.read_status import read_local_status
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Outcome, last_attempt
@@ -79,6 +80,7 @@ class LocalQueue:
         # By signature: number of the run's first attempt in this queue.
         self.first = {run.signature: ledger.next_number(run) for run in self.waiting}
         self.file = QueueFile(ledger.paths)
+        self.pace = Pace(FILES_S)
         self.statuses: dict[str, RunStatus] = {}
 
     def work(self) -> None:
@@ -87,9 +89,8 @@ class LocalQueue:
             self.statuses = {run.signature: self._read(run) for run in self.runs}
             try:
                 while self.waiting or self._running():
-                    self._reap()
-                    self._start()
-                    self._refresh()
+                    if self._reap() or self._start() or self.pace.is_due():
+                        self._refresh()
                     time.sleep(_TICK_S)
                 self._refresh()
             except KeyboardInterrupt:
@@ -102,7 +103,9 @@ class LocalQueue:
     def _read(self, run: Run) -> RunStatus:
         return read_local_status(self.ledger, run)
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start what there is a place for; whether there was any."""
+        before = len(self.waiting)
         while self.waiting and len(self._running()) < self.parallel:
             run = self.waiting.popleft()
             folder = self.ledger.folder(run)
@@ -116,6 +119,7 @@ class LocalQueue:
             attempt = self.ledger.new_attempt(run)
             self.going[run.signature] = run, start_local(run_in_folder, folder, attempt, gpu, self.threads)
             self.statuses[run.signature] = self._read(run)
+        return len(self.waiting) < before
 
     def _free_gpu(self) -> str | None:
         """A GPU that no run of the sweep has, those of a launcher that died included."""
@@ -124,15 +128,16 @@ class LocalQueue:
         taken = {record.get("gpu") for record in records if record}
         return next((gpu for gpu in self.gpus if gpu not in taken), None)
 
-    def _reap(self) -> None:
-        for mark, (run, job) in list(self.going.items()):
-            if not job.done():
-                continue
+    def _reap(self) -> bool:
+        """Decide what follows for the runs that have ended; whether there was any."""
+        ended = [(mark, run, job) for mark, (run, job) in self.going.items() if job.done()]
+        for mark, run, job in ended:
             del self.going[mark]
             step = settle(End(job.attempt, self.first[mark]), self.policy, self._wait_for_room)
             if step.action == "again":
                 self.waiting.appendleft(run)
             self.statuses[mark] = self._read(run)
+        return bool(ended)
 
     def _wait_for_room(self, seconds: float) -> None:
         self._refresh("the disk is full: waiting for room")

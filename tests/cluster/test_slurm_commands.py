@@ -97,11 +97,13 @@ def test_bill_is_confirmed_and_first_profile_is_written(slurm_line: CommandLine)
     path = line.folder / "clusters/here.yaml"
     path.write_text(path.read_text().replace("confirm_above: 100", "confirm_above: 1"))
     write(line, "1, 2", resources="time: 60, mem_gb: 1")
-    process = subprocess.run(
-        [sys.executable, str(SWEEP), "s.yaml", "--cluster", "here"], cwd=line.folder, env=line.environment,
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.returncode == 2 and "2 GPU-hours are above confirm_above (1); say -y" in process.stderr
+    for no_terminal in ("</dev/null", "<&-"):
+        process = subprocess.run(
+            ["bash", "-c", f"{sys.executable} {SWEEP} s.yaml --cluster here {no_terminal}"],
+            cwd=line.folder, env=line.environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert process.returncode == 2, process.stderr
+        assert process.stderr == "error: 2 GPU-hours are above confirm_above (1); say -y to submit them\n"
     assert not list(line.folder.glob("runs/s/submissions"))
     code, out = line.run("s.yaml", "--cluster", "here", "-y")
     assert code == 0 and "cost estimate: 2 runs in 2 jobs, 2 GPU-hours at most; SLURM expects" in out
@@ -154,7 +156,7 @@ def test_why_retry_and_a_set_up_that_fails(slurm_line: CommandLine) -> None:
     assert (
         "hyperformer++-seed1 (FAILED): SLURM says FAILED; last line of its log: set-up failed: no-such" in out
     )
-    assert "hyperformer++-seed13 (FAILED): DataError: row 7 has no label; its data" in out
+    assert "hyperformer++-seed13, hyperformer++-seed15 (FAILED): DataError: row 7 has no label; its" in out
     assert "about to be killed" in out
     path.write_text(path.read_text().replace("no-such-module load", "true"))
     code, out = line.run("retry", "s.yaml", "--oom")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from trained_models import make_adapter, make_base
 
 from hyperformer.files import write_json
 from launchers.cli import tables
-from launchers.cli.tables import console
+from launchers.cli.layout import console
 from launchers.plan.runs import Plan, Run
 from launchers.report import files, results_table
 from launchers.report.plots import plot_similarities
@@ -96,10 +97,12 @@ def test_files(ledger: Ledger, tmp_path: Path) -> None:
     entries = entries_of(ledger)
     path = files.write_report(tmp_path / "report", "s", entries)
     text = path.read_text(encoding="utf-8")
-    head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg | n | parameters | trained | % a task |"
-    row = "| hyperformer++ | 41.5 ±0.7* | 81.5 ±0.7* | 71.5 ±0.7* | 64.8 ±0.7* | 2 | 2,000,000 | 30,000 |"
+    head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg | n | parameters | trained | % per task |"
+    row = (
+        "| hyperformer++ | 41.5 ±0.7* | 81.5 ±0.7* | 71.5 ±0.7* | 64.8 ±0.7* | 2 of 3 | 2,000,000 | 30,000 |"
+    )
     assert head in text and row in text
-    assert "| adapters | 42.0 ±1.0 | 81.5 ±0.7* |" in text
+    assert "| adapters | 42.0 ±1.0 | 81.5 ±0.7* |" in text and "| 2–3 of 3 |" in text
     assert "1 of 6 runs have no result; missing: adapters-mrpc-seed3" in text
     assert "## Validation" in text
     with (tmp_path / "report" / "results.csv").open(newline="") as stream:
@@ -124,6 +127,42 @@ def test_row_settings(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_two_runs_never_share_one_seed_of_a_row(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    """Whatever their names say: each result is in the table."""
+    plan = plan_of(
+        "{variants: [finetune], tasks: [cola, mrpc], grid: {seed: [1, 2], learning_rate: [1e-3, 1e-4]}}"
+    )
+    plan = replace(
+        plan, runs=tuple(replace(run, differs=(("seed", str(run.config.seed)),)) for run in plan.runs)
+    )
+    ledger = Ledger(plan, tmp_path / "runs")
+    for number, run in enumerate(plan.runs):
+        give_result(ledger, run, {"cola": {"mcc": float(number)}, "mrpc": {"f1": 1.0}})
+    rows = results_table.make_table(entries_of(ledger), "test").rows
+    assert sum(row.cells["cola", "mcc"].n for row in rows) == 4
+    assert [row.label for row in rows if "signature=" not in row.label] == ["finetune"]
+
+
+@pytest.mark.parametrize("width", [100, 60, 30])
+def test_the_screen_is_as_wide_as_the_terminal(
+    plan_of: Callable[[str], Plan], tmp_path: Path, width: int
+) -> None:
+    plan = plan_of(
+        "{variants: [finetune_single_task, hyperformer++], tasks: [cola, mrpc], grid: {seed: [1, 2]}}"
+    )
+    ledger = Ledger(plan, tmp_path / "runs")
+    for run in plan.runs:
+        give_result(ledger, run, {task: {"spearman_corrcoef": 77.7} for task in run.config.data.tasks})
+    told = "\n".join(
+        piece.plain
+        for piece in tables.result_tables(results_table.make_table(entries_of(ledger), "test"), width)
+    )
+    assert max(map(len, told.splitlines())) <= max(width, 37)  # the first column and one more
+    assert "cola spearman" in told and "mrpc spearman" in told and "% per task" in told
+    statuses, _ = read_statuses(ledger, plan.runs)
+    assert max(map(len, tables.status_table(statuses, width).plain.splitlines())) <= max(width, 34)
+
+
 def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     plan = plan_of("{variants: [finetune_single_task, hyperformer++], grid: {seed: [1, 2]}}")
     ledger = Ledger(plan, tmp_path / "runs")
@@ -132,12 +171,12 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
         give_result(ledger, run, {task: metrics[task] for task in run.config.data.tasks})
     out = console()
     with out.capture() as captured:
-        for piece in tables.screen_tables(results_table.make_table(entries_of(ledger), "test")):
+        for piece in tables.result_tables(results_table.make_table(entries_of(ledger), "test")):
             out.print(piece)
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 100
     told = captured.get()
-    assert "…" not in told and told.count("spearman") == 8 and "% a task" in told and "Avg" in told
+    assert "…" not in told and told.count("spearman") == 8 and "% per task" in told and "Avg" in told
 
 
 def test_damaged_result_is_named(ledger: Ledger) -> None:

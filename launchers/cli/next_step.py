@@ -1,0 +1,62 @@
+"""The next useful command after each command, from how the runs stand: a table of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launchers.status.run_status import BAD, RunStatus
+from launchers.submit.choose import Choice
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """A command of ``sweep.py``, and what stands after the sweep."""
+
+    command: str
+    words: tuple[str, ...] = ()
+
+
+WATCH, WHY, SUBMIT, REPORT, STATUS = (
+    NextStep("status", ("-w",)), NextStep("why"), NextStep("submit"), NextStep("report"), NextStep("status"),
+)  # fmt: skip
+# Nothing more is to be done about a run in such a state.
+_OVER = frozenset({"done", "cancelled"})
+
+
+def after_a_look(statuses: Sequence[RunStatus]) -> NextStep:
+    """After `status` and `report`: the first that applies.
+
+    Failures first; then what waits, and why; then what runs; then what nobody has started; then the results.
+    """
+    states = {status.state for status in statuses}
+    failed = [status.name for status in statuses if status.state in BAD]
+    rules = (
+        (bool(failed), NextStep("logs", tuple(failed[:1]))),
+        ("pending" in states, WHY),
+        (any(status.is_going for status in statuses), WATCH),
+        ("unknown" in states, WHY),
+        (not states <= _OVER, SUBMIT),
+        ("done" in states, REPORT),
+        (True, SUBMIT),
+    )
+    return next(step for applies, step in rules if applies)
+
+
+def after_report(statuses: Sequence[RunStatus]) -> NextStep:
+    """As after a look; but the results have just been shown."""
+    step = after_a_look(statuses)
+    return STATUS if step == REPORT else step
+
+
+def after_why(statuses: Sequence[RunStatus], retry: Choice) -> NextStep:
+    """After `why`.
+
+    Args:
+        retry: what `retry --failed` would do with all runs.
+    """
+    if retry.start:
+        return NextStep("retry", ("--failed",))
+    if any(status.state == "pending" for status in statuses):
+        return WATCH
+    return after_a_look(statuses)
