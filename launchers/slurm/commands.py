@@ -21,7 +21,7 @@ class NoAnswer(ClusterError):
     """SLURM does not answer now; it may do so later."""
 
 
-# Variables of SLURM's commands and jobs. Each command reads its own, and they overrule what is asked of it.
+# Variables of SLURM's commands and jobs. Each command reads its own; they take precedence over a script.
 _OF_SLURM = re.compile(
     r"(SLURM|SLURMD|SRUN|SALLOC|SBATCH|SCRUN|SQUEUE|SCANCEL|SACCT|SACCTMGR|SCONTROL|SINFO|SPRIO|SSHARE|SSTAT)_.*"
 )

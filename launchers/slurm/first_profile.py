@@ -52,8 +52,8 @@ def profile_text(site: Site) -> str:
         )
     lines += [
         f"  gpus_per_node: {1 if gpus else 0}         # up to {gpus}; a run starts one rank on each",
-        f"  cpus_per_task: {min(cpus, 8) if gpus else 1}         # a rank's share of a node is {cpus}",
-        f"  mem_gb: {min(memory, 64 if gpus else 8)}               # a node; a GPU's share of it is {memory}",
+        f"  cpus_per_task: {min(cpus, 8) if gpus else 1}         # per rank; an equal share of a node is {cpus}",
+        f"  mem_gb: {min(memory, 64 if gpus else 8)}               # per node; a GPU's share of it is {memory}",
         f"  time: {_time(min(best.max_minutes or _DEFAULT_MINUTES, _DEFAULT_MINUTES))}",
         "  # setup: [module load cuda, source ~/venv/bin/activate]",
         "max_parallel: 32",

@@ -23,7 +23,7 @@ _A_YEAR_MIN = 365 * 24 * 60
 
 
 class LocalJob:
-    """A run going on this machine: submitit's controller process, and below it the run's own."""
+    """A run on this machine: submitit's controller process, and below it the run's own."""
 
     def __init__(self, job: Any, attempt: Attempt) -> None:
         self._job = job

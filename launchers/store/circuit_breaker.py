@@ -54,7 +54,7 @@ def reason(sweep: SweepFolder) -> str | None:
 
 
 def release(sweep: SweepFolder, run_folders: Iterable[Path]) -> None:
-    """The user wants to go on: forget these runs' failures, and that the sweep is held."""
+    """The user starts runs again: forget these runs' failures, and that the sweep is held."""
     sweep.held.unlink(missing_ok=True)
     names = {folder.name for folder in run_folders}
     for same in sweep.failures.glob("*"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launchers.slurm.arrays import ArrayPlan
+from launchers.slurm.array_plan import ArrayPlan
 
 
 @dataclass(frozen=True)

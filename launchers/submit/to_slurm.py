@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from hyperformer.errors import HyperformerError
 from launchers.plan.runs import Run
 from launchers.slurm import commands
-from launchers.slurm.arrays import ArrayPlan, Limits, arrange
+from launchers.slurm.array_plan import ArrayPlan
+from launchers.slurm.arrays import Limits, arrange
 from launchers.slurm.commands import ClusterError
 from launchers.slurm.site import Site, read_site
 from launchers.status import reconcile

@@ -21,7 +21,7 @@ from launchers.job.pack import gpu_shares
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.resources import Resources
 from launchers.slurm import arrays, batch_script
-from launchers.slurm.arrays import ArrayPlan
+from launchers.slurm.array_plan import ArrayPlan
 from launchers.slurm.site import gpus_of
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import LedgerError

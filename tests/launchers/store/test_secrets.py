@@ -17,7 +17,8 @@ from launchers import sweep
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
-from launchers.slurm.arrays import ArrayPlan, Limits, arrange
+from launchers.slurm.array_plan import ArrayPlan
+from launchers.slurm.arrays import Limits, arrange
 from launchers.store import code_snapshot, redaction
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.code_snapshot import Snapshot
