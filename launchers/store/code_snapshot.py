@@ -224,4 +224,6 @@ def _lines(path: Path) -> list[str]:
 def _is_ours(path: str) -> bool:
     """Whether it is this code, or another copy of it: ours comes first on the path."""
     folder = Path(path).resolve()
-    return folder.is_relative_to(CODE) or folder.name in PACKAGES or (folder / PACKAGES[0]).is_dir()
+    return folder.is_relative_to(CODE) or any(
+        (root / PACKAGES[0]).is_dir() for root in (folder, folder.parent)
+    )

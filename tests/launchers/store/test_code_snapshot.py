@@ -262,9 +262,10 @@ def test_code_outside_of_the_checkout_is_told(
     site, editable = tmp_path / "site", tmp_path / "theirs"
     for folder in (site, editable, tmp_path / "lib"):
         folder.mkdir()
+    (tmp_path / "ours/hyperformer").mkdir(parents=True)  # another copy of this code
     (site / "old.pth").write_text(f"import os\n{editable}\n{code_snapshot.CODE}\n/nowhere\n")
     (site / "__editable___new_1_finder.py").write_text(
-        f"x = 1\nMAPPING: dict[str, str] = {{'new': '{tmp_path}/new', 'hyperformer': '/other/hyperformer'}}\n"
+        f"x = 1\nMAPPING: dict[str, str] = {{'new': '{tmp_path}/new', 'sweeps': '{tmp_path}/ours/sweeps'}}\n"
     )
     monkeypatch.setattr(code_snapshot.sysconfig, "get_path", lambda name: str(site))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/lib:{code_snapshot.CODE}:{tmp_path}/none")
