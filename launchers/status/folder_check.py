@@ -14,17 +14,17 @@ _AGAIN = "; cancel them and submit again"
 def notes_on_files(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[str]:
     """What is wrong with the sweep's folder and what to do about it, a line each."""
     notes = [
-        f"{error}; before that, `scancel --name={ledger.job_name(number)}` ends the jobs that it told of"
+        f"{error}; before that, `scancel --name={ledger.job_name(number)}` ends the jobs that it listed"
         for number, error in ledger.faults.items()
     ]
     if ledger.paths.sweep_file.exists() and not ledger.paths.plan.exists():
         notes.append(
-            "plan.json is gone, and with it the list of earlier runs; the next submit writes it anew"
+            "plan.json is gone, and with it the list of earlier runs; the next submit writes a new one"
         )
     if any(ledger.paths.submitit.glob("*_submission.sh")) and not ledger.paths.submissions.is_dir():
         notes.append(
-            "submissions/ is gone, and with it which runs are queued; jobs that still are end at their start: "
-            "scancel them (squeue --me tells their ids)"
+            "submissions/ is gone, and with it which runs are queued; jobs that are still queued end at their start: "
+            "scancel them (squeue --me shows their ids)"
         )
     jobs = ledger.newest_jobs()
     waiting = [

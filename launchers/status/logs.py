@@ -53,13 +53,13 @@ class _Reader:
         for _ in range(_TRIES):
             try:
                 with self.log.path.open("rb") as stream:
-                    if stream.seek(0, io.SEEK_END) < self._at:  # another start has begun it anew
+                    if stream.seek(0, io.SEEK_END) < self._at:  # another start has replaced it
                         self._restart()
                     stream.seek(self._at)
                     data = stream.read(_CHUNK)
             except FileNotFoundError:
                 return None
-            except OSError as error:  # such as ESTALE: the next try opens it anew
+            except OSError as error:  # such as ESTALE: the next try opens it again
                 self.fault = error.strerror or str(error)
             else:
                 self.fault = ""

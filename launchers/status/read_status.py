@@ -13,8 +13,9 @@ from launchers.status import reconcile
 from launchers.status.folder_check import notes_on_files
 from launchers.status.run_facts import RunFacts
 from launchers.status.run_files import read_run
-from launchers.status.run_status import RunStatus, status_of
+from launchers.status.run_status import RunStatus
 from launchers.status.slurm_answers import Answer, ask
+from launchers.status.state_rules import status_of
 from launchers.store.ledger import Ledger
 from launchers.store.processes import seconds_silent
 from launchers.store.waiting_runs import waiting_runs
@@ -31,7 +32,7 @@ def read_statuses(
         max_age_s: how old an answer of SLURM may be that another process got; 0: ask it now.
     """
     ledger.refresh()
-    notes = reconcile.settle(ledger)
+    notes = reconcile.adopt_jobs(ledger)
     runs = list(runs)
     waiting = waiting_runs(ledger.paths)
     facts = [read_run(ledger, run, waiting) for run in runs]

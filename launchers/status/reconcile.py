@@ -1,8 +1,8 @@
-"""Submissions whose submit was killed before it could write down the job id: found again by their name.
+"""Submissions whose submit was killed before it could record the job id: found again by the job's name.
 
 The record is written before sbatch is called, with a job name that no other
 submission has. So SLURM can be asked for the job of that name: if it has one,
-the submission is complete but for its id; if it has none, sbatch never took it.
+only the id is missing; if it has none, sbatch never took it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from launchers.store.lock import is_free, is_mine
 from launchers.store.submissions import Submission
 
 
-def settle(ledger: Ledger) -> list[str]:
-    """Give submissions without a job id theirs, or take them as never submitted; returns notes for the user.
+def adopt_jobs(ledger: Ledger) -> list[str]:
+    """Find the jobs of submissions without a job id, or treat them as never submitted; returns notes for the user.
 
-    Where neither can be said (SLURM does not answer, somebody is just
-    submitting) they stay as they are, and their runs are unknown.
+    Where neither is certain (SLURM does not answer, somebody is just submitting)
+    they stay as they are, and their runs are unknown.
     """
     open_ones = [submission for submission in ledger.submissions() if submission.is_open]
     if not open_ones:

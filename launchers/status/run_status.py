@@ -1,15 +1,13 @@
-"""What can be said of one run: its state and the words for it, from the facts alone."""
+"""How a run stands: its state, the words for it, and what `status` shows of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from launchers.plan.failure_kinds import KINDS
 from launchers.slurm import states
-from launchers.status.run_facts import RunFacts
 
 State = Literal[
     "missing", "waiting", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "damaged",
@@ -23,9 +21,6 @@ STATES: tuple[State, ...] = (
 GOING = frozenset({"running", "pending", "waiting", "unknown"})
 LEFT_ALONE = GOING | {"done"}
 BAD = frozenset({"failed", "lost", "damaged"})
-
-# A heartbeat is due every 15 seconds; a file server may show it late.
-SILENT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -106,193 +101,3 @@ def counts(statuses: Iterable[RunStatus]) -> dict[str, int]:
     """Number of runs in each state that occurs, in the order of STATES."""
     found = Counter(status.state for status in statuses)
     return {state: found[state] for state in STATES if found[state]}
-
-
-def status_of(facts: RunFacts) -> RunStatus:
-    """The one function from what is known of a run to how it stands."""
-    state, detail = _with_damage(facts, _judge(facts))
-    job, outcome = facts.slurm, None if state == "done" else facts.outcome
-    in_slurm = job if facts.cluster == "slurm" and state != "done" else None
-    progress = facts.progress
-    return RunStatus(
-        facts.name,
-        facts.signature,
-        facts.folder,
-        state,
-        detail,
-        attempt=facts.attempt,
-        cluster=facts.cluster,
-        job_id=facts.job_id,
-        slurm_cluster=facts.slurm_cluster,
-        host=facts.host or (in_slurm.node if in_slurm and state != "pending" else None),
-        step=progress.get("step"),
-        max_steps=progress.get("max_steps"),
-        loss=progress.get("loss"),
-        best_metric=progress.get("best_metric"),
-        seconds_left=progress.get("seconds_left") if state in ("running", "unknown") else None,
-        elapsed=None if state == "pending" else _elapsed(facts),
-        slurm_state=in_slurm.state if in_slurm else None,
-        reason=in_slurm.reason if in_slurm else None,
-        expected_start=(in_slurm.start or None) if in_slurm and state == "pending" else None,
-        variant=facts.variant,
-        has_ended=outcome is not None,
-        kind=outcome.kind if outcome else None,
-        note=outcome.why if outcome else "",
-        settled=outcome is not None and outcome.then is not None,
-        goes_on=outcome is not None and outcome.then in ("again", "requeue"),
-        damaged=facts.damaged,
-        unreadable=facts.unreadable,
-    )
-
-
-_Verdict = tuple[State, str]
-
-
-def _judge(facts: RunFacts) -> _Verdict:
-    """The first of the rules that applies."""
-    return next(verdict for verdict in (rule(facts) for rule in _RULES) if verdict)
-
-
-def _done(facts: RunFacts) -> _Verdict | None:
-    return ("done", "") if facts.is_done else None
-
-
-def _queued_by_slurm(facts: RunFacts) -> _Verdict | None:
-    """Also with an end on file: SLURM has put the job back into the queue."""
-    job = facts.slurm
-    if job is None or job.state not in states.PENDING:
-        return None
-    return "pending", "" if job.reason == "None" else job.reason
-
-
-def _run_by_slurm(facts: RunFacts) -> _Verdict | None:
-    job, outcome = facts.slurm, facts.outcome
-    if job is None or job.state not in states.RUNNING:
-        return None
-    if outcome is None:
-        silent = facts.silent_s
-        # A heartbeat of an earlier attempt says nothing of one that has only begun.
-        if silent is not None and min(silent, _elapsed(facts) or 0.0) > SILENT_S and job.state == "RUNNING":
-            told = f"no sign of life for {silent / 60:.0f} minutes, though SLURM says RUNNING"
-            return "lost", f"{told}: `cancel` it, then submit"
-        return "running", "" if job.state == "RUNNING" else job.state
-    if facts.is_cancelled:
-        return None
-    if outcome.then in ("again", "requeue"):
-        return "running", f"starting again: {outcome.why}"
-    if outcome.then is None:  # the job has yet to look at it, and may start it again
-        return "running", f"its end is being examined: {_ended(facts)[1]}"
-    return None
-
-
-def _trained_here(facts: RunFacts) -> _Verdict | None:
-    if facts.outcome is not None or facts.cluster != "local":
-        return None
-    if facts.process == "alive":
-        return "running", ""
-    return ("running", f"says {facts.host}; ask there") if facts.process == "elsewhere" else None
-
-
-def _trained_by_somebody(facts: RunFacts) -> _Verdict | None:
-    """Whatever else is known of its attempts, the lock of its trainer is held."""
-    # SLURM ends the processes of a job; on a node that it lost sight of they may live.
-    ended = facts.slurm is not None and facts.slurm.state in states.ENDED and facts.slurm.state != "NODE_FAIL"
-    if not facts.trainer or (facts.trainer_is_own and ended):
-        return None
-    return "running", f"trained by {facts.trainer}"
-
-
-def _cancelled(facts: RunFacts) -> _Verdict | None:
-    return ("cancelled", "") if facts.is_cancelled else None
-
-
-def _queued_on_a_machine(facts: RunFacts) -> _Verdict | None:
-    return ("waiting", "") if facts.is_waiting else None
-
-
-def _never_started(facts: RunFacts) -> _Verdict | None:
-    return ("missing", "") if facts.attempt is None else None
-
-
-def _has_ended(facts: RunFacts) -> _Verdict | None:
-    return _ended(facts) if facts.outcome else None
-
-
-def _ended(facts: RunFacts) -> _Verdict:
-    outcome = facts.outcome
-    assert outcome is not None
-    if outcome.status == "failed" and outcome.error_type == "out_of_memory":
-        # Nobody but the launcher was left to tell it, in the words of SLURM's daemons.
-        return "failed", f"out_of_memory: {KINDS['out_of_memory'].words}"
-    if outcome.status == "failed":
-        return "failed", f"{outcome.error_type or 'error'}: {outcome.message}"
-    if outcome.status == "stopped":
-        return "stopped", outcome.message
-    return "lost", "it says that it is done, but result.json is not there"
-
-
-def _process_is_gone(facts: RunFacts) -> _Verdict | None:
-    if facts.cluster != "local":
-        return None
-    last = f"; last line of its log: {facts.last_line}" if facts.last_line else ""
-    return "lost", f"its process is gone{last}"
-
-
-def _told_by_slurm(facts: RunFacts) -> _Verdict:
-    """An end that the run itself had no time to write down."""
-    job = facts.slurm
-    if facts.cluster != "slurm" or facts.job_id is None:
-        return "unknown", ""
-    if not facts.slurm_was_asked:
-        return "unknown", "SLURM does not answer"
-    gone = "" if facts.has_folder else "; its folder is not there any more"
-    if job is None:
-        return "lost", f"SLURM does not know job {facts.job_id}{gone}"
-    if job.state == "UNKNOWN":
-        return "unknown", f"the queue does not have job {facts.job_id}, but {job.reason}"
-    if job.state == "CANCELLED":
-        return "cancelled", "scancel"
-    if job.state == "COMPLETED":
-        return "lost", f"SLURM says COMPLETED, but result.json is not there{gone}"
-    if job.state in states.ENDED:
-        return "failed", f"SLURM says {job.state}"
-    return "unknown", f"SLURM says {job.state}, which is no end that we know"
-
-
-_RULES: tuple[Callable[[RunFacts], _Verdict | None], ...] = (
-    _done,
-    _queued_by_slurm,
-    _run_by_slurm,
-    _trained_here,
-    _trained_by_somebody,
-    _cancelled,
-    _queued_on_a_machine,
-    _never_started,
-    _has_ended,
-    _process_is_gone,
-    _told_by_slurm,
-)
-
-
-def _with_damage(facts: RunFacts, verdict: _Verdict) -> _Verdict:
-    """What the files that cannot be read mean for it.
-
-    What can be told without them is told: a damaged state.json only hides the
-    progress. Where a newer version wrote, or the disk fails, nobody can tell.
-    """
-    state, _ = verdict
-    if state in ("done", "running", "pending", "waiting"):
-        return verdict
-    if facts.unreadable:
-        return "unknown", facts.unreadable
-    matters = [f"{name} is damaged ({why})" for name, why in facts.damaged if name != "state.json"]
-    if not matters or state in ("unknown", "cancelled"):
-        return verdict
-    return "damaged", f"{'; '.join(matters)}; submit renames it and resumes from the last checkpoint"
-
-
-def _elapsed(facts: RunFacts) -> float | None:
-    if facts.started is not None:
-        end = facts.outcome.ended if facts.outcome and facts.outcome.ended else facts.now
-        return max(0.0, end - facts.started)
-    return facts.slurm.elapsed if facts.slurm and not facts.is_done else None

@@ -1,11 +1,11 @@
-"""A sweep is held when too many of its runs fail in the same way: the others would fail so too.
+"""A sweep is held when too many of its runs fail in the same way: the others are likely to fail so too.
 
 ::
 
     runs/<sweep>/failures/<fingerprint>/<run folder's name>    a run that failed with this traceback
-    runs/<sweep>/held.json                                     why nothing more is started
+    runs/<sweep>/held.json                                     why no more runs start
 
-Jobs look at held.json when they start. The next `submit` or `retry` takes both away.
+Jobs look at held.json when they start. The next `submit` or `retry` removes both.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 Equal code is one folder, however often it is submitted. A file that is as in
 the copy before is a hard link to that. No environment variable and no address
 of a remote is written, files that hold secrets (.env, .netrc, ...) are left
-out, and tokens elsewhere are blotted out.
+out, and tokens elsewhere are replaced.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Snapshot:
         flush(beside)
         try:
             beside.rename(target)
-        except OSError:  # another submit was quicker
+        except OSError:  # another submit was faster
             shutil.rmtree(beside, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Which process on which machine: written into files, and recognised later."""
+"""Which process on which machine: recorded in files, and recognised later."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def is_alive(record: Mapping[str, Any]) -> bool | None:
     if not isinstance(pid, int) or pid <= 0:
         return False
     born = _born(pid)
-    # A process id is used again some day; the time of birth tells the two apart.
+    # Process ids are used again; the start time tells two processes of one id apart.
     return born is not None and born == record.get("born", born)
 
 
 def with_argument(folder: Path) -> dict[str, Any] | None:
-    """A local run's process that was started to work in `folder`; None if there is none, or no /proc to ask.
+    """A local run's process that was started to work in `folder`; None if there is none, or no /proc.
 
-    For the moment in which a launcher was killed between starting a run and writing down which process it is.
+    For the case that a launcher was killed after it started a run and before it recorded the process.
     """
     wanted = os.fsencode(folder)
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
@@ -69,12 +69,12 @@ _RECENT_S = 150.0
 
 
 def _host() -> str:
-    """This machine's name. A container bears the name of the one before it: see launchers/cli/container.py."""
+    """This machine's name. A new container may have the name of an old one: see launchers/cli/container.py."""
     return os.environ.get("HYPERFORMER_HOST") or socket.gethostname()
 
 
 def _born(pid: int) -> str | None:
-    """When a process was born, in the kernel's words; None if there is none (a zombie counts as none)."""
+    """When a process started, in the kernel's clock ticks; None if there is none (a zombie counts as none)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

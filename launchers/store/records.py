@@ -1,8 +1,8 @@
-"""Reading the ledger's JSON records: whole, of a schema that we know, with values of the right kind.
+"""Reading the ledger's JSON records: complete, of a known schema, with values of the right type.
 
-A record says ``"schema": n`` where its shape changed after the first version;
-one that says nothing is of schema 1. Keys that we do not know are left alone:
-a newer version may add some without a new schema.
+A record has ``"schema": n`` if its shape changed after the first version; without
+it, it is of schema 1. Unknown keys are ignored: a newer version may add some
+without a new schema.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class LedgerError(HyperformerError):
 
 
 class DamagedRecord(LedgerError):
-    """The file says nothing any more: cut short, overwritten, or not what it should be."""
+    """The file is unreadable: truncated, overwritten, or not what it should be."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is damaged ({why}); move it away and ask again")
+        super().__init__(f"{path} is damaged ({why}); move it away and try again")
         self.why = why
 
 
@@ -82,7 +82,7 @@ def _numbers(value: Any) -> bool:
 
 Kinds = Mapping[str, Callable[[Any], bool]]
 _PROCESS: Kinds = {"cluster": _text, "job_id": _text, "host": _text}
-# What each record holds if it holds it, and without which keys it says nothing.
+# By file name: the types of its values, and the keys that must be there.
 _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     "plan.json": ({"name": _text, "source": _text, "runs": _runs}, ("runs",)),
     "queue.json": ({"host": _text, "runs": _numbers}, ("host", "pid", "runs")),
@@ -120,7 +120,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LedgerError(f"{path} cannot be read ({error.strerror}); mend that and ask again") from error
+        raise LedgerError(f"{path} cannot be read ({error.strerror}); fix that and try again") from error
     record = _parse(path, data)
     check(path, record, *_KINDS.get(path.name, ({}, ())))
     return record

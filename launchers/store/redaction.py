@@ -16,7 +16,7 @@ HIDDEN = b"[hidden]"
 _NAME = re.compile(
     r"(.*_)?(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS|API_?KEY|ACCESS_KEY(_ID)?|PRIVATE_KEY)", re.I
 )
-# One pattern a kind: each begins with its own letters, which makes the search quick.
+# One pattern per kind of token. Each begins with its own letters, which makes the search fast.
 _SHAPES = [
     re.compile(pattern) for pattern in (
         rb"hf_[A-Za-z0-9]{20,}", rb"api_org_[A-Za-z0-9]{20,}",

@@ -1,8 +1,8 @@
-"""The record of what was handed to SLURM: one file an array, ``submissions/<n>.json``.
+"""The record of what was handed to SLURM: one file per array, ``submissions/<n>.json``.
 
-It is written before sbatch is called and again with the job id. Jobs read in
-it what they are to run; status reads in it which job a run is in. So a
-thousand runs cost one file at submit, and each job makes its run's folder.
+It is written before sbatch is called, and again with the job id. Jobs read which
+runs they have; `status` reads which job a run is in. So a thousand runs cost one
+file at submit, and each job creates the folder of its run.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Submission:
         return self.job_id is None and bool(self.tasks)
 
     def task_id(self, index: int) -> str | None:
-        """SLURM's name for a task; a submission of one is no array."""
+        """The job id of a task; a submission of one task is not an array."""
         if index in self.moved:
             return self.moved[index]
         if self.job_id is None or len(self.tasks) == 1:
@@ -170,7 +170,7 @@ def write(folder: SweepFolder, submission: Submission, lines: str | None = None)
 
 
 def task_lines(tasks: Sequence[Sequence[QueuedRun]]) -> str:
-    """A line a task: people can read it, and json writes it at full speed."""
+    """One line per task: people can read it, and json writes it at full speed."""
     return ",\n".join(_encode([vars(entry) for entry in task]) for task in tasks)
 
 

@@ -104,12 +104,12 @@ class SweepFolder:
 
 
 def moved_notes(record: Path) -> Path:
-    """The folder in which the tasks of a submission say that they are in another job now."""
+    """The folder in which the tasks of a submission record that they are in another job now."""
     return record.with_suffix(".moved")
 
 
 def moved_note(record: Path, task: int) -> Path:
-    """Where a task says that it is in another job now; written by that task alone."""
+    """Where a task records that it is in another job now; only that task writes it."""
     return moved_notes(record) / f"{task}.json"
 
 

@@ -178,7 +178,7 @@ def hand_over(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> list[SubmittedArra
         try:
             job = array.submit(taken[-1].job_id if taken else None)
         except HyperformerError as error:
-            reconcile.settle(ledger)  # SLURM may have taken it, and its answer been lost
+            reconcile.adopt_jobs(ledger)  # SLURM may have taken it, and its answer been lost
             if not taken:
                 raise
             raise PartlySubmitted(error, taken, sum(map(len, queued))) from error

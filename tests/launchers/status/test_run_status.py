@@ -9,7 +9,8 @@ import pytest
 
 from launchers.slurm.job_queue import SlurmJob
 from launchers.status.run_facts import RunFacts
-from launchers.status.run_status import _RULES, SILENT_S, STATES, RunStatus, status_of
+from launchers.status.run_status import STATES, RunStatus
+from launchers.status.state_rules import _RULES, SILENT_S, status_of
 from launchers.store.attempts import Outcome
 
 NEVER = RunFacts("r", "abc", "/runs/s/r-abc", now=1000.0)

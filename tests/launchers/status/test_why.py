@@ -13,7 +13,7 @@ from launchers.plan.failure_kinds import KINDS
 from launchers.plan.runs import Plan
 from launchers.slurm.job_queue import SlurmJob
 from launchers.status.run_facts import RunFacts
-from launchers.status.run_status import status_of
+from launchers.status.state_rules import status_of
 from launchers.status.why import why
 from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger
