@@ -21,7 +21,7 @@ LAYERS = {
         {"training"},
         {"adapters", "data", "run_files"},
         {"settings"},
-        {"files", "disk_space", "terminal"},
+        {"files", "disk_space", "terminal", "hub_access"},
         {"errors"},
     ],
     "launchers": [

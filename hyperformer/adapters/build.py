@@ -17,6 +17,7 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
 from hyperformer.errors import CheckpointError, ConfigError
+from hyperformer.hub_access import not_in_cache, why_offline
 from hyperformer.settings.schema import ModelConfig, RunConfig
 
 TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
@@ -31,13 +32,20 @@ def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
     """`loader.from_pretrained`, with its many errors turned into one that says what to do."""
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
         raise CheckpointError(f"{what} of {name!r} cannot be loaded: there is no such folder")
+    path = model_path(name)
+    if not Path(path).is_dir():
+        why_offline()
     try:
-        return loader.from_pretrained(model_path(name), **kwargs)
+        return loader.from_pretrained(path, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        offline = not_in_cache(error)
+        if offline:
+            advice = "or name a folder made by save_pretrained, or 'toy'"
+            raise CheckpointError(f"{what} of {name!r} cannot be loaded: {offline}, {advice}") from error
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{what} of {name!r} cannot be loaded: {reason}. Name a T5 on the Hugging Face hub (a machine "
-            "without internet needs it in its cache), a folder made by save_pretrained, or 'toy'"
+            f"{what} of {name!r} cannot be loaded: {reason}. Name a T5 on the Hugging Face hub, a folder made "
+            "by save_pretrained, or 'toy'"
         ) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyperformer.errors import CheckpointError
+from hyperformer.hub_access import not_in_cache, why_offline
 
 WEIGHTS_NAME = "hyperformer_adapter.safetensors"
 CONFIG_NAME = "hyperformer_adapter.json"
@@ -53,12 +54,13 @@ def find_folder(name: str | Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
+    why_offline()
     try:
         return Path(snapshot_download(str(name), allow_patterns=FOLDER_FILES))
     except (OSError, HFValidationError) as error:
         raise CheckpointError(
             f"{name}: no folder of that name here, and it cannot be fetched from the Hugging Face hub: "
-            f"{first_line(error)}"
+            f"{not_in_cache(error) or first_line(error)}"
         ) from error
 
 

@@ -10,6 +10,7 @@ from hyperformer.data.readers.files import SUFFIXES, read_file
 from hyperformer.data.readers.rows import Rows, record_rows, table_rows
 from hyperformer.data.tasks.task import Task
 from hyperformer.errors import ConfigError, DataError, nearest
+from hyperformer.hub_access import not_in_cache, why_offline
 
 SOURCES = ("hub", "folder", "toy")
 
@@ -59,17 +60,19 @@ def _from_hub(task: Task, split: str) -> Rows:
     else:
         arguments = {"path": hub.path, "name": hub.name}
     where += f", split {split!r}"
+    why_offline()
     try:
         table = datasets.load_dataset(**arguments, split=split).data.table
     except Exception as error:  # the library raises its own, the hub's, the network's, ValueError, ...
         raise DataError(
-            f"Task {task.name!r}: {where}, could not be loaded: "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
-            "On a machine without network: load it once where there is one, with the same HF_HOME, then set "
-            "HF_HUB_OFFLINE=1; or put the rows into a folder and write data_source=folder "
-            f"data_dir=FOLDER (FOLDER/{task.name}/{split}.jsonl)"
+            f"Task {task.name!r}: {where}, could not be loaded: {not_in_cache(error) or _in_words(error)}. Or put "
+            f"the rows into a folder and write data_source=folder data_dir=FOLDER (FOLDER/{task.name}/{split}.jsonl)"
         ) from error
     return table_rows(table.column_names, table.num_rows, table.column, where)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _from_folder(task: Task, split: str, data_dir: str | None) -> Rows:
