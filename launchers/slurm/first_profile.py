@@ -28,7 +28,9 @@ def write_profile(path: Path, site: Site) -> str:
 
 def profile_text(site: Site) -> str:
     """The profile: the best partition's figures, and the other partitions as comments."""
-    usable = [partition for partition in site.partitions.values() if partition.up and partition.nodes]
+    usable = [
+        partition for partition in site.partitions.values() if partition.state == "UP" and partition.nodes
+    ]
     if not usable:
         raise ConfigError(
             "SLURM shows no partition with nodes; ask its administrators, and write one by hand"

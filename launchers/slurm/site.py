@@ -19,13 +19,14 @@ class Partition:
     """One partition; the figures are those of its best node, None where SLURM sets no limit.
 
     Attributes:
+        state: UP; DOWN: it takes jobs, which wait; DRAIN and INACTIVE: it takes none.
         qos: its own, which holds its jobs to limits besides those of theirs.
         gpu_types: GPUs of a node by type, as SLURM names it (``a100``, ``a100_1g.5gb``).
     """
 
     name: str
     is_default: bool = False
-    up: bool = True
+    state: str = "UP"
     max_minutes: int | None = None
     max_nodes: int | None = None
     qos: str | None = None
@@ -69,9 +70,11 @@ class Site:
     def default(self) -> Partition | None:
         return next((entry for entry in self.partitions.values() if entry.is_default), None)
 
-    def partition(self, name: str | None) -> Partition | None:
-        """The partition of that name, or the default one; None if there is none."""
-        return self.default if name is None else self.partitions.get(name)
+    def partitions_for(self, names: str | None) -> list[Partition]:
+        """The partitions that a job with `partition: names` may run in: those of a list, or the default one."""
+        if names is None:
+            return [self.default] if self.default else []
+        return [self.partitions[name] for name in names.split(",") if name in self.partitions]
 
 
 def read_site(cluster: str | None = None) -> Site:
@@ -108,7 +111,7 @@ def _partition(fields: dict[str, str]) -> Partition:
     return Partition(
         fields["PartitionName"],
         fields.get("Default") == "YES",
-        fields.get("State", "UP") == "UP",
+        fields.get("State", "UP"),
         _minutes(fields.get("MaxTime", "")),
         _number(fields.get("MaxNodes")),
         None if qos == "N/A" else qos,

@@ -19,7 +19,7 @@ ALL = "all"
 # What a user who knows better can ignore, by name.
 NAMES = (
     "data", "files", "disk", "offline", "container", "setup", "export", "shared-folder", "partition", "account",
-    "qos", "time", "nodes", "gpus", "cores", "memory", "constraint", "batch", "sbatch",
+    "qos", "time", "nodes", "gpus", "cores", "memory", "constraint", "reservation", "batch", "sbatch",
 )  # fmt: skip
 
 

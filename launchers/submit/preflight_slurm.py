@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hyperformer.errors import nearest
@@ -18,8 +18,8 @@ from launchers.submit.preflight import Finding
 _NOT_SHARED = ("tmpfs", "ramfs", "overlay")
 
 
-def findings(runs: Sequence[Run], site: Site, folder: Path) -> Iterator[Finding]:
-    """Each thing that cannot work.
+def look(runs: Sequence[Run], site: Site, folder: Path) -> tuple[list[Finding], list[str]]:
+    """Each thing that cannot work, and notes for the user.
 
     Args:
         folder: the sweep's; need not be there.
@@ -27,12 +27,16 @@ def findings(runs: Sequence[Run], site: Site, folder: Path) -> Iterator[Finding]
     shapes: dict[Resources, list[Run]] = {}
     for run in runs:
         shapes.setdefault(run.resources, []).append(run)
+    findings: list[Finding] = []
+    notes: list[str] = []
     for resources, members in shapes.items():
         who = members[0].name + (f" and {len(members) - 1} more" if len(members) > 1 else "")
-        for name, text in _shape(resources, site):
-            yield Finding(name, f"{text} ({who})")
-        yield from _batches(resources, members)
-    yield from _folder(folder, site, runs)
+        texts, of_some = _in_partitions(resources, site)
+        texts += [*_names(resources, site), *_idle_gpus(resources)]
+        findings += [Finding(name, f"{text} ({who})") for name, text in texts]
+        findings += _batches(resources, members)
+        notes += [f"{text} ({who})" for text in of_some]
+    return [*findings, *_folder(folder, site, shapes)], notes
 
 
 def unusable_name(folder: Path) -> Iterator[Finding]:
@@ -42,42 +46,34 @@ def unusable_name(folder: Path) -> Iterator[Finding]:
         yield Finding(None, f"{folder}: {told}")
 
 
-def _shape(resources: Resources, site: Site) -> Iterator[tuple[str, str]]:
-    """(finding's name, text) of each."""
-    partition = site.partition(resources.partition)
-    if partition is None:
-        if resources.partition is None:
-            told = f"this SLURM has no default one; name one of {', '.join(site.partitions)}"
-            yield "partition", f"partition: {told}"
-            return
-        for name in resources.partition.split(","):
-            if name not in site.partitions:
-                hint = nearest(name, site.partitions)
-                yield "partition", f"partition {name!r}: there is none of that name{hint}"
-    else:
-        yield from _limits(resources, partition)
-    for key, mine, known in (("account", resources.account, site.accounts), ("qos", resources.qos, site.qos)):
-        if mine is not None and known is not None and mine.lower() not in known:
-            yield key, f"{key} {mine!r}: you have none of that name{nearest(mine, known)}"
-    if 1 < resources.ranks_per_node < resources.gpus_per_node and resources.pack == 1:
-        idle = resources.gpus_per_node - resources.ranks_per_node
-        yield (
-            "gpus",
-            f"gpus_per_node is {resources.gpus_per_node}, but tasks_per_node: {resources.ranks_per_node} "
-            f"uses one GPU per task and leaves {idle} idle",
-        )
-    if 1 < resources.pack < resources.gpus_per_node:
-        yield (
-            "gpus",
-            f"gpus_per_node is {resources.gpus_per_node}, but {resources.pack} packed runs use one each; "
-            f"ask for {resources.pack}, or pack more",
-        )
+_Texts = list[tuple[str, str]]  # (name of the finding, what is wrong)
 
 
-def _limits(resources: Resources, partition: Partition) -> Iterator[tuple[str, str]]:
+def _in_partitions(resources: Resources, site: Site) -> tuple[_Texts, list[str]]:
+    """What keeps a job out of all of its partitions; and notes on those of a list that it fits not."""
+    unknown: _Texts = [
+        ("partition", f"partition {name!r}: there is none of that name{nearest(name, site.partitions)}")
+        for name in (resources.partition or "").split(",")
+        if name and name not in site.partitions
+    ]
+    partitions = site.partitions_for(resources.partition)
+    if resources.partition is None and not partitions:
+        names = ", ".join(site.partitions)
+        unknown.append(("partition", f"partition: this SLURM has no default one; name one of {names}"))
+    faults = [list(_faults(resources, partition)) for partition in partitions]
+    down = [
+        f"partition {each.name} is down now: jobs wait in it" for each in partitions if each.state == "DOWN"
+    ]
+    if all(faults):  # it fits none of them
+        return [*unknown, *(fault for each in faults for fault in each)], down
+    return unknown, [*down, *(f"not there: {text}" for each in faults for _, text in each)]
+
+
+def _faults(resources: Resources, partition: Partition) -> Iterator[tuple[str, str]]:
+    """Why a job cannot run in a partition."""
     name = f"partition {partition.name}"
-    if not partition.up:
-        yield "partition", f"{name} is not up: jobs would wait in it"
+    if partition.state not in ("UP", "DOWN"):
+        yield "partition", f"{name} takes no jobs now (it is {partition.state})"
     if partition.max_minutes is not None and resources.time > partition.max_minutes:
         yield "time", f"time: {resources.time} minutes, but {name} allows {partition.max_minutes}"
     most = min(partition.nodes, partition.max_nodes or partition.nodes)
@@ -92,10 +88,43 @@ def _limits(resources: Resources, partition: Partition) -> Iterator[tuple[str, s
         yield "cores", f"cpus_per_task: {cpus} cores per node in all, but {told}"
     if resources.mem_gb is not None and resources.mem_gb > partition.mem_gb:
         yield "memory", f"mem_gb: {resources.mem_gb:g}, but {name} has {partition.mem_gb:.0f} GB per node"
-    for feature in re.findall(r"[A-Za-z0-9_.-]+", resources.constraint or ""):
-        if feature not in partition.features and not feature.isdigit():
-            hint = nearest(feature, partition.features)
-            yield "constraint", f"constraint {feature!r}: no node of {name} has it{hint}"
+    for feature in _missing_features(resources.constraint or "", partition.features):
+        hint = nearest(feature, partition.features)
+        yield "constraint", f"constraint {feature!r}: no node of {name} has it{hint}"
+
+
+def _missing_features(constraint: str, there: Collection[str]) -> list[str]:
+    """Features that a constraint needs and no node has: of ``a|b`` one is enough, of ``a&b`` both are needed.
+
+    Where it mixes the two, sbatch decides.
+    """
+    names = [name for name in re.findall(r"[A-Za-z0-9_.=-]+", constraint) if not name.isdigit()]
+    missing = [name for name in names if name not in there]
+    if "|" in constraint:
+        return missing if len(missing) == len(names) and not set("&,") & set(constraint) else []
+    return missing
+
+
+def _names(resources: Resources, site: Site) -> Iterator[tuple[str, str]]:
+    """Names that SLURM does not know; it takes those of accounts and QOS in any case."""
+    for key, mine, known in (("account", resources.account, site.accounts), ("qos", resources.qos, site.qos)):
+        if mine is not None and known is not None and mine.lower() not in known:
+            yield key, f"{key} {mine!r}: you have none of that name{nearest(mine, known)}"
+    for name in (resources.reservation or "").split(","):
+        if name and name not in site.reservations:
+            hint = nearest(name, site.reservations) if site.reservations else ""
+            yield "reservation", f"reservation {name!r}: there is none of that name{hint}"
+
+
+def _idle_gpus(resources: Resources) -> Iterator[tuple[str, str]]:
+    gpus = f"gpus_per_node is {resources.gpus_per_node}, but"
+    if 1 < resources.ranks_per_node < resources.gpus_per_node and resources.pack == 1:
+        idle = resources.gpus_per_node - resources.ranks_per_node
+        told = f"uses one GPU per task and leaves {idle} idle"
+        yield "gpus", f"{gpus} tasks_per_node: {resources.ranks_per_node} {told}"
+    if 1 < resources.pack < resources.gpus_per_node:
+        told = f"ask for {resources.pack}, or pack more"
+        yield "gpus", f"{gpus} {resources.pack} packed runs use one each; {told}"
 
 
 def _batches(resources: Resources, runs: list[Run]) -> Iterator[Finding]:
@@ -113,13 +142,11 @@ def _batches(resources: Resources, runs: list[Run]) -> Iterator[Finding]:
             yield Finding("batch", f"{run.name}: {told}")
 
 
-def _folder(folder: Path, site: Site, runs: Sequence[Run]) -> Iterator[Finding]:
-    hosts = set()
-    for run in runs:
-        partition = site.partition(run.resources.partition)
-        hosts |= partition.hosts if partition else set()
+def _folder(folder: Path, site: Site, shapes: Iterable[Resources]) -> Iterator[Finding]:
+    partitions = [each for resources in shapes for each in site.partitions_for(resources.partition)]
+    elsewhere = {host for each in partitions for host in each.hosts} - {socket.gethostname()}
     _, kind = disk_space.mount(folder)
-    if hosts - {socket.gethostname()} and (kind in _NOT_SHARED or _is_temporary(folder)):
+    if elsewhere and (kind in _NOT_SHARED or _is_temporary(folder)):
         told = f"is on this machine only ({kind or 'a temporary folder'}), and the jobs run on others"
         yield Finding("shared-folder", f"{folder} {told}; choose a --runs-dir that all nodes share")
 

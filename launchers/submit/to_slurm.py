@@ -87,7 +87,8 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
     jobs = dataclasses.replace(profile, offline=profile.offline or _all_prefetched(ledger, todo))
     limits = Limits(parallel, site.max_array_size, site.accounting) if site else Limits(parallel)
     arrays, left_out = arrange(ledger, todo, jobs, code.result(), limits)
-    findings = list(preflight_slurm.findings(todo, site, ledger.path)) if site else []
+    findings, more = preflight_slurm.look(todo, site, ledger.path) if site else ([], [])
+    notes += more
     findings += _in_profile(ledger, todo)
     findings += _in_scripts(arrays)
     start, objections = _ask_sbatch(arrays) if site else (None, [])
