@@ -100,10 +100,6 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
         return _show_end(target, sweep)
     for array in result.arrays:
         print(f"SLURM job {array.job_id}: {array.runs} run{'s' if array.runs > 1 else ''}")
-    if result.left_out:
-        print(
-            f"{len(result.left_out)} more than you may submit at once are left out: submit again when some end"
-        )
     print_next(target, WATCH)
     return DONE
 

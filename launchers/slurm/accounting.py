@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -104,6 +105,8 @@ def read_accounting(
     if enforced:
         queue = _Queue(user, cluster)
         limits += _of_accounts(associations, queue)
+        told = ask("scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc", cluster=cluster)
+        limits += _of_groups(told, [each.account for each in associations])
         for row in rows:
             partitions = frozenset(name for name, qos in partition_qos.items() if qos == row[0])
             limits += _of_qos(row, partitions, associations, queue)
@@ -142,6 +145,33 @@ def _of_accounts(associations: Sequence[Association], queue: _Queue) -> Iterator
     for each in associations:
         about = SubmitLimit(f"your account {each.account}", 0, each.account)
         yield from queue.limit(str(each.max_submit), True, about)
+
+
+def _of_groups(told: str, accounts: Sequence[str]) -> Iterator[SubmitLimit]:
+    """Limits that an account shares with all its users and the accounts below it (GrpSubmitJobs).
+
+    Args:
+        told: what slurmctld says of its associations; it counts their jobs itself: ``GrpSubmitJobs=7(1)``.
+        accounts: the user's.
+    """
+    parents: dict[str, str] = {}
+    left: dict[tuple[str, bool], int] = {}  # of an account as a whole, and of the user in it
+    for record in told.split("ClusterName=")[1:]:
+        fields = dict(re.findall(r"(\w+)=([^\s(]*)", record))
+        key = fields["Account"], bool(fields["UserName"])
+        if not key[1]:
+            parents[key[0]] = fields["ParentAccount"]
+        limit = re.search(r"GrpSubmitJobs=(\d+)\((\d+)\)", record)
+        if limit:
+            left[key] = max(0, int(limit[1]) - int(limit[2]))
+    for account in accounts:
+        if (account, True) in left:
+            yield SubmitLimit(f"your account {account}", left[account, True], account)
+        above = account
+        while above:
+            if (above, False) in left:
+                yield SubmitLimit(f"the account {above} with all its users", left[above, False], account)
+            above = parents.get(above, "")
 
 
 def _of_qos(

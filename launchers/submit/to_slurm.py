@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hyperformer.errors import HyperformerError
 from launchers.plan.runs import Run
 from launchers.slurm import commands
+from launchers.slurm.accounting import Accounting
 from launchers.slurm.array_plan import ArrayPlan
 from launchers.slurm.arrays import Limits, arrange
 from launchers.slurm.commands import ClusterError
@@ -87,6 +88,8 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
     jobs = dataclasses.replace(profile, offline=profile.offline or _all_prefetched(ledger, todo))
     limits = Limits(parallel, site.max_array_size, site.accounting) if site else Limits(parallel)
     arrays, left_out = arrange(ledger, todo, jobs, code.result(), limits)
+    if left_out:
+        notes.append(_why_left_out(left_out, limits.accounting))
     findings, more = preflight_slurm.look(todo, site, ledger.path) if site else ([], [])
     notes += more
     findings += _in_profile(ledger, todo)
@@ -94,6 +97,13 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
     start, objections = _ask_sbatch(arrays) if site else (None, [])
     # What was found without sbatch is said better.
     return SlurmStart(arrays, left_out, estimate(arrays, start), findings or objections, notes)
+
+
+def _why_left_out(runs: Sequence[Run], accounting: Accounting) -> str:
+    least = (min(accounting.limits_on(run.resources), key=lambda limit: limit.left) for run in runs)
+    words = " and ".join(dict.fromkeys(limit.words for limit in least))
+    are_left = "1 run is left" if len(runs) == 1 else f"{len(runs)} runs are left"
+    return f"{are_left} for a later submit: {words} takes no more jobs now; submit again when some have ended"
 
 
 def _all_prefetched(ledger: Ledger, todo: Sequence[Run]) -> bool:

@@ -89,6 +89,31 @@ def test_preflight_tells_everything_at_once(slurm_line: CommandLine) -> None:
     assert not list(line.folder.glob("runs/s/*"))
 
 
+def test_a_way_past_a_finding_and_a_list_of_partitions(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    path = write(line, "1", resources=f"{SMALL}, partition: short".replace("time: 5", "time: 60"))
+    code, out = line.run("s.yaml", "--cluster", "slurm")
+    assert code == 2 and "to start all the same: --ignore time (all: --no-preflight)" in out
+    code, out = line.run("s.yaml", "--cluster", "slurm", "--ignore", "time")
+    assert code == 0 and "note: ignored: time: 60 minutes, but partition short allows 30" in out, out
+    assert line.status()["counts"] == {"pending": 1}  # as SLURM was told
+    line.run("cancel", "s.yaml", "-y")
+    path.write_text(path.read_text().replace("partition: short", "partition: 'short,debug'"))
+    code, out = line.run("s.yaml", "-n")
+    assert code == 0 and "note: not there: time: 60 minutes, but partition short allows 30" in out, out
+
+
+def test_what_slurm_took_before_it_refused_is_told(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    write(line, "1, 2, 3", resources=f"{SMALL}, runs: {{'*seed3': {{partition: dbug}}}}")
+    code, out = line.run("s.yaml", "--cluster", "slurm", "--no-preflight")
+    assert code == 2 and "note: ignored: partition 'dbug': there is none of that name" in out
+    assert re.search(r"invalid partition.*; 2 of 3 runs were submitted before that \(SLURM job \d+\)", out), (
+        out
+    )
+    wait_for(line, lambda counts: counts == {"done": 2, "missing": 1})
+
+
 def test_bill_is_confirmed_and_first_profile_is_written(slurm_line: CommandLine) -> None:
     line = slurm_line
     code, out = line.run("clusters", "init", "here")
@@ -294,14 +319,21 @@ def test_accounts_and_submit_limits(accounting_line: CommandLine) -> None:
     slurm(line, *modify, "qos", "normal", "set", "MaxSubmitJobsPerUser=1")
     try:
         code, out = line.run("s.yaml")
-        assert code == 0 and "1 of 3 runs to start" in out and "2 more than you may submit at once" in out, (
-            out
-        )
+        assert code == 0 and "1 of 3 runs to start" in out, out
+        assert "2 runs are left for a later submit: the QOS normal takes no more jobs now" in out, out
         wait_for(line, lambda counts: counts == {"done": 1, "missing": 2})
         slurm(line, *modify, "qos", "normal", "set", "MaxSubmitJobsPerUser=-1", "GrpSubmitJobs=9")
-        assert "2 of 3 runs to start, 1 done" in line.run("s.yaml")[1]
+        slurm(line, *modify, "account", "lab", "set", "GrpSubmitJobs=1")
+        assert "the account lab with all its users takes no more jobs now" in line.run("s.yaml")[1]
+        wait_for(line, lambda counts: counts == {"done": 2, "missing": 1})
+        slurm(line, *modify, "account", "lab", "set", "GrpSubmitJobs=0")
+        code, out = line.run("s.yaml")
+        assert code == 0 and "0 of 3 runs to start, 2 done" in out and "submit again" in out
+        slurm(line, *modify, "account", "lab", "set", "GrpSubmitJobs=-1")
+        assert "1 of 3 runs to start, 2 done" in line.run("s.yaml")[1]
         wait_for(line, lambda counts: counts == {"done": 3})
     finally:
+        slurm(line, *modify, "account", "lab", "set", "GrpSubmitJobs=-1")
         slurm(line, *modify, "user", "root", "set", "MaxSubmitJobs=-1")
         slurm(line, *modify, "qos", "normal", "set", "GrpSubmitJobs=-1", "MaxSubmitJobsPerUser=-1")
 

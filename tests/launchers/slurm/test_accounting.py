@@ -14,6 +14,21 @@ ME = getpass.getuser()
 USER = "lab|lab|long,normal||7\nlab|other|normal|normal|\n"
 QOS = "normal|5||9\nlong||3|\nidle|||\n"
 QUEUE = f"{ME}|lab|normal|debug\n{ME}|other|normal|debug\nyou|lab|normal|debug\nyou|lab|normal|short\n"
+# Of `scontrol show assoc_mgr`, as SLURM 22.05 prints it, the lines that matter.
+GROUPS = """Association Records
+ClusterName=hpc Account=root UserName= Partition= Priority=0 ID=1
+    ParentAccount= Lft=1 DefAssoc=No
+    GrpSubmitJobs=N(3) GrpWall=N(0.00)
+ClusterName=hpc Account=parent UserName= Partition= Priority=0 ID=5
+    ParentAccount=root(1) Lft=2 DefAssoc=No
+    GrpSubmitJobs=70(60) GrpWall=N(0.00)
+ClusterName=hpc Account=other UserName= Partition= Priority=0 ID=6
+    ParentAccount=parent(5) Lft=3 DefAssoc=No
+    GrpSubmitJobs=N(1) GrpWall=N(0.00)
+ClusterName=hpc Account=other UserName=me(0) Partition= Priority=0 ID=7
+    ParentAccount= Lft=4 DefAssoc=No
+    GrpSubmitJobs=5(9) GrpWall=N(0.00)
+"""
 
 
 @pytest.fixture
@@ -22,6 +37,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     def ask(*command: str, cluster: str | None = None) -> str:
         calls.append(command)
+        if command[0] == "scontrol":
+            return GROUPS
         return QUEUE if command[0] == "squeue" else USER if "user" in command else QOS
 
     monkeypatch.setattr(accounting, "ask", ask)
@@ -32,10 +49,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     ("resources", "left"),
     [
         (Resources(), {"your account lab": [6], "the QOS normal": [3, 5]}),  # normal: it is in the list
-        (Resources(account="OTHER"), {"the QOS normal": [3, 5]}),
+        (
+            Resources(account="OTHER"),
+            {"the QOS normal": [3, 5], "your account other": [0], "the account parent with all its users": [10]},
+        ),
         (Resources(qos="LONG"), {"your account lab": [6], "the QOS long": [2]}),  # short is long's partition
         (Resources(partition="debug,short"), {"your account lab": [6], "the QOS normal": [3, 5], "the QOS long": [2]}),
-        (Resources(account="other", qos="idle"), {}),
+        (Resources(account="lab", qos="idle"), {"your account lab": [6]}),
     ],
 )  # fmt: skip
 def test_limits_that_count_a_job(
