@@ -26,10 +26,10 @@ def decode(tokenizer: Any, ids: Any) -> list[str]:
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
-def possible_answers(task: Task) -> list[str]:
-    """Every answer that a row of a task with labels can have."""
+def possible_answers(task: Task, method: str = "generate") -> list[str]:
+    """Every right answer that a task with labels can have; ranking answers with its labels only."""
     labels = list(task.labels or ())
-    if not task.rounded:
+    if not task.rounded or method == "rank":
         return labels
     tenths = np.arange(round(10 * float(labels[0])), round(10 * float(labels[-1])) + 1)
     return [task.answer_of(number / 10) for number in tenths]
@@ -45,7 +45,7 @@ def check_labels(task: Task, tokenizer: Any, *, method: str, max_tokens: int | N
     Raises:
         ConfigError: it cannot; the message names the labels, and what becomes of them.
     """
-    labels = possible_answers(task)
+    labels = possible_answers(task, method)
     if not labels:
         return
     rows = dict(zip(labels, tokenizer(labels)["input_ids"], strict=True))

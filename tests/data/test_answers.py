@@ -81,6 +81,7 @@ def test_every_score_that_a_row_can_have_is_looked_at() -> None:
     assert len(possible_answers(TASKS["stsb"])) == 51
     with pytest.raises(ConfigError, match=r"'0.6' and '0.7' and '0.9'"):
         check_labels(TASKS["stsb"], TOKENIZERS["small"], method="generate")
+    check_labels(TASKS["stsb"], TOKENIZERS["small"], method="rank")
 
 
 @pytest.mark.parametrize("name", FOLDERS)
