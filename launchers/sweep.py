@@ -22,6 +22,7 @@ from launchers.cli.parser import parse
 from launchers.cli.start_commands import StartCommand
 from launchers.store import redaction
 from launchers.submit.choose import retry_rule
+from launchers.submit.preflight import ALL
 from launchers.submit.start import StartOptions
 
 
@@ -57,7 +58,8 @@ def run(words: argparse.Namespace) -> int:
 
 
 def _start_command(words: argparse.Namespace) -> StartCommand:
-    return StartCommand(StartOptions(words.max_parallel, words.ignore), words.dry_run, words.yes)
+    ignored = frozenset([*words.ignore, *([ALL] if words.no_preflight else [])])
+    return StartCommand(StartOptions(words.max_parallel, ignored), words.dry_run, words.yes)
 
 
 def _warn(message: Warning | str, category: type[Warning], *place: object) -> None:

@@ -29,7 +29,7 @@ usage: docker run [options] IMAGE COMMAND ...
   train CONFIG [key=value]  one run, on all GPUs that the container has, or on the CPU
   params, predict, export, similarity, push, convert
                             as `hyperformer` has them; COMMAND --help says more
-  check                     versions, GPUs, and whether the folders can be written
+  check [--quick]           versions, GPUs, and whether the folders can be written
   bash, python, ...         any program of the image
 
   docker run --rm IMAGE params hyperformer++

@@ -1,86 +1,109 @@
-"""The words of ``sweep.py``'s command line. Does nothing but read them."""
+"""The commands and options of ``sweep.py``. Does nothing but read them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from launchers.submit.preflight import ALL
+from launchers.plan.sweep_file import SWEEPS
+from launchers.submit.preflight import NAMES
 
 COMMANDS = (
     "submit", "plan", "status", "logs", "why", "cancel", "retry", "report", "prefetch", "clusters",
 )  # fmt: skip
 
 
+RUNS = "names of runs, globs such as 'adapters-*', or key=value such as seed=2"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=None if sys.argv[0].endswith(".py") else "hyperformer-sweep",
         description="Plan, run and report a sweep of HyperFormer runs. Without a command: submit.",
-        epilog="exit codes: 0 well, 1 some run failed, 2 bad input, 130 interrupted",
+        epilog="exit codes: 0 success, 1 some run failed, 2 bad input, 130 interrupted",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _options()
+    shipped = ", ".join(SWEEPS.names())
     shared.add_argument(
-        "sweep", metavar="SWEEP", help="sweep file, or a shipped one's name (demo, glue, ...)"
+        "sweep", metavar="SWEEP", help=f"sweep file, or the name of a shipped one ({shipped})"
     )
-    shared.add_argument("--runs-dir", type=Path, default=Path("runs"), help="holds a folder a sweep (runs)")
-    dry = argparse.ArgumentParser(add_help=False)
-    dry.add_argument("-n", "--dry-run", action="store_true", help="say what would be done, and do nothing")
+    shared.add_argument(
+        "--runs-dir", type=Path, default=Path("runs"), metavar="FOLDER",
+        help="folder with one folder per sweep (default: runs)",
+    )  # fmt: skip
 
     def add(name: str, help: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help, parents=[shared, *parents])
 
-    start = argparse.ArgumentParser(add_help=False)
-    start.add_argument("--max-parallel", type=_positive, metavar="N", help="jobs at once at most")
-    start.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    _add_start_commands(add)
+    _add_inspect_commands(add)
+    one = commands.add_parser("clusters", help="list cluster profiles, or write a first one (init)")
+    one.add_argument("action", choices=("list", "init"), nargs="?", default="list", help="default: list")
+    one.add_argument("name", nargs="?", help="init: name of the profile (default: site)")
+    return parser
+
+
+_Add = Callable[..., argparse.ArgumentParser]
+
+
+def _options() -> argparse.ArgumentParser:
+    """Options that several commands share."""
+    return argparse.ArgumentParser(add_help=False)
+
+
+def _add_start_commands(add: _Add) -> None:
+    dry, ask, start, where = _options(), _options(), _options(), _where()
+    dry.add_argument("-n", "--dry-run", action="store_true", help="show what would be done, and do nothing")
+    ask.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
+    start.add_argument("--max-parallel", type=_positive, metavar="N", help="maximum number of jobs at a time")
     start.add_argument(
-        "--ignore",
-        type=_names,
-        default=frozenset(),
-        metavar="NAME,...",
-        help="start in spite of these findings of the preflight; their names stand in its message",
-    )
-    start.add_argument(
-        "--no-preflight", dest="ignore", action="store_const", const=frozenset({ALL}), help="--ignore all"
-    )
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--cluster", metavar="NAME|FILE",
-        help="local, slurm, or a profile (clusters/NAME.yaml); default: as last time, else slurm if sbatch is there",
+        "--ignore", type=_names, action="extend", default=[], metavar="NAME,...",
+        help=f"start in spite of these findings of the preflight: {', '.join(NAMES)}",
     )  # fmt: skip
-    add("submit", "start the runs that are missing, failed or stopped", dry, start, where)
-    add("plan", "show the runs that the file means")
-    one = add("status", "show how the runs stand")
-    one.add_argument("-w", "--watch", action="store_true", help="renew until no run is going")
-    one.add_argument("--json", action="store_true", help="for programs")
-    runs = "names of runs, globs such as 'adapters-*', or key=value such as seed=2 (default: all)"
-    one = add("logs", "show the logs of runs")
-    one.add_argument("names", metavar="NAME", nargs="+", help=runs.replace("(default: all)", "('*' for all)"))
-    one.add_argument("-f", "--follow", action="store_true", help="go on while the runs go on")
-    one.add_argument(
-        "--rank", type=_rank, default="0", metavar="N|all", help="of runs with several ranks (0)"
+    start.add_argument(
+        "--no-preflight", action="store_true", help="start in spite of any finding that can be ignored"
     )
-    one = add("why", "say why runs wait or failed")
-    one.add_argument("names", metavar="NAME", nargs="*", help=runs)
-    one = add("cancel", "stop runs; they save first", dry)
-    one.add_argument("names", metavar="NAME", nargs="*", help=runs)
-    one.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    one = add("retry", "start again runs that did not end well", dry, start, where)
-    one.add_argument("names", metavar="NAME", nargs="*", help=runs)
-    one.add_argument("--failed", action="store_true", help="failed ones only, not stopped or cancelled ones")
-    one.add_argument("--oom", action="store_true", help="only those that ran out of memory")
-    add("prefetch", "fetch models and data sets, and prove that they load offline", where)
-    one = commands.add_parser("clusters", help="list cluster profiles; init: write a first one")
-    one.add_argument("action", choices=("list", "init"), nargs="?", default="list")
-    one.add_argument("name", nargs="?", help="init: name of the profile (site)")
+    add("submit", "start the runs that are missing, failed or stopped", dry, ask, start, where)
+    one = add("retry", "start again runs that did not end well", dry, ask, start, where)
+    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    one.add_argument("--failed", action="store_true", help="only failed runs, not stopped or cancelled ones")
+    one.add_argument("--oom", action="store_true", help="only runs that ran out of memory")
+    one = add("cancel", "stop runs; they save first", dry, ask)
+    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    add("prefetch", "download models and data sets, and prove that they load offline", where)
+
+
+def _add_inspect_commands(add: _Add) -> None:
+    add("plan", "show the runs that the sweep file means")
+    one = add("status", "show the state of the runs")
+    one.add_argument("-w", "--watch", action="store_true", help="refresh until no run is waiting or running")
+    one.add_argument("--json", action="store_true", help="print JSON, for programs")
+    one = add("logs", "show the logs of runs")
+    one.add_argument("names", metavar="NAME", nargs="+", help=f"{RUNS} ('*': all)")
+    one.add_argument("-f", "--follow", action="store_true", help="show new lines until the runs have ended")
+    one.add_argument(
+        "--rank", type=_rank, default="0", metavar="N|all", help="rank of a run with several (default: 0)"
+    )
+    one = add("why", "explain why runs wait or failed")
+    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
     one = add("report", "write and show the table of results")
     one.add_argument(
-        "--plots",
-        action="store_true",
-        help="also draw how alike each hypernetwork's tasks are (needs matplotlib)",
-    )
-    return parser
+        "--plots", action="store_true",
+        help="also draw how similar the tasks of each hypernetwork are (needs matplotlib)",
+    )  # fmt: skip
+
+
+def _where() -> argparse.ArgumentParser:
+    where = _options()
+    where.add_argument(
+        "--cluster", metavar="NAME|FILE",
+        help="local, slurm, or a profile (`clusters` lists them); default: as last time, else slurm if there is an "
+        "sbatch, else local",
+    )  # fmt: skip
+    return where
 
 
 def _rank(text: str) -> str:
@@ -89,8 +112,8 @@ def _rank(text: str) -> str:
     return text
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in text.split(",") if name.strip())
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _positive(text: str) -> int:

@@ -66,7 +66,10 @@ def _in_partitions(resources: Resources, site: Site) -> tuple[_Texts, list[str]]
     ]
     if all(faults):  # it fits none of them
         return [*unknown, *(fault for each in faults for fault in each)], down
-    return unknown, [*down, *(f"not there: {text}" for each in faults for _, text in each)]
+    return unknown, [
+        *down,
+        *(f"jobs cannot run in all of their partitions: {text}" for each in faults for _, text in each),
+    ]
 
 
 def _faults(resources: Resources, partition: Partition) -> Iterator[tuple[str, str]]:

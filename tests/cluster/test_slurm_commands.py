@@ -100,7 +100,7 @@ def test_a_way_past_a_finding_and_a_list_of_partitions(slurm_line: CommandLine) 
     line.run("cancel", "s.yaml", "-y")
     path.write_text(path.read_text().replace("partition: short", "partition: 'short,debug'"))
     code, out = line.run("s.yaml", "-n")
-    assert code == 0 and "note: not there: time: 60 minutes, but partition short allows 30" in out, out
+    assert code == 0 and "of their partitions: time: 60 minutes, but partition short allows 30" in out, out
 
 
 def test_what_slurm_took_before_it_refused_is_told(slurm_line: CommandLine) -> None:

@@ -68,7 +68,7 @@ def test_what_holds_for_some_partitions_of_a_list_is_a_note(plan_of: Callable[[s
     _, notes = look([run], SITE, Path("/shared/runs/s"))
     assert notes == [
         "partition away is down now: jobs wait in it (finetune)",
-        "not there: time: 60 minutes, but partition short allows 30 (finetune)",
+        "jobs cannot run in all of their partitions: time: 60 minutes, but partition short allows 30 (finetune)",
     ]
 
 
