@@ -47,17 +47,16 @@ def whole_files(folder: Path) -> None:
 def test_full_and_read_only(
     small_disk: Path, command_line: CommandLine, write_sweep: Callable[[str], Path]
 ) -> None:
+    here = ["--cluster", "local", "--ignore", "disk"]  # preflight would say it before
     write_sweep(TWO)
-    assert command_line.run("s.yaml", "--cluster", "local")[0] == 0
+    assert command_line.run("s.yaml", *here)[0] == 0
     write_sweep(TWO.replace("[1, 2]", "[1, 2, 3]"))
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as stream:
         while True:
             stream.write(b"x" * 512)
     for command in ("submit", "report", "retry"):
-        code, out = command_line.run(
-            command, "s.yaml", *([] if command == "report" else ["--cluster", "local"])
-        )
+        code, out = command_line.run(command, "s.yaml", *([] if command == "report" else here))
         assert "Traceback" not in out, out
         if command != "retry":  # which finds nothing to do
             error = next(line for line in out.splitlines() if line.startswith("error: "))
@@ -68,12 +67,12 @@ def test_full_and_read_only(
         assert command_line.run(command, "s.yaml")[0] == 0
     whole_files(small_disk)
     filler.unlink()
-    code, out = command_line.run("s.yaml", "--cluster", "local")
+    code, out = command_line.run("s.yaml", *here)
     assert code == 0 and "1 of 3 runs to start, 2 done" in out
     assert command_line.status()["counts"] == {"done": 3}
 
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    for words in (["report"], ["submit", "--cluster", "local"]):
+    for words in (["report"], ["submit", *here]):
         code, out = command_line.run(words[0], "s.yaml", *words[1:])
         assert code == 2 and "Traceback" not in out and ("Read-only" in out or "cannot be written" in out), (
             out
