@@ -244,7 +244,9 @@ def _told(path: Path) -> str:
 
 
 def _in_use(path: Path) -> RunInUse:
-    return RunInUse(
-        f"{_told(path)}. Wait until it ends, or end it, and give the same command again; "
-        f"nothing was changed. If that process is gone, remove {path}"
+    told = (
+        f"{_told(path)}. Nothing was changed. Wait until it ends, or end it, and give the same command again"
     )
+    if _parse(_read(path) or "")["boot"] == _boot():
+        return RunInUse(told)
+    return RunInUse(f"{told}. If you know that process to be gone, remove {path}")
