@@ -37,7 +37,7 @@ usage: docker run [options] IMAGE COMMAND ...
     -v "$PWD":/work -v hyperformer-cache:/cache IMAGE sweep sweeps/demo.yaml
 
 The folder /work is where commands run and where runs/ and outputs/ are written; models, data sets and
-tokenised rows are kept in /cache. `docker stop --timeout 120` lets runs save, and the same command goes on.
+tokenised rows are kept in /cache. `docker stop --timeout 120` lets runs save, and the same command resumes them.
 """
 
 

@@ -70,7 +70,7 @@ def _gpu_faults() -> Iterator[str]:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
-        yield f"nvidia-smi gave no answer in {_PATIENCE_S} s: a GPU or its driver hangs; start the machine again"
+        yield f"nvidia-smi gave no answer in {_PATIENCE_S} s: a GPU or its driver hangs; restart the machine"
         return
     print(done.stdout.strip())
     if done.returncode:

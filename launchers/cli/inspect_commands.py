@@ -155,7 +155,7 @@ def write_first_profile(name: str) -> int:
 
 
 def _no_longer_planned(ledger: Ledger) -> list[str]:
-    """A note on runs of earlier versions of the sweep file: they stay, and go on."""
+    """A note on runs of earlier versions of the sweep file: they stay, and continue."""
     planned = {run.signature for run in ledger.plan.runs}
     others = [entry["name"] for mark, entry in ledger.known_runs().items() if mark not in planned]
     if not others:

@@ -58,7 +58,7 @@ def cell_text(cell: Cell) -> str:
 def footnotes(table: Table) -> list[str]:
     """What the table's marks mean, and what is missing from it."""
     cells = [cell for row in table.rows for cell in row.cells.values()]
-    notes = []
+    notes = [f"Do not compare: {text}." for text in table.warnings]
     if any(cell.std is not None for cell in cells):
         notes.append("± is the sample standard deviation over seeds; n is the number of seeds.")
     if any(cell.mean is not None and cell.n < cell.planned for cell in cells):

@@ -8,10 +8,11 @@ metric of a task. Values are percent.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hyperformer.settings.build import flatten, settings
 from launchers.plan.runs import Run
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
@@ -59,11 +60,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The results on one split ('test' or 'validation'); `columns` ends with AVERAGE."""
+    """The results on one split ('test' or 'validation').
+
+    Attributes:
+        columns: they end with AVERAGE.
+        warnings: why some results should not be compared.
+    """
 
     split: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,36 @@ def make_table(entries: Sequence[RunResult], split: str) -> Table:
             key = (key[0], (*key[1], ("signature", entry.run.signature)))
         groups.setdefault(key, _Gathered()).runs.append(entry)
     rows = [_row(variant, settings, group, columns, split) for (variant, settings), group in groups.items()]
-    return Table(split, (*columns, AVERAGE), tuple(rows))
+    return Table(split, (*columns, AVERAGE), tuple(rows), tuple(mixed_inputs(entries)))
+
+
+def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
+    """What runs with the same model and data settings did not have in common, though they should.
+
+    The rows of a hub data set, or a model's weights, may have changed between two runs; each run has
+    recorded what it read (``inputs`` in result.json).
+    """
+    found: dict[tuple[Any, str], dict[str, list[str]]] = {}
+    for entry in entries:
+        inputs = (entry.result or {}).get("inputs") or {}
+        read = {f"the rows of {name}": rows for name, rows in inputs.get("rows", {}).items()}
+        if inputs.get("base_model"):
+            read["the weights of the base model"] = inputs["base_model"]
+        source = _source(entry.run)
+        for what, value in read.items():
+            found.setdefault((source, what), {}).setdefault(str(value), []).append(entry.run.name)
+    for (_, what), runs_by_value in found.items():
+        if len(runs_by_value) > 1:
+            groups = sorted(runs_by_value.values(), key=len)
+            others = "; ".join(", ".join(names) for names in groups[:-1])
+            yield f"{what} changed between runs: {others} had others than {', '.join(groups[-1])}"
+
+
+def _source(run: Run) -> tuple[Any, ...]:
+    """The settings that say what a run reads."""
+    flat = flatten(run.config)
+    keys = [key for key, item in settings().items() if item.section in ("model", "data") and item.result]
+    return (run.config.task_prefix, *(flat[key] for key in keys if key != "tasks"))
 
 
 def splits(entries: Sequence[RunResult]) -> list[str]:

@@ -12,7 +12,7 @@ import re
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,13 +100,12 @@ def read_figures(whose: str, text: str) -> Iterator[Limit]:
     match = _FIGURES.search(text)
     if match is None:
         return
-    yield from _limit(whose, "space", 1024, *match.groups()[:4])
-    yield from _limit(whose, "files", 1, *match.groups()[4:])
+    yield from _limit(whose, "space", 1024, match.groups()[:4])
+    yield from _limit(whose, "files", 1, match.groups()[4:])
 
 
-def _limit(
-    whose: str, what: Literal["space", "files"], unit: int, used: str, soft: str, hard: str, grace: str
-) -> Iterator[Limit]:
+def _limit(whose: str, what: Literal["space", "files"], unit: int, figures: Sequence[str]) -> Iterator[Limit]:
+    used, soft, hard, grace = figures
     if int(soft) or int(hard):
         most, at_last = (int(figure) * unit or math.inf for figure in (soft, hard))
         yield Limit(whose, what, int(used) * unit, most, at_last, _grace_ends(grace))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,7 +17,7 @@ from launchers.store.lock import sweep_lock
 from launchers.submit import preflight, preflight_slurm, to_slurm
 from launchers.submit.choose import StartRule, choose, gather_evidence, without_failed_nodes
 from launchers.submit.estimate import Estimate
-from launchers.submit.local_queue import LocalQueue
+from launchers.submit.local_queue import LocalQueue, Watcher
 from launchers.submit.preflight import Finding
 from launchers.submit.to_slurm import SlurmStart, SubmittedArray
 
@@ -97,20 +97,17 @@ class SubmitResult:
         return [array.job_id for array in self.arrays]
 
 
-class Listener(Protocol):
+class Listener(Watcher, Protocol):
     """Whoever is told what happens, and asked."""
 
     def announce(self, start: Start) -> None:
         """Runs are about to start."""
 
     def confirm(self, question: str) -> bool:
-        """Whether to go on in spite of the cost; may raise NotConfirmed with a better reason."""
+        """Whether to continue in spite of the cost; may raise NotConfirmed with a better reason."""
 
     def note(self, text: str) -> None:
         """Something that the user may want to know."""
-
-    def update(self, statuses: Sequence[RunStatus], message: str = "") -> None:
-        """Progress of runs on this machine."""
 
 
 def look(ledger: Ledger, rule: StartRule, options: StartOptions, must_answer: bool = True) -> Start:

@@ -127,6 +127,22 @@ def test_row_settings(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_runs_that_read_other_rows_or_weights_are_told(ledger: Ledger) -> None:
+    together = [run for run in ledger.plan.runs if run.config.variant == "hyperformer++"]
+    metrics = {"cola": {"mcc": 1.0}, "mrpc": {"f1": 1.0, "acc": 1.0}}
+    for run, rows, weights in zip(together, ("3 rows, a", "3 rows, a", "4 rows, b"), "wwv", strict=True):
+        inputs = {"rows": {"cola train": rows, "mrpc train": "same"}, "base_model": weights}
+        give_result(ledger, run, metrics, inputs=inputs)
+    table = results_table.make_table(entries_of(ledger), "test")
+    names = "hyperformer++-seed3 had others than hyperformer++-seed1, hyperformer++-seed2"
+    assert table.warnings == (
+        f"the rows of cola train changed between runs: {names}",
+        f"the weights of the base model changed between runs: {names}",
+    )
+    assert f"Do not compare: the rows of cola train changed between runs: {names}." in files.footnotes(table)
+    assert not results_table.make_table(entries_of(ledger)[3:], "test").warnings
+
+
 def test_two_runs_never_share_one_seed_of_a_row(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     """Whatever their names say: each result is in the table."""
     plan = plan_of(
