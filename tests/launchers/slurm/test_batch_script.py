@@ -31,7 +31,7 @@ GOLDEN = Path(__file__).parent / "golden"
 FULL = Resources(
     gpus_per_node=4, cpus_per_task=8, mem_gb=1.5, time=90, partition="gpu", nodes=2, account="lab", qos="long",
     constraint="a100|h100", reservation="paper", exclude="node[3-4]", mail="me@example.org",
-    sbatch=(("hint", "nomultithread"), ("exclusive", None)), srun=("--cpu-bind=cores",),
+    sbatch=(("hint", "nomultithread"), ("exclusive", None), ("wckey", "lab")), srun=("--cpu-bind=cores",),
     setup=("module load cuda # 12", "source ~/venv/bin/activate"),
 )  # fmt: skip
 CASES: dict[str, tuple[str, Resources, dict[str, Any], int]] = {
