@@ -40,14 +40,15 @@ def adapter_files(folder: Path) -> AdapterFiles:
 
 
 def find_folder(name: str | Path) -> Path:
-    """The local folder of a trained model: `name` itself, or a copy of that repository on the hub.
+    """The local folder of a trained model: `name` itself, a run's adapter/, or a copy of that repository on the hub.
 
     Raises:
-        CheckpointError: there is no such folder, and it cannot be fetched.
+        CheckpointError: there is no such folder, and it cannot be fetched; or it is that of a run
+            without an adapter, or of several runs.
     """
     path = Path(name)
     if path.is_dir():
-        return path
+        return path if adapter_files(path).config.exists() else _of_run(path)
     parts = str(name).split("/")
     if path.exists() or len(parts) > 2 or "" in parts or str(name).startswith((".", "~")):
         raise CheckpointError(f"{name}: there is no such folder")
@@ -62,6 +63,24 @@ def find_folder(name: str | Path) -> Path:
             f"{name}: no folder of that name here, and it cannot be fetched from the Hugging Face hub: "
             f"{not_in_cache(error) or first_line(error)}"
         ) from error
+
+
+def _of_run(path: Path) -> Path:
+    """The adapter of a run's folder; a folder that is no run's is returned as it is."""
+    adapter = path / "adapter"
+    if adapter_files(adapter).config.exists():
+        return adapter
+    runs = [
+        folder.name for folder in sorted(path.iterdir()) if adapter_files(folder / "adapter").config.exists()
+    ]
+    if (path / "state.json").exists():
+        raise CheckpointError(
+            f"{path} is the folder of a run that has no adapter yet: a run writes it when it ends; give the command of "
+            "the run again to resume it"
+        )
+    if runs and not (path / MODEL_CONFIG).exists():
+        raise CheckpointError(f"{path} holds several runs; name one of them: {', '.join(runs)}")
+    return path
 
 
 def first_line(error: Exception) -> str:

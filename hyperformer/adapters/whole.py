@@ -75,7 +75,7 @@ def load_trained(name: str | Path, base: str | None = None) -> Trained:
     else:
         raise CheckpointError(
             f"{folder} holds neither an adapter ({CONFIG_NAME}) nor a whole model ({MODEL_CONFIG}); "
-            "of a run, name its adapter/ folder"
+            "of a run, name its folder"
         )
     task_file = folder / TASKS_NAME
     return Trained(model, folder, is_adapter, tokenizer, task_file if task_file.exists() else None)
@@ -133,7 +133,8 @@ def _config(folder: Path) -> HyperformerConfig:
         return HyperformerConfig(**values)
     if kind == "t5":
         return hyperformer_config(T5Config(**values), AdapterConfig(), ())
-    raise CheckpointError(f"{folder} is a {kind} model; wanted is a T5, with our adapters or without")
+    what = f"is a {kind} model" if kind else f"is no model: its {MODEL_CONFIG} has no model_type"
+    raise CheckpointError(f"{folder} {what}; wanted is a T5, with our adapters or without, or a run's folder")
 
 
 def save_model(model: HyperformerT5, folder: Path, *, files_of: Path) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hyperformer.data.readers.files import FORMATS
+
+if TYPE_CHECKING:
+    from hyperformer.commands.predict import Request
 
 _TRAINED = "folder, or repository on the hub, of an adapter or of a whole model"
 _BASE = (
@@ -13,8 +19,8 @@ _BASE = (
 
 
 def add_model_commands(commands: Any) -> None:
-    """Add predict, export, convert, push and similarity to the parser's subcommands."""
-    for add in (_add_predict, _add_export, _add_convert, _add_push, _add_similarity):
+    """Add predict, evaluate, export, convert, push and similarity to the parser's subcommands."""
+    for add in (_add_predict, _add_evaluate, _add_export, _add_convert, _add_push, _add_similarity):
         add(commands)
 
 
@@ -22,25 +28,38 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict", help="answer texts or rows, from a file or a pipe, as JSON lines"
     )
-    predict.add_argument("model", help=_TRAINED)
-    predict.add_argument("--task", required=True)
-    predict.add_argument(
-        "--input", default="-", metavar="FILE", help="plain lines are sources as they are; JSON lines have the "
-        "task's columns, and get its template and prefix; '-' (default): standard input",
-    )  # fmt: skip
+    _add_request(predict)
     predict.add_argument(
         "--output", default="-", metavar="FILE", help="JSON lines; '-' (default): standard output"
     )
-    predict.add_argument(
-        "--input-format", choices=("auto", "text", "json"), default="auto",
-        help="auto (default): JSON if the first line starts with '{'",
+    predict.set_defaults(command=_predict)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="score a trained model on rows with labels; prints the task's metrics as JSON"
+    )
+    _add_request(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help=f"{_TRAINED}, or a run's folder")
+    command.add_argument("--task", required=True)
+    command.add_argument(
+        "--input", default="-", metavar="FILE", help="rows with the task's columns (.jsonl, .json, .csv, .tsv, "
+        ".parquet), which get its template and prefix; lines of other files are sources as they are; '-' (default): "
+        "standard input",
     )  # fmt: skip
-    predict.add_argument("--batch-size", type=int, default=32, metavar="N")
-    predict.add_argument(
+    command.add_argument(
+        "--input-format", choices=("auto", "text", *FORMATS), default="auto",
+        help="auto (default): by the file's name, else JSON lines if the first line starts with '{', else text",
+    )  # fmt: skip
+    command.add_argument("--batch-size", type=int, default=32, metavar="N")
+    command.add_argument(
         "--decode", choices=("generate", "rank"), default="generate", help="rank: choose a label"
     )
-    predict.add_argument("--base", metavar="T5", help=_BASE)
-    predict.set_defaults(command=_predict)
+    command.add_argument("--base", metavar="T5", help=_BASE)
 
 
 def _add_export(commands: Any) -> None:
@@ -85,19 +104,31 @@ def _add_similarity(commands: Any) -> None:
     similarity.set_defaults(command=_similarity)
 
 
+def _request(arguments: argparse.Namespace) -> Request:
+    from hyperformer.commands.inputs import Input
+    from hyperformer.commands.predict import Request
+
+    return Request(
+        arguments.model,
+        arguments.task,
+        Input(arguments.input, arguments.input_format),
+        base=arguments.base,
+        decode=arguments.decode,
+        batch_size=arguments.batch_size,
+    )
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     from hyperformer.commands.predict import run_predict
 
-    run_predict(
-        arguments.model,
-        arguments.task,
-        input=arguments.input,
-        output=arguments.output,
-        batch_size=arguments.batch_size,
-        base=arguments.base,
-        decode=arguments.decode,
-        form=arguments.input_format,
-    )
+    run_predict(_request(arguments), arguments.output)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from hyperformer.commands.evaluate import run_evaluate
+
+    print(json.dumps(run_evaluate(_request(arguments)), indent=2, ensure_ascii=False))
     return 0
 
 

@@ -56,7 +56,7 @@ def make_sources(task: Task, rows: Rows, *, prefix: bool) -> list[str]:
     """The source text of every row, which needs no label. Arguments and errors as of :func:`make_examples`."""
     parts = list(Formatter().parse(task.template))
     fields = [field for _, field, _, _ in parts if field is not None]
-    _check_columns(task, rows, [field.partition("[")[0] for field in fields])
+    _check_columns(task, rows, task.source_columns)
     start = f"{task.prefix} " if prefix else ""
     pattern = _escape(start) + "".join(
         _escape(literal) + ("" if field is None else "{}") for literal, field, _, _ in parts

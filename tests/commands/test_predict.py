@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from places import ROOT
 from trained_models import make_adapter, make_base
@@ -18,7 +23,8 @@ from trained_models import make_adapter, make_base
 from hyperformer.adapters.whole import load_trained
 from hyperformer.cli import main
 from hyperformer.commands.export import export_task
-from hyperformer.commands.predict import Item, Predictor, read_items
+from hyperformer.commands.inputs import Input, Item, read_lines
+from hyperformer.commands.predict import Predictor
 from hyperformer.data.tasks import TASKS
 from hyperformer.errors import DataError
 
@@ -35,6 +41,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = make_base(path / "t5")
     make_adapter(path / "adapter", base)
     make_adapter(path / "finetuned", base, "none")
+    for name, content in (("other", '{"model_type": "bert"}'), ("nothing", '{"settings": {}}')):
+        (path / name).mkdir()
+        (path / name / "config.json").write_text(content)
+    for name in ("empty", "unfinished", "run", "several/cola", "several/mrpc"):
+        (path / name).mkdir(parents=True)
+    (path / "unfinished" / "state.json").write_text("{}")
+    for name in ("run", "several/cola", "several/mrpc"):
+        shutil.copytree(path / "adapter", path / name / "adapter")
     return path
 
 
@@ -59,6 +73,26 @@ def test_rows_from_a_file_to_a_file(folder: Path, tmp_path: Path) -> None:
     predictor = Predictor(load_trained(folder / "adapter"), "mrpc")
     sources = [f"sentence1: {row['sentence1']} sentence2: {row['sentence2']}" for row in ROWS]
     assert [row["prediction"] for row in answers] == [predictor.answers([source])[0] for source in sources]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "parquet", "jsonl.gz", "csv.gz"])
+def test_rows_of_every_format(folder: Path, tmp_path: Path, suffix: str) -> None:
+    path, out, plain = tmp_path / f"rows.{suffix}", tmp_path / "out.jsonl", tmp_path / "plain.jsonl"
+    form = suffix.removesuffix(".gz")
+    if form == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    elif form in ("csv", "tsv"):
+        sign = "," if form == "csv" else "\t"
+        text = "\n".join([sign.join(ROWS[0]), *(sign.join(map(str, row.values())) for row in ROWS)])
+    else:
+        text = json.dumps(ROWS) if form == "json" else "\n".join(map(json.dumps, ROWS))
+    if form != "parquet":
+        path.write_bytes(gzip.compress(text.encode()) if suffix.endswith(".gz") else text.encode())
+    assert predict(folder / "run", "mrpc", "--input", path, "--output", out) == 0
+    assert predict(folder / "adapter", "mrpc", "--input", write_rows(plain, ROWS), "--output", plain) == 0
+    answers = lines_of(out)
+    assert [row["sentence1"] for row in answers] == [row["sentence1"] for row in ROWS]
+    assert [row["prediction"] for row in answers] == [row["prediction"] for row in lines_of(plain)]
 
 
 def test_plain_lines_are_taken_as_they_are(
@@ -159,7 +193,7 @@ def test_own_tasks(folder: Path, tmp_path: Path) -> None:
         (b'{"sentence1": "a", "sentence2": NaN}', "NaN is not a JSON value"),
         (b'{"sentence1": "a", "sentence2": "b", "prediction": "1"}', "column 'prediction'"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"", "is empty"),
+        (b"a\0b", "NUL"),
     ],
 )
 def test_a_bad_line_is_named_and_leaves_no_file(
@@ -167,27 +201,44 @@ def test_a_bad_line_is_named_and_leaves_no_file(
 ) -> None:
     rows, out = write_rows(tmp_path / "rows.jsonl", ROWS), tmp_path / "out.jsonl"
     rows.write_bytes(rows.read_bytes() + line + b"\n" + b'{"sentence1": "a", "sentence2": "b"}\n')
-    with pytest.raises(DataError, match=f"line 8: .*{message}"):
-        list(read_items(rows.open("rb"), TASKS["mrpc"], prefix=False, where="rows"))
     assert predict(folder / "adapter", "mrpc", "--input", rows, "--output", out, "--batch-size", 2) == 2
-    assert f"{rows}, line 8" in capsys.readouterr().err
+    assert re.search(f"{rows}, line 8: .*{message}", capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+def read(*lines: bytes, task: str = "cola", form: str = "auto", prefix: bool = True) -> list[Item]:
+    return list(read_lines(lines, Input("-", form), TASKS[task], prefix=prefix))
+
+
 def test_parts_of_columns_that_are_not_there() -> None:
-    lines = [json.dumps({"ctx": "a", "endings": ["b", "c"]}).encode()]
-    with pytest.raises(DataError, match=r"line 1: .*column 'endings\[2\]' has no value"):
-        list(read_items(lines, TASKS["hellaswag"], prefix=False, where="rows"))
+    line = json.dumps({"ctx": "a", "endings": ["b", "c"]}).encode()
+    with pytest.raises(DataError, match=r"standard input, line 1: column 'endings\[2\]' has no value"):
+        read(line, task="hellaswag")
 
 
 def test_the_form_can_be_told() -> None:
-    lines = [b"{not a row}"]
-    items = list(read_items(lines, TASKS["cola"], prefix=True, where="x", form="text"))
-    assert items == [Item("{not a row}", {"input": "{not a row}"})]
+    assert read(b"{not a row}", form="text") == [Item("{not a row}", {"input": "{not a row}"})]
     with pytest.raises(DataError, match="not JSON"):
-        list(read_items(lines, TASKS["cola"], prefix=True, where="x"))
-    items = list(read_items([b'{"sentence": "hi"}'], TASKS["cola"], prefix=True, where="x"))
-    assert items[0].source == "cola sentence: hi"
+        read(b"{not a row}")
+    assert read(b'{"sentence": "hi"}')[0].source == "cola sentence: hi"
+
+
+def test_a_byte_order_mark_is_no_text() -> None:
+    assert read(b"\xef\xbb\xbfhi\n", b"ho") == [Item("hi", {"input": "hi"}), Item("ho", {"input": "ho"})]
+    assert read(b'\xef\xbb\xbf{"sentence": "hi"}\n', b"\n")[0].columns == {"sentence": "hi"}
+    with pytest.raises(DataError, match="line 1: not UTF-8"):
+        read("hi".encode("utf-16"))
+    with pytest.raises(DataError, match="line 2: is empty"):
+        read(b"hi\n", b"\n")
+
+
+@pytest.mark.parametrize(
+    "line", [b"sentence1,sentence2,label", b'sentence2\tid\t"sentence1"', b'[{"sentence1": 1}]', b"["]
+)
+def test_a_first_line_that_is_no_text_is_not_answered(line: bytes) -> None:
+    with pytest.raises(DataError, match="line 1: .* may be the start of .*write --input-format"):
+        read(line, task="mrpc")
+    assert len(read(line, task="mrpc", form="text")) == 1
 
 
 @pytest.mark.parametrize(
@@ -200,6 +251,12 @@ def test_the_form_can_be_told() -> None:
         (["adapter", "cola", "--batch-size", "0"], "--batch-size is 0"),
         (["adapter", "cola", "--input", "nowhere"], "--input nowhere: there is no such file"),
         (["adapter", "cola", "--output", "nowhere/out"], "there is no folder nowhere"),
+        (["adapter", "cola", "--input-format", "parquet"], "parquet cannot be read from a pipe"),
+        (["empty", "cola"], "holds neither an adapter"),
+        (["unfinished", "cola"], "is the folder of a run that has no adapter yet"),
+        (["several", "cola"], "holds several runs; name one of them: cola, mrpc"),
+        (["other", "cola"], "is a bert model; wanted is a T5"),
+        (["nothing", "cola"], "is no model: its config.json has no model_type"),
         (["t5", "wmt16-ro-en", "--decode", "rank"], "has none"),
     ],
     ids=str,
@@ -223,4 +280,4 @@ def test_nothing_to_answer(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
     assert predict(folder / "adapter", "cola") == 2
-    assert "standard input: no lines" in capsys.readouterr().err
+    assert "standard input: no rows" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,12 @@ from trained_models import make_base
 
 from hyperformer.adapters.build import load_tokenizer
 from hyperformer.adapters.save import load_adapter
+from hyperformer.commands.evaluate import run_evaluate
+from hyperformer.commands.inputs import Input
+from hyperformer.commands.predict import Request
+from hyperformer.data.splits import SplitRule, split_indices
 from hyperformer.data.tasks import get_task
+from hyperformer.data.toy import toy_rows
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.evaluation import Decoding, Evaluator
@@ -63,3 +69,12 @@ def test_a_fresh_t5_with_the_adapter_is_the_model(tmp_path: Path) -> None:
     assert metrics == result["test"]
     assert any(value for columns in metrics.values() for value in columns.values())
     assert f"{result['parameters']['trained']:,}" in (folder.adapter / "README.md").read_text()
+    for name, values in result["test"].items():
+        # The rows of the run's test split, in a file.
+        chosen = split_indices(tasks[name], "test", 400, SplitRule(n_obs=40))
+        rows = [toy_rows(name, "test")[row] for row in chosen]
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        found = run_evaluate(
+            Request(str(folder.path), name, Input(str(tmp_path / "rows.jsonl")), decode="rank")
+        )
+        assert (found["metrics"], found["rows"]) == (values, 40)

@@ -20,15 +20,16 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_TEXT_FORMATS: dict[str, Callable[[str, str], Rows]] = {
+TEXT_FORMATS: dict[str, Callable[[str, str], Rows]] = {
     "jsonl": parse_json_lines,
     "json": parse_json,
     "csv": lambda text, where: parse_delimited(text, where, ","),
     "tsv": lambda text, where: parse_delimited(text, where, "\t"),
 }
-FORMATS = (*_TEXT_FORMATS, "parquet")
+"""Format -> function of (text, the file's name)."""
+FORMATS = (*TEXT_FORMATS, "parquet")
 """What rows can be read from; also the suffixes of the files. All but parquet may end in '.gz' too."""
-SUFFIXES = tuple(f".{form}" for form in FORMATS) + tuple(f".{form}.gz" for form in _TEXT_FORMATS)
+SUFFIXES = tuple(f".{form}" for form in FORMATS) + tuple(f".{form}.gz" for form in TEXT_FORMATS)
 
 
 def format_of(path: Path) -> str | None:
@@ -49,7 +50,7 @@ def read_file(path: Path, form: str | None = None) -> Rows:
     form = form or format_of(path)
     if form == "parquet":
         return _read_parquet(path)
-    return _TEXT_FORMATS[form or ""](read_text(path), str(path))
+    return TEXT_FORMATS[form or ""](read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:

@@ -92,10 +92,15 @@ class Task:
         object.__setattr__(self, "prefix", self.prefix or self.name)
 
     @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns that the template reads."""
+        fields = [field for _, field, _, _ in Formatter().parse(self.template) if field is not None]
+        return tuple(dict.fromkeys(field.partition("[")[0] for field in fields))
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that template and target read, by their names here; target last."""
-        fields = [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
-        return tuple(dict.fromkeys(name.partition("[")[0] for name in [*fields, self.target]))
+        """The columns that template and target read."""
+        return tuple(dict.fromkeys([*self.source_columns, self.target.partition("[")[0]]))
 
     def columns_in(self, available: Sequence[str]) -> dict[str, Alias | str | None]:
         """Each of `columns` -> its name among the `available` ones, the alias to use, or None."""
