@@ -191,5 +191,5 @@ _OURS = {
     "gpus-per-node": "`gpus_per_node:`", "cpus-per-task": "`cpus_per_task:`", "mem": "`mem_gb:`",
     "time": "`time:`", "partition": "`partition:`", "account": "`account:`", "qos": "`qos:`",
     "constraint": "`constraint:`", "reservation": "`reservation:`", "exclude": "`exclude:`",
-    "mail-user": "`mail:`",
+    "mail-user": "`mail:`", "clusters": "`cluster:` of the profile",
 }  # fmt: skip

@@ -29,6 +29,8 @@ start() {
         @@python@@ -u -m launchers.job @@record@@
 }
 
+# SLURM_JOB_ID alone may be the whole array's id, too.
+job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
 # SIGTERM is for the run, which saves first; this script ends after it.
 trap : TERM
 code=75
@@ -38,7 +40,7 @@ while [ "$code" -eq 75 ]; do # the epilogue asks for another start in this job
     start || status=$? # the set-up commands may have set -e
     trap '' TERM
     # Is SLURM ending the job? Asked out here: a container has no scontrol.
-    [ "$status" -eq 0 ] || HYPERFORMER_JOB_STATE="$(scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null)" || true
+    [ "$status" -eq 0 ] || HYPERFORMER_JOB_STATE="$(scontrol show job --oneliner "$job" 2>/dev/null)" || true
     log_end="$(log_size)"
     code=0
     @@epilogue_python@@ -u -m launchers.job.epilogue @@record@@ "$status" "$0" || code=$?
@@ -47,5 +49,5 @@ while [ "$code" -eq 75 ]; do # the epilogue asks for another start in this job
 done
 
 # 76: the epilogue asks for a requeue that it cannot make itself: a container has neither scontrol nor sbatch.
-[ "$code" -ne 76 ] || scontrol requeue "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
+[ "$code" -ne 76 ] || scontrol requeue "$job"
 exit "$code"

@@ -95,6 +95,28 @@ def test_srun_is_told_nothing_by_a_login_shell(tmp_path: Path) -> None:
     assert seen == {"SLURM_HINT", "SLURM_JOB_ID"} and "--export=ALL" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [({}, "7"), ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}, "7_2")],
+)
+def test_scontrol_is_asked_for_this_task_only(variables: dict[str, str], job: str, tmp_path: Path) -> None:
+    """The run fails, the epilogue sees what SLURM says of the job, and asks for a requeue that it cannot make."""
+    for name, script in (
+        ("srun", "exit 3"),
+        ("scontrol", f'echo "$@" >>{tmp_path}/asked; echo JobState=RUNNING'),
+        ("python", f'echo "$@ $HYPERFORMER_JOB_STATE" >{tmp_path}/told; exit {batch_script.REQUEUE}'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", **variables}
+    text = array_plan(tmp_path, Resources(), 1).text
+    done = subprocess.run(["bash"], input=text, env=environment, text=True, capture_output=True)
+    assert done.returncode == batch_script.REQUEUE, done.stderr
+    assert (tmp_path / "asked").read_text() == f"show job --oneliner {job}\nrequeue {job}\n"
+    told = (tmp_path / "told").read_text()
+    assert "launchers.job.epilogue" in told and " 3 bash JobState=RUNNING" in told
+
+
 def test_exit_codes_of_the_epilogue_are_those_of_the_script() -> None:
     text = Path(batch_script.__file__).with_suffix(".sh").read_text()
     assert f'"$code" -eq {batch_script.AGAIN} ]' in text and f'"$code" -ne {batch_script.REQUEUE} ]' in text
