@@ -405,3 +405,34 @@ def test_a_cancel_that_slurm_refuses_does_not_take_effect(
     assert line.status()["counts"] == {"running": 2}
     assert line.run("cancel", "s.yaml", "-y")[0] == 0
     wait_for(line, lambda counts: counts == {"cancelled": 2})
+
+
+def test_a_job_leaves_a_run_that_somebody_trains(slurm_line: CommandLine) -> None:
+    """Whoever it is: the lock in the run's folder says so. The sweep is not held for it."""
+    line = slurm_line
+    write(line, "1", resources=f"{SMALL}, sbatch: {{hold: true}}")
+    assert line.run("s.yaml")[0] == 0
+    run = line.status()["runs"]["hyperformer++"]
+    folder = Path(run["folder"])
+    folder.mkdir()
+    code = f"from hyperformer.run_files.run_lock import hold\nwith hold({str(folder)!r}): print(flush=True); input()"
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert trainer.stdout is not None and trainer.stdout.readline() == "\n"
+    slurm(line, "scontrol", "release", run["job_id"])
+    end = time.monotonic() + 60
+    while not (folder / "attempts/1/outcome.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    outcome = json.loads((folder / "attempts/1/outcome.json").read_text())
+    assert (outcome["kind"], outcome["then"]) == ("in_use", "end")
+    run = line.status()["runs"]["hyperformer++"]
+    assert run["state"] == "running" and f"trained by process {trainer.pid}" in run["detail"]
+    assert "0 of 1 runs to start, 1 running" in line.run("s.yaml")[1]
+    trainer.communicate()
+    wait_for(line, lambda counts: counts == {"stopped": 1})
+    assert not (folder.parent / "held.json").exists()
+    write(line, "1")
+    assert "1 of 1 runs to start" in line.run("s.yaml")[1]
+    wait_for(line, lambda counts: counts == {"done": 1})
