@@ -17,9 +17,10 @@ from launchers.store.lock import sweep_lock
 from launchers.submit import preflight, preflight_slurm, to_slurm
 from launchers.submit.choose import StartRule, choose, gather_evidence, without_failed_nodes
 from launchers.submit.estimate import Estimate
+from launchers.submit.hand_over import HandedOver, SubmittedArray, hand_over, left_for_later
 from launchers.submit.local_queue import LocalQueue, Watcher
 from launchers.submit.preflight import Finding
-from launchers.submit.to_slurm import SlurmStart, SubmittedArray
+from launchers.submit.to_slurm import SlurmStart
 
 LOCK_WAIT_S = 120.0
 
@@ -76,21 +77,21 @@ class Start:
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """What a submit did. `arrays`: what SLURM has taken; none on this machine."""
+    """What a submit did.
+
+    Attributes:
+        arrays: what SLURM has taken; none on this machine.
+        left_out: names of the runs that a later submit has to start.
+    """
 
     start: Start
     arrays: list[SubmittedArray] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def started(self) -> list[str]:
         """Names of the runs that were started."""
-        left = {run.signature for run in self.start.left_out}
-        return [run.name for run in self.start.todo if run.signature not in left]
-
-    @property
-    def left_out(self) -> list[str]:
-        """Names of the runs that a later submit has to start."""
-        return [run.name for run in self.start.left_out]
+        return [run.name for run in self.start.todo if run.name not in self.left_out]
 
     @property
     def job_ids(self) -> list[str]:
@@ -170,10 +171,20 @@ def start(ledger: Ledger, rule: StartRule, options: StartOptions, listener: List
         for note in _clear_the_way(ledger, found):
             listener.note(note)
         if not profile.is_local:
-            return SubmitResult(found, to_slurm.hand_over(ledger, found.slurm.arrays) if found.slurm else [])
+            return _to_slurm(ledger, found, listener)
         parallel = options.max_parallel or ledger.plan.max_parallel
         LocalQueue(ledger, found.todo, listener, parallel).work()
         return SubmitResult(found)
+
+
+def _to_slurm(ledger: Ledger, found: Start, listener: Listener) -> SubmitResult:
+    handed = hand_over(ledger, found.slurm.arrays) if found.slurm else HandedOver()
+    for note in handed.notes:
+        listener.note(note)
+    if handed.left_out:
+        listener.note(left_for_later(handed.left_out, f"SLURM takes no more jobs now ({handed.limit})"))
+    left_out = [run.name for run in (*found.left_out, *handed.left_out)]
+    return SubmitResult(found, handed.arrays, left_out)
 
 
 def _check_folder(ledger: Ledger) -> None:

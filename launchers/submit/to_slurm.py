@@ -1,15 +1,13 @@
-"""Runs to SLURM: look at the site, arrange arrays, check them, hand them over."""
+"""How runs would go to SLURM: look at the site, arrange arrays, check them. Changes nothing."""
 
 from __future__ import annotations
 
 import dataclasses
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hyperformer.errors import HyperformerError
 from launchers.plan.runs import Run
 from launchers.slurm import commands
 from launchers.slurm.accounting import Accounting
@@ -17,12 +15,11 @@ from launchers.slurm.array_plan import ArrayPlan
 from launchers.slurm.arrays import Limits, arrange
 from launchers.slurm.commands import ClusterError
 from launchers.slurm.site import Site, read_site
-from launchers.status import reconcile
 from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger
-from launchers.store.submissions import QueuedRun, Submission, changed_settings, groups, task_lines
 from launchers.submit import prefetch, preflight_slurm
 from launchers.submit.estimate import Estimate, estimate
+from launchers.submit.hand_over import SUBMIT_LIMIT, left_for_later
 from launchers.submit.preflight import Finding
 
 
@@ -39,27 +36,6 @@ class SlurmStart:
     estimate: Estimate
     findings: list[Finding]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class SubmittedArray:
-    """A job array that SLURM has taken, and the number of runs in it."""
-
-    job_id: str
-    runs: int
-
-
-class PartlySubmitted(ClusterError):
-    """SLURM took some arrays, and refused one."""
-
-    def __init__(self, error: HyperformerError, taken: Sequence[SubmittedArray], runs: int) -> None:
-        number = sum(array.runs for array in taken)
-        jobs = ", ".join(array.job_id for array in taken)
-        super().__init__(
-            f"{error}; {number} of {runs} runs were submitted before that (SLURM job {jobs}) and stay; "
-            "submit again to start the rest"
-        )
-        self.taken = list(taken)
 
 
 def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answer: bool) -> SlurmStart:
@@ -102,8 +78,7 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
 def _why_left_out(runs: Sequence[Run], accounting: Accounting) -> str:
     least = (min(accounting.limits_on(run.resources), key=lambda limit: limit.left) for run in runs)
     words = " and ".join(dict.fromkeys(limit.words for limit in least))
-    are_left = "1 run is left" if len(runs) == 1 else f"{len(runs)} runs are left"
-    return f"{are_left} for a later submit: {words} takes no more jobs now; submit again when some have ended"
+    return left_for_later(runs, f"{words} takes no more jobs now")
 
 
 def _all_prefetched(ledger: Ledger, todo: Sequence[Run]) -> bool:
@@ -162,45 +137,7 @@ def _ask_sbatch(arrays: Sequence[ArrayPlan]) -> tuple[str | None, list[Finding]]
         seen.add(array.resources)
         when, objection = array.try_out()
         start = start or when
-        if objection:
+        # What a limit on submitted jobs leaves is left for later.
+        if objection and not SUBMIT_LIMIT.search(objection):
             findings.append(Finding("sbatch", f"sbatch refuses: {objection} ({array.runs[0].name})"))
     return start, findings
-
-
-def hand_over(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> list[SubmittedArray]:
-    """Submit the arrays.
-
-    Raises:
-        ClusterError: SLURM took no job.
-        PartlySubmitted: it took some arrays, and no job of the next one.
-    """
-    queued = [[_queued(ledger, run) for run in array.runs] for array in arrays]
-    taken: list[SubmittedArray] = []
-    for array, runs in zip(arrays, queued, strict=True):
-        array.code.write()
-        submission = Submission(
-            array.number, array.job_name, array.profile.cluster_argument, time.time(), str(array.code.folder),
-            groups(runs, array.resources.pack), ranks=array.resources.ranks,
-            cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
-            policy=array.profile.retry_policy.as_json(), slurm_cluster=array.profile.slurm_cluster,
-        )  # fmt: skip
-        lines = task_lines(submission.tasks)
-        ledger.record_submission(submission, lines)
-        try:
-            job = array.submit(taken[-1].job_id if taken else None)
-        except HyperformerError as error:
-            reconcile.adopt_jobs(ledger)  # SLURM may have taken it, and its answer been lost
-            if not taken:
-                raise
-            raise PartlySubmitted(error, taken, sum(map(len, queued))) from error
-        # A site's own sbatch may choose the cluster.
-        cluster = job.cluster or submission.slurm_cluster
-        submitted = dataclasses.replace(submission, job_id=job.job_id, slurm_cluster=cluster)
-        ledger.record_submission(submitted, lines)
-        taken.append(SubmittedArray(job.job_id, len(array.runs)))
-    return taken
-
-
-def _queued(ledger: Ledger, run: Run) -> QueuedRun:
-    folder, number = ledger.folder(run).name, ledger.next_number(run)
-    return QueuedRun(run.signature, run.name, folder, number, changed_settings(run.config))

@@ -343,6 +343,32 @@ def test_accounts_and_submit_limits(accounting_line: CommandLine) -> None:
         slurm(line, *modify, "qos", "normal", "set", "GrpSubmitJobs=-1", "MaxSubmitJobsPerUser=-1")
 
 
+def test_a_submit_limit_that_cannot_be_read(accounting_line: CommandLine) -> None:
+    """sacctmgr is denied here; SLURM keeps to the limit all the same."""
+    line = accounting_line
+    write(line, "1, 2, 3, 4, 5, 6, 7", SLOW)
+    modify = ("sacctmgr", "-i", "modify", "qos", "normal", "set")
+    slurm(line, *modify, "MaxSubmitJobsPerUser=3")
+    before = line.environment["PATH"]
+    denied = line.folder / "bin" / "sacctmgr"
+    denied.parent.mkdir()
+    denied.write_text("#!/bin/sh\nexit 1\n")
+    denied.chmod(0o755)
+    line.environment["PATH"] = f"{denied.parent}:{before}"
+    try:
+        code, out = line.run("s.yaml")
+        told = (
+            "4 runs are left for a later submit: SLURM takes no more jobs now (QOSMaxSubmitJobPerUserLimit)"
+        )
+        assert code == 0 and told in out, out
+        assert line.status()["counts"]["missing"] == 4
+        line.run("cancel", "s.yaml", "-y")
+        wait_for(line, lambda counts: counts == {"cancelled": 3, "missing": 4})
+    finally:
+        line.environment["PATH"] = before
+        slurm(line, *modify, "MaxSubmitJobsPerUser=-1")
+
+
 def test_from_python(slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1, 2")
