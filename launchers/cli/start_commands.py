@@ -169,9 +169,12 @@ def _show_dry_run(target: Target, sweep: Sweep, start: Start) -> int:
         for entry in start.statuses:
             verb = "would start on this machine" if entry.signature in chosen else "would leave"
             print(f"{verb}: {entry.name} ({entry.state})")
-    for number, text in enumerate(start.texts, 1):
-        print(f"--- sbatch file {number} of {len(start.texts)}\n{text}")
-    if start.texts:
+    arrays = start.slurm.arrays if start.slurm else []
+    for number, array in enumerate(arrays, 1):
+        options = " ".join(array.options())
+        told = f", with {options}" if options else ""
+        print(f"--- sbatch file {number} of {len(arrays)}{told}\n{array.text}", end="")
+    if arrays:
         print("---")
     print_notes(start.notes)
     folder = sweep.ledger.path

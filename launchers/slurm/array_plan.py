@@ -87,11 +87,18 @@ class ArrayPlan:
         Raises:
             ClusterError: SLURM took none of its jobs.
         """
-        # Not in the text: the id is known only now, and a job that submits it again is on the cluster already.
-        options = [f"--dependency=afterany:{previous}"] if self.after_previous and previous else []
-        if self.profile.slurm_cluster:
-            options.append(f"--clusters={self.profile.slurm_cluster}")
+        options = self.options(previous)
         return submitit_executor.submit(self.folder.submitit, self.text, options, self.secrets)
+
+    def options(self, previous: str | None = "JOB_OF_THE_ARRAY_BEFORE") -> list[str]:
+        """What sbatch is told besides the text.
+
+        The id of the job before is not known when the text is made, and a job that submits the text again is on
+        its cluster already.
+        """
+        after = [f"--dependency=afterany:{previous}"] if self.after_previous else []
+        cluster = self.profile.slurm_cluster
+        return [*after, f"--clusters={cluster}"] if cluster else after
 
     def try_out(self) -> tuple[str | None, str | None]:
         """Ask SLURM about it without submitting it: (when it would start, what SLURM has against it).

@@ -56,7 +56,7 @@ def test_dry_run_shows_the_very_file_also_with_odd_folder_names(slurm_line: Comm
     shown = out.split("--- sbatch file 1 of 1\n")[1].split("---\n")[0]
     assert line.run("s.yaml", *odd)[0] == 0
     (submitted,) = (line.folder / odd[1] / "s/submitit").glob("*_submission.sh")
-    assert submitted.read_text() == shown.removesuffix("\n")
+    assert submitted.read_text() == shown
     assert line.run("status", "s.yaml", "-w", *odd)[0] == 0
     code, out = line.run("logs", "s.yaml", "seed=2", *odd)
     assert "start at step 0" in out and "hyperformer++-seed2" in out and "seed1" not in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -120,6 +121,14 @@ def test_scontrol_is_asked_for_this_task_only(variables: dict[str, str], job: st
 def test_exit_codes_of_the_epilogue_are_those_of_the_script() -> None:
     text = Path(batch_script.__file__).with_suffix(".sh").read_text()
     assert f'"$code" -eq {batch_script.AGAIN} ]' in text and f'"$code" -ne {batch_script.REQUEUE} ]' in text
+
+
+def test_what_sbatch_is_told_besides_the_text() -> None:
+    plan = array_plan(Path("/runs/s"), Resources(), 1)
+    assert plan.options() == []
+    other = dataclasses.replace(plan, profile=ClusterProfile("x", slurm_cluster="hpc2"), after_previous=True)
+    assert other.options("7") == ["--dependency=afterany:7", "--clusters=hpc2"]
+    assert other.options()[0] == "--dependency=afterany:JOB_OF_THE_ARRAY_BEFORE"
 
 
 def test_what_is_filled_in_is_not_read_as_a_place() -> None:
