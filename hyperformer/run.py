@@ -182,12 +182,12 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     config = job.config
     set_seed(config.seed)
     beat("loading the tokenizer", PATIENT)
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = job.context.on_each(lambda: load_tokenizer(config.model))
     for task in job.tasks.values():
         check_labels(task, tokenizer, method=config.training.decode, max_tokens=config.data.max_target_length)
     data = load_run_data(config, job.tasks, tokenizer, job.context)
     beat("loading the model", PATIENT)
-    model = build_model(config)
+    model = job.context.on_each(lambda: build_model(config))
     facts = _Model(count_parameters(model), None if config.model.random_init else base_fingerprint(model))
     engine = make_engine(model, config.training, batch, job.context)
     # Dropout differs from rank to rank; the weights do not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,15 +75,21 @@ class DistributedContext:
 
         So is a file of the run read: by one rank, which tells the others.
         """
-        value, error = None, None
-        if self.is_main:
-            try:
-                value = function()
-            except Exception as caught:
-                error = caught
-        value, error = self.broadcast_from_main((value, error))
-        if error is not None:
-            raise error
+        value, error = _outcome(function) if self.is_main else (None, None)
+        value, other = self.broadcast_from_main((value, error and _portable(error)))
+        if other is not None:
+            raise error or other
+        return value  # type: ignore[return-value]
+
+    def on_each(self, function: Callable[[], T]) -> T:
+        """What `function` returns on this rank; if it raises on any rank, every rank raises.
+
+        So no rank waits for one that has failed.
+        """
+        value, error = _outcome(function)
+        others = [other for other in self.gather(error and _portable(error)) if other is not None]
+        if others:
+            raise error or others[0]
         return value  # type: ignore[return-value]
 
     def check_same(self, values: Mapping[str, Any]) -> None:
@@ -100,6 +107,22 @@ class DistributedContext:
                     "the same settings and files on every node. To start several runs by one srun, set RANK=0 "
                     "WORLD_SIZE=1 for each"
                 )
+
+
+def _outcome(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return function(), None
+    except Exception as error:
+        return None, error
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its words if it cannot travel between processes."""
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _free_port() -> int:

@@ -48,13 +48,14 @@ def load_run_data(
     Raises:
         DataError: rows are missing, or are not what a task needs.
     """
+
+    def load() -> RunData:
+        return _load(config, tasks, tokenizer, context.is_main)
+
     if not context.is_main:
         beat("waiting for rank 0 to tokenise", math.inf)
-        context.barrier()
-    data = _load(config, tasks, tokenizer, report=context.is_main)
-    if context.is_main:
-        context.barrier()
-    return data
+    first = context.on_each(lambda: load() if context.is_main else None)
+    return context.on_each(lambda: first or load())
 
 
 def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: bool) -> RunData:

@@ -51,3 +51,10 @@ def test_the_exit_code_of_a_refusal(
     arguments = argparse.Namespace(config="hyperformer++", overrides=["tasks=rte"], local_rank=None)
     assert finetune_t5_trainer.train(arguments) == finetune_t5_trainer.EXIT_IN_USE == 75
     assert capsys.readouterr().err == "error: x is being trained\n"
+
+
+def test_what_one_rank_cannot_load_ends_all(runs: ForkedRuns, tmp_path: Path) -> None:
+    ended = runs.run(tmp_path / "run", ranks=2, model_name_or_path=str(tmp_path / "none"))
+    assert ended.codes == [2, 2] and ended.out.count("error: CheckpointError: the tokenizer of") == 2, (
+        ended.out
+    )

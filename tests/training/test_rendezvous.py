@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from hyperformer.errors import ConfigError, DataError
-from hyperformer.training.distributed import DistributedContext
+from hyperformer.errors import ConfigError, DataError, DiskFull, Interrupted
+from hyperformer.training.distributed import DistributedContext, _portable
 from hyperformer.training.rendezvous import first_host, rendezvous_port, variables_from_slurm
 
 STEP = {
@@ -105,5 +105,24 @@ def test_an_error_on_rank_0_is_every_ranks() -> None:
     def fail() -> None:
         raise DataError("no rows")
 
-    with pytest.raises(DataError, match="no rows"):
-        context.on_main(fail)
+    for call in (context.on_main, context.on_each):
+        with pytest.raises(DataError, match="no rows"):
+            call(fail)
+    assert context.on_each(lambda: 3) == 3
+
+
+def test_an_error_of_another_rank() -> None:
+    ranks = Ranks(0, 0, 2, torch.device("cpu"))
+    object.__setattr__(ranks, "other", DataError("no rows there"))
+    with pytest.raises(DataError, match="no rows there"):
+        ranks.on_each(lambda: 3)
+
+
+def test_an_error_that_cannot_travel_keeps_its_words() -> None:
+    class Odd(Exception):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__(f"{one} and {two}")
+
+    assert str(_portable(Odd(1, 2))) == "Odd: 1 and 2"
+    assert isinstance(_portable(Interrupted("stopped", 15)), RuntimeError)
+    assert type(_portable(DiskFull("full"))) is DiskFull

@@ -62,21 +62,20 @@ class BestWeights:
         Raises:
             CheckpointError: the file is damaged, for one of the ranks.
         """
-        path, reader, failure = self.path / file[0], None, ""
-        try:
-            if checksum(path) != file[1]:
-                raise CheckpointError("its checksum differs")
-            reader = safe_open(str(path), framework="pt")
-        except (OSError, SafetensorError, CheckpointError) as error:
-            failure = str(error)
-        # Before any rank waits for the others in the engine.
-        failures = [text for text in self.context.gather(failure) if text]
-        if failures:
-            raise CheckpointError(
-                f"{path}, the weights of the best validation, is damaged ({failures[0]}); start the same command "
-                "again: it resumes from a checkpoint before that validation, if one is kept"
-            )
-        return reader
+        path = self.path / file[0]
+
+        def check() -> Any:
+            try:
+                if checksum(path) != file[1]:
+                    raise CheckpointError("its checksum differs")
+                return safe_open(str(path), framework="pt")
+            except (OSError, SafetensorError, CheckpointError) as error:
+                raise CheckpointError(
+                    f"{path}, the weights of the best validation, is damaged ({error}); start the same command "
+                    "again: it resumes from a checkpoint before that validation, if one is kept"
+                ) from error
+
+        return self.context.on_each(check)
 
     def load(self, engine: Any, file: list[str]) -> None:
         """Put the kept weights into the model; raises as :meth:`open` does."""

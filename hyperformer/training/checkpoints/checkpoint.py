@@ -120,20 +120,17 @@ class Checkpoints:
             assert self.found is not None  # there is one, or `find` has raised
             name = self.found[0]
             beat(f"loading {name}", PATIENT)
-            content, failure = None, ""
             try:
-                content = self._read(engine, name)
+                content = self.context.on_each(lambda name=name: self._read(engine, name))  # type: ignore[misc]
             except Exception as error:
                 # Its checksums are right and its content is not: made by hand, so any error is possible.
-                failure = f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
-            failures = [text for text in self.context.gather(failure) if text]
-            if content is not None and not failures:
-                engine_state.load_tensors(engine, content.shards)
-                engine_state.load_counters(engine, content.counters)
-                self.best.in_use(content.state.best_files)
-                return content.state, self._load_rank_state(content.ranks, content.state.step)
-            self._damaged[name] = failures[0]
-            self.find()
+                self._damaged[name] = f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
+                self.find()
+                continue
+            engine_state.load_tensors(engine, content.shards)
+            engine_state.load_counters(engine, content.counters)
+            self.best.in_use(content.state.best_files)
+            return content.state, self._load_rank_state(content.ranks, content.state.step)
 
     def _read(self, engine: Any, name: str) -> _Content:
         """A checkpoint's content, checked against the engine; changes nothing."""
