@@ -42,10 +42,6 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) < 1e18
 
 
-def _list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
 def _mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
