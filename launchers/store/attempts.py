@@ -15,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +115,10 @@ class Attempt:
     @property
     def has_begun(self) -> bool:
         """Whether it was handed to a process: its number is taken."""
-        return any(path.exists() for path in (self.job_file, self.started_file, self.outcome_file))
+        names = (self.job_file.name, self.started_file.name, self.outcome_file.name)
+        with suppress(FileNotFoundError):  # one that was damaged has a longer name now
+            return any(name.startswith(names) for name in os.listdir(self.folder))
+        return False
 
     def read_started(self) -> dict[str, Any]:
         """started.json; {} where it is not there or cannot be understood."""

@@ -24,7 +24,7 @@ from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import counts
-from launchers.store.attempts import Outcome, last_attempt, next_attempt
+from launchers.store.attempts import Outcome, last_attempt, next_attempt, rename_damaged
 from launchers.store.ledger import Ledger, LedgerError
 from launchers.store.lock import LockError, holder, sweep_lock
 from launchers.store.processes import describe, is_alive, this_process
@@ -110,6 +110,7 @@ def test_attempts_are_numbered(ledger: Ledger) -> None:
         attempt = ledger.new_attempt(run)  # the launcher died before it started the run: its number is free
         assert attempt.number == number
         attempt.write_outcome(Outcome("stopped"))
+    assert rename_damaged(attempt.outcome_file) and ledger.next_number(run) == 12
     last = last_attempt(ledger.folder(run))
     assert last is not None and last.number == 11 and last_attempt(ledger.folder(run), 12) is None
     entry = QueuedRun(run.signature, run.name, ledger.folder(run).name, 15, {})
