@@ -33,7 +33,7 @@ demo: $(STAMP)
 	$(BIN)/python launchers/sweep.py sweeps/demo.yaml --cluster local
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos.py
