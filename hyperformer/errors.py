@@ -13,7 +13,7 @@ TAKEN_OVER_EXIT = 87
 
 
 class HyperformerError(Exception):
-    """Base of every error that is the user's to mend; shown without a traceback."""
+    """Base of every error that the user can correct; shown without a traceback."""
 
 
 class ConfigError(HyperformerError):
@@ -29,7 +29,7 @@ class CheckpointError(HyperformerError):
 
 
 class DiskFull(CheckpointError):
-    """There is no room, or no quota, for a file of the run; what was whole before still is."""
+    """There is no room, or no quota, for a file; what was complete before still is."""
 
 
 class RunInUse(HyperformerError):
@@ -41,7 +41,7 @@ class Diverged(HyperformerError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: '; did you mean ...?' or the list of what there is.
+    """A hint for an unknown name: '; did you mean ...?' or the list of known names.
 
     >>> nearest("taks", ["tasks", "seed"])
     "; did you mean 'tasks'?"
@@ -66,29 +66,29 @@ def clip(text: str, most: int) -> str:
     return f"{head if 2 * len(head) > most else text[: most - 2]} …"
 
 
-_WAYS_ON = {
-    errno.ENOSPC: "make room there and give the same command again; nothing half was written",
+_REMEDIES = {
+    errno.ENOSPC: "make room there and give the same command again; no file is half written",
     errno.EDQUOT: "your quota there is used up: make room and give the same command again",
     errno.EROFS: "name a folder that can be written to",
-    errno.EACCES: "get the right to it, or name another folder",
-    errno.EPERM: "get the right to it, or name another folder",
+    errno.EACCES: "ask for the right to it, or name another folder",
+    errno.EPERM: "ask for the right to it, or name another folder",
     errno.EIO: "the disk or the network file system fails; give the same command again when it works",
 }
 
 
 def in_words(error: OSError) -> str:
-    """What an error of the operating system is about, for the user: where, why, and what to do."""
+    """An error of the operating system for the user: where, why, and what to do."""
     where = f"{error.filename}: " if error.filename else "a file, or what is printed: "
-    way_on = _WAYS_ON.get(error.errno or 0)
-    return f"{where}{error.strerror or error}" + (f"; {way_on}" if way_on else "")
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{where}{error.strerror or error}" + (f"; {remedy}" if remedy else "")
 
 
 class FileError(HyperformerError, ValueError):
-    """A file that we wrote is not what it should be any more."""
+    """A file that we wrote is damaged."""
 
 
 class Interrupted(HyperformerError):
-    """The run was asked to stop; it has saved and can go on.
+    """The run was asked to stop; it has saved and can resume.
 
     Attributes:
         signal: number of the signal that asked: SIGINT, SIGTERM, or SIGUSR2 (the time

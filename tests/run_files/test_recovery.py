@@ -45,7 +45,7 @@ def test_a_damaged_file(text: str, tmp_path: Path) -> None:
         read_recovery(folder)
 
 
-def test_step_back_puts_aside_and_loses_nothing(tmp_path: Path) -> None:
+def test_step_back_renames_and_loses_nothing(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         step_back(folder)
@@ -58,7 +58,7 @@ def test_step_back_puts_aside_and_loses_nothing(tmp_path: Path) -> None:
         ("step-200", "the beginning"),
     ):
         line = step_back(folder)
-        aside = folder.checkpoints / f".diverged-{name}"
-        assert str(aside) in line and line.endswith(f"resumes from {before}")
-        assert (aside / "file").read_text() == name
+        renamed = folder.checkpoints / f".diverged-{name}"
+        assert str(renamed) in line and line.endswith(f"resumes from {before}")
+        assert (renamed / "file").read_text() == name
     assert not (folder.checkpoints / "latest").exists()

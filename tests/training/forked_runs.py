@@ -10,7 +10,7 @@ with one a line::
 
 ``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
 evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start,
-or ["seconds of training", 0.7] from where it goes on. At "hang"
+or ["seconds of training", 0.7] from where it resumes. At "hang"
 there is no signal: the n-th step does not end.
 """
 

@@ -52,7 +52,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def went_on(ended: Ended, folder: Path, whole: Path, step: int) -> None:
+def resumed(ended: Ended, folder: Path, whole: Path, step: int) -> None:
     assert ended.codes == [0] and "Traceback" not in ended.out, ended.out
     assert f"resuming from step {step} of 8" in ended.out
     assert_same(whole, folder)
@@ -78,14 +78,16 @@ def test_the_checkpoint_before_is_taken(
     assert len(told) == 1 and "resuming from step-3" in told[0], ended.out
     # What was damaged is still there to look at.
     assert not file or (folder / "checkpoints/.damaged-step-6").is_dir()
-    went_on(ended, folder, whole, 3)
+    resumed(ended, folder, whole, 3)
 
 
 @pytest.mark.parametrize("text", [None, "", "step-99999x", "\x00"])
-def test_latest_is_a_witness_only(text: str | None, runs: ForkedRuns, folder: Path, whole: Path) -> None:
+def test_latest_tells_only_that_there_was_one(
+    text: str | None, runs: ForkedRuns, folder: Path, whole: Path
+) -> None:
     latest = folder / "checkpoints/latest"
     latest.unlink() if text is None else latest.write_text(text)
-    went_on(runs.run(folder, **CUT), folder, whole, 6)
+    resumed(runs.run(folder, **CUT), folder, whole, 6)
 
 
 def test_killed_between_the_last_checkpoint_and_its_mention(
@@ -97,7 +99,7 @@ def test_killed_between_the_last_checkpoint_and_its_mention(
     (folder / "checkpoints/latest").write_text("step-6")
     ended = runs.run(folder, **CUT)
     assert (folder / "checkpoints/latest").read_text() == "step-8" and "any more" not in ended.out
-    went_on(ended, folder, whole, 8)
+    resumed(ended, folder, whole, 8)
 
 
 def test_none_readable_is_an_error_and_never_a_start_from_nothing(runs: ForkedRuns, folder: Path) -> None:
@@ -128,7 +130,7 @@ def test_damaged_best_weights(runs: ForkedRuns, folder: Path, whole: Path) -> No
     if best["step-6"] == best["step-3"]:
         assert ended.codes == [2] and "no checkpoint can be read" in ended.out
     else:
-        went_on(ended, folder, whole, 3)
+        resumed(ended, folder, whole, 3)
 
 
 class Bomb:

@@ -1,4 +1,4 @@
-"""Runs of several ranks, and runs that go on on another number of them."""
+"""Runs of several ranks, and runs that resume on another number of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def four_ranks(runs: ForkedRuns, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_run_goes_on_on_fewer_and_on_more_ranks(
+def test_a_run_resumes_on_fewer_and_on_more_ranks(
     stage: int, runs: ForkedRuns, four_ranks: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -54,7 +54,7 @@ def test_a_run_goes_on_on_fewer_and_on_more_ranks(
     assert len(losses(folder)) == 8
 
 
-def test_two_ranks_with_dropout_go_on_to_the_bit(runs: ForkedRuns, tmp_path: Path) -> None:
+def test_two_ranks_with_dropout_resume_bit_identical(runs: ForkedRuns, tmp_path: Path) -> None:
     settings = {"zero_stage": 2, "gradient_accumulation_steps": 2, "ranks": 2}
     runs.whole(tmp_path / "whole", **settings)
     runs.run(tmp_path / "cut", at=("step", 1), signal=signal.SIGTERM, **settings)

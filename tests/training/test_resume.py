@@ -1,4 +1,4 @@
-"""Interrupted anywhere and started again equals never interrupted, to the bit."""
+"""A run that was interrupted anywhere ends bit-identical to one that was not."""
 
 from __future__ import annotations
 

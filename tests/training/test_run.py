@@ -1,4 +1,4 @@
-"""Whole runs by the real engine, each in a process of its own: start, kill, go on, two ranks, ZeRO stages."""
+"""Whole runs by the real engine, each in a process of its own: start, kill, resume, two ranks, ZeRO stages."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(tmp_path: Path) -> 
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
-def test_interrupt_saves_and_goes_on(tmp_path: Path) -> None:
+def test_interrupt_saves_and_resumes(tmp_path: Path) -> None:
     stopped = stop_after(tmp_path / "run", 6, signal.SIGINT, "hyperformer++")
     assert stopped.returncode == 128 + signal.SIGINT
     assert "stopped by SIGINT after step" in stopped.stderr
