@@ -34,7 +34,7 @@ def plan(target: Target) -> int:
     view = sweep.view()
     tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
-    print_next(target, SUBMIT)
+    print_next(target, after_a_look(view.statuses))
     return DONE
 
 

@@ -25,7 +25,7 @@ _OVER = frozenset({"done", "cancelled"})
 
 
 def after_a_look(statuses: Sequence[RunStatus]) -> NextStep:
-    """After `status` and `report`: the first that applies.
+    """After `plan`, `status` and `report`: the first that applies.
 
     Failures first; then what waits, and why; then what runs; then what nobody has started; then the results.
     """
