@@ -172,7 +172,8 @@ class Sweep:
     def status(self) -> Any:
         """A data frame with a row per run; where pandas is not installed, a list of dicts."""
         return _frame(
-            [{**entry.as_json(), "display_state": entry.display_state} for entry in self.statuses()], index="name"
+            [{**entry.as_json(), "display_state": entry.display_state} for entry in self.statuses()],
+            index="name",
         )
 
     def why(self, *names: str, view: View | None = None) -> dict[str, str]:
