@@ -17,6 +17,7 @@ from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
 from hyperformer.data.answers import check_labels
+from hyperformer.data.contents import identify
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
 from hyperformer.errors import ConfigError, Interrupted
@@ -32,7 +33,13 @@ from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
 from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
-from hyperformer.training.inputs import CACHE, load_run_data
+from hyperformer.training.inputs import (
+    CACHE,
+    check_global_batch,
+    load_run_data,
+    record_inputs,
+    run_inputs,
+)  # fmt: skip
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.rank_classification import check_decode
@@ -92,7 +99,11 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
     tasks = _tasks(config)
     context = distributed.start(local_rank)
     context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
-    job = _Job(config, tasks, RunFolder(config.output_dir), context)
+    folder = RunFolder(config.output_dir)
+    config = context.on_main(
+        lambda: identify(config, folder.read_record() if folder.has_begun else None, context.size)
+    )
+    job = _Job(config, tasks, folder, context)
     places = [job.folder.path, config.data.cache_dir or CACHE]
     with disk_full_told(among=places), _only_trainer(job):
         done = context.on_main(lambda: _claim(job))
@@ -156,7 +167,10 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     # The checkpoint says how large the global batch is, on any number of ranks.
     rows = manifest.global_batch_size if manifest else None
     batch = make_batch(settings, context.size, micro_batch_splits=splits, global_batch_size=rows)
+    check_global_batch(job.config, batch)
     trainer, model = _make_trainer(job, batch, checkpoints)
+    inputs = run_inputs(trainer.data, batch, model.fingerprint)
+    context.on_main(lambda: record_inputs(job.folder, inputs, resumes=manifest is not None))
     log = RunLog(
         job.folder,
         trainer.state,
@@ -168,7 +182,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
         say(introduction(trainer, model.parameters))
     trainer.train(log, stop)
     test = trainer.test(log, stop)
-    result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits}
+    result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits, "inputs": inputs}
     result["seconds"]["this_attempt"] = time.monotonic() - started
     _save(job, model, trainer, result)
     log.phase("done")

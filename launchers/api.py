@@ -104,8 +104,8 @@ class Sweep:
             if cluster:
                 raise
             profile, fault = NO_PROFILE, error
-        plan = make_plan(file, profile)
-        return cls(plan, Ledger(plan, Path(runs_dir)), fault)
+        ledger = Ledger(make_plan(file, profile), Path(runs_dir))
+        return cls(ledger.plan, ledger, fault)
 
     def submit(
         self, max_parallel: int | None = None, yes: bool = False, ignore: Collection[str] = ()

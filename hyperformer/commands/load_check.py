@@ -29,8 +29,7 @@ def _load_task(config: RunConfig, name: str) -> None:
     from hyperformer.data.tasks import get_task, load_user_tasks
 
     own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
-    wanted = {"train": True, "validation": config.validates, "test": config.training.do_test}
-    for split in (split for split, is_wanted in wanted.items() if is_wanted):
+    for split in config.splits:
         load_split(get_task(name, own), split, config.data)
 
 

@@ -64,6 +64,7 @@ class TokenizedSplit:
         target_texts: the right answers as text, for metrics.
         truncated_sources: how many sources were longer than the limit, and cut.
         truncated_targets: the same of targets.
+        fingerprint: number of rows, and a checksum of their tokens and answers.
     """
 
     source_ids: Ragged
@@ -71,6 +72,7 @@ class TokenizedSplit:
     target_texts: list[str]
     truncated_sources: int
     truncated_targets: int
+    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -111,6 +113,7 @@ def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: Dat
         targets,
         truncated_sources=int(array[2]),
         truncated_targets=int(array[3]),
+        fingerprint=f"{count} rows, {array[:1].view(np.uint32)[0]:08x}{zlib.crc32(json.dumps(targets).encode()):08x}",
     )
 
 

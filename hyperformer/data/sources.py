@@ -75,18 +75,29 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
-def _from_folder(task: Task, split: str, data_dir: str | None) -> Rows:
-    if not data_dir:
-        raise ConfigError("data_source=folder needs data_dir, the folder that holds <task>/<split>.jsonl")
-    folder = Path(data_dir).expanduser() / task.name
+def find_file(task: Task, data_dir: Path, split: str) -> Path | None:
+    """The file with the rows of a split of the source; None: there is none.
+
+    Raises:
+        DataError: there are several.
+    """
+    folder = data_dir / task.name
     files = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
     if len(files) > 1:
         raise DataError(
             f"Task {task.name!r}: split {split!r} is there {len(files)} times, and only one can be meant: "
             f"{', '.join(map(str, files))}; move the others away"
         )
-    if files:
-        return read_file(files[0])
+    return files[0] if files else None
+
+
+def _from_folder(task: Task, split: str, data_dir: str | None) -> Rows:
+    if not data_dir:
+        raise ConfigError("data_source=folder needs data_dir, the folder that holds <task>/<split>.jsonl")
+    file = find_file(task, Path(data_dir), split)
+    if file is not None:
+        return read_file(file)
+    folder = Path(data_dir) / task.name
     there = f"there is no folder {folder.parent}"
     for place in (folder.parent, folder):
         if place.is_dir():

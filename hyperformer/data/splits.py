@@ -22,7 +22,7 @@ from hyperformer.data.examples import Examples, make_examples
 from hyperformer.data.sources import load_rows
 from hyperformer.data.tasks.task import SPLITS, Task
 from hyperformer.errors import ConfigError, DataError, nearest
-from hyperformer.settings.schema import DataConfig
+from hyperformer.settings.schema import DataConfig, RunConfig
 
 SEED = 42
 HELD_OUT = 1_000
@@ -74,6 +74,20 @@ def source_split(task: Task, split: str, *, split_validation: bool = True) -> st
     return task.splits[split]
 
 
+def source_splits(task: Task, config: RunConfig) -> set[str]:
+    """The splits of the source that a run reads."""
+    reference = config.data.reference_splits
+    return {
+        source_split(task, split, split_validation=_split_validation(split, reference))
+        for split in config.splits
+    }
+
+
+def _split_validation(split: str, reference_splits: bool) -> bool:
+    """The authors pass split_validation_test for validation and test, and not for train."""
+    return not (reference_splits and split == "train")
+
+
 def split_indices(task: Task, split: str, n: int, rule: SplitRule) -> np.ndarray:
     """The rows of `split`, as indices into its :func:`source_split`, which has `n` rows.
 
@@ -104,8 +118,7 @@ def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = F
     if split not in SPLITS:
         raise ConfigError(f"There is no split {split!r}{nearest(split, SPLITS)}")
     reference = settings.reference_splits
-    # The authors pass split_validation_test for validation and test, and not for train.
-    split_validation = not (reference and split == "train")
+    split_validation = _split_validation(split, reference)
     name = source_split(task, split, split_validation=split_validation)
     rows = load_rows(task, name, source=settings.data_source, data_dir=settings.data_dir)
     examples = make_examples(task, rows, prefix=prefix, keep_unlabelled=reference)

@@ -1,7 +1,8 @@
 """The files of one run, by name. Writers and readers of a run meet here. Imports no torch.
 
 =================  ====================================================================
-config.json        the flat settings of the run, and its signature
+config.json        the flat settings of the run, hashes of what the files in them hold, and its signature
+inputs.json        what the run read: rows, base model, global batch (hyperformer.training.inputs)
 state.json         where the run is now (:class:`RunState`), rewritten every few seconds
 metrics.jsonl      one line per logged step and per evaluation
 result.json        written once, at the very end: metrics, parameters, times, versions
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import read_json, write_json
-from hyperformer.settings.build import flatten, make_config, signature
+from hyperformer.settings.build import flatten, make_config, settings, signature
 from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
 
 Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
@@ -51,6 +52,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config = self.path / "config.json"
+        self.inputs = self.path / "inputs.json"
         self.state = self.path / "state.json"
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
@@ -84,20 +86,43 @@ class RunFolder:
         """
         self.make()
         mine = signature(config)
-        there = read_json(self.config)
-        if there is not None and not (isinstance(there, dict) and {"signature", "settings"} <= there.keys()):
-            raise FileError(f"{self.config} is damaged; move {self.path} away, or name another output_dir")
-        started = self.result.exists() or any(self.checkpoints.glob("[!.]*"))
-        if there is not None and there["signature"] != mine and started:
-            if not _is_longer(config, there):
-                raise CheckpointError(_other_settings(self.path, config, there["settings"]))
+        there = self.read_record()
+        if there is not None and there["signature"] != mine and self.has_begun:
+            changes = _changes(there, config)
+            if not _is_longer(config, there, changes):
+                raise CheckpointError(_other_settings(self.path, config, changes))
             if self.result.exists():
                 self.result.rename(self.path / f"result-{there['settings']['max_steps']}-steps.json")
-        write_json(self.config, {"signature": mine, "settings": flatten(config)})
+        held = (there or {}).get("contents") if config.known_as else config.contents
+        record = {"signature": mine, "settings": flatten(config)}
+        write_json(self.config, record if held is None else {**record, "contents": dict(held)})
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is work of the run to protect: a checkpoint, or the result."""
+        return self.result.exists() or any(self.checkpoints.glob("[!.]*"))
+
+    def read_record(self) -> dict[str, Any] | None:
+        """What config.json holds; None: there is none.
+
+        Raises:
+            FileError: it is damaged.
+        """
+        record = read_json(self.config)
+        if record is not None and not (
+            isinstance(record, dict) and {"signature", "settings"} <= record.keys()
+        ):
+            raise FileError(f"{self.config} is damaged; move {self.path} away, or name another output_dir")
+        return record
 
     def read_config(self) -> RunConfig:
         """The config that the run was started with."""
-        return make_config(read_json(self.config)["settings"], where=str(self.config))
+        record = self.read_record()
+        if record is None:
+            raise FileError(f"{self.config} is missing")
+        config = make_config(record["settings"], str(self.config), record.get("contents"))
+        is_known = signature(config) != record["signature"]
+        return dataclasses.replace(config, known_as=record["signature"]) if is_known else config
 
     def write_state(self, state: RunState) -> None:
         write_json(self.state, dataclasses.asdict(dataclasses.replace(state, updated=time.time())))
@@ -127,20 +152,34 @@ def can_be_longer(config: RunConfig) -> bool:
     return config.training.lr_scheduler in CONSTANT_SCHEDULES
 
 
-def _is_longer(config: RunConfig, record: dict[str, Any]) -> bool:
+def _changes(record: dict[str, Any], config: RunConfig) -> dict[str, str]:
+    """Setting -> how it changed, in words: of settings and contents that can change a result."""
+    then, now = flatten(make_config(record["settings"])), flatten(config)
+    held, holds = record.get("contents") or {}, config.contents or {}
+    both = held.keys() & holds.keys()
+    changes = {
+        key: f"{then[key]!r} there, {value!r} now"
+        for key, value in now.items()
+        if settings()[key].result and then[key] != value and key not in both
+    }
+    return changes | {
+        key: f"what it names, {now[key]}, changed" if key in now else f"{held[key]} there, {holds[key]} now"
+        for key in sorted(both)
+        if held[key] != holds[key]
+    }
+
+
+def _is_longer(config: RunConfig, record: dict[str, Any], changes: dict[str, str]) -> bool:
     """Whether `config` is the recorded run with more steps, and nothing else."""
     steps = record["settings"].get("max_steps")
-    if not can_be_longer(config) or type(steps) is not int or steps >= config.training.max_steps:
-        return False
-    shorter = dataclasses.replace(config.training, max_steps=steps)
-    return signature(dataclasses.replace(config, training=shorter)) == record["signature"]
+    is_more = type(steps) is int and steps < config.training.max_steps
+    return can_be_longer(config) and is_more and set(changes) == {"max_steps"}
 
 
-def _other_settings(path: Path, config: RunConfig, theirs: dict[str, Any]) -> str:
-    changed = {key: value for key, value in flatten(config).items() if theirs.get(key) != value}
-    told = ", ".join(f"{key} ({theirs.get(key)!r} there, {value!r} now)" for key, value in changed.items())
+def _other_settings(path: Path, config: RunConfig, changes: dict[str, str]) -> str:
+    told = ", ".join(f"{key} ({how})" for key, how in changes.items())
     longer = ""
-    if "max_steps" in changed and not can_be_longer(config):
+    if "max_steps" in changes and not can_be_longer(config):
         longer = (
             f" With lr_scheduler={config.training.lr_scheduler} the learning rate of every step depends on max_steps; "
             f"only under {' or '.join(CONSTANT_SCHEDULES)} can a run be made longer."

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
-from hyperformer.settings.schema import Bounds, RunConfig
+from hyperformer.settings.schema import OUTPUT, PATH_OR_NAME, Bounds, RunConfig
 from hyperformer.settings.yaml_source import Located
 
 
@@ -41,7 +42,7 @@ class Setting:
         bounds: of a number.
         result: whether the value can change the run's result. Those that cannot
             (where files go, how often to log) stay out of the signature.
-        path: whether it can name a file or a folder.
+        path: what it can hold if it names a file or folder: PATH, PATH_OR_NAME or OUTPUT; else ''.
         used_by: kinds of adapter that use it; (): all runs do.
         several_tasks: whether only runs of several tasks use it.
     """
@@ -53,7 +54,7 @@ class Setting:
     help: str
     bounds: Bounds | None = None
     result: bool = True
-    path: bool = False
+    path: str = ""
     used_by: tuple[str, ...] = ()
     several_tasks: bool = False
 
@@ -100,7 +101,7 @@ def settings() -> dict[str, Setting]:
     for section, owner in [("", RunConfig), *sections.items()]:
         hints = typing.get_type_hints(owner)
         for item in dataclasses.fields(owner):
-            if section or item.name not in sections:
+            if item.metadata:  # a section is no setting, nor is what identifies a run
                 table[item.name] = Setting(
                     item.name, section, hints[item.name], item.default, **item.metadata
                 )
@@ -151,32 +152,71 @@ def _coerce(value: Any, annotation: Any) -> Any:
     raise ValueError
 
 
-def make_config(values: Mapping[str, Any], where: str = "settings") -> RunConfig:
+def coerce(key: str, value: Any, where: str) -> Any:
+    """`value` as the setting `key` has it: of its type, within its bounds, a path in its one spelling.
+
+    Raises:
+        ConfigError: it is no value of the setting, or there is no such setting.
+    """
+    known = settings()
+    if key not in known:
+        raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
+    entry = known[key]
+    try:
+        coerced = _coerce(value, entry.type)
+    except (ValueError, OverflowError):
+        told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
+        raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
+    if entry.bounds and coerced is not None and not entry.bounds.hold(coerced):
+        raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
+    return _one_spelling(entry.path, coerced) if entry.path and coerced else coerced
+
+
+def _one_spelling(kind: str, value: str) -> str:
+    """A path without ``~``, and unless it is written to, absolute without ``..``, ``//`` and a last ``/``."""
+    path = os.path.expanduser(value)
+    is_name = kind == PATH_OR_NAME and not path.startswith(("/", "./", "../")) and path not in (".", "..")
+    if kind == OUTPUT or is_name:
+        return path
+    head, dots, rest = path.rpartition("..")
+    if dots:  # above a link is where the link leads, so it is no matter of text
+        path = os.path.realpath(head + dots) + rest
+    return os.path.abspath(path)
+
+
+def with_local_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with names that are folders of the working directory as paths, as transformers takes them."""
+    found = dict(values)
+    for key, entry in settings().items():
+        value = found.get(key)
+        # 'toy' is the model that ships with us, whatever lies in the working directory.
+        if entry.path == PATH_OR_NAME and isinstance(value, str) and value not in ("", "toy"):
+            found[key] = os.path.abspath(value) if os.path.isdir(value) else value
+    return found
+
+
+def make_config(
+    values: Mapping[str, Any],
+    where: str = "settings",
+    contents: Mapping[str, str] | None = None,
+    known_as: str | None = None,
+) -> RunConfig:
     """A checked RunConfig from flat settings.
 
     Args:
         values: flat name -> value.
         where: file or place named in errors.
+        contents, known_as: as in :class:`RunConfig`.
 
     Raises:
         ConfigError: a key is unknown, a value has the wrong type or is impossible.
     """
-    known = settings()
     grouped: dict[str, dict[str, Any]] = {"": {}}
     for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
-        entry = known[key]
-        try:
-            coerced = _coerce(value, entry.type)
-        except (ValueError, OverflowError):
-            told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
-            raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
-        if entry.bounds and coerced is not None and not entry.bounds.hold(coerced):
-            raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
-        grouped.setdefault(entry.section, {})[key] = coerced
+        coerced = coerce(key, value, where)
+        grouped.setdefault(settings()[key].section, {})[key] = coerced
     sections = {name: owner(**grouped.get(name, {})) for name, owner in _sections().items()}
-    config = RunConfig(**grouped[""], **sections)
+    config = RunConfig(**grouped[""], **sections, contents=contents, known_as=known_as)
     check(config, flatten(config), where)
     return config
 
@@ -191,8 +231,13 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 
 def replace(config: RunConfig, **values: Any) -> RunConfig:
-    """A copy of `config` with some flat settings changed, checked anew."""
-    return make_config({**flatten(config), **values})
+    """A copy of `config` with some flat settings changed, checked anew.
+
+    It is the same run, with the contents recorded, if these settings cannot change its result.
+    """
+    if any(settings()[key].result for key in values if key in settings()):
+        return make_config({**flatten(config), **values})
+    return make_config({**flatten(config), **values}, contents=config.contents, known_as=config.known_as)
 
 
 @functools.cache
@@ -203,12 +248,35 @@ def _defaults() -> dict[str, Any]:
 def signature(config: RunConfig) -> str:
     """Hash of everything that can change the run's result, and of nothing else: 10 hex digits.
 
-    A setting that keeps its default is left out, so that a later version that
-    adds a setting does not rename the runs of an earlier one.
+    Of a file or folder whose content is known, the content counts and not the path. A setting
+    that keeps its default is left out, so that a later version that adds a setting does not
+    rename the runs of an earlier one.
     """
+    if config.known_as is not None:
+        return config.known_as
+    contents = config.contents or {}
+    told = {key: value for key, value in flatten(config).items() if key not in contents}
+    held = {key: value for key, value in contents.items() if value}
+    return hash_settings({**told, **({"contents": held} if held else {})})
+
+
+def unread(config: RunConfig) -> list[str]:
+    """Settings that name a file or folder which the run reads, and whose content is not known."""
+    flat, contents = flatten(config), config.contents or {}
+    return [
+        key
+        for key, entry in settings().items()
+        if entry.path and entry.result and str(flat[key]).startswith("/") and key not in contents
+    ]
+
+
+def hash_settings(flat: Mapping[str, Any]) -> str:
+    """Hash of the flat values that can change a result and are no defaults; other keys always count."""
     defaults, known = _defaults(), settings()
     told = {
-        key: value for key, value in flatten(config).items() if known[key].result and value != defaults[key]
+        key: value
+        for key, value in flat.items()
+        if key not in known or (known[key].result and value != defaults[key])
     }
     text = json.dumps(told, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -8,7 +8,7 @@ people write them: ``{"tasks": ["rte"], "learning_rate": 3e-4}``, ``seed=2``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -16,6 +16,8 @@ AdapterKind = Literal[
     "none", "task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared"
 ]
 
+# What a setting that names a file or folder can hold: a path, or also a name on the hub; OUTPUT is written.
+PATH, PATH_OR_NAME, OUTPUT = "path", "path or name", "output"
 # Kinds of adapter that use a setting.
 ADAPTERS = tuple(kind for kind in get_args(AdapterKind) if kind != "none")
 HYPERNETWORKS = tuple(kind for kind in ADAPTERS if kind != "task")
@@ -62,9 +64,11 @@ class ModelConfig:
     """Which T5, and which of its own parameters train."""
 
     model_name_or_path: str = setting(
-        "t5-base", "T5 on the hub, a local folder, or 'toy' (ships with us)", path=True
+        "t5-base", "T5 on the hub, a local folder, or 'toy' (ships with us)", path=PATH_OR_NAME
     )
-    tokenizer_name: str | None = setting(None, "tokenizer name or folder; default: the model's", path=True)
+    tokenizer_name: str | None = setting(
+        None, "tokenizer name or folder; default: the model's", path=PATH_OR_NAME
+    )
     random_init: bool = setting(False, "do not load the weights: build from the model's config alone")
     dropout: float | None = setting(None, "dropout rate; default: the model's own", bounds=FRACTION)
     freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
@@ -132,15 +136,15 @@ class DataConfig:
     """What is trained on."""
 
     tasks: tuple[str, ...] = setting((), "tasks to train and evaluate")
-    task_file: str | None = setting(None, "YAML file with tasks of your own", path=True)
+    task_file: str | None = setting(None, "YAML file with tasks of your own", path=PATH)
     data_source: Literal["hub", "folder", "toy"] = setting(
         "hub", "hub: Hugging Face; folder: data_dir; toy: built in"
     )
     data_dir: str | None = setting(
-        None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet", path=True
+        None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet", path=PATH
     )
     cache_dir: str | None = setting(
-        None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False, path=True
+        None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False, path=PATH
     )
     max_source_length: int = setting(128, "source tokens kept", bounds=POSITIVE)
     max_target_length: int = setting(128, "target tokens kept", bounds=POSITIVE)
@@ -194,7 +198,7 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine")
     zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
     gradient_checkpointing: bool = setting(False, "recompute activations: less memory, slower", result=False)
-    deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make", path=True)
+    deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make", path=PATH)
     eval_steps: int = setting(1_000, "steps between evaluations on validation", bounds=POSITIVE)
     save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)
     save_total_limit: int = setting(
@@ -213,19 +217,33 @@ class TrainingConfig:
     do_eval: bool = setting(True, "evaluate on validation and keep the best checkpoint")
     do_test: bool = setting(True, "evaluate the kept checkpoint on test at the end")
 
+    @property
+    def rows_per_rank(self) -> int:
+        """Training rows that a rank adds to each step, where the settings alone decide."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training job, complete. Made by :func:`make_config`."""
+    """One training job, complete. Made by :func:`make_config`.
+
+    Attributes:
+        contents: setting -> hash of what the file or folder that it names held when the run was
+            planned or started; None: that was never recorded.
+        known_as: the run's signature where it cannot be computed: the run is of a version that did not
+            hash contents, or the files cannot be read here any more.
+    """
 
     variant: str = setting("custom", "name of the tuning method in tables")
     single_task: bool = setting(False, "several tasks are trained one at a time, each from the start")
     seed: int = setting(42, "of weights, data order and dropout", bounds=SEED)
-    output_dir: str = setting("outputs", "folder of the run's files", result=False, path=True)
+    output_dir: str = setting("outputs", "folder of the run's files", result=False, path=OUTPUT)
     model: ModelConfig = field(default_factory=ModelConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    contents: Mapping[str, str] | None = field(default=None, hash=False)
+    known_as: str | None = None
 
     @property
     def task_prefix(self) -> bool:
@@ -238,3 +256,9 @@ class RunConfig:
     def validates(self) -> bool:
         """Whether validation during training picks the checkpoint to keep."""
         return self.training.do_eval and self.training.eval_steps > 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the run reads."""
+        more = (("validation", self.validates), ("test", self.training.do_test))
+        return ("train", *(split for split, is_read in more if is_read))

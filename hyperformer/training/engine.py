@@ -52,8 +52,7 @@ def make_batch(
     Raises:
         ConfigError: the global batch cannot be divided among the ranks.
     """
-    rows_per_rank = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    rows = global_batch_size or rows_per_rank * ranks
+    rows = global_batch_size or config.rows_per_rank * ranks
     if rows % ranks:
         fit = [str(number) for number in range(1, rows + 1) if rows % number == 0]
         raise ConfigError(
@@ -62,7 +61,7 @@ def make_batch(
         )
     most = max(1, config.per_device_train_batch_size // micro_batch_splits)
     micro = next(number for number in range(most, 0, -1) if rows // ranks % number == 0)
-    return Batch(micro, rows // ranks // micro, ranks, rows // rows_per_rank)
+    return Batch(micro, rows // ranks // micro, ranks, rows // config.rows_per_rank)
 
 
 def deepspeed_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
-from hyperformer.data.tasks import Task
+from hyperformer.data.tasks import SPLITS, Task
+from hyperformer.errors import ConfigError, FileError
+from hyperformer.files import read_json, write_json
+from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.distributed import DistributedContext
@@ -60,10 +63,9 @@ def load_run_data(
 
 def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: bool) -> RunData:
     settings = config.data
-    wanted = {"train": True, "validation": config.validates, "test": config.training.do_test}
-    splits: dict[str, dict[str, TokenizedSplit]] = {split: {} for split in wanted}
+    splits: dict[str, dict[str, TokenizedSplit]] = {split: {} for split in SPLITS}
     for split, tokenized in splits.items():
-        for name, task in tasks.items() if wanted[split] else ():
+        for name, task in tasks.items() if split in config.splits else ():
             beat(f"loading {name} {split}", PATIENT)
             examples = load_split(task, split, settings, prefix=config.task_prefix)
             tokenized[name] = tokenize_split(examples, task, tokenizer, settings)
@@ -86,3 +88,63 @@ def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
             num_replicas=batch.ranks_at_first,
         )
     return TaskSampler(sizes, batch.global_batch_size, temperature=config.data.temperature, seed=config.seed)
+
+
+def check_global_batch(config: RunConfig, batch: Batch) -> None:
+    """See that a step has the rows that a run with loss_reduction=sum was planned with.
+
+    Raises:
+        ConfigError: it starts on another number of ranks.
+    """
+    planned = (config.contents or {}).get("global_batch_size")
+    if planned is not None and int(planned) != batch.global_batch_size:
+        raise ConfigError(
+            f"loss_reduction is sum, so the rows of a step change the result: the run was planned with {planned}, and "
+            f"{batch.ranks} ranks make {batch.global_batch_size}. Start it on as many ranks as it was planned for, or "
+            "submit the sweep again: with another number it is another run"
+        )
+
+
+def run_inputs(data: RunData, batch: Batch, base_model: str | None) -> dict[str, Any]:
+    """What a run reads, as it can be known only now: for ``inputs.json`` and ``result.json``.
+
+    Args:
+        base_model: hash of T5's weights; None: they start at random.
+    """
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    rows = {
+        f"{task} {split}": found.fingerprint
+        for split, tasks in splits.items()
+        for task, found in tasks.items()
+    }
+    return {"rows": rows, "base_model": base_model, "global_batch_size": batch.global_batch_size}
+
+
+def record_inputs(folder: RunFolder, inputs: dict[str, Any], resumes: bool) -> None:
+    """Keep what a run reads; one that resumes must read the same.
+
+    Raises:
+        ConfigError: rows or weights changed since the run began.
+    """
+    before = read_json(folder.inputs) if resumes else None
+    if before is None:
+        write_json(folder.inputs, inputs)
+        return
+    if not isinstance(before, dict) or not isinstance(before.get("rows"), dict):
+        raise FileError(
+            f"{folder.inputs} is damaged; move it away: the run writes a new one, of what it reads now"
+        )
+    now, then = inputs["rows"], before["rows"]
+    changed = [
+        f"the rows of {name} (were {held}, are {now.get(name)})"
+        for name, held in then.items()
+        if now.get(name) != held
+    ]
+    if before.get("base_model") != inputs["base_model"]:
+        changed.append("the weights of the base model")
+    if changed:
+        raise ConfigError(
+            f"{folder.path}: the run cannot resume, because these changed since it began: {'; '.join(changed)}. Put "
+            "back what was there; or, to train on what is there now, start another run (a new output_dir, or a new "
+            "`name:` of the sweep)"
+        )

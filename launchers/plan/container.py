@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hyperformer.errors import nearest
 from hyperformer.settings.build import flatten, settings
-from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.resources import lines
 
@@ -92,13 +92,13 @@ class JobContainer:
 def _paths(configs: Iterable[RunConfig]) -> Iterator[tuple[str, Path]]:
     """The settings that name files or folders, each once."""
     found: dict[tuple[str, Path], None] = {}
-    keys = [key for key, entry in settings().items() if entry.path and key != "output_dir"]
+    keys = [key for key, entry in settings().items() if entry.path not in ("", OUTPUT)]
     for flat in map(flatten, configs):
         for key in keys:
             value = flat[key]
-            # The plan has made paths of files that are there absolute; other names are the hub's.
-            if value is not None and value.startswith(("/", "~")):
-                found[key, Path(value).expanduser()] = None
+            # A config's paths are absolute; other names are the hub's.
+            if value is not None and value.startswith("/"):
+                found[key, Path(value)] = None
     return iter(found)
 
 

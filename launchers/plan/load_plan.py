@@ -1,4 +1,4 @@
-"""A sweep file -> the list of its runs. Pure: reads config files, writes nothing, asks nobody.
+"""A sweep file -> the list of its runs. Reads config files and what settings name; writes nothing of the sweep.
 
 A run's settings come in layers, the later ones on top: the variant's config
 file; `config`; `base`; `tasks`; `zip` and `grid`; `overrides`. Settings that a
@@ -8,25 +8,50 @@ defaults, so combinations that differ in nothing else are one run.
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
-import os
+import json
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, settings, signature
-from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.build import (
+    coerce,
+    flatten,
+    hash_settings,
+    make_config,
+    settings,
+    signature,
+    unread,
+    with_local_names,
+)  # fmt: skip
+from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Candidate, Values, candidates
-from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
 
-_PATHS = tuple(key for key, entry in settings().items() if entry.path and entry.result)
+if TYPE_CHECKING:
+    from hyperformer.data.contents import Contents
+
 _DEFAULTS = flatten(RunConfig())
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A run before it has a name. `former`: its signature before contents belonged to it."""
+
+    candidate: Candidate
+    config: RunConfig
+    former: str
+
+    @property
+    def variant(self) -> str:
+        return self.candidate.variant.name
 
 
 def load_plan(name: str, profile: ClusterProfile) -> Plan:
@@ -44,9 +69,11 @@ def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:
     Raises:
         ConfigError: a setting has an impossible value (file, line and key), or no run is left.
     """
-    kept: dict[str, tuple[Candidate, RunConfig]] = {}
+    from hyperformer.data.contents import Contents  # numpy: too slow for --help
+
+    contents = Contents()
+    planned: dict[str, _Planned] = {}
     hits: Counter[int] = Counter()
-    tasks_known: dict[str | None, Container[str]] = {}
     total = excluded = 0
     for variant in file.variants:
         for candidate in candidates(file, variant):
@@ -56,17 +83,16 @@ def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:
             if rules:
                 excluded += 1
                 continue
-            config = _config(candidate, file)
-            _check_tasks(candidate, config, tasks_known)
-            kept.setdefault(signature(config), (candidate, config))
-    if not kept:
+            one = _planned(candidate, file, contents)
+            planned.setdefault(signature(one.config), one)
+    if not planned:
         raise ConfigError(f"{file.source}: no run is left: `exclude` drops all {total} of them")
     notes = [
         f"{next(iter(rule.values())).where}: matches no run"
         for index, rule in enumerate(file.exclude)
         if not hits[index]
     ]
-    runs = tuple(_named(kept, file, profile.resources))
+    runs = tuple(_named(list(planned.values()), file, profile))
     notes += [
         f"{node.where}: no run has such a name"
         for pattern, node in file.resources.runs
@@ -79,7 +105,7 @@ def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:
         profile=profile,
         runs=runs,
         max_parallel=file.max_parallel or profile.max_parallel,
-        merged=total - excluded - len(kept),
+        merged=total - excluded - len(planned),
         excluded=excluded,
         notes=tuple(notes),
     )
@@ -87,9 +113,10 @@ def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:
 
 def _matches(rule: dict[str, Located], values: Values) -> bool:
     for key, node in rule.items():
-        mine = _value(key, values)
+        mine = _same_spelling(key, _value(key, values))
         wanted = node.plain() if key == "task" else settings()[key].value_of(node)
-        if mine != wanted and not (isinstance(wanted, list) and mine in wanted):
+        several = wanted if isinstance(wanted, list) else []
+        if mine not in [_same_spelling(key, each) for each in (wanted, *several)]:
             return False
     return True
 
@@ -101,20 +128,21 @@ def _value(key: str, values: Values) -> Any:
     return values.get(key, _DEFAULTS[key])
 
 
-def _config(candidate: Candidate, file: SweepFile) -> RunConfig:
+def _same_spelling(key: str, value: Any) -> Any:
+    """`value` as a config has it; as it is where no config can have it."""
+    try:
+        return coerce(key, value, "") if key != "task" else value
+    except ConfigError:
+        return value
+
+
+def _planned(candidate: Candidate, file: SweepFile, contents: Contents) -> _Planned:
     unused = _unused(candidate.values)
     values = {key: value for key, value in candidate.values.items() if key not in unused}
     values.pop("output_dir", None)
-    for key in _PATHS:
-        value = values.get(key)
-        # 'toy' is the model that ships with us, whatever lies in the working directory.
-        if isinstance(value, str) and value and value != "toy":
-            path = Path(os.path.expanduser(value))  # of pathlib it fails on an unknown user
-            if not path.is_absolute() and path.exists():
-                values[key] = str(path.absolute())
     where = str(file.source)
     try:
-        return make_config(values, where=where)
+        config = make_config(with_local_names(values), where=where)
     except ConfigError as error:
         # The message starts with the setting's name; say where the sweep sets it.
         message = str(error).removeprefix(f"{where}: ")
@@ -122,25 +150,44 @@ def _config(candidate: Candidate, file: SweepFile) -> RunConfig:
         if place is not None:
             place.fail(f"{message} (variant {candidate.variant.name})")
         candidate.variant.place.fail(f"{message} (set in {candidate.variant.config_file})")
-
-
-def _check_tasks(candidate: Candidate, config: RunConfig, known: dict[str | None, Container[str]]) -> None:
-    """See that there are tasks of these names; `known` keeps the tables already read, by task_file."""
-    from hyperformer.data.tasks import TASKS, get_task, load_user_tasks  # numpy: too slow for --help
-
-    file = config.data.task_file
+    _check_tasks(candidate, config, contents)
     try:
-        if file not in known:
-            known[file] = {*TASKS, *(load_user_tasks(file) if file else ())}
+        held = contents.read(config)
+    except ConfigError as error:
+        key = str(error).split(" ", 1)[0]
+        candidate.places.get(key, candidate.variant.place).fail(str(error))
+    return _Planned(candidate, dataclasses.replace(config, contents=held), _former(config, values))
+
+
+def _former(config: RunConfig, values: Values) -> str:
+    """The signature that versions gave which hashed paths as they were spelled, and no contents."""
+    spelled: Values = {}
+    for key, entry in settings().items():
+        value = values.get(key)
+        if entry.path and entry.path != OUTPUT and isinstance(value, str):
+            path = Path(value)
+            is_here = value not in ("", "toy") and not path.is_absolute() and path.exists()
+            spelled[key] = str(path.absolute()) if is_here else value
+        elif entry.choices and value is not None:
+            spelled[key] = value
+    return hash_settings(flatten(config) | spelled)
+
+
+def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) -> None:
+    """See that there are tasks of these names."""
+    from hyperformer.data.tasks import TASKS, get_task
+
+    try:
+        own = contents.user_tasks(config.data.task_file)
     except ConfigError as error:
         candidate.places.get("task_file", candidate.variant.place).fail(str(error))
     for task in config.data.tasks:
-        if task not in known[file]:
+        if task not in TASKS and task not in own:
             place = candidate.places.get("tasks", candidate.variant.place)
             entries = place.value if isinstance(place.value, list) else []
             place = next((entry for entry in entries if entry.value == task), place)
             try:
-                get_task(task)
+                get_task(task, own)
             except ConfigError as error:
                 place.fail(str(error))
 
@@ -150,28 +197,50 @@ def _unused(values: Values) -> frozenset[str]:
     return frozenset(key for key, entry in settings().items() if not entry.is_used(values))
 
 
-def _named(
-    kept: dict[str, tuple[Candidate, RunConfig]], file: SweepFile, resources: Resources
-) -> Iterator[Run]:
-    """Runs with names made of what differs within their variant."""
-    varying: dict[str, list[str]] = {}
-    seen: dict[tuple[str, str], set[str]] = {}
-    for candidate, config in kept.values():
-        skip = _unused(candidate.values) | ({"tasks"} if config.single_task else set())
-        for key in candidate.axes:
-            if key not in skip:
-                seen.setdefault((candidate.variant.name, key), set()).add(value_text(candidate.values[key]))
-    for (variant, key), texts in seen.items():
-        if len(texts) > 1:
-            varying.setdefault(variant, []).append(key)
-    asked = {variant.name: file.resources.of_variant(variant.name, resources) for variant in file.variants}
+def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) -> Iterator[Run]:
+    """Runs with names made of what differs within their variant, and with their resources."""
+    from hyperformer.data.contents import with_global_batch
+
+    texts = _texts(planned)
+    labels = {one.variant: one.config.variant for one in planned}
+    asked = {name: file.resources.of_variant(name, profile.resources) for name in labels}
     used: set[str] = set()
-    for mark, (candidate, config) in kept.items():
-        keys = sorted(varying.get(candidate.variant.name, ()), key=lambda key: key == "seed")
-        skip = _unused(candidate.values)
-        differs = tuple((key, value_text(candidate.values[key])) for key in keys if key not in skip)
-        name = run_name(config, differs)
+    for one in planned:
+        flat, skip = flatten(one.config), _unused(one.candidate.values)
+        keys = [key for variant, key in texts if variant == one.variant and key not in skip]
+        differs = [(key, texts[one.variant, key][_frozen(flat[key])]) for key in keys]
+        if list(labels.values()).count(one.config.variant) > 1:  # two config files bear one variant's name
+            differs.insert(0, ("config", one.variant))
+        name = run_name(one.config, tuple(differs))
         if name in used:
-            name = f"{name}-{mark}"
+            name = f"{name}-{signature(one.config)}"
         used.add(name)
-        yield Run(name, mark, config, differs, file.resources.of_run(name, asked[candidate.variant.name]))
+        resources = file.resources.of_run(name, asked[one.variant])
+        ranks = 1 if profile.is_local else resources.ranks
+        config = with_global_batch(one.config, one.config.training.rows_per_rank * ranks)
+        yield Run(
+            name, signature(config), config, tuple(differs), resources,
+            one.former, hash_settings(flatten(config)), not unread(config),
+        )  # fmt: skip
+
+
+def _texts(planned: list[_Planned]) -> dict[tuple[str, str], dict[str, str]]:
+    """(variant, setting) -> value -> its text: of settings with several values, each text once, seed last."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for one in planned:
+        flat = flatten(one.config)
+        skip = _unused(one.candidate.values) | ({"tasks"} if one.config.single_task else set())
+        for key in one.candidate.axes:
+            if key not in skip:
+                # A path is shown as the user wrote it first.
+                shown = one.candidate.values[key] if settings()[key].path else flat[key]
+                found.setdefault((one.variant, key), {}).setdefault(_frozen(flat[key]), value_text(shown))
+    several = {where: texts for where, texts in found.items() if len(texts) > 1}
+    for where, texts in several.items():
+        if len(set(texts.values())) < len(texts):  # null and the text "None"; [a+b] and [a, b]
+            several[where] = {value: value for value in texts}
+    return dict(sorted(several.items(), key=lambda item: item[0][1] == "seed"))
+
+
+def _frozen(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

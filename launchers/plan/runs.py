@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,18 @@ from hyperformer.settings.schema import RunConfig
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 
-_SHORT = {"reduction_factor": "rf", "learning_rate": "lr", "max_steps": "steps", "temperature": "t"}
+_FORMER = (
+    "{} runs are of a version that did not record what the files and folders in their settings held. They count as "
+    "made with those of today; if these changed since, give the sweep a new `name:`"
+)
+_UNREAD = "{} runs name files that cannot be read here; they count as unchanged since these runs were planned"
+_SHORT = {
+    "config": "",
+    "reduction_factor": "rf",
+    "learning_rate": "lr",
+    "max_steps": "steps",
+    "temperature": "t",
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,9 @@ class Run:
         differs: (setting, value as text) in which it differs from other runs of its variant, seed last;
             the task of a single-task run is not among them.
         resources: what it asks for: the cluster profile's, and the sweep file's on top.
+        former: its signature before contents of files belonged to signatures.
+        settings_hash: hash of its settings, whatever the files in them hold.
+        is_read: whether it is known what these files hold.
     """
 
     name: str
@@ -30,11 +46,20 @@ class Run:
     config: RunConfig
     differs: tuple[tuple[str, str], ...]
     resources: Resources
+    former: str = ""
+    settings_hash: str = ""
+    is_read: bool = True
 
     @property
     def task(self) -> str | None:
         """The task of a single-task run, None for one that trains its tasks together."""
         return self.config.data.tasks[0] if self.config.single_task else None
+
+    def known_as(self, signature: str) -> Run:
+        """The run under a signature that it has already; what was recorded with it counts, not what is read now."""
+        return replace(
+            self, signature=signature, config=replace(self.config, contents=None, known_as=signature)
+        )
 
     @property
     def row(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -64,17 +89,48 @@ class Plan:
     excluded: int
     notes: tuple[str, ...]
 
+    def with_known(self, known: Mapping[str, str | None]) -> Plan:
+        """The plan with the signatures of runs that exist already, where it cannot be computed that they do.
+
+        Args:
+            known: signature of an existing run -> hash of its settings; None for a run of which it is
+                not recorded what the files in its settings held.
+        """
+        latest = {of_settings: signature for signature, of_settings in known.items() if of_settings}
+        runs, former, unread = [], 0, 0
+        for run in self.runs:
+            old = [one for one in (run.former, run.settings_hash) if one != run.signature and one in known]
+            if run.signature not in known and old and known[old[0]] is None:
+                run, former = run.known_as(old[0]), former + 1
+            elif not run.is_read and run.settings_hash in latest:
+                run, unread = run.known_as(latest[run.settings_hash]), unread + 1
+            runs.append(run)
+        notes = [text.format(count) for text, count in ((_FORMER, former), (_UNREAD, unread)) if count]
+        return replace(self, runs=tuple(runs), notes=(*self.notes, *notes))
+
 
 def value_text(value: Any) -> str:
-    """A setting's value as people write it."""
+    """A setting's value as people write it; numbers that differ have texts that differ."""
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value)
 
 
 def run_name(config: RunConfig, differs: tuple[tuple[str, str], ...]) -> str:
     """'adapters-rte-rf16-seed2': variant, task of a single-task run, settings that differ."""
     parts = [config.variant, *config.data.tasks[:1]] if config.single_task else [config.variant]
-    parts += [f"{_SHORT.get(key, key)}{text}"[:60] for key, text in differs]
+    parts += [_shortened(f"{_SHORT.get(key, key)}{text}", 60) for key, text in differs if key != "seed"]
+    seed = [f"seed{text}" for key, text in differs if key == "seed"]
+    name = "-".join([_shortened("-".join(parts), 130), *seed])
     # The name becomes a folder's: nothing that a shell or a path would read otherwise.
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))[:150].lstrip(".-") or "run"
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).lstrip(".-") or "run"
+
+
+def _shortened(text: str, most: int) -> str:
+    """`text`, or its beginning and a hash of it all, so that two long texts stay apart."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 9]}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from contextlib import suppress
 
-from hyperformer.errors import HyperformerError, nearest
-from hyperformer.settings.build import flatten, settings
+from hyperformer.errors import ConfigError, HyperformerError, nearest
+from hyperformer.settings.build import coerce, flatten, settings
+from hyperformer.settings.files import parse_override
 from launchers.plan.runs import Plan, Run, value_text
 
 
@@ -40,16 +42,20 @@ def _with_value(plan: Plan, runs: Sequence[Run], word: str) -> list[Run]:
     key, _, wanted = word.partition("=")
     if key != "task" and key not in settings():
         raise HyperformerError(f"{word}: unknown setting {key!r}{nearest(key, ['task', *settings()])}")
-    hits = [run for run in runs if wanted in _values(run, key)]
+    hits = [run for run in runs if wanted in _texts(run, key)]
+    if not hits and key != "task":  # 1e-3 is 0.001, and a path has many spellings
+        with suppress(ConfigError):
+            value = coerce(*parse_override(word), word)
+            value = list(value) if isinstance(value, tuple) else value
+            hits = [run for run in runs if flatten(run.config)[key] == value]
     if not hits:
-        there = sorted({text for run in plan.runs for text in _values(run, key)})
+        there = sorted({text for run in plan.runs for text in _texts(run, key)})
         raise HyperformerError(f"no run has {word}{nearest(wanted, there)}")
     return hits
 
 
-def _values(run: Run, key: str) -> list[str]:
+def _texts(run: Run, key: str) -> list[str]:
     if key == "task":
         return list(run.config.data.tasks)
-    value = flatten(run.config)[key]
-    texts = [value_text(value), str(value)]
-    return [*texts, str(value).lower()] if isinstance(value, bool) else texts
+    shown = [text for name, text in run.differs if name == key]
+    return [*shown, value_text(flatten(run.config)[key])]

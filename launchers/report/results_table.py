@@ -150,6 +150,9 @@ def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
         read = {f"the rows of {name}": rows for name, rows in inputs.get("rows", {}).items()}
         if inputs.get("base_model"):
             read["the weights of the base model"] = inputs["base_model"]
+        if inputs.get("global_batch_size"):
+            rows = entry.run.config.training.rows_per_rank
+            read[f"the global batch ({rows} rows per rank)"] = inputs["global_batch_size"]
         source = _source(entry.run)
         for what, value in read.items():
             found.setdefault((source, what), {}).setdefault(str(value), []).append(entry.run.name)

@@ -55,7 +55,6 @@ class Ledger:
     """
 
     def __init__(self, plan: Plan, runs_dir: Path) -> None:
-        self.plan = plan
         self.paths = SweepFolder(runs_dir.absolute() / plan.name)
         self.faults: dict[int, LedgerError] = {}
         self._folders: dict[str, Path] = {}
@@ -63,6 +62,7 @@ class Ledger:
         self._submissions: list[Submission] | None = None
         self._newest: dict[str, QueuedJob] | None = None
         self._find_folders()
+        self.plan = plan.with_known(self._settings_of_known())
 
     @property
     def path(self) -> Path:
@@ -74,6 +74,11 @@ class Ledger:
             for name in os.listdir(self.path):
                 if "-" in name and not name.startswith("."):
                     self._folders[name.rpartition("-")[2]] = self.paths.run(name)
+
+    def _settings_of_known(self) -> dict[str, str | None]:
+        """Signature of each run that exists -> hash of its settings; None: what its files held is not recorded."""
+        known = self.known_runs() if self.path.is_dir() else {}
+        return {one: known.get(one, {}).get("settings") for one in (*self._folders, *known)}
 
     def folder(self, run: Run) -> Path:
         """The run's folder. Found by its signature: its name may have changed with the sweep file."""
@@ -128,12 +133,18 @@ class Ledger:
         if not known and self.paths.plan.exists():
             rename_damaged(self.paths.plan)
         for run in self.plan.runs:
+            before = known.pop(
+                run.signature, {}
+            )  # to the end: the last of several with equal settings is the latest
+            held = run.settings_hash if run.is_read else None
+            held = before.get("settings") if run.config.known_as else held
             known[run.signature] = {
                 "name": run.name,
                 "folder": self.folder(run).name,
                 "variant": run.config.variant,
                 "tasks": list(run.config.data.tasks),
                 "differs": dict(run.differs),
+                **({"settings": held} if held else {}),
             }
         head = {
             "schema": SCHEMA, "name": self.plan.name, "source": str(self.plan.source),

@@ -18,6 +18,7 @@ from typing import Any
 from hyperformer.files import atomic_write
 from hyperformer.settings.build import make_config, signature
 from hyperformer.settings.schema import RunConfig
+from launchers.plan.runs import Run
 from launchers.store import records
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError
 from launchers.store.sweep_folder import SweepFolder, moved_notes
@@ -33,6 +34,8 @@ class QueuedRun:
         folder: the name of its folder in the sweep's.
         attempt: the number of its first attempt in this submission.
         settings: those that differ from the defaults.
+        contents: as in :class:`hyperformer.settings.schema.RunConfig`.
+        is_known: the signature is not that of settings and contents, but one that the run has already.
     """
 
     signature: str
@@ -40,6 +43,16 @@ class QueuedRun:
     folder: str
     attempt: int
     settings: dict[str, Any]
+    contents: dict[str, str] | None = None
+    is_known: bool = False
+
+    @classmethod
+    def of(cls, run: Run, folder: str, attempt: int) -> QueuedRun:
+        """The entry of a planned run."""
+        config = run.config
+        contents = None if config.contents is None else dict(config.contents)
+        values = changed_settings(config)
+        return cls(run.signature, run.name, folder, attempt, values, contents, config.known_as is not None)
 
     def config(self, folder: Path) -> RunConfig:
         """The run's config.
@@ -47,7 +60,9 @@ class QueuedRun:
         Raises:
             LedgerError: the settings are not those of the run that was planned.
         """
-        config = make_config({**self.settings, "output_dir": str(folder)}, where=str(folder))
+        known_as = self.signature if self.is_known else None
+        values = {**self.settings, "output_dir": str(folder)}
+        config = make_config(values, str(folder), self.contents, known_as)
         if signature(config) != self.signature:
             raise LedgerError(f"{self.name}: its record has the settings of another run, {signature(config)}")
         return config
@@ -131,7 +146,9 @@ _HEAD: records.Kinds = {
 _HEAD_NEEDED = ("number", "job_name", "cluster", "submitted", "code", "tasks")
 _ENTRY: records.Kinds = {
     "signature": _is(str), "name": _is(str), "folder": _is_plain_name, "attempt": _is(int), "settings": _is(dict),
+    "contents": _is(dict, type(None)), "is_known": lambda value: isinstance(value, bool),
 }  # fmt: skip
+_ENTRY_NEEDED = ("signature", "name", "folder", "attempt", "settings")
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
@@ -147,7 +164,8 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
 
 def _parts(config: RunConfig) -> list[dict[str, Any]]:
     """The settings by section. A setting may bear the name of a section: `adapter` does."""
-    top = {key: value for key, value in vars(config).items() if key not in (*_SECTIONS, "output_dir")}
+    others = (*_SECTIONS, "output_dir", "contents", "known_as")
+    top = {key: value for key, value in vars(config).items() if key not in others}
     return [top, *(vars(getattr(config, name)) for name in _SECTIONS)]
 
 
@@ -217,8 +235,8 @@ def read_for_job(path: Path, job_id: str | None) -> Submission:
 def _entry(path: Path, entry: Any) -> QueuedRun:
     if not isinstance(entry, dict):
         raise DamagedRecord(path, "an entry is no JSON object")
-    records.check(path, entry, _ENTRY, tuple(_ENTRY))
-    return QueuedRun(**{name: entry[name] for name in _ENTRY})
+    records.check(path, entry, _ENTRY, _ENTRY_NEEDED)
+    return QueuedRun(**{name: entry[name] for name in _ENTRY if name in entry})
 
 
 def read_all(folder: SweepFolder) -> tuple[list[Submission], dict[int, LedgerError]]:

@@ -14,7 +14,7 @@ from launchers.slurm.arrays import ArrayPlan
 from launchers.slurm.commands import ClusterError
 from launchers.status import reconcile
 from launchers.store.ledger import Ledger
-from launchers.store.submissions import QueuedRun, Submission, changed_settings, groups, task_lines
+from launchers.store.submissions import QueuedRun, Submission, groups, task_lines
 
 # SLURM's names for them: AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit, QOSGrpSubmitJobsLimit, ...
 SUBMIT_LIMIT = re.compile(r"\w*(?:Max|Grp)SubmitJobs?\w*Limit")
@@ -138,4 +138,4 @@ def _submit(
 
 def _queued(ledger: Ledger, run: Run) -> QueuedRun:
     folder, number = ledger.folder(run).name, ledger.next_number(run)
-    return QueuedRun(run.signature, run.name, folder, number, changed_settings(run.config))
+    return QueuedRun.of(run, folder, number)

@@ -166,3 +166,18 @@ def test_no_file(tmp_path: Path) -> None:
 def test_not_a_mapping_of_tasks(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="expected a mapping"):
         load(tmp_path, text)
+
+
+def test_labels_are_texts_as_written_and_yaml_is_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "t:\n  template: 'costs ${price}'\n  target: y\n  labels: [no, 1.50, 012]\n"
+        "  label_map: {off: no, true: 1.50}\n  metrics: [accuracy]\n"
+    )
+    task = load_user_tasks(path)["t"]
+    assert task.labels == ("no", "1.50", "012")
+    for answer, label in ((True, "1.50"), ("off", "no")):
+        assert example(task, {"price": "3", "y": answer}) == ("costs $3", label)
+    path.write_text("t:\n  template: '{x}'\n  target: y\n  labels: [a, true]\n  metrics: [accuracy]\n")
+    with pytest.raises(ConfigError, match="t.yaml, line 4, .*labels.*in quotes"):
+        load_user_tasks(path)

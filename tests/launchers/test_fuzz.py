@@ -32,7 +32,7 @@ from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
 from launchers.store import processes, submissions
 from launchers.store.ledger import Ledger
-from launchers.store.submissions import QueuedRun, Submission, changed_settings
+from launchers.store.submissions import QueuedRun, Submission
 
 QUICK = settings(
     derandomize=True, deadline=None, max_examples=120, database=None,
@@ -297,10 +297,7 @@ def make_ledger(folder: Path) -> None:
         write_json(ledger.folder(run) / "state.json", state)
     write_json(ledger.folder(ledger.plan.runs[0]) / "result.json", result_of(ledger.plan.runs[0]))
     write_json(ledger.folder(ledger.plan.runs[1]) / "cancelled.json", {"at": 1.0})
-    entries = [
-        [QueuedRun(run.signature, run.name, ledger.folder(run).name, 2, changed_settings(run.config))]
-        for run in ledger.plan.runs[2:]
-    ]
+    entries = [[QueuedRun.of(run, ledger.folder(run).name, 2)] for run in ledger.plan.runs[2:]]
     submissions.write(
         ledger.paths,
         Submission(1, ledger.job_name(1), "slurm", 1.0, "/code", entries, job_id="7", shape={"time": 5}),

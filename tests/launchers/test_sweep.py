@@ -252,7 +252,7 @@ def test_preflight_tells_all_at_once(command_line: CommandLine, write_sweep: Wri
         """)
     code, out = command_line.run("s.yaml", "--cluster", "local")
     assert code == 2
-    for message in ("no folder cola", "./no-model: there is no such", "x.json: there is no such"):
+    for message in ("no folder cola", "/no-model: there is no such", "x.json: there is no such"):
         assert message in out
     assert not (command_line.folder / "runs").exists()
 

@@ -12,7 +12,7 @@ from launchers.job import pack
 from launchers.plan.runs import Plan
 from launchers.slurm.this_job import JobTask
 from launchers.store.attempts import attempts
-from launchers.store.submissions import QueuedRun, Submission, changed_settings, write
+from launchers.store.submissions import QueuedRun, Submission, write
 from launchers.store.sweep_folder import SweepFolder
 
 
@@ -23,7 +23,7 @@ def test_each_run_ends_in_its_own_way(
     runs = plan_of(
         f"{{base: {TOY}, variants: [adapters], tasks: [toy-sentiment], grid: {{seed: [1, 13, 85]}}}}"
     ).runs
-    queued = [QueuedRun(run.signature, run.name, run.name, 1, changed_settings(run.config)) for run in runs]
+    queued = [QueuedRun.of(run, run.name, 1) for run in runs]
     submission = Submission(1, "j", "slurm", 1.0, "/code", [queued], job_id="7", cpus=3, shape={"pack": 3})
     record = write(SweepFolder(tmp_path), submission)
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}/tests/launchers/fake_run:{REPOSITORY}")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hyperformer.data.tasks import load_user_tasks
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten
 from hyperformer.settings.files import load_config
@@ -84,18 +83,3 @@ def test_scalars_of_yaml_1_2(text: str, value: object) -> None:
 def test_numbers_for_text_are_taken_as_they_are_written() -> None:
     for text in ("1.50", "1e3", "0x1F", "007"):
         assert flatten(load_config("finetune", [f"tokenizer_name={text}"]))["tokenizer_name"] == text
-
-
-def test_a_task_file_is_read_so_too(tmp_path: Path) -> None:
-    path = tmp_path / "t.yaml"
-    path.write_text(
-        "t:\n  template: 'costs ${price}'\n  target: y\n  labels: [no, 1.50, 012]\n"
-        "  label_map: {off: no, true: 1.50}\n  metrics: [accuracy]\n"
-    )
-    task = load_user_tasks(path)["t"]
-    assert task.labels == ("no", "1.50", "012")
-    assert task.example({"price": 3, "y": True}, prefix=False) == ("costs $3", "1.50")
-    assert task.example({"price": 3, "y": "off"}, prefix=False) == ("costs $3", "no")
-    path.write_text("t:\n  template: '{x}'\n  target: y\n  labels: [a, true]\n  metrics: [accuracy]\n")
-    with pytest.raises(ConfigError, match="t.yaml, line 1: task 't': labels is .*in quotes"):
-        load_user_tasks(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, signature
 from hyperformer.settings.files import load_config
@@ -114,7 +115,7 @@ def test_names_of_a_tasks_adapters_go_with_their_task(plan_of: PlanOf) -> None:
 def test_a_run_of_the_plan_is_the_run_of_the_command_line(plan_of: PlanOf) -> None:
     """The same settings give the same signature, however they came together."""
     plan = plan_of("{variants: [hyperformer++], tasks: [rte, cola], base: {seed: 3}}")
-    alone = load_config("hyperformer++", ["tasks=rte,cola", "seed=3"])
+    alone = identify(load_config("hyperformer++", ["tasks=rte,cola", "seed=3"]), None, ranks=1)
     assert plan.runs[0].signature == signature(alone)
 
 

@@ -219,3 +219,12 @@ def test_plots_of_finished_hypernetworks(plan_of: Callable[[str], Plan], tmp_pat
     plots = list(plot_similarities(ledger, statuses))
     assert [path.name for path in plots] == ["similarity-hyperformer++.svg"]
     assert plots[0].read_bytes().startswith(b"<?xml")
+
+
+def test_runs_with_another_global_batch_are_noted(ledger: Ledger) -> None:
+    for run in ledger.plan.runs[:3]:
+        inputs = {"rows": {}, "base_model": "w", "global_batch_size": 64 if run.config.seed == 2 else 32}
+        give_result(ledger, run, {"cola": {"mcc": 1.0}}, inputs=inputs)
+    notes = files.footnotes(results_table.make_table(entries_of(ledger), "test"))
+    (note,) = [each for each in notes if "global batch" in each]
+    assert "hyperformer++-seed2 had others than hyperformer++-seed1, hyperformer++-seed3" in note

@@ -1,0 +1,61 @@
+"""What a run read is recorded, and must be the same when it resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperformer.data.contents import identify
+from hyperformer.errors import ConfigError, FileError
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.build import make_config
+from hyperformer.training.engine import make_batch
+from hyperformer.training.inputs import check_global_batch, record_inputs
+
+INPUTS: dict[str, Any] = {
+    "rows": {"rte train": "64 rows, aa", "rte test": "8 rows, bb"}, "base_model": "cc", "global_batch_size": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        (INPUTS, None),
+        (
+            {**INPUTS, "rows": {**INPUTS["rows"], "rte test": "8 rows, bx"}},
+            r"rte test \(were 8 rows, bb, are 8 rows, bx\)",
+        ),
+        ({**INPUTS, "base_model": "cx"}, "the weights of the base model"),
+    ],
+)
+def test_a_run_that_resumes_reads_the_same(tmp_path: Path, now: dict[str, Any], told: str | None) -> None:
+    folder = RunFolder(tmp_path)
+    record_inputs(folder, INPUTS, resumes=False)
+    if told is None:
+        record_inputs(folder, now, resumes=True)
+    else:
+        with pytest.raises(
+            ConfigError, match=f"cannot resume, because these changed since it began: .*{told}"
+        ):
+            record_inputs(folder, now, resumes=True)
+    record_inputs(folder, now, resumes=False)  # it begins again: nothing of before counts
+    record_inputs(folder, now, resumes=True)
+
+
+def test_a_run_without_a_record_and_one_whose_record_is_damaged(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    record_inputs(folder, INPUTS, resumes=True)  # of an earlier version
+    for text in ("{", "[]", '{"rows": 3}'):
+        folder.inputs.write_text(text)
+        with pytest.raises(FileError):
+            record_inputs(folder, INPUTS, resumes=True)
+
+
+def test_a_sum_over_a_batch_starts_on_the_ranks_it_was_planned_for() -> None:
+    config = identify(make_config({"tasks": ["rte"], "loss_reduction": "sum"}), None, ranks=2)
+    check_global_batch(config, make_batch(config.training, 2))
+    check_global_batch(config, make_batch(config.training, 4, global_batch_size=64))  # it resumes
+    with pytest.raises(ConfigError, match="planned with 64, and 1 ranks make 32"):
+        check_global_batch(config, make_batch(config.training, 1))
