@@ -97,7 +97,8 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
         Interrupted: a signal, or the deadline, asked to stop; everything is saved.
     """
     tasks = _tasks(config)
-    context = distributed.start(local_rank)
+    with watch(None, config.training.hang_minutes, main=False):
+        context = distributed.start(local_rank)
     context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
     folder = RunFolder(config.output_dir)
     config = context.on_main(

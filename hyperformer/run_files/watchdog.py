@@ -52,10 +52,11 @@ def beat(what: str, patience: float = 1.0) -> None:
 
 
 @contextmanager
-def watch(folder: RunFolder, minutes: float, *, main: bool) -> Iterator[None]:
+def watch(folder: RunFolder | None, minutes: float, *, main: bool) -> Iterator[None]:
     """Watch this block.
 
     Args:
+        folder: of the run, for heartbeat and state; None: it is not known yet to be this process's.
         minutes: the process ends itself after so many minutes without a beat; 0: never.
         main: whether this process writes the heartbeat.
     """
@@ -73,10 +74,10 @@ def watch(folder: RunFolder, minutes: float, *, main: bool) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _watch(folder: RunFolder, seconds: float, main: bool, ended: threading.Event) -> None:
+def _watch(folder: RunFolder | None, seconds: float, main: bool, ended: threading.Event) -> None:
     interval = min(HEARTBEAT_SECONDS, seconds / 4) if seconds else HEARTBEAT_SECONDS
     while True:
-        if main:
+        if main and folder is not None:
             # The disk may be full; other threads report that.
             with contextlib.suppress(OSError):
                 folder.heartbeat.touch()
@@ -91,11 +92,13 @@ def _watch(folder: RunFolder, seconds: float, main: bool, ended: threading.Event
             return
 
 
-def _end(folder: RunFolder, silent: float) -> None:
+def _end(folder: RunFolder | None, silent: float) -> None:
     message = f"Hang: nothing moved for {silent / 60:.1f} minutes ({_pulse.what}); stacks are in stderr"
     print(f"{message}. All threads:", file=sys.__stderr__, flush=True)
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
-    with contextlib.suppress(Exception):
-        before = folder.read_state() or RunState("starting")
-        folder.write_state(RunState("failed", step=before.step, max_steps=before.max_steps, error=message))
+    if folder is not None:
+        with contextlib.suppress(Exception):
+            before = folder.read_state() or RunState("starting")
+            failed = RunState("failed", step=before.step, max_steps=before.max_steps, error=message)
+            folder.write_state(failed)
     os._exit(HANG_EXIT)
