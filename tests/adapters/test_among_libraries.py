@@ -91,7 +91,9 @@ def test_one_model_in_several_threads(kind: str) -> None:
     assert all(torch.equal(value, expected[each]) for each, value in zip(calls, found, strict=True))
 
 
-@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=str)
+@pytest.mark.parametrize(
+    "make_copy", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_stands_alone(kind: str, make_copy: Any) -> None:
     model = make_model(kind, add_layer_norm_before_adapter=True)

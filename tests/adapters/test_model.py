@@ -180,7 +180,7 @@ def test_half_precision_loading(tmp_path) -> None:
         ({"freeze_encoder": True, "unfreeze_layer_norms": False}, {"adapters of the decoder"}),
         ({"unfreeze_model": True}, {"everything"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "+".join(sorted(value)),
 )
 def test_freezing(freeze: dict, trained: set) -> None:
     model = make_model("hypernetwork_shared", **freeze)
