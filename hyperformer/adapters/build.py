@@ -15,7 +15,13 @@ from transformers import AutoTokenizer, T5Config
 from transformers import logging as transformers_logging
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import (
+    HyperformerConfig,
+    HyperformerT5,
+    hyperformer_config,
+    new_model,
+    token_ids_only,
+)
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.hub_access import not_in_cache, why_offline
 from hyperformer.settings.schema import ModelConfig, RunConfig
@@ -49,15 +55,29 @@ def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
         ) from error
 
 
-def load_tokenizer(config: ModelConfig) -> Any:
+def load_tokenizer(config: ModelConfig, t5: T5Config | None = None) -> Any:
     """The tokenizer of the run's model.
 
+    Args:
+        t5: config of the T5 that reads the tokens; default: that of the run's model.
+
     Raises:
-        CheckpointError: it cannot be loaded.
+        CheckpointError: it cannot be loaded, or does not fit the T5.
     """
-    return _from_pretrained(
-        AutoTokenizer, config.tokenizer_name or config.model_name_or_path, "the tokenizer"
-    )
+    name = config.tokenizer_name or config.model_name_or_path
+    tokenizer = _from_pretrained(AutoTokenizer, name, "the tokenizer")
+    size = (t5 or load_t5_config(config.model_name_or_path)).vocab_size
+    if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"the tokenizer of {name!r} is not one for T5: it has no token for padding or for the end of a "
+            "text. Name a T5's by tokenizer_name"
+        )
+    if len(tokenizer) > size:
+        raise CheckpointError(
+            f"the tokenizer of {name!r} has {len(tokenizer):,} tokens, and the T5 has embeddings of {size:,}. Name "
+            "the T5's own tokenizer, or enlarge the T5: load it, call resize_token_embeddings, save it"
+        )
+    return tokenizer
 
 
 def load_t5_config(name: str) -> T5Config:
@@ -69,6 +89,8 @@ def load_t5_config(name: str) -> T5Config:
     config = _from_pretrained(T5Config, name, "the config")
     if config.model_type != "t5":
         raise CheckpointError(f"{name!r} is a {config.model_type} model; the adapters are made for T5")
+    if config.pad_token_id is None:
+        raise CheckpointError(f"the config of {name!r} has no pad_token_id; T5's is 0: write it there")
     return config
 
 
@@ -87,7 +109,7 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
     if config.model.dropout is not None:
         t5.dropout_rate = config.model.dropout
     ours = hyperformer_config(t5, config.adapter, config.data.tasks)
-    model = HyperformerT5(ours) if random_init else load_base(config.model.model_name_or_path, ours)
+    model = new_model(ours) if random_init else load_base(config.model.model_name_or_path, ours)
     mark_trained(model, config.model)
     if config.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -117,8 +139,9 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
     with quiet_transformers():
         # In float32, whatever the checkpoint was saved in: the engine casts.
         model, report = _from_pretrained(
-            HyperformerT5, name, "the weights", config=config, dtype=torch.float32, output_loading_info=True
-        )
+            HyperformerT5, name, "the weights", config=config, generation_config=token_ids_only(config),
+            dtype=torch.float32, output_loading_info=True,
+        )  # fmt: skip
     lacking = sorted(key for key in report["missing_keys"] if not key.startswith("adapters."))
     if lacking:
         raise CheckpointError(

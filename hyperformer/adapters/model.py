@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from hyperformer.adapters.hooks import (
@@ -48,6 +55,11 @@ class HyperformerConfig(T5Config):
     task_prefix: bool | None = None
     max_source_length: int | None = None
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if getattr(self, "decoder_start_token_id", None) is None:
+            self.decoder_start_token_id = self.pad_token_id  # as in every published T5
+
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> T5Config:
         # transformers sizes the decoder's cache by `num_layers`, which is the
         # encoder's; stock T5 fails to generate where the decoder has more.
@@ -74,6 +86,12 @@ def hyperformer_config(t5: T5Config, adapter: AdapterConfig, tasks: tuple[str, .
     return HyperformerConfig(**values)
 
 
+def token_ids_only(config: T5Config) -> GenerationConfig:
+    """The generation settings that T5 needs. Others that a base model brings must not decide answers."""
+    names = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+    return GenerationConfig(**{name: getattr(config, name) for name in names})
+
+
 class HyperformerT5(T5ForConditionalGeneration):
     """T5 whose blocks have adapters; without adapters it is T5.
 
@@ -89,6 +107,7 @@ class HyperformerT5(T5ForConditionalGeneration):
 
     def __init__(self, config: HyperformerConfig) -> None:
         super().__init__(config)
+        self.generation_config = token_ids_only(config)
         adapter = config.adapter_config
         self.adapters: Adapters | None = None
         if config.cross_attention_bias:
@@ -112,6 +131,23 @@ class HyperformerT5(T5ForConditionalGeneration):
         torch.nn.init.zeros_(bias.weight)
         attention.relative_attention_bias = bias
         attention.register_forward_pre_hook(CrossAttentionBias(), with_kwargs=True)
+
+    @property
+    def has_own_lm_head(self) -> bool:
+        """Whether the output layer is a matrix of its own, as in T5 v1.1; otherwise it is the embeddings'."""
+        return self.lm_head.weight is not self.shared.weight
+
+    def untie_lm_head(self) -> None:
+        """Give the output layer a matrix of its own, with new random weights."""
+        self.lm_head.weight = torch.nn.Parameter(torch.empty_like(self.shared.weight))
+        init.normal_(self.lm_head.weight, std=self.config.initializer_factor)
+        self.all_tied_weights_keys.pop("lm_head.weight", None)
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """transformers' method. It ties whatever the config says; an output layer of its own stays so."""
+        keys = super().get_expanded_tied_weights_keys(all_submodels=all_submodels)
+        untied = {"lm_head.weight"} - getattr(self, "all_tied_weights_keys", keys).keys()
+        return {name: source for name, source in keys.items() if name not in untied}
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         # T5's initialisation knows its own modules only, and is applied to every
@@ -241,6 +277,18 @@ class HyperformerT5(T5ForConditionalGeneration):
                 "write use_reentrant=False"
             )
         super().activation_checkpointing_enable(settings, **kwargs)
+
+
+def new_model(config: HyperformerConfig) -> HyperformerT5:
+    """A model with random weights; its output layer is its own if the config is of T5 v1.1's kind.
+
+    transformers keeps ``tie_word_embeddings: false`` of such a config as `scale_decoder_outputs`
+    alone, and ties a model that is not loaded from a checkpoint.
+    """
+    model = HyperformerT5(config)
+    if not config.scale_decoder_outputs:
+        model.untie_lm_head()
+    return model
 
 
 class _WeightsOfOneCall(dict[str, list[SiteWeights]]):

@@ -23,7 +23,7 @@ FORMAT = 1
 # Settings of T5 that decide its weights' names, shapes and meaning.
 _SIZES = (
     "vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "feed_forward_proj",
-    "relative_attention_num_buckets", "relative_attention_max_distance", "tie_word_embeddings",
+    "relative_attention_num_buckets", "relative_attention_max_distance", "tie_word_embeddings", "scale_decoder_outputs",
 )  # fmt: skip
 # Values read of each weight: enough to tell any two trained models apart, and quick.
 _SAMPLED = 4096

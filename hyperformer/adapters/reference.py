@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import T5Config
 
 from hyperformer.adapters.hooks import STACKS
-from hyperformer.adapters.model import HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import HyperformerT5, hyperformer_config, new_model
 from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
 from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
 from hyperformer.errors import CheckpointError, nearest
@@ -62,7 +62,7 @@ def model_from_reference(
     if state_dict is not None:
         # A bias of zero changes nothing, but must be there when the weights are converted back.
         config.cross_attention_bias = CROSS_BIAS in state_dict
-    model = HyperformerT5(config)
+    model = new_model(config)
     if state_dict is not None:
         load_reference_state_dict(model, state_dict)
     return model.eval()

@@ -149,6 +149,8 @@ def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
     config.task_prefix, config.max_source_length = record.task_prefix, record.max_source_length
     if record.base_fingerprint is None:
         model = HyperformerT5(config)
+        if "lm_head.weight" in weights:
+            model.untie_lm_head()
     else:
         model = load_base(base, config)
         check_weights(record, model, base)

@@ -22,7 +22,7 @@ from hyperformer.adapters.hub import (
     adapter_files,
     find_folder,
 )
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import load_adapter
 from hyperformer.errors import CheckpointError
@@ -111,8 +111,9 @@ def load_model(name: str | Path) -> HyperformerT5:
     try:
         with quiet_transformers():
             model, report = HyperformerT5.from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True
-            )
+                folder, config=config, generation_config=token_ids_only(config), dtype=torch.float32,
+                output_loading_info=True,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"the weights in {folder} cannot be loaded: {reason}") from error

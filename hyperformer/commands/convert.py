@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import T5Config
 
 from hyperformer.adapters.hub import MODEL_CONFIG
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, new_model
 from hyperformer.adapters.record import plain_settings
 from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
 from hyperformer.adapters.save import read_safetensors
@@ -62,7 +62,7 @@ def from_theirs(checkpoint: Path, settings: Path, output: Path) -> HyperformerT5
     ours.adapter_settings = plain_settings(config.adapter)
     ours.task_prefix, ours.max_source_length = config.task_prefix, config.data.max_source_length
     ours.cross_attention_bias = CROSS_BIAS in weights
-    model = HyperformerT5(ours)
+    model = new_model(ours)
     weights = _with_tied(weights, ours, checkpoint)
     try:
         load_reference_state_dict(model, weights)
@@ -88,7 +88,18 @@ def to_theirs(ours: Path, output: Path) -> None:
     weights = {name: value.to(kind).contiguous() for name, value in reference_state_dict(model).items()}
     values = model.config.to_diff_dict()
     values = {key: value for key, value in values.items() if key not in _OURS}
-    values |= {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
+    # transformers keeps their `tie_word_embeddings: false` as this.
+    tied = values.pop("scale_decoder_outputs", True)
+    if tied is model.has_own_lm_head:
+        raise CheckpointError(
+            f"{ours}: its output layer is {'its own' if tied else 'tied'} and its logits are {'' if tied else 'not '}"
+            "scaled: the authors' code has no such T5"
+        )
+    values |= {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "tie_word_embeddings": tied,
+    }
     with new_folder(output) as folder:
         write_json(folder / MODEL_CONFIG, values)
         torch.save(weights, folder / BINARY)
@@ -151,12 +162,12 @@ def _with_tied(weights: dict[str, Tensor], config: HyperformerConfig, folder: Pa
     Raises:
         CheckpointError: its values differ between the names.
     """
-    names = [*_EMBEDDINGS, _HEAD] if config.tie_word_embeddings else list(_EMBEDDINGS)
+    names = [*_EMBEDDINGS, _HEAD] if config.scale_decoder_outputs else list(_EMBEDDINGS)
     there = [name for name in names if name in weights]
     for name in there[1:]:
         if not torch.equal(weights[there[0]], weights[name]):
             raise CheckpointError(
                 f"{folder}: {there[0]!r} and {name!r} differ, and T5 has one matrix for both "
-                f"(tie_word_embeddings is {json.dumps(config.tie_word_embeddings)} in its {MODEL_CONFIG})"
+                f"(tie_word_embeddings is {json.dumps(config.scale_decoder_outputs)} in its {MODEL_CONFIG})"
             )
     return {**weights, **{name: weights[there[0]] for name in names if there}}

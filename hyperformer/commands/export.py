@@ -80,6 +80,8 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
     config = copy.deepcopy(model.config)
     config.tasks, config.adapter_settings = [task], plain_settings(adapter)
     static = HyperformerT5(config)
+    if model.has_own_lm_head:
+        static.untie_lm_head()
     assert static.adapters is not None
     ours = dict(static.named_parameters())
     for name, parameter in model.named_parameters():

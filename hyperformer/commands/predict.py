@@ -77,7 +77,7 @@ class Predictor:
         self.task = get_task(task, load_user_tasks(trained.task_file) if trained.task_file else None)
         check_decode([self.task], decode)
         self.decode = decode
-        self.tokenizer = load_tokenizer(ModelConfig(model_name_or_path=trained.tokenizer_name))
+        self.tokenizer = load_tokenizer(ModelConfig(model_name_or_path=trained.tokenizer_name), config)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = trained.model.to(self.device)
         plain = config.adapter_config.adapter == "none"

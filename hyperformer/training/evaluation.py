@@ -57,6 +57,9 @@ def answer(
         max_length=answer_length(task, tokenizer),
         num_beams=task.num_beams,
         do_sample=False,
+        # The tokens that the training targets end with and are padded with.
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
         synced_gpus=decoding.synced_gpus,
     )
     return decode(tokenizer, answers)
