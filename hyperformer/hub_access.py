@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from pathlib import Path
 
 _PATIENCE_S = 5.0
 _TRIES = 2
@@ -50,3 +51,15 @@ def not_in_cache(error: BaseException) -> str:
         f"it is not in the cache ({constants.HF_HOME}), and {why_offline()}. Load it once on a machine "
         "that reaches the hub, with the same HF_HOME (for a sweep: `prefetch`)"
     )
+
+
+def hub_revision(name: str) -> str | None:
+    """The commit of a model on the hub that the cache holds; None for a folder."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        path = None if os.path.isdir(name) else try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(path).parent.name if isinstance(path, str) else None

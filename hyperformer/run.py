@@ -22,6 +22,7 @@ from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
 from hyperformer.errors import ConfigError, Interrupted
 from hyperformer.files import write_json
+from hyperformer.hub_access import hub_revision
 from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.run_files.run_lock import hold
@@ -150,7 +151,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     """Data, model, engine, training, evaluation; returns what result.json got."""
     started, settings, context = time.monotonic(), job.config.training, job.context
     # The batch sizes must fit together, which can be checked before anything is loaded.
-    deepspeed_config(settings, make_batch(settings, context.size))
+    context.check_same({"deepspeed_config": deepspeed_config(settings, make_batch(settings, context.size))})
     splits = context.on_main(lambda: read_recovery(job.folder)).micro_batch_parts
     if context.is_main:
         steps = settings.max_steps
@@ -171,6 +172,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     check_global_batch(job.config, batch)
     trainer, model = _make_trainer(job, batch, checkpoints)
     inputs = run_inputs(trainer.data, batch, model.fingerprint)
+    context.check_same({"rows": inputs["rows"], "the base model's weights": model.fingerprint})
     context.on_main(lambda: record_inputs(job.folder, inputs, resumes=manifest is not None))
     log = RunLog(
         job.folder,
@@ -184,6 +186,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     trainer.train(log, stop)
     test = trainer.test(log, stop)
     result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits, "inputs": inputs}
+    result["base_model_revision"] = hub_revision(job.config.model.model_name_or_path)
     result["seconds"]["this_attempt"] = time.monotonic() - started
     _save(job, model, trainer, result)
     log.phase("done")

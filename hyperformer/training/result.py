@@ -48,6 +48,7 @@ def make_result(trainer: Trainer, parameters: ParameterCount, test: Metrics) -> 
         "variant": config.variant,
         "tasks": list(config.data.tasks),
         "seed": config.seed,
+        "ranks": trainer.context.size,
         "signature": signature(config),
         "validation": state.best_metrics,
         "test": test,
