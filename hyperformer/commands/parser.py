@@ -98,7 +98,7 @@ def _add_push(commands: Any) -> None:
 
 
 def _add_similarity(commands: Any) -> None:
-    similarity = commands.add_parser("similarity", help="print and plot how alike the task embeddings are")
+    similarity = commands.add_parser("similarity", help="print and plot how similar the task embeddings are")
     similarity.add_argument("model", help=_TRAINED)
     similarity.add_argument("output", type=Path, help="a .png or .svg file")
     similarity.set_defaults(command=_similarity)

@@ -1,4 +1,4 @@
-"""How alike a model's tasks are to its hypernetwork: cosine similarity of their embeddings."""
+"""How similar a model's tasks are to its hypernetwork: cosine similarity of their embeddings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PREFIX = "adapters.task_embeddings."
 
 
 def task_similarity(name: str | Path) -> tuple[list[str], Tensor]:
-    """Cosine similarity of the task embeddings, as the hypernetworks read them (projected, where they are).
+    """Cosine similarity of the task embeddings as the hypernetworks read them, after the projection if there is one.
 
     Args:
         name: folder or repository of an adapter (its T5 is not needed) or of a whole model.
@@ -80,7 +80,7 @@ def similarity_table(tasks: list[str], similarity: Tensor) -> str:
 
 
 def check_plot(output: Path) -> None:
-    """See, before any work, that the plot can be drawn.
+    """Check, before any work, that the plot can be drawn.
 
     Raises:
         ConfigError: matplotlib is missing, or the file's suffix or folder is wrong.
@@ -98,7 +98,7 @@ def check_plot(output: Path) -> None:
 
 
 def plot_similarity(tasks: list[str], similarity: Tensor, output: Path) -> None:
-    """Draw the matrix into a .png or .svg file; it is whole or absent."""
+    """Draw the matrix into a .png or .svg file, written atomically."""
     check_plot(output)
     from matplotlib.figure import Figure
 

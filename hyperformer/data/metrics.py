@@ -192,8 +192,8 @@ METRICS = {
     "f1_score_with_invalid": Metric(f1_score_with_invalid, ("f1",), ("int",), "binary"),
     "macro_f1": Metric(macro_f1, ("macro_f1",), ("text", "int"), "some", by_label=True),
     "matthews_corrcoef": Metric(matthews_corrcoef, ("mcc",), ("text", "int"), "some"),
-    "pearson_corrcoef": Metric(pearson_corrcoef, ("pearson_corrcoef",), ("int", "float")),
-    "spearman_corrcoef": Metric(spearman_corrcoef, ("spearman_corrcoef",), ("int", "float")),
+    "pearson_corrcoef": Metric(pearson_corrcoef, ("pearson_corrcoef",), ("float", "int")),
+    "spearman_corrcoef": Metric(spearman_corrcoef, ("spearman_corrcoef",), ("float", "int")),
     "bleu": Metric(bleu, ("bleu",), ("text",)),
     "rouge": Metric(rouge, ROUGE, ("text",)),
 }

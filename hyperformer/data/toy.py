@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 
 def opinions(thing: str, polarities: list[bool], rng: Random) -> list[str]:
-    """One clause a polarity, each about another part of the thing: 'the soup was not good'."""
+    """One clause for each polarity, each about another part of the thing: 'the soup was not good'."""
     clauses = []
     for part, positive in zip(rng.sample([thing, *THINGS[thing]], len(polarities)), polarities, strict=True):
         negated = rng.random() < 0.3
@@ -55,7 +55,7 @@ def opinions(thing: str, polarities: list[bool], rng: Random) -> list[str]:
 
 
 def sentiment(label: int, rng: Random) -> Row:
-    """1: positive. After "but" comes what counts."""
+    """1: positive. What counts is after "but"."""
     thing, positive = rng.choice(list(THINGS)), label == 1
     form = rng.randrange(3)
     if form == 0:
@@ -158,7 +158,7 @@ def toy_rows(task: str, split: str) -> list[Row]:
     """The rows of one split of a toy task, always the same.
 
     Returns:
-        one dict a row: the text columns and `label` (int; toy-similarity: float 0 to 5).
+        one dict for each row: the text columns and `label` (int; toy-similarity: float 0 to 5).
 
     Raises:
         DataError: there is no such toy task or split.
@@ -187,10 +187,9 @@ def toy_rows(task: str, split: str) -> list[Row]:
 def pretraining_text(lines: int, seed: int) -> list[str]:
     """Text to pre-train a tiny model on: reviews, pairs of sentences, remarks about them, numbers.
 
-    A model this small does not learn how sentences relate from the little text that it sees;
-    so many lines end with a remark that says it in words ("That is the same."), as people's
-    text has its "in other words". No such line is about a validation or test row, and no
-    line holds a task's answer.
+    A model this small does not learn from so little text how sentences relate. So many lines
+    end with a remark that says it in words ("That is the same."), as people write "in other
+    words". No such line is about a validation or test row, and no line holds a task's answer.
 
     Args:
         lines: how many lines; one to three sentences each.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-# Kind of thing -> members. The kind is itself a word ("an animal"), and truer of more things.
+# Kind of thing -> members. The kind is itself a word ("an animal"), and true of more things.
 KINDS = {
     "person": ["girl", "boy", "woman", "man", "doctor", "teacher", "farmer", "student"],
     "animal": ["dog", "cat", "horse", "cow", "rabbit", "goat"],
@@ -40,7 +40,7 @@ PLACES = [
 ]  # fmt: skip
 ADJECTIVES = ["young", "old", "tall", "small", "happy", "quiet", "tired", "rich"]
 PLURALS = {"woman": "women", "man": "men", "person": "people"}
-# Words that say the same.
+# Words that mean the same.
 SYNONYMS = {
     "small": "little", "happy": "glad", "rich": "wealthy", "quiet": "silent", "tired": "sleepy",
     "eating": "tasting", "fixing": "repairing", "buying": "purchasing", "watching": "observing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import ByT5Tokenizer, T5Tokenizer
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.examples import Examples
+from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import Task
 from hyperformer.settings.schema import DataConfig
 
@@ -100,6 +102,32 @@ def test_what_changes_the_ids_changes_the_file(tokenizer, tmp_path: Path) -> Non
         tokenize(rows(), ByT5Tokenizer(extra_ids=100), tmp_path, source=40),
     ]
     assert len(list((tmp_path / "tokenized").iterdir())) == len(changed)
+
+
+def test_a_changed_file_of_the_same_name_gives_new_rows(tokenizer, tmp_path: Path) -> None:
+    """The key is what is tokenised, not where it came from: file, task and tokenizer may change in place."""
+    config = DataConfig(data_source="folder", data_dir=str(tmp_path), cache_dir=str(tmp_path))
+    path = tmp_path / "copy" / "train.csv"
+    path.parent.mkdir()
+
+    def ids(task: Task, tokenizer) -> tuple[list[int], list[int]]:
+        split = tokenize_split(load_split(task, "train", config), task, tokenizer, config)
+        return split.sources([0])[0].tolist(), split.targets([0])[0].tolist()
+
+    path.write_text("source,target\nthe cat,1\n")
+    first = ids(TASK, tokenizer)
+    assert ids(TASK, tokenizer) == first
+    path.write_text("source,target\nthe men,0\n")
+    changed = ids(TASK, tokenizer)
+    assert changed[0] != first[0] and changed[1] != first[1]
+    assert ids(dataclasses.replace(TASK, template="a {source}"), tokenizer)[0] != changed[0]
+    folder = tmp_path / "tokenizer"
+    tokenizer.save_pretrained(folder)
+    assert ids(TASK, T5Tokenizer.from_pretrained(folder)) == changed
+    other = T5Tokenizer.from_pretrained(folder)
+    other.add_tokens(["men"])
+    other.save_pretrained(folder)
+    assert ids(TASK, T5Tokenizer.from_pretrained(folder))[0] != changed[0]
 
 
 @pytest.mark.parametrize("damage", ["shorter", "empty", "changed"])

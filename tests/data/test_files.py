@@ -42,6 +42,7 @@ def fault(folder: Path, name: str, content: str | bytes) -> str:
         ("text,label\nNA,1\nnull,0\n,1\nNone,01\n", [["NA", "1"], ["null", "0"], ["", "1"], ["None", "01"]]),
         ("text,label\na\u2028b\x0bc\x85d,1\n", [["a\u2028b\x0bc\x85d", "1"]]),
         (HEADER + "x" * 3_000_000 + ",1\n", [["x" * 3_000_000, "1"]]),
+        (HEADER + '"print(\\""hi\\"")",1\n"a, \\",0\n', [['print(\\"hi\\")', "1"], ["a, \\", "0"]]),
         ("text\na\n\"b, c\"\n\"d\ne\"\n\"\"\n", [["a"], ["b, c"], ["d\ne"], [""]]),
         (",text,label\n0,a,1\n1,b,0\n", [["0", "a", "1"], ["1", "b", "0"]]),  # pandas' index
         (HEADER, []),
@@ -63,6 +64,7 @@ def test_csv(tmp_path: Path, content: str | bytes, rows: list[list[str]]) -> Non
         (HEADER + '"a\nb"c,1\n', "line 2: a quoted field that begins here has text after its closing quotation "
                                  "mark in line 3"),
         (HEADER + '"a\\"b",1\n', "line 2: a quoted field that begins here has text after"),
+        (HEADER + 'a,1\nsay \\"no\\",1\n', "line 3: has a backslash before a quotation mark"),
         (HEADER + 'a,1\n"b,0\nc,1\n', "line 3: a quoted field that begins here is never closed"),
         (HEADER + '"I liked it,1\nfine,0\nhe said so",1\n', "line 2: the lines 2 to 4 may be one row"),
         (HEADER + "a\rb,1\n", "line 2: holds a carriage return"),

@@ -87,7 +87,7 @@ FITTING = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"metrics": ["pearson_corrcoef"]}, "t.metrics: pearson_corrcoef reads answers as int or float, and answer is"),
+        ({"metrics": ["pearson_corrcoef"]}, "t.metrics: pearson_corrcoef reads answers as float or int, and answer is"),
         ({"metrics": ["spearman_corrcoef"], "answer": "float", "labels": ["low", "high"]}, "'low' is not"),
         ({"metrics": ["f1_score_with_invalid"], "labels": ["no", "yes"]}, "f1_score_with_invalid reads answers as int"),
         ({"metrics": ["f1_score_with_invalid"], "answer": "int", "labels": ["0", "1", "2"]}, "for the labels 0 and 1"),

@@ -60,6 +60,7 @@ def parse_delimited(text: str, where: str, delimiter: str) -> Rows:
     text = text.rstrip("\r\n")
     try:
         dialect, columns = _choose(text, delimiter)
+        _check_escapes(text, dialect)
     except _Fault as fault:
         raise DataError(f"{where}, line {fault.line}: {fault}") from None
     header = [column[0] for column in columns]
@@ -182,6 +183,18 @@ def _numbered(text: str, dialect: _Dialect) -> Iterator[tuple[int, int]]:
 
 def _line(text: str, dialect: _Dialect, number: int) -> int:
     return next(islice(_numbered(text, dialect), number, None))[0]
+
+
+def _check_escapes(text: str, dialect: _Dialect) -> None:
+    """Raise _Fault if quotation marks are escaped by backslashes, which would be read as text."""
+    # In a quoted field the mark after a backslash is doubled, or ends the field.
+    inside = re.compile(rf'\\"[^"{dialect.delimiter}\r\n]')
+    escaped = inside.search(text) if dialect.quoted else None
+    if escaped or (text.count('"') == text.count('\\"') > 0):
+        line = text.count("\n", 0, escaped.start() if escaped else text.index('"')) + 1
+        raise _Fault(
+            line, f"has a backslash before a quotation mark, where this format has none; {_OTHERWISE}"
+        )
 
 
 def _refuse_if_other(text: str, quoted: Columns, plain: _Dialect) -> None:

@@ -1,4 +1,4 @@
-"""The tasks there are: the built-in table and, from a YAML file, the user's own."""
+"""All tasks: the built-in table, and the user's own from a YAML file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASKS: dict[str, Task] = {task.name: task for task in ROWS}
 
 
 def get_task(name: str, user_tasks: Mapping[str, Task] | None = None) -> Task:
-    """The task of that name; a task of the user's own comes first.
+    """The task of that name. The user's own tasks take precedence.
 
     Args:
         user_tasks: what :func:`load_user_tasks` read.

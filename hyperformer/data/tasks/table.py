@@ -1,10 +1,10 @@
 """The built-in tasks: the 31 of the authors' registry, and our toy tasks.
 
-Prompts, answers, metrics and splits are the authors'; the places on the hub are
-today's, because several data sets that they used were loading scripts, which
-`datasets` no longer runs. None could be tried where this was written, without
-network. A note says what we expect: "parquet", that the data set is kept as
-parquet files there and loads as it is; "unverified", that we are less sure.
+Prompts, answers, metrics and splits are the authors'. The places on the hub are
+today's: several of the authors' data sets were loading scripts, which `datasets` no
+longer runs. The places are untested, since this was written without a network. A note
+says what we expect: "parquet": the data set is kept as parquet files and loads as it
+is; "unverified": we are less sure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hyperformer.data.tasks.task import Alias, Hub, Task
 
 BINARY = ("0", "1")
 THREE = ("0", "1", "2")
-# Validation has no labelled test set beside it: both come out of the validation split.
+# There is no labelled test set: validation and test come from the validation split.
 VALIDATION_AS_TEST = {"train": "train", "validation": "validation", "test": "validation"}
 TEST_ONLY = {"train": "train", "validation": "test", "test": "test"}
 SENTENCE_PAIR = "sentence1: {sentence1} sentence2: {sentence2}"
@@ -62,6 +62,12 @@ def translation(name: str, source: str, target: str, languages: str, hub: Hub) -
     )
 
 
+def iwslt(languages: str) -> Hub:
+    """A pair of languages of IWSLT 2017."""
+    note = "a script; parquet copy used by others"
+    return Hub("IWSLT/iwslt2017", f"iwslt2017-{languages}", parquet_copy=True, note=note)
+
+
 def toy(name: str, template: str, metrics: tuple[str, ...], **settings: Any) -> Task:
     """A toy task (:mod:`hyperformer.data.toy`)."""
     return Task(name, template, "label", metrics, **{"labels": BINARY} | settings)
@@ -82,7 +88,7 @@ ROWS = (
         "stsb",
         SENTENCE_PAIR,
         metrics=("pearson_corrcoef", "spearman_corrcoef"),
-        # The authors' list, which only bounds the answer's length; targets are multiples of 0.1.
+        # The authors' list: it bounds the answer's length only. Targets are multiples of 0.1.
         labels=tuple(f"{fifths / 5:.1f}" for fifths in range(26)),
         rounded=True,
         size="small",
@@ -169,30 +175,8 @@ ROWS = (
     translation("wmt16-en-ro", "en", "ro", "English to Romanian", Hub("wmt/wmt16", "ro-en", note="parquet")),
     translation("wmt16-en-cs", "en", "cs", "English to Czech", Hub("wmt/wmt16", "cs-en", note="parquet")),
     translation("wmt16-en-fi", "en", "fi", "English to Finnish", Hub("wmt/wmt16", "fi-en", note="parquet")),
-    translation(
-        "iwslt2017-ro-nl",
-        "ro",
-        "nl",
-        "Romanian to Dutch",
-        Hub(
-            "IWSLT/iwslt2017",
-            "iwslt2017-ro-nl",
-            parquet_copy=True,
-            note="a script; parquet copy used by others",
-        ),
-    ),
-    translation(
-        "iwslt2017-en-nl",
-        "en",
-        "nl",
-        "English to Dutch",
-        Hub(
-            "IWSLT/iwslt2017",
-            "iwslt2017-en-nl",
-            parquet_copy=True,
-            note="a script; parquet copy used by others",
-        ),
-    ),
+    translation("iwslt2017-ro-nl", "ro", "nl", "Romanian to Dutch", iwslt("ro-nl")),
+    translation("iwslt2017-en-nl", "en", "nl", "English to Dutch", iwslt("en-nl")),
     Task(
         "social_i_qa",
         "question: {question} context: {context} answerA: {answerA} answerB: {answerB} answerC: {answerC}",

@@ -18,9 +18,9 @@ class Hub:
 
     Attributes:
         path: 'owner/name'.
-        name: its configuration there ('labeled_final'), if it has several.
-        parquet_copy: the data set itself is a loading script, which `datasets` no longer
-            runs; read the copy in parquet that the hub keeps beside it.
+        name: its configuration ('labeled_final'), if it has several.
+        parquet_copy: the data set is a loading script, which `datasets` no longer runs: read
+            the parquet copy that the hub keeps.
         note: what is known about this source.
     """
 
@@ -32,12 +32,12 @@ class Hub:
 
 @dataclass(frozen=True)
 class Alias:
-    """Another name of a column, as another copy of the data set has it.
+    """Another name of a column, in another copy of the data set.
 
     Attributes:
         column: the name that template and target use.
         other: the name in the other copy.
-        values: values there -> values here, both as text; None: they are the same.
+        values: value in the other copy -> value here, both as text; None: they are the same.
     """
 
     column: str
@@ -50,25 +50,25 @@ class Task:
     """A data set as text-to-text examples.
 
     Attributes:
-        name: how settings and tables call it.
-        template: the source text, columns in braces: 'premise: {premise}'. Parts of a column
-            in brackets: '{translation[en]}', '{endings[0]}'.
-        target: the column of the answer, written as in a template without the braces.
+        name: its name in settings and tables.
+        template: the source text, with columns in braces: 'premise: {premise}'. A part of a
+            column is in brackets: '{translation[en]}', '{endings[0]}'.
+        target: the column of the answer, written as in a template but without braces.
         metrics: names in :data:`hyperformer.data.metrics.METRICS`.
-        labels: the answers there are; None: free text.
+        labels: all possible answers; None: free text.
         label_map: value of the target column -> answer; None: the value itself, as text.
-        rounded: the target is a number, given to 0.1 (stsb).
-        answer: how metrics read predictions: as 'text', or as 'int' or 'float' with -1 for
-            what is no such number (the authors' post-processors).
-        splits: train, validation and test -> name of the split in the source.
+        rounded: the target is a number, rounded to 0.1 (stsb).
+        answer: how metrics read predictions: as 'text', or as 'int' or 'float', where text that
+            is no such number is -1 (the authors' post-processors).
+        splits: 'train', 'validation' and 'test' -> name of the split in the source.
         size: 'small': half of the validation split becomes the test split; 'large': 1,000
-            rows of train become validation, validation becomes test; '': as in `splits`.
-        hub: where it is on the hub; None: nowhere.
+            rows of train become validation, and validation becomes test; '': as in `splits`.
+        hub: where it is on the hub; None: it is not there.
         aliases: other names of columns.
-        unlabelled_rows: the source has rows without label (-1) among the labelled (snli).
+        unlabelled_rows: some rows of the source have no label (-1, or nothing); they are left out.
         num_beams: beams in generation.
         answer_tokens: most tokens of an answer; None: those of the longest label.
-        prefix: what starts the source text when prefixes are asked for; default: the name.
+        prefix: the start of the source text, where a run uses prefixes; default: the name.
     """
 
     name: str
