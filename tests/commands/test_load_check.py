@@ -56,4 +56,4 @@ def test_each_thing_is_loaded_as_a_run_would(
     assert set(found) == {"data set good (folder)", "data set half (folder)", "tokenizer ./nowhere"}
     assert f"{tmp_path}/good/test.csv, line 2: has 3 fields" in found["data set good (folder)"]
     assert "'½' becomes '12'" in found["data set half (folder)"]
-    assert "./nowhere" in found["tokenizer ./nowhere"]
+    assert "there is no such folder" in found["tokenizer ./nowhere"]

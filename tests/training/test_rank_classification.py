@@ -64,7 +64,7 @@ def test_predict_by_rank_gives_valid_answers_in_order(model: torch.nn.Module, to
     ids, mask = sources(7)
     rows = [row[keep.bool()].numpy() for row, keep in zip(ids, mask, strict=True)]
     source = Ragged(np.concatenate(rows), np.asarray([len(row) for row in rows]))
-    split = TokenizedSplit(source, source, [""] * 7, 0, 0)
+    split = TokenizedSplit(source, source, [""] * 7, 0, 0, fingerprint="")
     answers = Evaluator(model, tokenizer, ALONE, 3, Decoding("rank")).answers(TABLE["stsb"], split)
     assert set(answers) <= set(TABLE["stsb"].labels or ())
     assert answers == best_labels(model, TABLE["stsb"], tokenizer, ids, mask)
