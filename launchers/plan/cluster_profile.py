@@ -10,7 +10,7 @@ cluster        another cluster than the site's default: what SLURM's commands ta
 offline        whether the nodes have no way to the Hugging Face hub
 retries        how often a run starts again by itself, by kind of failure: a number, or `unlimited`
 stop_after     runs that fail with the same traceback before the rest of the sweep is held; 0: never
-python         how to start python on a node, or in the container
+python         how to start python on a node, or in the container: a command, or a list of its words
 container      the container in which jobs start python: launchers/plan/container.py
 =============  =====================================================================
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from hyperformer.errors import nearest
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import Located, read_yaml
 from launchers.plan.container import JobContainer, read_container
-from launchers.plan.resources import Resources, positive_number, read_resources, whole_number
+from launchers.plan.resources import Resources, lines, positive_number, read_resources, whole_number
 from launchers.plan.retry_policy import RetryPolicy, read_retry_policy
 
 LOCAL, SLURM = "local", "slurm"
@@ -100,7 +101,7 @@ def read_profile(path: Path) -> ClusterProfile:
         slurm_cluster=_slurm_cluster(top.get("cluster")),
         offline=_flag(top.get("offline")),
         retry_policy=read_retry_policy(top.get("retries"), top.get("stop_after")),
-        python=_text(top.get("python")),
+        python=_python(top.get("python")),
         container=read_container(top["container"]) if "container" in top else None,
     )
 
@@ -143,9 +144,25 @@ def _flag(node: Located | None) -> bool:
     return node.value
 
 
-def _text(node: Located | None) -> str | None:
+def _python(node: Located | None) -> str | None:
+    """The shell words that start python: of a command, of a list of its words, or of a path with blanks."""
     if node is None or node.value is None:
         return None
-    if not isinstance(node.value, str) or not node.value.strip() or re.search(r"[\x00-\x1f]", node.value):
-        node.fail(f"must be one line of text, not {node.value_text()}")
-    return node.value
+    if isinstance(node.value, list):
+        return shlex.join(lines(node))
+    text = node.value
+    if not isinstance(text, str) or not text.strip() or re.search(r"[\x00-\x1f]", text):
+        node.fail(f"must be one line of text, or a list of words, not {node.value_text()}")
+    if os.path.isfile(text):
+        return shlex.quote(text)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        node.fail(f"cannot be read by a shell: {error}")
+    # A command with arguments, or one path with blanks? Only what is here, or written as words, can tell.
+    if len(words) > 1 and os.path.isabs(words[0]) and not os.path.isfile(words[0]):
+        node.fail(
+            f"{words[0]} is not on this machine, so it cannot be told whether a path has blanks or a command has "
+            f"arguments. Write the words as a list: python: {words} or python: [{text!r}]"
+        )
+    return text

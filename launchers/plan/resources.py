@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hyperformer.errors import nearest
@@ -18,13 +18,16 @@ class Resources:
 
     Attributes:
         gpus_per_node: GPUs; a run starts one rank on each.
-        cpus_per_task: CPU cores a rank.
-        mem_gb: memory a node in GB.
+        gpu_type: of these, in SLURM's words (``a100``, ``1g.10gb``).
+        gpu_option: the option that asks for them: gpus-per-node, or gres where a site takes no other.
+        cpus_per_task: CPU cores per rank.
+        mem_gb: memory per node in GB; 0: all of the node's.
         time: time limit in minutes.
         nodes: machines; the ranks of all of them train one run together.
-        tasks_per_node: ranks a node; default: one a GPU, or one where there are none.
+        tasks_per_node: ranks per node; default: one per GPU, or one where there are none.
         constraint: node features, in SLURM's words (``a100|h100``).
         exclude: nodes not to use (``node[3-4],node9``).
+        begin: when the jobs may start at the earliest, in SLURM's words (``2026-12-24T18:00``, ``now+2hours``).
         mail: address that SLURM writes to when a run ends or fails.
         sbatch: further sbatch options, (name, value); value None: a flag.
         srun: further srun arguments.
@@ -33,6 +36,8 @@ class Resources:
     """
 
     gpus_per_node: int = 1
+    gpu_type: str | None = None
+    gpu_option: str = "gpus-per-node"
     cpus_per_task: int | None = None
     mem_gb: float | None = None
     time: int = 60
@@ -44,6 +49,7 @@ class Resources:
     constraint: str | None = None
     reservation: str | None = None
     exclude: str | None = None
+    begin: str | None = None
     mail: str | None = None
     sbatch: tuple[tuple[str, str | None], ...] = ()
     srun: tuple[str, ...] = ()
@@ -61,6 +67,14 @@ class Resources:
         return self.nodes * self.ranks_per_node
 
     @property
+    def gpu_request(self) -> dict[str, str]:
+        """The sbatch option that asks for the GPUs, and its value; {}: no GPUs."""
+        if not self.gpus_per_node:
+            return {}
+        parts = [*(["gpu"] if self.gpu_option == "gres" else []), self.gpu_type, str(self.gpus_per_node)]
+        return {self.gpu_option: ":".join(part for part in parts if part)}
+
+    @property
     def gpu_hours(self) -> float:
         """GPU-hours of a job that uses its whole time."""
         return self.nodes * self.gpus_per_node * self.time / 60
@@ -71,7 +85,8 @@ class Resources:
         return self.ranks * (self.cpus_per_task or 1) * self.time / 60
 
 
-NAMES = tuple(item.name for item in fields(Resources))
+# `gpus_per_node:` says the type too.
+NAMES = tuple(item.name for item in fields(Resources) if item.name != "gpu_type")
 
 
 def read_resources(node: Located, base: Resources, also: tuple[str, ...] = ()) -> Resources:
@@ -80,14 +95,17 @@ def read_resources(node: Located, base: Resources, also: tuple[str, ...] = ()) -
     Raises:
         ConfigError: unknown key or impossible value, with its line.
     """
-    values: dict[str, Any] = {name: getattr(base, name) for name in NAMES}
+    values: dict[str, Any] = {}
     for key, entry in node.mapping().items():
         if key in also:
             continue
-        if key not in values:
-            entry.fail(f"unknown resource {key!r}{nearest(key, [*values, *also])}")
-        values[key] = None if entry.value is None and key in _MAY_BE_NULL else _READERS[key](entry)
-    found = Resources(**values)
+        if key not in NAMES:
+            entry.fail(f"unknown resource {key!r}{nearest(key, [*NAMES, *also])}")
+        if key == "gpus_per_node":
+            values["gpu_type"], values[key] = _gpus(entry)
+        else:
+            values[key] = None if entry.value is None and key in _MAY_BE_NULL else _READERS[key](entry)
+    found = replace(base, **values)
     if found.pack > 1 and (found.nodes > 1 or (found.tasks_per_node or 1) > 1):
         node.fail("packed runs (`pack:`) have one rank each: leave out nodes and tasks_per_node")
     return found
@@ -133,21 +151,57 @@ def _number(least: int) -> Callable[[Located], int]:
     return lambda entry: whole_number(entry, least)
 
 
+def _gpus(entry: Located) -> tuple[str | None, int]:
+    """Type and number of ``2``, ``a100:2``, ``1g.10gb:2``."""
+    if not isinstance(entry.value, str):
+        return None, whole_number(entry, 0)
+    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.+-]*):([1-9][0-9]*)", entry.value)
+    if not match:
+        entry.fail(f"must be a number of GPUs, or a type and a number (a100:2), not {entry.value_text()}")
+    return match[1], int(match[2])
+
+
+def _memory(entry: Located) -> float:
+    """GB per node; 0 or ``all``: the whole node's."""
+    if entry.value in ("all", 0) and not isinstance(entry.value, bool):
+        return 0.0
+    return positive_number(entry, "GB, or 0 or all for the whole node,")
+
+
 def _sbatch(entry: Located) -> tuple[tuple[str, str | None], ...]:
     """``{hint: nomultithread, exclusive: true}`` -> (('hint', 'nomultithread'), ('exclusive', None))."""
-    options: list[tuple[str, str | None]] = []
+    options: dict[str, str | None] = {}
     for key, item in entry.mapping().items():
         name = key.removeprefix("--").replace("_", "-")
-        if not re.fullmatch(r"[a-z][a-z-]*", name):
+        if not re.fullmatch(r"[a-z][a-z-]+", name):
             item.fail(f"{key!r} is no option of sbatch; write its long name, such as `hint: nomultithread`")
-        if name in _OURS:
-            item.fail(f"--{name} is {_OURS[name]}")
+        if name in options:
+            item.fail(f"--{name} is given twice, in two spellings")
+        # sbatch takes the beginning of an option's name for the option.
+        ours = name if name in _OURS else next((one for one in _OURS if one.startswith(name)), None)
+        if ours:
+            item.fail(f"--{ours} is {_OURS[ours]}" + (f" (--{name} is short for it)" if ours != name else ""))
+        if name == "gres" and re.search(r"(^|,)(gres/)?gpu\b", str(item.value)):
+            item.fail(
+                "ask for GPUs by `gpus_per_node:`; where the site takes only --gres, add `gpu_option: gres`"
+            )
         if isinstance(item.value, dict | list) or item.value in (None, False):
             item.fail(f"must be the option's value, or true for a flag, not {item.value_text()}")
         if re.search(r"[\x00-\x1f\x7f]", str(item.value)):  # the rest of the line would be another directive
             item.fail(f"must be one line of text, not {item.value_text()}")
-        options.append((name, None if item.value is True else str(item.value)))
-    return tuple(options)
+        options[name] = None if item.value is True else str(item.texts())
+    return tuple(options.items())
+
+
+def _srun(entry: Located) -> tuple[str, ...]:
+    """Arguments of srun that leave the ranks and their logs as they are."""
+    found = lines(entry)
+    for word in found:
+        name = re.split(r"[=\s]", word.lstrip("-"), maxsplit=1)[0]
+        is_long = word.startswith("--") and any(one.startswith(name) for one in _OURS_OF_SRUN)
+        if is_long or re.match(r"-[noeNiDJ]", word):
+            entry.fail(f"{word!r}: the launcher decides this option of srun")
+    return found
 
 
 def _minutes(entry: Located) -> int:
@@ -164,9 +218,9 @@ def _minutes(entry: Located) -> int:
 
 _NAME = r"[A-Za-z0-9_.,+-]+"
 _READERS: dict[str, Callable[[Located], Any]] = {
-    "gpus_per_node": _number(0),
+    "gpu_option": _word("gres|gpus-per-node", "gres or gpus-per-node"),
     "cpus_per_task": _number(1),
-    "mem_gb": lambda entry: positive_number(entry, "GB"),
+    "mem_gb": _memory,
     "time": _minutes,
     "partition": _word(_NAME, "the name of a partition"),
     "nodes": _number(1),
@@ -176,20 +230,37 @@ _READERS: dict[str, Callable[[Located], Any]] = {
     "constraint": _word(r"[A-Za-z0-9_.,+&|*()\[\]-]+", "features of nodes, such as a100 or a100|h100"),
     "reservation": _word(_NAME, "the name of a reservation"),
     "exclude": _word(r"[A-Za-z0-9_.,\[\]-]+", "names of nodes, such as node3 or node[3-5]"),
+    "begin": _word(
+        r"[A-Za-z0-9:+/.-]+", "a time of sbatch's --begin, such as 2026-12-24T18:00 or now+2hours"
+    ),
     "mail": _word(r"[^\s'\"\\@]+@[^\s'\"\\@]+", "a mail address"),
     "sbatch": _sbatch,
-    "srun": lines,
+    "srun": _srun,
     "setup": lines,
     "pack": _number(1),
 }
 _MAY_BE_NULL = frozenset(item.name for item in fields(Resources) if item.default is None)
-# Options that have a key of their own, or that the launcher must decide.
+_RANKS = "not to be set: `nodes:`, `tasks_per_node:` and `gpus_per_node:` say where ranks are"
+_LAUNCHER = "the launcher's to decide"
+_ENVIRONMENT = "not to be set: what a job's environment lacks is added under `environment:` of the profile"
+# Options of sbatch that have a key of their own, or without which the launcher cannot work (sbatch(1), 20.11 to 25.11).
 _OURS = {
-    "array": "the launcher's to decide", "output": "the launcher's to decide", "error": "the launcher's to decide",
-    "job-name": "the launcher's to decide", "dependency": "the launcher's to decide",
+    **dict.fromkeys((
+        "array", "chdir", "container", "container-id", "dependency", "error", "help", "input", "job-name", "nodefile",
+        "no-kill", "no-requeue", "open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "usage",
+        "version", "wait", "wrap",
+    ), _LAUNCHER),
+    **dict.fromkeys(("export", "export-file", "get-user-env"), _ENVIRONMENT),
+    **dict.fromkeys((
+        "gpus", "gpus-per-socket", "gpus-per-task", "ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket",
+    ), _RANKS),
     "ntasks": "`tasks_per_node:`", "ntasks-per-node": "`tasks_per_node:`", "nodes": "`nodes:`",
     "gpus-per-node": "`gpus_per_node:`", "cpus-per-task": "`cpus_per_task:`", "mem": "`mem_gb:`",
     "time": "`time:`", "partition": "`partition:`", "account": "`account:`", "qos": "`qos:`",
-    "constraint": "`constraint:`", "reservation": "`reservation:`", "exclude": "`exclude:`",
-    "mail-user": "`mail:`", "clusters": "`cluster:` of the profile",
+    "constraint": "`constraint:`", "reservation": "`reservation:`", "exclude": "`exclude:`", "begin": "`begin:`",
+    "mail-user": "`mail:`", "clusters": "`cluster:` of the profile", "cluster": "`cluster:` of the profile",
 }  # fmt: skip
+_OURS_OF_SRUN = (
+    "chdir", "error", "export", "gpus-per-node", "input", "job-name", "jobid", "kill-on-bad-exit", "label",
+    "multi-prog", "nodes", "ntasks", "ntasks-per-node", "output", "test-only",
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -45,23 +46,27 @@ def directives(resources: Resources) -> dict[str, str | None]:
         "time": resources.time,
         "nodes": resources.nodes,
         "ntasks-per-node": resources.ranks_per_node,
-        "gpus-per-node": resources.gpus_per_node or None,
         "cpus-per-task": resources.cpus_per_task,
-        "mem": None if resources.mem_gb is None else f"{int(resources.mem_gb * 1024)}MB",
+        # 0: the whole node's.
+        "mem": None if resources.mem_gb is None else f"{math.ceil(resources.mem_gb * 1024)}MB",
         "partition": resources.partition,
         "account": resources.account,
         "qos": resources.qos,
         "constraint": resources.constraint,
         "reservation": resources.reservation,
         "exclude": resources.exclude,
+        "begin": resources.begin,
         "mail-user": resources.mail,
         "mail-type": "END,FAIL" if resources.mail else None,
         # A notice ahead of the limit, should an administrator shorten it: the run knows its deadline.
         "signal": f"USR2@{min(90, resources.time * 15)}",
     }
     asked = {name: str(value) for name, value in found.items() if value is not None}
+    more = dict(resources.sbatch)
+    for name, value in resources.gpu_request.items():
+        asked[name] = ",".join(filter(None, [value, more.pop(name, None)]))
     # A node that fails must not cost the run, even where the site's default is not to requeue.
-    return {**asked, "requeue": None, "open-mode": "append", **dict(resources.sbatch)}
+    return {**asked, "requeue": None, "open-mode": "append", **more}
 
 
 def exports(variables: Mapping[str, str]) -> str:

@@ -43,7 +43,8 @@ def resubmit(task: JobTask, script: Path, exclude: Sequence[str] = ()) -> None:
     Raises:
         ClusterError: SLURM does not take it, or the sweep could not be told of the new job.
     """
-    options = [f"--dependency=afterany:{own_id()}"]
+    # The time of `begin:` is past; `now+1hour` would count from now again.
+    options = [f"--dependency=afterany:{own_id()}", "--begin=now"]
     if task.is_array:
         options.append(f"--array={task.index}")
     if exclude:

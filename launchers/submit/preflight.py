@@ -18,7 +18,7 @@ from launchers.submit import disk_space
 ALL = "all"
 # What a user who knows better can ignore, by name.
 NAMES = (
-    "data", "files", "disk", "offline", "container", "setup", "export", "shared-folder", "partition", "account",
+    "data", "files", "disk", "offline", "container", "setup", "shared-folder", "partition", "account",
     "qos", "time", "nodes", "gpus", "cores", "memory", "constraint", "reservation", "batch", "sbatch",
 )  # fmt: skip
 

@@ -112,11 +112,6 @@ def _in_scripts(arrays: Sequence[ArrayPlan]) -> Iterator[Finding]:
                 f"the sbatch file, which stays on disk, would hold a secret: {line.strip()[:100]}; put it under "
                 "`environment:` of the cluster's profile as NAME: ${NAME}: that hands it over without writing it",
             )
-        export = dict(array.resources.sbatch).get("export", "ALL")
-        if array.secrets and not (export or "").startswith("ALL"):
-            names = ", ".join(array.secrets)
-            told = f"sbatch's --export={export} keeps {names} from the jobs; write `sbatch: {{export: ALL}}`"
-            yield Finding("export", told)
 
 
 def _shell_fault(text: str) -> str | None:

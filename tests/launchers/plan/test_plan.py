@@ -239,7 +239,7 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
         (HEAD + "resources: {time: 1:00}", "line 3, resources.time: must be minutes .* not '1:00'"),
         (HEAD + "resources: {gpus_per_node: -1}", "line 3, resources.gpus_per_node: .*at least 0, not -1"),
         (HEAD + "resources: {cpus_per_task: true}", "line 3, resources.cpus_per_task: .*not True"),
-        (HEAD + "resources: {mem_gb: 0}", "line 3, resources.mem_gb: must be a number of GB above 0"),
+        (HEAD + "resources: {mem_gb: -1}", "line 3, resources.mem_gb: must be a number of GB, or 0 or all"),
         (HEAD + "resources: {partition: 'a b'}", "line 3, resources.partition: must be the name of a part"),
         (HEAD + "resources: {max_parallel: 0}", "line 3, resources.max_parallel: .*at least 1"),
         (HEAD + "resources: {variants: {x: {}}}", "line 3, resources.variants.x: 'x' is none of"),

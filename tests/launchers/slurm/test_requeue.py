@@ -55,7 +55,7 @@ def test_resubmit_past_a_greeting(pretend: Callable[[str, str], Path], task: Job
     called = pretend("sbatch", 'echo "You have submitted job 3 of 50"; echo "41;hpc2"')
     requeue.resubmit(task, Path("/spool/script"), ["node3"])
     assert called.read_text() == (
-        "--parsable --dependency=afterany:7_1 --array=1 --exclude=node1,node3 /spool/script\n"
+        "--parsable --dependency=afterany:7_1 --begin=now --array=1 --exclude=node1,node3 /spool/script\n"
     )
     assert read(task.record).task_id(1) == "41_1"
 
