@@ -16,8 +16,8 @@ from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
-from hyperformer.data.answers import check_labels
 from hyperformer.data.contents import identify
+from hyperformer.data.label_checks import check_labels
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
 from hyperformer.errors import ConfigError, Interrupted

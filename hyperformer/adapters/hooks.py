@@ -12,8 +12,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from hyperformer.adapters.functional import (
+    FEED_FORWARD,
+    SELF_ATTENTION,
+    SiteWeights,
+    apply_adapter,
+    site_index,
+)
 from hyperformer.adapters.modules import Adapters
-from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SiteWeights, apply_adapter, site_index
 from hyperformer.errors import ConfigError, nearest
 
 STACKS = ("encoder", "decoder")

@@ -23,6 +23,7 @@ from transformers import (
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
+from hyperformer.adapters.functional import SiteWeights
 from hyperformer.adapters.hooks import (
     STACKS,
     CrossAttentionBias,
@@ -37,7 +38,6 @@ from hyperformer.adapters.hooks import (
     task_numbers,
 )
 from hyperformer.adapters.modules import AdapterModule, Adapters
-from hyperformer.adapters.weights import SiteWeights
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.schema import AdapterConfig
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from hyperformer.adapters.weights import SITES_PER_LAYER, SiteWeights, split_sites
+from hyperformer.adapters.functional import SITES_PER_LAYER, SiteWeights, split_sites
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import AdapterConfig
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import T5Config
 
+from hyperformer.adapters.functional import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
 from hyperformer.adapters.hooks import STACKS
 from hyperformer.adapters.model import HyperformerT5, hyperformer_config, new_model
 from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
-from hyperformer.adapters.weights import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
 from hyperformer.errors import CheckpointError, nearest
 from hyperformer.settings.authors_format import AUTHORS_ADAPTER_DEFAULTS, adapter_settings
 from hyperformer.settings.schema import AdapterConfig

@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from hyperformer.commands.predict import Request
-from hyperformer.data.answers import check_labels, notes
 from hyperformer.data.dataset import tokenize_split
 from hyperformer.data.examples import make_examples
+from hyperformer.data.label_checks import check_labels, notes
 from hyperformer.errors import DataError
 from hyperformer.settings.schema import DataConfig
 from hyperformer.training.distributed import DistributedContext

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from hyperformer.adapters.build import build_model, load_tokenizer
-from hyperformer.data.answers import check_labels
+from hyperformer.data.label_checks import check_labels
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import get_task, load_user_tasks
 from hyperformer.settings.build import make_config

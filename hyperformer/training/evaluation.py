@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperformer.data.answers import decode
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
+from hyperformer.data.label_checks import decode
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
 from hyperformer.training.distributed import DistributedContext

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hyperformer.data.answers import notes
 from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
+from hyperformer.data.label_checks import notes
 from hyperformer.data.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import SPLITS, Task

@@ -13,9 +13,9 @@ from rich.console import Console
 from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console
-from launchers.cli.next_step import STATUS, SUBMIT, after_a_look, after_report, after_why
 from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, show_report
 from launchers.cli.progress import Progress
+from launchers.cli.suggested_command import STATUS, SUBMIT, after_a_look, after_report, after_why
 from launchers.plan.cluster_profile import PROFILES
 from launchers.plan.selection import select
 from launchers.slurm.first_profile import write_profile

@@ -11,7 +11,7 @@ from pathlib import Path
 from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console, print_table
-from launchers.cli.next_step import NextStep
+from launchers.cli.suggested_command import SuggestedCommand
 from launchers.report import files, results_table
 from launchers.status.run_status import BAD, RunStatus
 
@@ -42,7 +42,7 @@ def print_notes(notes: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def print_next(target: Target, step: NextStep) -> None:
+def print_next(target: Target, step: SuggestedCommand) -> None:
     """The next useful command, ready to copy."""
     program = ["hyperformer-sweep"]
     if sys.argv[0].endswith(".py"):

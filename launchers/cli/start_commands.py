@@ -11,8 +11,6 @@ from typing import NoReturn
 from launchers.api import NotConfirmed, Start, StartOptions, Sweep
 from launchers.cli import tables
 from launchers.cli.layout import console
-from launchers.cli.next_step import STATUS, WATCH, after_report
-from launchers.cli.next_step import SUBMIT as SUBMIT_STEP
 from launchers.cli.output import (
     DONE,
     INTERRUPTED,
@@ -26,6 +24,8 @@ from launchers.cli.output import (
     show_report,
 )
 from launchers.cli.progress import Progress
+from launchers.cli.suggested_command import STATUS, WATCH, after_report
+from launchers.cli.suggested_command import SUBMIT as SUBMIT_STEP
 from launchers.status.run_status import LEFT_ALONE, RunStatus
 from launchers.submit.choose import SUBMIT, StartRule
 

@@ -17,7 +17,7 @@ from launchers.job.finish import End, settle
 from launchers.plan.retry_policy import NextStep
 from launchers.slurm import batch_script
 from launchers.slurm.commands import ClusterError
-from launchers.slurm.requeue import requeue, resubmit
+from launchers.slurm.requeue_command import requeue, resubmit
 from launchers.slurm.this_job import JobTask, own_id, this_task
 from launchers.store.attempts import failed_nodes, last_attempt, next_attempt, this_start
 from launchers.store.records import LedgerError

@@ -7,7 +7,7 @@ from reference_files import reference, reference_path
 from row_examples import example
 
 from hyperformer.data.tasks import SPLITS, TASKS, answer_length, get_task
-from hyperformer.data.tasks.checks import task_fault
+from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import ConfigError
 
 PREPROCESS = reference("data/preprocess.json")

@@ -22,8 +22,8 @@ from string import Formatter
 from typing import Any
 
 from hyperformer.data.metrics import METRICS
-from hyperformer.data.tasks.checks import task_fault
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
+from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import nearest
 from hyperformer.settings.yaml_source import Located, read_yaml
 

@@ -13,7 +13,7 @@ from sweep_command import SWEEP, TOY, CommandLine
 
 from hyperformer.terminal import as_written
 from launchers import sweep as command_line_of_sweeps
-from launchers.cli import next_step, tables
+from launchers.cli import suggested_command, tables
 from launchers.cli.layout import screen_table
 from launchers.plan.runs import Run
 from launchers.status.pace import Pace
@@ -47,23 +47,23 @@ def runs(*states: State, detail: str = "") -> list[RunStatus]:
     ],
 )
 def test_the_next_step_after_a_look(states: list[State], step: str) -> None:
-    found = next_step.after_a_look(runs(*states))
+    found = suggested_command.after_a_look(runs(*states))
     assert " ".join([found.command, *found.words]) == step
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_the_report_is_proposed_only_when_all_is_over(state: State) -> None:
     is_over = state in ("done", "cancelled")
-    assert (next_step.after_a_look(runs("done", state)) == next_step.REPORT) == is_over
-    assert next_step.after_report(runs("done", state)) != next_step.REPORT
-    assert (next_step.after_a_look(runs("running", state)) == next_step.SUBMIT) is False
+    assert (suggested_command.after_a_look(runs("done", state)) == suggested_command.REPORT) == is_over
+    assert suggested_command.after_report(runs("done", state)) != suggested_command.REPORT
+    assert (suggested_command.after_a_look(runs("running", state)) == suggested_command.SUBMIT) is False
 
 
 def test_retry_is_proposed_only_where_it_starts_something(a_run: Run) -> None:
     failed = runs("failed", "done")
-    assert next_step.after_why(failed, Choice((a_run,))).command == "retry"
-    assert next_step.after_why(failed, Choice((), tuple(failed[:1]))).command == "logs"
-    assert next_step.after_why(runs("pending"), Choice(())) == next_step.WATCH
+    assert suggested_command.after_why(failed, Choice((a_run,))).command == "retry"
+    assert suggested_command.after_why(failed, Choice((), tuple(failed[:1]))).command == "logs"
+    assert suggested_command.after_why(runs("pending"), Choice(())) == suggested_command.WATCH
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.slurm import requeue
+from launchers.slurm import requeue_command
 from launchers.slurm.commands import ClusterError
 from launchers.slurm.this_job import JobTask
 from launchers.store.submissions import QueuedRun, Submission, read, write
@@ -20,7 +20,7 @@ from launchers.store.sweep_folder import SweepFolder
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
     """Write a command of SLURM; what it is called with stands in the file that comes back."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(requeue, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(requeue_command, "_PATIENCE_S", 0.0)
     for name, value in (("SLURM_JOB_ID", "9"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "1")):
         monkeypatch.setenv(name, value)
 
@@ -42,18 +42,18 @@ def task(tmp_path: Path) -> JobTask:
 
 def test_requeue(pretend: Callable[[str, str], Path]) -> None:
     called = pretend("scontrol", "")
-    requeue.requeue(["node3", "node4"])
+    requeue_command.requeue(["node3", "node4"])
     assert called.read_text() == "requeue 7_1\nupdate JobId=7_1 ExcNodeList=node3,node4\n"
     pretend("scontrol", 'echo "Job is pending execution for job 7_1" >&2; exit 1')
-    requeue.requeue()  # a preemption has done it already
+    requeue_command.requeue()  # a preemption has done it already
     pretend("scontrol", 'echo "scontrol: error: Requested operation is presently disabled" >&2; exit 1')
     with pytest.raises(ClusterError, match="scontrol: Requested operation is presently disabled"):
-        requeue.requeue()
+        requeue_command.requeue()
 
 
 def test_resubmit_past_a_greeting(pretend: Callable[[str, str], Path], task: JobTask) -> None:
     called = pretend("sbatch", 'echo "You have submitted job 3 of 50"; echo "41;hpc2"')
-    requeue.resubmit(task, Path("/spool/script"), ["node3"])
+    requeue_command.resubmit(task, Path("/spool/script"), ["node3"])
     assert called.read_text() == (
         "--parsable --dependency=afterany:7_1 --begin=now --array=1 --exclude=node1,node3 /spool/script\n"
     )
@@ -75,7 +75,7 @@ def test_a_resubmit_that_fails_is_said(
 ) -> None:
     pretend("sbatch", answer)
     with pytest.raises(ClusterError, match=error):
-        requeue.resubmit(task, Path("/spool/script"))
+        requeue_command.resubmit(task, Path("/spool/script"))
     assert json.loads(task.record.read_text())["job_id"] == "7" and read(task.record).task_id(1) == "7_1"
 
 
@@ -87,7 +87,7 @@ def test_a_job_that_the_sweep_would_not_know_is_cancelled(
 
     pretend("sbatch", "echo 41")
     called = pretend("scancel", "")
-    monkeypatch.setattr(requeue, "write_json", full)
+    monkeypatch.setattr(requeue_command, "write_json", full)
     with pytest.raises(ClusterError, match="note: No space left on device"):
-        requeue.resubmit(task, Path("/spool/script"))
+        requeue_command.resubmit(task, Path("/spool/script"))
     assert called.read_text() == "41\n"

@@ -10,21 +10,23 @@ from launchers.submit.choose import Choice
 
 
 @dataclass(frozen=True)
-class NextStep:
+class SuggestedCommand:
     """A command of ``sweep.py``, and what stands after the sweep."""
 
     command: str
     words: tuple[str, ...] = ()
 
 
-WATCH, WHY, SUBMIT, REPORT, STATUS = (
-    NextStep("status", ("-w",)), NextStep("why"), NextStep("submit"), NextStep("report"), NextStep("status"),
-)  # fmt: skip
+WATCH = SuggestedCommand("status", ("-w",))
+WHY = SuggestedCommand("why")
+SUBMIT = SuggestedCommand("submit")
+REPORT = SuggestedCommand("report")
+STATUS = SuggestedCommand("status")
 # Nothing more is to be done about a run in such a state.
 _OVER = frozenset({"done", "cancelled"})
 
 
-def after_a_look(statuses: Sequence[RunStatus]) -> NextStep:
+def after_a_look(statuses: Sequence[RunStatus]) -> SuggestedCommand:
     """After `plan`, `status` and `report`: the first that applies.
 
     Failures first; then what waits, and why; then what runs; then what nobody has started; then the results.
@@ -32,7 +34,7 @@ def after_a_look(statuses: Sequence[RunStatus]) -> NextStep:
     states = {status.state for status in statuses}
     failed = [status.name for status in statuses if status.state in BAD]
     rules = (
-        (bool(failed), NextStep("logs", tuple(failed[:1]))),
+        (bool(failed), SuggestedCommand("logs", tuple(failed[:1]))),
         ("pending" in states, WHY),
         (any(status.is_going for status in statuses), WATCH),
         ("unknown" in states, WHY),
@@ -43,20 +45,20 @@ def after_a_look(statuses: Sequence[RunStatus]) -> NextStep:
     return next(step for applies, step in rules if applies)
 
 
-def after_report(statuses: Sequence[RunStatus]) -> NextStep:
+def after_report(statuses: Sequence[RunStatus]) -> SuggestedCommand:
     """As after a look; but the results have just been shown."""
     step = after_a_look(statuses)
     return STATUS if step == REPORT else step
 
 
-def after_why(statuses: Sequence[RunStatus], retry: Choice) -> NextStep:
+def after_why(statuses: Sequence[RunStatus], retry: Choice) -> SuggestedCommand:
     """After `why`.
 
     Args:
         retry: what `retry --failed` would do with all runs.
     """
     if retry.start:
-        return NextStep("retry", ("--failed",))
+        return SuggestedCommand("retry", ("--failed",))
     if any(status.state == "pending" for status in statuses):
         return WATCH
     return after_a_look(statuses)

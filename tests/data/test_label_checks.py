@@ -12,9 +12,9 @@ from places import FIXTURES, REAL_DATA
 from transformers import AutoTokenizer, ByT5Tokenizer, T5Tokenizer
 
 from hyperformer.adapters.build import TOY_T5
-from hyperformer.data.answers import check_labels, decode, notes, possible_answers
 from hyperformer.data.dataset import tokenize_split
 from hyperformer.data.examples import Examples
+from hyperformer.data.label_checks import check_labels, decode, notes, possible_answers
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import TASKS, Task, answer_length
 from hyperformer.errors import ConfigError
