@@ -128,7 +128,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from hyperformer.commands.evaluate import run_evaluate
 
-    print(json.dumps(run_evaluate(_request(arguments)), indent=2, ensure_ascii=False))
+    print(json.dumps(run_evaluate(_request(arguments)), indent=2))
     return 0
 
 

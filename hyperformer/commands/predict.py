@@ -6,6 +6,7 @@ reads (not the answer's); template and prefix are applied as in training.
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -136,8 +137,10 @@ def run_predict(request: Request, output: str = "-") -> int:
     with _open_output(output) as stream:
         predictor = request.predictor()
         items = request.input.items(predictor.task, prefix=predictor.prefix)
+        # A terminal that is not UTF-8 would change characters, quotation marks among them.
+        is_utf8 = codecs.lookup(getattr(stream, "encoding", None) or "utf-8").name == "utf-8"
         for row in predictor.predict(items, request.batch_size):
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write(json.dumps(row, ensure_ascii=not is_utf8) + "\n")
             count += 1
             if count % request.batch_size == 0:
                 stream.flush()

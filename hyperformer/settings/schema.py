@@ -141,7 +141,7 @@ class DataConfig:
         "hub", "hub: Hugging Face; folder: data_dir; toy: built in"
     )
     data_dir: str | None = setting(
-        None, "data_source=folder: holds <task>/<split>.jsonl, .csv or .parquet", path=PATH
+        None, "data_source=folder: holds <task>/<split>.jsonl, .json, .csv, .tsv or .parquet", path=PATH
     )
     cache_dir: str | None = setting(
         None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False, path=PATH

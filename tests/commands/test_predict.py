@@ -109,6 +109,17 @@ def test_plain_lines_are_taken_as_they_are(
     assert all(isinstance(row["prediction"], str) for row in answers)
 
 
+def test_a_terminal_that_is_not_utf8_gets_the_same_json(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts").write_text("“he” … 是", encoding="utf-8")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert predict(folder / "finetuned", "cola", "--input", tmp_path / "texts") == 0
+    terminal.flush()
+    assert json.loads(terminal.buffer.getvalue())["input"] == "“he” … 是"  # type: ignore[attr-defined]
+
+
 def test_a_pipe(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "hyperformer.cli", "predict", str(folder / "adapter"), "--task", "cola"],

@@ -45,6 +45,7 @@ def fault(folder: Path, name: str, content: str | bytes) -> str:
         (HEADER + '"print(\\""hi\\"")",1\n"a, \\",0\n', [['print(\\"hi\\")', "1"], ["a, \\", "0"]]),
         ("text\na\n\"b, c\"\n\"d\ne\"\n\"\"\n", [["a"], ["b, c"], ["d\ne"], [""]]),
         (",text,label\n0,a,1\n1,b,0\n", [["0", "a", "1"], ["1", "b", "0"]]),  # pandas' index
+        ("\n\ntext\na\nb\n", [["a"], ["b"]]),
         (HEADER, []),
         ("", []),
     ],

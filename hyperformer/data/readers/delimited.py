@@ -20,7 +20,8 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, dropwhile, islice
+from operator import not_
 from typing import Any, NamedTuple
 
 from hyperformer.data.readers.rows import Rows
@@ -128,6 +129,8 @@ def _parse(text: str, dialect: _Dialect) -> Columns:
     try:
         # Not all rows at once: Python's garbage collector would visit each again and again.
         while lines := list(islice(reader, _CHUNK)):
+            if not columns:
+                lines = list(dropwhile(not_, lines))
             rows = list(filter(None, lines))
             columns = columns or [[] for _ in (rows or [[]])[0]]
             # In a file of one column a blank line may be meant as a row.
