@@ -98,7 +98,7 @@ def _lines_of_file(source: Input, task: Task, prefix: bool) -> Iterator[Item]:
 def _file_items(rows: Rows, task: Task, prefix: bool) -> Iterator[Item]:
     if not rows.count:
         return
-    _check_free(rows.names, rows.where)
+    _check_no_prediction(rows.names, rows.where)
     sources, records = make_sources(task, rows, prefix=prefix), rows.records()
     for row, (source, record) in enumerate(zip(sources, records, strict=True)):
         try:
@@ -156,11 +156,11 @@ def _json_item(text: str, place: str, task: Task, prefix: bool) -> Item:
         record = parse_record(text)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from error
-    _check_free(record, place)
+    _check_no_prediction(record, place)
     (source,) = make_sources(task, record_rows([record], place, lambda _: place), prefix=prefix)
     return Item(source, record)
 
 
-def _check_free(names: Iterable[str], place: str) -> None:
+def _check_no_prediction(names: Iterable[str], place: str) -> None:
     if PREDICTION in names:
         raise DataError(f"{place}: there is a column {PREDICTION!r}, where the answer would go; rename it")

@@ -23,7 +23,7 @@ from hyperformer.adapters.build import load_tokenizer
 from hyperformer.adapters.whole import Trained, load_trained
 from hyperformer.commands.inputs import PREDICTION, Input, Item
 from hyperformer.data.collate import pad
-from hyperformer.data.dataset import cut
+from hyperformer.data.dataset import truncate
 from hyperformer.data.tasks import get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
@@ -93,7 +93,7 @@ class Predictor:
         long = [len(ids) > self.max_source_length for ids in rows]
         self.truncated += sum(long)
         ids = [
-            np.asarray(cut(row, self.max_source_length) if is_long else row)
+            np.asarray(truncate(row, self.max_source_length) if is_long else row)
             for row, is_long in zip(rows, long, strict=True)
         ]
         input_ids = pad(ids, self.tokenizer.pad_token_id).to(self.device)

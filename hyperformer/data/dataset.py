@@ -138,14 +138,14 @@ def _tokenize(tokenizer: Any, texts: list[str], limit: int) -> tuple[np.ndarray,
         chunk = texts[start : start + CHUNK]
         batch = tokenizer(chunk, return_attention_mask=False, verbose=False)["input_ids"]
         for row in np.flatnonzero(np.fromiter(map(len, batch), int) > limit):
-            batch[row] = cut(batch[row], limit)
+            batch[row] = truncate(batch[row], limit)
             truncated += 1
         lengths.append(np.fromiter(map(len, batch), np.int32))
         pieces.append(np.fromiter(chain.from_iterable(batch), np.int32))
     return np.concatenate(pieces), np.concatenate(lengths), truncated
 
 
-def cut(ids: list[int], limit: int) -> list[int]:
+def truncate(ids: list[int], limit: int) -> list[int]:
     """The first ids of a text that is longer than `limit` tokens; </s> stays at the end."""
     return ids[: limit - 1] + ids[-1:]
 
