@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hyperformer.errors import nearest
+from hyperformer.terminal import prepare_streams
 from launchers.cli.container_check import check, notes
 from launchers.submit.local_queue import gpus
 
@@ -42,6 +43,7 @@ tokenised rows are kept in /cache. `docker stop --timeout 120` lets runs save, a
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")

@@ -19,6 +19,7 @@ from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
+from hyperformer.terminal import prepare_streams
 from launchers.job import pack
 from launchers.job.start import not_started, settle_unfinished, wait_for_trainer, why_not_to_start
 from launchers.slurm.submitit_executor import RankContext, join_ranks
@@ -111,6 +112,7 @@ def _write_logs_to(attempt: Attempt) -> None:
 
 def _attempt(config: RunConfig, attempt: Attempt | None, context: RankContext) -> None:
     """One attempt at a run; rank 0 writes its start and its end."""
+    prepare_streams()  # a character that a node does not have must not end a training
     folder = Path(config.output_dir)
     if attempt is not None:
         _write_started(attempt, folder, context)
