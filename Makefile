@@ -7,6 +7,7 @@
 # make chaos        kill runs a hundred times at random moments; every run must end as if nothing had happened
 # make image        build the container image `hyperformer`
 # make docker-test  build the image and use it (minutes)
+# make peer-tests  run transformers' own model tests on our model and on stock T5 (needs a package index)
 # make toy-t5       train the shipped small T5 again
 # make clean        remove .venv and build folders
 PYTHON ?= python3
@@ -15,7 +16,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test faults chaos slurm slurm-stop lint toy-t5 image docker-test clean
+.PHONY: demo test peer-tests faults chaos slurm slurm-stop lint toy-t5 image docker-test clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +35,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Their source is fetched from the package index into a temporary folder.
+peer-tests: $(STAMP)
+	$(BIN)/python tests/peers/run_common_tests.py
 
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos.py

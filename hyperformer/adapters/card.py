@@ -32,6 +32,18 @@ _KINDS = {
     "by one hypernetwork per stack",
 }
 
+_AUTO_CLASSES = """
+
+transformers' Auto classes know the model once `hyperformer.adapters.model` is imported. Without it they "do not
+recognize this architecture"; a newer transformers does not help.
+
+```python
+import hyperformer.adapters.model
+from transformers import AutoModelForSeq2SeqLM
+
+model = AutoModelForSeq2SeqLM.from_pretrained("FOLDER")
+```"""
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -102,7 +114,7 @@ class ModelCard:
             'trained = load_trained("FOLDER")  # trained.model is the torch module\n'
             f'print(Predictor(trained, "{task}").answers(["a source text"]))\n'
             "```"
-        )
+        ) + ("" if self.base is not None else _AUTO_CLASSES)
 
 
 def _on_hub(base: str) -> bool:

@@ -279,6 +279,10 @@ class HyperformerT5(T5ForConditionalGeneration):
         super().activation_checkpointing_enable(settings, **kwargs)
 
 
+# Their annotation of **kwargs tells transformers what a model can output.
+HyperformerT5.forward.__annotations__["kwargs"] = T5ForConditionalGeneration.forward.__annotations__["kwargs"]
+
+
 def new_model(config: HyperformerConfig) -> HyperformerT5:
     """A model with random weights; its output layer is its own if the config is of T5 v1.1's kind.
 

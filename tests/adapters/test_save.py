@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,30 @@ def test_the_code_on_the_card_runs(adapter: Path, capsys: pytest.CaptureFixture[
     code = (adapter / "README.md").read_text().split("```python\n")[1].split("```")[0]
     exec(code.replace("FOLDER", str(adapter)))
     assert capsys.readouterr().out.startswith("['")
+
+
+@pytest.mark.parametrize("import_transformers_first", [False, True])
+def test_the_auto_classes_load_a_whole_model_as_its_card_says(
+    import_transformers_first: bool, adapter: Path, base: str, tmp_path: Path
+) -> None:
+    expected = load_adapter(adapter)
+    with new_folder(tmp_path / "whole") as folder:
+        save_model(expected, folder, files_of=Path(base))
+    code = (tmp_path / "whole" / "README.md").read_text().split("```python\n")[2].split("```")[0]
+    lines = code.replace("FOLDER", str(tmp_path / "whole")).splitlines()
+    if import_transformers_first:
+        lines[:2] = lines[1::-1]
+    lines += [
+        "import sys, torch",
+        "torch.save(model.state_dict(), sys.argv[1])",
+        "print(type(model).__name__)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), str(tmp_path / "loaded")], capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1:] == ["HyperformerT5"], done.stderr
+    loaded = torch.load(tmp_path / "loaded")
+    assert all(torch.equal(value, loaded[name]) for name, value in expected.state_dict().items())
 
 
 def test_the_base_may_have_moved(adapter: Path, base: str, tmp_path: Path) -> None:
