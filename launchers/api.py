@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, HyperformerError
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
 from launchers.plan.load_plan import make_plan
 from launchers.plan.runs import Plan, Run
@@ -51,6 +52,11 @@ class View:
     runs: list[Run]
     statuses: list[RunStatus]
     notes: list[str]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of the runs was started."""
+        return any(entry.state != "missing" for entry in self.statuses)
 
 
 class Silent:
@@ -96,7 +102,8 @@ class Sweep:
             ConfigError: with file, line and key.
         """
         file = read_sweep(SWEEPS.find(sweep))
-        last = last_cluster(SweepFolder(Path(runs_dir).absolute() / file.name))
+        folder = _folder_of_sweeps(runs_dir)
+        last = last_cluster(SweepFolder(folder / file.name))
         fault = None
         try:
             profile = load_profile(cluster or last or (SLURM if commands.is_available() else LOCAL))
@@ -104,7 +111,7 @@ class Sweep:
             if cluster:
                 raise
             profile, fault = NO_PROFILE, error
-        ledger = Ledger(make_plan(file, profile), Path(runs_dir))
+        ledger = Ledger(make_plan(file, profile), folder)
         return cls(ledger.plan, ledger, fault)
 
     def submit(
@@ -209,8 +216,15 @@ class Sweep:
         return _frame(files.result_records(self._collect(self.view())))
 
     def report(self, view: View | None = None) -> tuple[Path, list[RunResult]]:
-        """Write report.md, results.csv and runs.csv; returns the path of the first, and what is in them."""
-        entries = self._collect(view or self.view())
+        """Write report.md, results.csv and runs.csv; returns the path of the first, and what is in them.
+
+        Raises:
+            HyperformerError: nothing was started yet; nothing was written.
+        """
+        view = view or self.view()
+        if not view.has_begun:
+            raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is no report")
+        entries = self._collect(view)
         return files.write_report(self.ledger.paths.report, self.plan.name, entries), entries
 
     def plots(self, view: View | None = None) -> list[Path]:
@@ -236,6 +250,18 @@ class Sweep:
         if self._fault:
             raise self._fault
         return self.ledger
+
+
+def _folder_of_sweeps(runs_dir: str | Path) -> Path:
+    """Absolute, with `~` replaced. Raises ConfigError if it is something else than a folder."""
+    try:
+        folder = Path(runs_dir).expanduser().absolute()
+    except RuntimeError as error:  # ~somebody that this machine does not know
+        raise ConfigError(f"runs_dir {runs_dir}: {error}") from error
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ConfigError(f"runs_dir {runs_dir}: {there} is not a folder")
+    return folder
 
 
 def _frame(rows: list[dict[str, Any]], index: str | None = None) -> Any:

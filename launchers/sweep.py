@@ -20,6 +20,7 @@ from launchers.cli import start_commands as start
 from launchers.cli.output import BAD_INPUT, DONE, INTERRUPTED, Target, print_notes
 from launchers.cli.parser import parse
 from launchers.cli.start_commands import StartCommand
+from launchers.cli.suggested_command import same_command
 from launchers.store import redaction
 from launchers.submit.choose import retry_rule
 from launchers.submit.preflight import ALL
@@ -40,11 +41,11 @@ def run(words: argparse.Namespace) -> int:
             rule = retry_rule(words.names, words.failed, words.oom)
             return start.retry(target, rule, _start_command(words))
         case "cancel":
-            return start.cancel(target, words.names, words.dry_run, words.yes)
+            return start.cancel(target, words.names, words.dry_run, words.yes, same_command(words))
         case "plan":
             return inspect.plan(target)
         case "status":
-            return inspect.status(target, words.watch, words.json)
+            return inspect.status(target, words.names, words.watch, words.json)
         case "logs":
             rank = None if words.rank == "all" else int(words.rank)
             return inspect.logs(target, words.names, words.follow, rank)
@@ -59,7 +60,9 @@ def run(words: argparse.Namespace) -> int:
 
 def _start_command(words: argparse.Namespace) -> StartCommand:
     ignored = frozenset([*words.ignore, *([ALL] if words.no_preflight else [])])
-    return StartCommand(StartOptions(words.max_parallel, ignored), words.dry_run, words.yes)
+    return StartCommand(
+        StartOptions(words.max_parallel, ignored), words.dry_run, words.yes, same_command(words)
+    )
 
 
 def _warn(message: Warning | str, category: type[Warning], *place: object) -> None:

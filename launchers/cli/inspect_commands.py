@@ -38,14 +38,14 @@ def plan(target: Target) -> int:
     return DONE
 
 
-def status(target: Target, watched: bool, as_json: bool) -> int:
+def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -> int:
     """Show how the runs stand."""
     sweep = target.open()
     if as_json:
-        _print_json(sweep, view := sweep.view())
+        _print_json(sweep, view := sweep.view(*names))
         return exit_code(view.statuses)
     out = console()
-    view = _watch(out, sweep) if watched else sweep.view()
+    view = _watch(out, sweep, names) if watched else sweep.view(*names)
     if not (watched and out.is_terminal):
         tables.print_shared(out, sweep.plan)
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
@@ -65,9 +65,9 @@ def _print_json(sweep: Sweep, view: View) -> None:
     print(json.dumps(record, indent=2))
 
 
-def _watch(out: Console, sweep: Sweep) -> View:
+def _watch(out: Console, sweep: Sweep, names: Sequence[str]) -> View:
     """Show the runs until none is going; Ctrl-C ends the showing, not the runs."""
-    view = sweep.view()
+    view = sweep.view(*names)
     pace = _pace(view)
     with Progress(out, sweep.plan.name) as progress, suppress(KeyboardInterrupt):
         while True:
@@ -75,7 +75,7 @@ def _watch(out: Console, sweep: Sweep) -> View:
             if not any(entry.is_going for entry in view.statuses):
                 break
             time.sleep(pace.pause_s)
-            view = sweep.view(max_age_s=pace.pause_s)
+            view = sweep.view(*names, max_age_s=pace.pause_s)
     return view
 
 
@@ -103,15 +103,15 @@ def why(target: Target, names: Sequence[str]) -> int:
     meant = {run.signature for run in select(sweep.plan, names or ["*"])}
     statuses = [entry for entry in view.statuses if entry.signature in meant]
     told = sweep.why(view=view)
-    for members, line in tables.together(
-        (entry, told[entry.name]) for entry in statuses if entry.name in told
-    ):
+    explained = [(entry, told[entry.name]) for entry in statuses if entry.name in told]
+    for members, line in tables.together(explained):
         print(f"{tables.who(members)} ({members[0].display_state}): {line}")
     common = shared_by_failed(view.runs, view.statuses)
     if common:
         print(common)
-    if not told:
-        print("no run waits or failed")
+    if not explained:
+        found = ", ".join(f"{number} {state}" for state, number in tables.counts(statuses).items())
+        print(f"no run waits or failed: {found}")
     print_notes(view.notes)
     print_next(target, after_why(statuses, retry))
     return DONE

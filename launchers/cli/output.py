@@ -82,6 +82,9 @@ def _short(path: Path) -> Path:
 
 def show_report(sweep: Sweep, view: View) -> None:
     """Write the report, and show its table."""
+    if not view.has_begun:
+        print(f"{sweep.plan.name}: nothing was started yet, so there is no report")
+        return
     path, entries = sweep.report(view)
     out = console()
     table = results_table.make_table(entries, results_table.splits(entries)[0])

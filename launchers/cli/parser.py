@@ -79,6 +79,7 @@ def _add_start_commands(add: _Add) -> None:
 def _add_inspect_commands(add: _Add) -> None:
     add("plan", "show the runs that the sweep file means")
     one = add("status", "show the state of the runs")
+    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
     one.add_argument("-w", "--watch", action="store_true", help="refresh until no run is waiting or running")
     one.add_argument("--json", action="store_true", help="print JSON, for programs")
     one = add("logs", "show the logs of runs")

@@ -24,7 +24,7 @@ from launchers.cli.output import (
     show_report,
 )
 from launchers.cli.progress import Progress
-from launchers.cli.suggested_command import STATUS, WATCH, after_report
+from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand, after_a_look, after_report
 from launchers.cli.suggested_command import SUBMIT as SUBMIT_STEP
 from launchers.status.run_status import LEFT_ALONE, RunStatus
 from launchers.submit.choose import SUBMIT, StartRule
@@ -32,11 +32,12 @@ from launchers.submit.choose import SUBMIT, StartRule
 
 @dataclass(frozen=True)
 class StartCommand:
-    """What the user said of a start: how, whether it is a dry run, and whether not to ask."""
+    """What the user said of a start: how, whether it is a dry run, whether not to ask, and the same for real."""
 
     options: StartOptions
     is_dry_run: bool
     yes: bool
+    for_real: SuggestedCommand
 
 
 def submit(target: Target, command: StartCommand) -> int:
@@ -64,8 +65,14 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
     return _start(target, sweep, rule, command)
 
 
-def cancel(target: Target, names: Sequence[str], is_dry_run: bool, yes: bool) -> int:
-    """Stop runs (they save first), and take waiting ones out of the queue."""
+def cancel(
+    target: Target, names: Sequence[str], is_dry_run: bool, yes: bool, for_real: SuggestedCommand
+) -> int:
+    """Stop runs (they save first), and take waiting ones out of the queue.
+
+    Args:
+        for_real: the same command, not as a dry run.
+    """
     sweep = target.open()
     chosen, view = sweep.to_cancel(*names)
     for run, entry in chosen:
@@ -75,13 +82,16 @@ def cancel(target: Target, names: Sequence[str], is_dry_run: bool, yes: bool) ->
         print("nothing to cancel: none of these runs is going or waiting")
     elif not is_dry_run and agreed(f"cancel {len(chosen)} runs?", yes):
         sweep.cancel(*names)
-    print_next(target, STATUS)
+    print_next(target, for_real if chosen and is_dry_run else STATUS)
     return DONE
 
 
 def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand) -> int:
     if command.is_dry_run:
-        return _show_dry_run(target, sweep, sweep.dry_run(rule, command.options))
+        found = sweep.dry_run(rule, command.options)
+        _show_dry_run(sweep, found)
+        print_next(target, command.for_real if found.todo else after_a_look(found.statuses))
+        return DONE
     is_local = sweep.plan.profile.is_local
     if is_local:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -94,7 +104,8 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
                 raise
             talk.close()
             print("\nstopped; to resume the runs from where they saved:")
-            print_next(target, SUBMIT_STEP)
+            # They are stopped now, and `retry --failed` leaves those.
+            print_next(target, command.for_real if rule == SUBMIT else SUBMIT_STEP)
             return INTERRUPTED
     if is_local:
         return _show_end(target, sweep)
@@ -163,7 +174,7 @@ def _show_end(target: Target, sweep: Sweep) -> int:
     return exit_code(view.statuses)
 
 
-def _show_dry_run(target: Target, sweep: Sweep, start: Start) -> int:
+def _show_dry_run(sweep: Sweep, start: Start) -> None:
     if sweep.plan.profile.is_local:
         chosen = {run.signature for run in start.todo}
         for entry in start.statuses:
@@ -181,8 +192,6 @@ def _show_dry_run(target: Target, sweep: Sweep, start: Start) -> int:
     print(f"{len(start.todo)} of {len(start.statuses)} runs to start in {folder}; nothing was done")
     if start.estimate:
         print(start.estimate)
-    print_next(target, SUBMIT_STEP)
-    return DONE
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

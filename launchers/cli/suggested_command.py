@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,20 @@ REPORT = SuggestedCommand("report")
 STATUS = SuggestedCommand("status")
 # Nothing more is to be done about a run in such a state.
 _OVER = frozenset({"done", "cancelled"})
+
+
+def same_command(words: argparse.Namespace) -> SuggestedCommand:
+    """What the user has just said, but not as a dry run. The sweep, --cluster and --runs-dir are not in it."""
+    given = vars(words)
+    flags = [
+        f"--{name}" for name in ("failed", "oom", "no-preflight", "yes") if given.get(name.replace("-", "_"))
+    ]
+    most, ignored = given.get("max_parallel"), given.get("ignore")
+    options = [
+        *(["--max-parallel", str(most)] if most else []),
+        *(["--ignore", ",".join(ignored)] if ignored else []),
+    ]
+    return SuggestedCommand(words.command, (*given.get("names", ()), *flags, *options))
 
 
 def after_a_look(statuses: Sequence[RunStatus]) -> SuggestedCommand:

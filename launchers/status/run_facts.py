@@ -29,6 +29,8 @@ class RunFacts:
         trainer: who holds the lock of its trainer, in words; '' if nobody does. `trainer_is_own`: that
             is the process of the attempt that is told of here.
         slurm: what SLURM says of the job; None with `slurm_was_asked`: it does not know the job.
+        last_sign: of an attempt whose end is not recorded: when it last wrote its heartbeat or state.json,
+            seconds since the epoch; None: it wrote neither.
         silent_s: seconds since the last heartbeat of a run that SLURM runs; None: it never had one.
         now: when the facts were gathered, seconds since the epoch.
     """
@@ -57,6 +59,7 @@ class RunFacts:
     trainer_is_own: bool = False
     slurm: SlurmJob | None = None
     slurm_was_asked: bool = False
+    last_sign: float | None = None
     silent_s: float | None = None
     now: float = 0.0
 

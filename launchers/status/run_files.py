@@ -95,6 +95,8 @@ class _Reader:
             self._read(self.paths.config)
         if attempt and (started or process):
             found |= {"attempt": attempt.number, "outcome": outcome, **_job(started, process)}
+            if not outcome:
+                found["last_sign"] = self._last_sign()
             if found["cluster"] == "local" and not outcome:
                 found |= _liveness(attempt)
         if is_done or (started and found.get("attempt")):
@@ -113,6 +115,14 @@ class _Reader:
         except LedgerError as error:
             self.unreadable = str(error)
         return None
+
+    def _last_sign(self) -> float | None:
+        """When the run last showed that it lives, in seconds since the epoch."""
+        found = []
+        for path in filter(self._has, (self.paths.heartbeat, self.paths.state)):
+            with suppress(OSError):  # removed since
+                found.append(path.stat().st_mtime)
+        return max(found, default=None)
 
     def _is_done(self, signature: str) -> bool:
         """Whether result.json is there, whole, and this run's."""

@@ -35,7 +35,7 @@ def status_of(facts: RunFacts) -> RunStatus:
         loss=progress.get("loss"),
         best_metric=progress.get("best_metric"),
         seconds_left=progress.get("seconds_left") if state in ("running", "unknown") else None,
-        elapsed=None if state == "pending" else _elapsed(facts),
+        elapsed=None if state == "pending" else _elapsed(facts, state),
         slurm_state=in_slurm.state if in_slurm else None,
         reason=in_slurm.reason if in_slurm else None,
         expected_start=(in_slurm.start or None) if in_slurm and state == "pending" else None,
@@ -77,7 +77,7 @@ def _run_by_slurm(facts: RunFacts) -> _Verdict | None:
     if outcome is None:
         silent = facts.silent_s
         # A heartbeat of an earlier attempt says nothing of one that has only begun.
-        if silent is not None and min(silent, _elapsed(facts) or 0.0) > SILENT_S and job.state == "RUNNING":
+        if silent is not None and min(silent, _since_start(facts)) > SILENT_S and job.state == "RUNNING":
             told = f"no sign of life for {silent / 60:.0f} minutes, though SLURM says RUNNING"
             return "lost", f"{told}: `cancel` it, then submit"
         return "running", "" if job.state == "RUNNING" else job.state
@@ -196,8 +196,18 @@ def _with_damage(facts: RunFacts, verdict: _Verdict) -> _Verdict:
     return "damaged", f"{'; '.join(matters)}; submit renames it and resumes from the last checkpoint"
 
 
-def _elapsed(facts: RunFacts) -> float | None:
-    if facts.started is not None:
-        end = facts.outcome.ended if facts.outcome and facts.outcome.ended else facts.now
-        return max(0.0, end - facts.started)
-    return facts.slurm.elapsed if facts.slurm and not facts.is_done else None
+def _elapsed(facts: RunFacts, state: State) -> float | None:
+    """Until its end; where that is not recorded, until its last sign of life."""
+    if facts.started is None:
+        return facts.slurm.elapsed if facts.slurm and not facts.is_done else None
+    if facts.outcome and facts.outcome.ended:
+        return max(0.0, facts.outcome.ended - facts.started)
+    if state == "running":
+        return _since_start(facts)
+    if facts.last_sign is not None:
+        return max(0.0, facts.last_sign - facts.started)
+    return facts.slurm.elapsed if facts.slurm else None
+
+
+def _since_start(facts: RunFacts) -> float:
+    return 0.0 if facts.started is None else max(0.0, facts.now - facts.started)

@@ -13,6 +13,7 @@ from launchers.status.run_status import BAD, RunStatus
 from launchers.store import attempts
 from launchers.store.attempts import last_attempt
 from launchers.store.ledger import Ledger
+from launchers.store.waiting_runs import queue_owner
 
 
 def why(status: RunStatus, ledger: Ledger) -> str | None:
@@ -31,6 +32,14 @@ def _why_pending(status: RunStatus, ledger: Ledger) -> str:
         (words if reason == "None" else f"{reason}: {words}")
         + (f"; expected to start at {start.replace('T', ' ')}" if start else "")
     )  # fmt: skip
+
+
+def _why_waiting(status: RunStatus, ledger: Ledger) -> str:
+    return f"waits for a place: it is in the queue of {queue_owner(ledger.paths)}"
+
+
+def _why_unknown(status: RunStatus, ledger: Ledger) -> str:
+    return status.detail or "its submit was interrupted, or is not over: SLURM has not told its job id"
 
 
 def _why_failed(status: RunStatus, ledger: Ledger) -> str:
@@ -66,6 +75,8 @@ def _why_damaged(status: RunStatus, ledger: Ledger) -> str:
 _MOST = 600
 _LINES: dict[str, Callable[[RunStatus, Ledger], str]] = {
     "pending": _why_pending,
+    "waiting": _why_waiting,
+    "unknown": _why_unknown,
     "failed": _why_failed,
     "lost": _why_failed,
     "stopped": _why_stopped,

@@ -53,6 +53,12 @@ class QueueFile:
             self.path.unlink(missing_ok=True)
 
 
+def queue_owner(paths: SweepFolder) -> str:
+    """The launcher that the waiting runs are in the queue of, in words."""
+    record = try_record(paths.queue) or {}
+    return f"process {record.get('pid', '?')} on {record.get('host', 'some machine')}"
+
+
 def waiting_runs(paths: SweepFolder) -> dict[str, int]:
     """Signature -> number of the next attempt, of the runs in the queue of a launcher that lives."""
     record = try_record(paths.queue)

@@ -71,13 +71,11 @@ def check(findings: Iterable[Finding], ignored: Collection[str] = ()) -> list[st
 
 
 def check_runs_dir(runs_dir: Path) -> None:
-    """See that a sweep's folder can be made below `runs_dir`. Raises PreflightError."""
+    """See that a sweep's folder can be made below `runs_dir`, which is no file. Raises PreflightError."""
     there = runs_dir.absolute()
     while not there.exists():
         there = there.parent
-    if not there.is_dir():
-        check([Finding(None, f"--runs-dir {runs_dir}: {there} is not a folder")])
-    elif not os.access(there, os.W_OK):
+    if not os.access(there, os.W_OK):
         check([Finding(None, f"--runs-dir {runs_dir}: {there} cannot be written to")])
 
 

@@ -41,6 +41,11 @@ class StartOptions:
     max_parallel: int | None = None
     ignored: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        most = self.max_parallel
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise HyperformerError(f"max_parallel must be a whole number of at least 1, not {most!r}")
+
 
 @dataclass(frozen=True)
 class Start:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ from pathlib import Path
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun")
 NODES, GPUS = 4, 4
 _BOOT_S = 30
+_MARK = ".slurm_cluster"  # only `start` makes a folder with such a file
 
 _CONFIG = """\
 ClusterName={name}
@@ -346,21 +348,35 @@ def _start(folder: Path) -> int:
     if (folder / "processes.json").exists():
         print(f"{folder} already has a SLURM; stop it first: make slurm-stop", file=sys.stderr)
         return 1
+    if not _may_be_replaced(folder):
+        print(f"{folder} holds something else than a SLURM; name a new folder", file=sys.stderr)
+        return 1
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    (folder / _MARK).touch()
     cluster = SlurmCluster(folder)
     cluster.start()
     born = {name: [daemon.pid, _born(daemon.pid)] for name, daemon in cluster.daemons.items()}
     (folder / "processes.json").write_text(json.dumps(born))
-    (folder / "env.sh").write_text(
-        f"export SLURM_CONF={cluster.folder}/slurm.conf PATH=$PATH:/usr/sbin:/sbin\n"
-    )
+    (folder / "env.sh").write_text(_variables(cluster.folder))
     told = "" if cluster.namespaces else " (no namespaces here: runs on several nodes do not work)"
     print(f"SLURM is running: {NODES} nodes with {GPUS} pretend GPUs each{told}. Use it:")
     print(f"  . {_short(folder / 'env.sh')}")
     print("  python launchers/sweep.py sweeps/tour.yaml --cluster own")
     print("Stop it: make slurm-stop")
     return 0
+
+
+def _variables(folder: Path) -> str:
+    """For a shell that is to reach this SLURM."""
+    return f'export SLURM_CONF={shlex.quote(f"{folder}/slurm.conf")} PATH="$PATH:/usr/sbin:/sbin"\n'
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Whether nothing is lost with it: it is not there, is empty, or `start` made it."""
+    if not os.path.lexists(folder):
+        return True
+    return folder.is_dir() and ((folder / _MARK).exists() or not any(folder.iterdir()))
 
 
 def _stop(folder: Path) -> int:

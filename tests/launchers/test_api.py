@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sweep_command import TOY, CommandLine, result_of
 
+from hyperformer.errors import ConfigError, HyperformerError
 from launchers import sweep as command_line_of_sweeps
 from launchers.api import StartOptions, Sweep
 from launchers.submit.preflight import PreflightError
@@ -44,6 +45,63 @@ def test_a_sweep_on_this_machine(in_folder: Path, write_sweep: WriteSweep) -> No
     assert sweep.submit().started == sweep.retry().started == []
     # As last time, where no cluster is named.
     assert Sweep.load("s.yaml").plan.profile.is_local
+
+
+@pytest.mark.parametrize("most", [0, -1, "2", 1.5, True])
+def test_how_many_at_once_is_a_whole_number(most: object) -> None:
+    with pytest.raises(HyperformerError, match="max_parallel must be a whole number of at least 1, not "):
+        StartOptions(max_parallel=most)  # type: ignore[arg-type]
+
+
+LOOKS = [
+    "plan",
+    "status",
+    "status --json",
+    "why",
+    "report",
+    "report --plots",
+    "logs *",
+    "cancel -y",
+    "retry -y",
+]
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_who_only_looks_writes_nothing(
+    in_folder: Path, write_sweep: WriteSweep, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    write_sweep(TWO)
+    first, *rest = command.split()
+    assert command_line_of_sweeps.main([first, "s.yaml", *rest]) == 0
+    assert [path.name for path in in_folder.iterdir()] == ["s.yaml"]
+    if first == "report":
+        assert "nothing was started yet" in capsys.readouterr().out
+    with pytest.raises(HyperformerError, match="nothing was started yet"):
+        Sweep.load("s.yaml").report()
+
+
+def test_the_folder_of_sweeps(
+    in_folder: Path,
+    write_sweep: WriteSweep,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_sweep(TWO)
+    monkeypatch.setenv("HOME", str(in_folder / "home"))
+    assert Sweep.load("s.yaml", runs_dir="~/x").ledger.path == in_folder / "home/x/s"
+    for wrong in ("s.yaml", "s.yaml/x", "~nobody-of-that-name/x"):
+        with pytest.raises(ConfigError, match=f"runs_dir {wrong}: "):
+            Sweep.load("s.yaml", runs_dir=wrong)
+    assert command_line_of_sweeps.main(["status", "s.yaml", "--runs-dir", "s.yaml"]) == 2
+    assert "s.yaml is not a folder" in capsys.readouterr().err
+
+
+def test_status_takes_a_selection(
+    in_folder: Path, write_sweep: WriteSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(TWO)
+    assert command_line_of_sweeps.main(["status", "s.yaml", "--json", "seed=2"]) == 0
+    assert [run["name"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["hyperformer++-seed2"]
 
 
 def records(frame: object) -> list[dict[str, object]]:

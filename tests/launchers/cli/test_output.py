@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ from launchers import sweep as command_line_of_sweeps
 from launchers.cli import suggested_command, tables
 from launchers.cli.layout import screen_table
 from launchers.plan.runs import Run
+from launchers.status import read_status
 from launchers.status.pace import Pace
 from launchers.status.run_status import STATES, RunStatus, State
+from launchers.status.state_rules import status_of
 from launchers.submit.choose import Choice
 
 WriteSweep = Callable[[str], Path]
@@ -64,6 +68,50 @@ def test_retry_is_proposed_only_where_it_starts_something(a_run: Run) -> None:
     assert suggested_command.after_why(failed, Choice((a_run,))).command == "retry"
     assert suggested_command.after_why(failed, Choice((), tuple(failed[:1]))).command == "logs"
     assert suggested_command.after_why(runs("pending"), Choice(())) == suggested_command.WATCH
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "s.yaml", "--yes", "--max-parallel", "2", "--ignore", "disk,data", "--cluster", "local"],
+        ["submit", "s.yaml", "--no-preflight", "--cluster", "local", "--runs-dir", "r"],
+        ["retry", "s.yaml", "seed=2", "*-seed2", "--failed", "--cluster", "local"],
+        ["cancel", "s.yaml", "seed=2", "--yes"],
+    ],
+    ids=" ".join,
+)
+def test_a_dry_run_proposes_the_same_command_for_real(
+    tmp_path: Path, write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    write_sweep(TWO)
+    monkeypatch.setattr("sys.argv", ["hyperformer-sweep"])
+    states: dict[str, State] = {"submit": "missing", "retry": "failed", "cancel": "waiting"}
+    before = status_of
+    monkeypatch.setattr(
+        read_status, "status_of", lambda facts: replace(before(facts), state=states[words[0]])
+    )
+    assert command_line_of_sweeps.main([*words, "-n"]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == "next: hyperformer-sweep " + shlex.join(words)
+
+    monkeypatch.setattr(read_status, "status_of", lambda facts: replace(before(facts), state="done"))
+    assert command_line_of_sweeps.main([*words, "-n"]) == 0
+    proposed = capsys.readouterr().out.splitlines()[-1].split()[2]
+    assert proposed == ("report" if words[0] == "submit" else "status")
+
+
+def test_why_says_how_the_others_stand(
+    tmp_path: Path,
+    write_sweep: WriteSweep,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(TWO)
+    assert command_line_of_sweeps.main(["why", "s.yaml", "seed=1"]) == 0
+    assert "no run waits or failed: 1 missing" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -134,7 +182,7 @@ def test_a_terminal_that_is_not_utf_8(
     out.flush()
     told = out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
     assert "\\u" not in told
-    if command in ("plan", "status", "report"):
+    if command in ("plan", "status"):
         assert ("─" if encoding == "utf-8" else "---") in told
 
 

@@ -243,6 +243,10 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
         (HEAD + "resources: {partition: 'a b'}", "line 3, resources.partition: must be the name of a part"),
         (HEAD + "resources: {max_parallel: 0}", "line 3, resources.max_parallel: .*at least 1"),
         (HEAD + "resources: {variants: {x: {}}}", "line 3, resources.variants.x: 'x' is none of"),
+        (
+            HEAD + "name: -x",
+            "'-x' cannot name a folder; use letters, digits and _ [+] - [.] [(]- and [.] not first",
+        ),
         (HEAD + "name: ../x", "line 3, name|name: '../x' cannot name a folder"),
         (HEAD + "tasks: [rte]", "line 3: 'tasks' is given twice .first on line 2"),
         (HEAD + "base: {seed: 1", "line 3: not YAML"),

@@ -29,7 +29,8 @@ SWEEP = "{variants: [hyperformer, adapters], tasks: [rte, cola], grid: {seed: [1
     ("words", "number"),
     [
         (["*"], 12), (["hyper*"], 4), (["seed=2"], 6), (["adapters-*", "seed=2"], 4), (["task=rte"], 8),
-        (["learning_rate=0.0003"], 6), (["variant=adapters", "task=rte", "seed=1"], 2), ([], 12),
+        (["learning_rate=0.0003"], 6), (["task=rte", "task=cola"], 4),
+        (["variant=adapters", "task=rte", "seed=1"], 2), ([], 12),
     ],
 )  # fmt: skip
 def test_words_that_mean_runs(plan_of: PlanOf, words: list[str], number: int) -> None:
@@ -42,11 +43,23 @@ def test_words_that_mean_runs(plan_of: PlanOf, words: list[str], number: int) ->
         ("seed=7", "no run has seed=7; there are: 1, 2"),
         ("sed=7", "did you mean 'seed'"),
         ("x*", "no run is named"),
+        ("seed=01", "did you mean 'seed=1'"),
+        (
+            "seed=1 seed=2",
+            "no run matches all of: seed=1  seed=2; for several values of seed, name the runs",
+        ),
+        ("hyper* variant=adapters", r"no run matches all of: hyper\*  variant=adapters$"),
     ],
 )
 def test_words_that_mean_none(plan_of: PlanOf, word: str, message: str) -> None:
     with pytest.raises(HyperformerError, match=message):
-        select(plan_of(SWEEP), [word])
+        select(plan_of(SWEEP), word.split())
+
+
+@pytest.mark.parametrize("word", [["seed=1"], None, 3])
+def test_a_word_is_a_text(plan_of: PlanOf, word: object) -> None:
+    with pytest.raises(HyperformerError, match="give each name or key=value as a text of its own"):
+        select(plan_of(SWEEP), [word])  # type: ignore[list-item]
 
 
 def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:

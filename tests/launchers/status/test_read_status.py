@@ -14,6 +14,7 @@ from sweep_command import result_of
 
 from hyperformer.files import write_json
 from hyperformer.run_files import run_lock
+from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Plan
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
@@ -226,3 +227,19 @@ def test_a_refusal_to_train_twice_is_no_end_of_the_run(
     (status,), _ = read_statuses(ledger, ledger.plan.runs)
     assert (status.state, status.attempt) == ("failed", 1)
     assert ledger.next_number(run) == 3
+
+
+def test_time_of_a_killed_local_run_does_not_grow(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    ledger = Ledger(plan_of("{variants: [hyperformer], tasks: [rte, cola]}"), tmp_path / "runs")
+    (run,) = ledger.plan.runs
+    gone = {**this_process(), "born": "1", "cluster": "local"}
+    write_json(ledger.new_attempt(run).started_file, {**gone, "started": 1000.0})
+    write_json(ledger.folder(run) / "state.json", {"step": 3, "max_steps": 9})
+    os.utime(ledger.folder(run) / "state.json", (1040.0, 1040.0))
+    (status,), _ = read_statuses(ledger, ledger.plan.runs)
+    assert (status.state, status.elapsed) == ("lost", 40.0)
+    heartbeat = RunFolder(ledger.folder(run)).heartbeat
+    heartbeat.touch()
+    os.utime(heartbeat, (1055.0, 1055.0))
+    (status,), _ = read_statuses(ledger, ledger.plan.runs)
+    assert status.elapsed == 55.0

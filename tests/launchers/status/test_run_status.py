@@ -155,6 +155,26 @@ def test_what_else_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "facts",
+    [
+        replace(LOCAL, process="gone"),
+        replace(LOCAL, process="gone", is_cancelled=True),
+        replace(LOCAL, process="gone", is_done=True),
+        replace(LOCAL, process="gone", **DAMAGED),
+        replace(SLURM, slurm_was_asked=False),
+        slurm("TIMEOUT"),
+        slurm("RUNNING", silent_s=SILENT_S + 60, started=1.0),
+    ],
+)
+def test_time_stops_at_the_last_sign_of_life(facts: RunFacts) -> None:
+    facts = replace(facts, started=100.0, last_sign=130.0)
+    assert told(facts, elapsed=30.0) and told(replace(facts, now=9e9, silent_s=9e9), elapsed=30.0)
+    by_slurm = facts.slurm.elapsed if facts.slurm else None
+    assert told(replace(facts, last_sign=None), elapsed=by_slurm)
+    assert told(replace(facts, last_sign=90.0), elapsed=0.0)  # an earlier attempt's
+
+
+@pytest.mark.parametrize(
     ("facts", "words"),
     [
         (replace(LOCAL, process="alive"), "running"),

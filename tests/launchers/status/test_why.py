@@ -17,6 +17,8 @@ from launchers.status.state_rules import status_of
 from launchers.status.why import why
 from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger
+from launchers.store.processes import this_process
+from launchers.store.waiting_runs import QueueFile
 
 FACTS = RunFacts("r", "abc", "/r", cluster="slurm", job_id="7_1", attempt=1, slurm_was_asked=True)
 MEMORY = KINDS["out_of_memory"].words
@@ -65,6 +67,22 @@ def test_why(plan_of: Callable[[str], Plan], tmp_path: Path, facts: RunFacts, wo
     ledger = Ledger(plan_of("{variants: [hyperformer], tasks: [rte, cola]}"), tmp_path)
     line = why(status_of(facts), ledger)
     assert line is not None and words in line and line.count(MEMORY) <= 1
+
+
+def test_why_it_waits_on_a_machine(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    ledger = Ledger(plan_of("{variants: [hyperformer], tasks: [rte, cola]}"), tmp_path)
+    ledger.path.mkdir()
+    me = this_process()
+    with QueueFile(ledger.paths).show({"abc": 1}):
+        line = why(status_of(RunFacts("r", "abc", "/r", is_waiting=True)), ledger)
+    assert line == f"waits for a place: it is in the queue of process {me['pid']} on {me['host']}"
+
+
+def test_why_nobody_can_tell(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    ledger = Ledger(plan_of("{variants: [hyperformer], tasks: [rte, cola]}"), tmp_path)
+    assert why(status_of(replace(FACTS, slurm_was_asked=False)), ledger) == "SLURM does not answer"
+    line = why(status_of(replace(FACTS, job_id=None)), ledger)
+    assert line is not None and "SLURM has not told its job id" in line
 
 
 @pytest.mark.parametrize(
