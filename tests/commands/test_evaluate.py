@@ -16,7 +16,7 @@ from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import TASKS
 
 TEXT = "the men gave cars to the man who was there in the house "
-ROWS = [{"sentence1": TEXT[number:], "sentence2": "he was", "label": number % 2} for number in range(40)]
+ROWS = [{"sentence1": TEXT[number:], "sentence2": "he was", "label": number % 2} for number in range(14)]
 OWN = (
     'ours: {template: "{sentence1}", target: label, labels: [the, men, he], metrics: [macro_f1, exact_match]}'
 )
@@ -56,14 +56,14 @@ def test_metrics_are_those_of_the_answers(
     printed = json.loads(capsys.readouterr().out)
     predictor = Predictor(load_trained(folder / "run"), "mrpc", decode=decode)
     sources = [f"sentence1: {row['sentence1']} sentence2: {row['sentence2']}" for row in ROWS]
-    answers = [predictor.answers([source])[0] for source in sources]
+    answers = [answer for at in (0, 5, 10) for answer in predictor.answers(sources[at : at + 5])]
     expected = compute_metrics(TASKS["mrpc"], answers, [str(row["label"]) for row in ROWS])
     assert printed == {
         "task": "mrpc",
         "model": str(folder / "run"),
         "input": str(rows),
         "decode": decode,
-        "rows": 40,
+        "rows": 14,
         "metrics": expected,
     }
     if decode == "rank":
