@@ -27,7 +27,7 @@ OTHERS = {
 }  # fmt: skip
 # Their options that stand alone in a sentence.
 OF_OTHERS = {
-    "--export", "--parsable", "--signal", "--test-only", "--wckey", "--clusters",  # sbatch
+    "--export", "--parsable", "--signal", "--test-only", "--wckey", "--clusters", "--gres", "--begin",  # sbatch
     "--gpus", "--shm-size", "--user", "--network", "--cpus", "--cpuset-cpus", "--stop-timeout", "--secret",  # docker
     "--read-only", "--tmpfs", "--device", "--runtime", "--rm", "--nv", "--build-arg",
 }  # fmt: skip
