@@ -36,6 +36,7 @@ from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
 from hyperformer.training.inputs import (
     CACHE,
+    UNKNOWN_BEFORE,
     check_global_batch,
     load_run_data,
     record_inputs,
@@ -173,7 +174,10 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     trainer, model = _make_trainer(job, batch, checkpoints)
     inputs = run_inputs(trainer.data, batch, model.fingerprint)
     context.check_same({"rows": inputs["rows"], "the base model's weights": model.fingerprint})
-    context.on_main(lambda: record_inputs(job.folder, inputs, resumes=manifest is not None))
+    step = manifest.step if manifest else None
+    unknown = context.on_main(lambda: record_inputs(job.folder, inputs, step))
+    if unknown is not None and context.is_main:
+        say(f"what the steps before {unknown} read was not recorded; whether it was the same is unknown")
     log = RunLog(
         job.folder,
         trainer.state,
@@ -186,6 +190,8 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     trainer.train(log, stop)
     test = trainer.test(log, stop)
     result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits, "inputs": inputs}
+    if unknown is not None:
+        result[UNKNOWN_BEFORE] = unknown
     result["base_model_revision"] = hub_revision(job.config.model.model_name_or_path)
     result["seconds"]["this_attempt"] = time.monotonic() - started
     _save(job, model, trainer, result)

@@ -16,7 +16,7 @@ from typing import Any
 
 from hyperformer.errors import ConfigError, HyperformerError
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
-from launchers.plan.load_plan import make_plan
+from launchers.plan.load_plan import UnreadableInput, make_plan
 from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
 from launchers.plan.sweep_file import SWEEPS, read_sweep
@@ -81,7 +81,8 @@ class Sweep:
     """One sweep file, expanded for the cluster that its runs go to, and its folder of runs.
 
     Args:
-        fault: why the profile that the sweep was started with cannot be read any more; `plan` is without it.
+        fault: why the profile that the sweep was started with, or a file in its settings, cannot be read any
+            more; `plan` is without it, and nothing can start.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger, fault: ConfigError | None = None) -> None:
@@ -111,7 +112,11 @@ class Sweep:
             if cluster:
                 raise
             profile, fault = NO_PROFILE, error
-        ledger = Ledger(make_plan(file, profile), folder)
+        try:
+            plan = make_plan(file, profile)
+        except UnreadableInput as error:  # what is running can be seen, and stopped, all the same
+            plan, fault = make_plan(file, profile, reads=False), error
+        ledger = Ledger(plan, folder)
         return cls(ledger.plan, ledger, fault)
 
     def submit(
@@ -170,7 +175,8 @@ class Sweep:
             max_age_s: how old an answer of SLURM may be that another watcher of the sweep got.
         """
         runs = self._select(names)
-        return View(runs, *read_statuses(self.ledger, runs, max_age_s))
+        statuses, notes = read_statuses(self.ledger, runs, max_age_s)
+        return View(runs, statuses, [*notes, *self.input_notes])
 
     def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
         """How each of the runs stands; as :meth:`view`."""
@@ -245,6 +251,22 @@ class Sweep:
         """
         ledger = self._ledger_to_start()
         return prefetch.fetch(self.plan.runs, ledger.path, dict(self.plan.profile.environment))
+
+    @property
+    def input_notes(self) -> list[str]:
+        """What is wrong with a file in the settings, and what that means for the runs."""
+        if not isinstance(self._fault, UnreadableInput):
+            return []
+        return [f"{self._fault}. Nothing can start until then; runs are shown as they were last planned"]
+
+    def check_inputs(self) -> None:
+        """See that the files in the settings could be read.
+
+        Raises:
+            UnreadableInput: one could not.
+        """
+        if isinstance(self._fault, UnreadableInput):
+            raise self._fault
 
     def _ledger_to_start(self) -> Ledger:
         if self._fault:

@@ -12,16 +12,17 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
 
 from hyperformer.data.sources import find_file
 from hyperformer.data.splits import source_splits
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, DataError
 from hyperformer.files import read_json, write_json
-from hyperformer.settings.build import flatten, hash_settings, make_config
+from hyperformer.settings.build import describe_content, flatten, hash_settings, make_config
 from hyperformer.settings.schema import RunConfig
 
 _CACHE = "~/.cache/hyperformer/hashes"
@@ -29,8 +30,18 @@ _CACHE = "~/.cache/hyperformer/hashes"
 _SETTLED_S = 2.0
 # Smaller files are read as quickly as the note on them.
 _WORTH_A_NOTE = 1 << 20
-_TOKENIZER_FILES = (".json", ".model", ".txt", ".jinja")
-_WEIGHT_FILES = (".safetensors", ".bin")
+# What transformers loads from a folder; a training's own files beside them (optimizer.bin) do not count.
+_TOKENIZER_FILES = (
+    "config.json", "tokenizer*.json", "tokenizer.model", "spiece.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.*",
+)  # fmt: skip
+_MODEL_FILES = ("generation_config.json",)
+# The first kind that is there is loaded.
+_WEIGHT_FILES = (
+    ("model*.safetensors", "model.safetensors.index*.json"),
+    ("pytorch_model*.bin", "pytorch_model.bin.index*.json"),
+)
+GLOBAL_BATCH = "global_batch_size"
 
 
 class Contents:
@@ -53,10 +64,11 @@ class Contents:
     def read(self, config: RunConfig) -> dict[str, str]:
         """Setting -> hash of what it names and the run reads; '' if that is nothing.
 
-        A setting is left out if it names no file or folder that is on this machine.
+        A setting is left out if it names no file or folder that is on this machine. Rows have a
+        key per file (``data_dir/rte/train``), so that each is compared on its own.
 
         Raises:
-            ConfigError, DataError: a file is there and is not what it should be.
+            ConfigError: a file is there and is not what it should be, or cannot be read.
         """
         key = (
             config.model,
@@ -76,28 +88,42 @@ class Contents:
         if data.task_file:
             chosen = {task.name: _definition(task) for task in tasks if task.name in own}
             yield "task_file", _hash(chosen) if chosen else ""
-        if data.data_source == "folder" and data.data_dir:
-            rows = dict(_rows(config, tasks, Path(data.data_dir)))
-            if "" not in rows.values():
-                yield "data_dir", _hash(rows)
+        if data.data_source == "hub" and data.task_file:
+            for task in tasks:
+                if task.hub and os.path.isdir(task.hub.path):
+                    with _errors_of("task_file", data.task_file):
+                        yield f"hub/{task.name}", _hash(_tree(Path(task.hub.path)))
+        for name, path in _rows(config, tasks):
+            if path:
+                with _errors_of("data_dir", path):
+                    yield name, _hash([path.name, file_hash(path)])
         if config.training.deepspeed_config and os.path.exists(config.training.deepspeed_config):
             yield "deepspeed_config", _hash(_json(Path(config.training.deepspeed_config)))
-        wanted = _TOKENIZER_FILES if model.random_init else _TOKENIZER_FILES + _WEIGHT_FILES
         if os.path.isabs(model.model_name_or_path) and os.path.isdir(model.model_name_or_path):
-            yield "model_name_or_path", _hash(_folder(Path(model.model_name_or_path), wanted))
+            with _errors_of("model_name_or_path", model.model_name_or_path):
+                found = _model(Path(model.model_name_or_path), with_weights=not model.random_init)
+                yield "model_name_or_path", _hash(found)
         if (
             model.tokenizer_name
             and os.path.isabs(model.tokenizer_name)
             and os.path.isdir(model.tokenizer_name)
         ):
-            yield "tokenizer_name", _hash(_folder(Path(model.tokenizer_name), _TOKENIZER_FILES))
+            with _errors_of("tokenizer_name", model.tokenizer_name):
+                yield "tokenizer_name", _hash(_files(Path(model.tokenizer_name), _TOKENIZER_FILES))
+
+    def missing(self, config: RunConfig) -> list[str]:
+        """Files of rows, without their suffix, that the run reads and that are not on this machine."""
+        own = self.user_tasks(config.data.task_file)
+        tasks = [get_task(name, own) for name in config.data.tasks]
+        found = (name for name, path in _rows(config, tasks) if path is None)
+        return [f"{config.data.data_dir}/{name.partition('/')[2]}" for name in found]
 
 
 def with_global_batch(config: RunConfig, rows: int) -> RunConfig:
     """With the rows of a step among the contents, if losses are summed: the result depends on them then."""
     if config.training.loss_reduction != "sum":
         return config
-    return dataclasses.replace(config, contents={**(config.contents or {}), "global_batch_size": str(rows)})
+    return dataclasses.replace(config, contents={**(config.contents or {}), GLOBAL_BATCH: str(rows)})
 
 
 def identify(config: RunConfig, record: Mapping[str, Any] | None, ranks: int) -> RunConfig:
@@ -115,9 +141,9 @@ def identify(config: RunConfig, record: Mapping[str, Any] | None, ranks: int) ->
     planned = began.get("contents") if known_as else config.contents
     flat = flatten(config)
     changed = [
-        f"{key} ({flat[key]})"
+        describe_content(key, flat)
         for key, held in (planned or {}).items()
-        if key in flat and now.get(key, held) != held
+        if key != GLOBAL_BATCH and now.get(key, held) != held
     ]
     if changed:
         raise ConfigError(
@@ -128,7 +154,7 @@ def identify(config: RunConfig, record: Mapping[str, Any] | None, ranks: int) ->
         return dataclasses.replace(config, known_as=known_as)
     # A run that has begun keeps its batch, on however many ranks it resumes, and what is hashed of it.
     was: dict[str, str] = dict(began.get("contents") or {})
-    rows = int(was.pop("global_batch_size", config.training.rows_per_rank * ranks))
+    rows = int(was.pop(GLOBAL_BATCH, config.training.rows_per_rank * ranks))
     contents = {key: now.get(key, held) for key, held in was.items()} if record else now
     return with_global_batch(dataclasses.replace(config, contents=contents), rows)
 
@@ -152,27 +178,71 @@ def _definition(task: Task) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value != defaults[key]}
 
 
-def _rows(config: RunConfig, tasks: Iterable[Task], folder: Path) -> Iterator[tuple[str, str]]:
-    """'rte/train.csv' -> its hash; '' for a file that is not there, on this machine or not yet."""
+def _rows(config: RunConfig, tasks: Iterable[Task]) -> Iterator[tuple[str, Path | None]]:
+    """'data_dir/rte/train' -> its file; None for one that is not there, on this machine or not yet."""
+    folder = config.data.data_dir
+    if config.data.data_source != "folder" or not folder:
+        return
     for task in tasks:
-        for split in source_splits(task, config):
-            path = find_file(task, folder, split)
-            yield f"{task.name}/{path.name if path else split}", file_hash(path) if path else ""
+        for split in sorted(source_splits(task, config)):
+            with _errors_of("data_dir", folder):
+                path = find_file(task, Path(folder), split)
+            yield f"data_dir/{task.name}/{split}", path
 
 
-def _folder(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+@contextmanager
+def _errors_of(key: str, path: str | Path) -> Iterator[None]:
+    """What cannot be read is an error of the setting that names it."""
+    try:
+        yield
+    except DataError as error:
+        raise ConfigError(f"{key} {path}: {error}") from error
+    except OSError as error:
+        where = error.filename or path
+        raise ConfigError(f"{key} {where}: cannot be read: {error.strerror or error}") from error
+
+
+def _model(folder: Path, with_weights: bool) -> dict[str, str]:
+    found = _files(folder, _TOKENIZER_FILES + _MODEL_FILES)
+    kinds = (_files(folder, kind) for kind in (_WEIGHT_FILES if with_weights else ()))
+    return found | next(filter(None, kinds), {})
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, str]:
     return {
         path.name: file_hash(path)
         for path in sorted(folder.iterdir())
-        if path.suffix in suffixes and path.is_file()
+        if any(fnmatch(path.name, pattern) for pattern in patterns) and path.is_file()
+    }
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    """Every file of a data set's folder, but hidden ones."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    named = ((path.relative_to(folder), path) for path in paths)
+    return {
+        str(name): file_hash(path)
+        for name, path in named
+        if not any(part.startswith(".") for part in name.parts)
     }
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_keys_once)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"deepspeed_config {path}: not JSON that can be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"deepspeed_config {path}: must be one JSON object")
+    return found
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"it has {', '.join(twice)} more than once")
+    return dict(pairs)
 
 
 def _hash(value: Any) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import read_json, write_json
-from hyperformer.settings.build import flatten, make_config, settings, signature
+from hyperformer.settings.build import describe_content, flatten, make_config, settings, signature
 from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
 
 Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
@@ -157,13 +157,14 @@ def _changes(record: dict[str, Any], config: RunConfig) -> dict[str, str]:
     then, now = flatten(make_config(record["settings"])), flatten(config)
     held, holds = record.get("contents") or {}, config.contents or {}
     both = held.keys() & holds.keys()
+    known = {key.partition("/")[0] for key in both}  # data_dir/rte/train
     changes = {
         key: f"{then[key]!r} there, {value!r} now"
         for key, value in now.items()
-        if settings()[key].result and then[key] != value and key not in both
+        if settings()[key].result and then[key] != value and key not in known
     }
     return changes | {
-        key: f"what it names, {now[key]}, changed" if key in now else f"{held[key]} there, {holds[key]} now"
+        describe_content(key, now): f"{held[key]} there, {holds[key]} now"
         for key in sorted(both)
         if held[key] != holds[key]
     }

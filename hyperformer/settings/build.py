@@ -255,19 +255,26 @@ def signature(config: RunConfig) -> str:
     if config.known_as is not None:
         return config.known_as
     contents = config.contents or {}
-    told = {key: value for key, value in flatten(config).items() if key not in contents}
+    known = {key.partition("/")[0] for key in contents}
+    told = {key: value for key, value in flatten(config).items() if key not in known}
     held = {key: value for key, value in contents.items() if value}
     return hash_settings({**told, **({"contents": held} if held else {})})
 
 
 def unread(config: RunConfig) -> list[str]:
     """Settings that name a file or folder which the run reads, and whose content is not known."""
-    flat, contents = flatten(config), config.contents or {}
+    flat, known = flatten(config), {key.partition("/")[0] for key in config.contents or {}}
     return [
         key
         for key, entry in settings().items()
-        if entry.path and entry.result and str(flat[key]).startswith("/") and key not in contents
+        if entry.path and entry.result and str(flat[key]).startswith("/") and key not in known
     ]
+
+
+def describe_content(key: str, flat: Mapping[str, Any]) -> str:
+    """What a key of the contents is, for messages: 'data_dir (/d/rte/train)'. `flat`: the run's settings."""
+    setting, _, name = key.partition("/")
+    return f"{setting} ({'/'.join(filter(None, (str(flat.get(setting, '')), name)))})"
 
 
 def hash_settings(flat: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch
 from hyperformer.training.log import say
 
+UNKNOWN_BEFORE = "inputs_unknown_before_step"
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -120,16 +122,23 @@ def run_inputs(data: RunData, batch: Batch, base_model: str | None) -> dict[str,
     return {"rows": rows, "base_model": base_model, "global_batch_size": batch.global_batch_size}
 
 
-def record_inputs(folder: RunFolder, inputs: dict[str, Any], resumes: bool) -> None:
+def record_inputs(folder: RunFolder, inputs: dict[str, Any], step: int | None) -> int | None:
     """Keep what a run reads; one that resumes must read the same.
+
+    Args:
+        step: where the run resumes; None: it begins.
+
+    Returns:
+        the step before which it is not known what the run read, for result.json; None: all is known.
 
     Raises:
         ConfigError: rows or weights changed since the run began.
     """
-    before = read_json(folder.inputs) if resumes else None
+    before = read_json(folder.inputs) if step is not None else None
     if before is None:
-        write_json(folder.inputs, inputs)
-        return
+        unknown = {UNKNOWN_BEFORE: step} if step else {}
+        write_json(folder.inputs, inputs | unknown)
+        return step or None
     if not isinstance(before, dict) or not isinstance(before.get("rows"), dict):
         raise FileError(
             f"{folder.inputs} is damaged; move it away: the run writes a new one, of what it reads now"
@@ -148,3 +157,5 @@ def record_inputs(folder: RunFolder, inputs: dict[str, Any], resumes: bool) -> N
             "back what was there; or, to train on what is there now, start another run (a new output_dir, or a new "
             "`name:` of the sweep)"
         )
+    since = before.get(UNKNOWN_BEFORE)
+    return since if isinstance(since, int) else None

@@ -31,6 +31,7 @@ from launchers.submit.choose import retry_rule
 def plan(target: Target) -> int:
     """Show the runs that the sweep file means."""
     sweep = target.open()
+    sweep.check_inputs()
     view = sweep.view()
     tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
@@ -86,6 +87,7 @@ def _pace(view: View) -> Pace:
 def logs(target: Target, names: Sequence[str], follow: bool, rank: int | None) -> int:
     """Show the logs of the runs whose name matches; `rank` None: of all ranks."""
     sweep = target.open()
+    print_notes(sweep.input_notes)
 
     def statuses(max_age_s: float) -> list[RunStatus]:
         return sweep.statuses(*names, max_age_s=max_age_s)

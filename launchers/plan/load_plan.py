@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, DataError
 from hyperformer.settings.build import (
     coerce,
     flatten,
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 _DEFAULTS = flatten(RunConfig())
 
 
+class UnreadableInput(ConfigError):
+    """A file or folder that a setting names is there, and is not what it should be."""
+
+
 @dataclass(frozen=True)
 class _Planned:
     """A run before it has a name. `former`: its signature before contents belonged to it."""
@@ -48,6 +52,7 @@ class _Planned:
     candidate: Candidate
     config: RunConfig
     former: str
+    missing: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -63,15 +68,19 @@ def load_plan(name: str, profile: ClusterProfile) -> Plan:
     return make_plan(read_sweep(SWEEPS.find(name)), profile)
 
 
-def make_plan(file: SweepFile, profile: ClusterProfile) -> Plan:
+def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> Plan:
     """Expand a sweep file; this is where the resources of its runs are decided, and nowhere else.
 
+    Args:
+        reads: the files that settings name; otherwise all of them count as files that cannot be read.
+
     Raises:
+        UnreadableInput: one of these files is there and is not what it should be.
         ConfigError: a setting has an impossible value (file, line and key), or no run is left.
     """
     from hyperformer.data.contents import Contents  # numpy: too slow for --help
 
-    contents = Contents()
+    contents = Contents() if reads else None
     planned: dict[str, _Planned] = {}
     hits: Counter[int] = Counter()
     total = excluded = 0
@@ -136,7 +145,7 @@ def _same_spelling(key: str, value: Any) -> Any:
         return value
 
 
-def _planned(candidate: Candidate, file: SweepFile, contents: Contents) -> _Planned:
+def _planned(candidate: Candidate, file: SweepFile, contents: Contents | None) -> _Planned:
     unused = _unused(candidate.values)
     values = {key: value for key, value in candidate.values.items() if key not in unused}
     values.pop("output_dir", None)
@@ -150,13 +159,23 @@ def _planned(candidate: Candidate, file: SweepFile, contents: Contents) -> _Plan
         if place is not None:
             place.fail(f"{message} (variant {candidate.variant.name})")
         candidate.variant.place.fail(f"{message} (set in {candidate.variant.config_file})")
+    former = _former(config, values)
+    if contents is None:
+        return _Planned(candidate, dataclasses.replace(config, contents={}), former)
     _check_tasks(candidate, config, contents)
     try:
-        held = contents.read(config)
-    except ConfigError as error:
-        key = str(error).split(" ", 1)[0]
+        held, missing = contents.read(config), contents.missing(config)
+    except (ConfigError, OSError) as error:
+        _fail(candidate, str(error).split(" ", 1)[0], error)
+    return _Planned(candidate, dataclasses.replace(config, contents=held), former, tuple(missing))
+
+
+def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
+    """An error of a file that a setting names, with the place where the sweep sets it."""
+    try:
         candidate.places.get(key, candidate.variant.place).fail(str(error))
-    return _Planned(candidate, dataclasses.replace(config, contents=held), _former(config, values))
+    except ConfigError as placed:
+        raise UnreadableInput(str(placed)) from error
 
 
 def _former(config: RunConfig, values: Values) -> str:
@@ -179,8 +198,8 @@ def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) ->
 
     try:
         own = contents.user_tasks(config.data.task_file)
-    except ConfigError as error:
-        candidate.places.get("task_file", candidate.variant.place).fail(str(error))
+    except (ConfigError, DataError, OSError) as error:
+        _fail(candidate, "task_file", error)
     for task in config.data.tasks:
         if task not in TASKS and task not in own:
             place = candidate.places.get("tasks", candidate.variant.place)
@@ -220,7 +239,8 @@ def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) ->
         config = with_global_batch(one.config, one.config.training.rows_per_rank * ranks)
         yield Run(
             name, signature(config), config, tuple(differs), resources,
-            one.former, hash_settings(flatten(config)), not unread(config),
+            one.former, hash_settings(flatten(config)), not (unread(config) or one.missing), one.missing,
+            one.config.contents or {},
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 
 _FORMER = (
-    "{} runs are of a version that did not record what the files and folders in their settings held. They count as "
-    "made with those of today; if these changed since, give the sweep a new `name:`"
+    "{} of a version that did not record what the files and folders in their settings held. They count as made with "
+    "those of the first submit by this version; if these had changed before it, give the sweep a new `name:`"
 )
-_UNREAD = "{} runs name files that cannot be read here; they count as unchanged since these runs were planned"
+_UNREAD = "{} files that cannot be read here{}; they count as unchanged since these runs were planned"
 _SHORT = {
     "config": "",
     "reduction_factor": "rf",
@@ -38,7 +38,9 @@ class Run:
         resources: what it asks for: the cluster profile's, and the sweep file's on top.
         former: its signature before contents of files belonged to signatures.
         settings_hash: hash of its settings, whatever the files in them hold.
-        is_read: whether it is known what these files hold.
+        missing: files of rows that it reads and that are not on this machine.
+        now: what its files hold now (:class:`hyperformer.data.contents.Contents`); they may be known as others.
+        is_read: whether it is known what all of them hold.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Run:
     former: str = ""
     settings_hash: str = ""
     is_read: bool = True
+    missing: tuple[str, ...] = ()
+    now: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str | None:
@@ -65,6 +69,23 @@ class Run:
     def row(self) -> tuple[str, tuple[tuple[str, str], ...]]:
         """What it shares with the runs of its row in the table: all but seed and single task."""
         return self.config.variant, tuple(item for item in self.differs if item[0] != "seed")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What plan.json has on a run that exists.
+
+    Attributes:
+        settings: hash of its settings; None: it is not recorded what the files in them held.
+        contents: of its files, as far as they were read; of a run without such a record, when it was adopted.
+    """
+
+    settings: str | None
+    contents: Mapping[str, str] = field(default_factory=dict)
+
+    def agrees(self, run: Run) -> bool:
+        """Whether no file that can be read now differs."""
+        return all(run.now.get(key, held) == held for key, held in self.contents.items())
 
 
 @dataclass(frozen=True)
@@ -89,23 +110,32 @@ class Plan:
     excluded: int
     notes: tuple[str, ...]
 
-    def with_known(self, known: Mapping[str, str | None]) -> Plan:
+    def with_known(self, known: Mapping[str, Known]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.
 
         Args:
-            known: signature of an existing run -> hash of its settings; None for a run of which it is
-                not recorded what the files in its settings held.
+            known: by signature.
         """
-        latest = {of_settings: signature for signature, of_settings in known.items() if of_settings}
-        runs, former, unread = [], 0, 0
+        by_settings: dict[str, list[str]] = {}
+        for signature, one in known.items():
+            by_settings.setdefault(one.settings or "", []).insert(0, signature)  # the latest first
+        runs, former, unread = [], 0, []
         for run in self.runs:
             old = [one for one in (run.former, run.settings_hash) if one != run.signature and one in known]
-            if run.signature not in known and old and known[old[0]] is None:
+            same = [one for one in by_settings.get(run.settings_hash, []) if known[one].agrees(run)]
+            is_former = bool(old) and known[old[0]].settings is None and known[old[0]].agrees(run)
+            if run.signature not in known and is_former:
                 run, former = run.known_as(old[0]), former + 1
-            elif not run.is_read and run.settings_hash in latest:
-                run, unread = run.known_as(latest[run.settings_hash]), unread + 1
+            elif not run.is_read and same:
+                run = run.known_as(same[0])
+                unread.append(run)
             runs.append(run)
-        notes = [text.format(count) for text, count in ((_FORMER, former), (_UNREAD, unread)) if count]
+        notes = [_FORMER.format("1 run is" if former == 1 else f"{former} runs are")] if former else []
+        if unread:
+            missing = sorted({path for run in unread for path in run.missing})
+            told = f" ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''})" if missing else ""
+            count = "1 run names" if len(unread) == 1 else f"{len(unread)} runs name"
+            notes.append(_UNREAD.format(count, told))
         return replace(self, runs=tuple(runs), notes=(*self.notes, *notes))
 
 

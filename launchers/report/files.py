@@ -133,7 +133,8 @@ def _result_rows(tables: Sequence[Table]) -> Iterator[list[Any]]:
     header = ["split", "variant", *keys]
     for name in names:
         header += [name, f"{name} std", f"{name} n"]
-    yield [*header, "parameters", "trained", "trained_percent_per_task", "runs_done", "runs_planned"]
+    parameters = ("parameters", "trained", "trained_percent_per_task")
+    yield [*header, *parameters, "runs_done", "runs_planned", "warnings"]
     for table in tables:
         for row in table.rows:
             line: list[Any] = [table.split, row.variant, *(dict(row.settings).get(key) for key in keys)]
@@ -141,7 +142,7 @@ def _result_rows(tables: Sequence[Table]) -> Iterator[list[Any]]:
                 cell = row.cells.get(column, Cell(0, 0))
                 line += [cell.mean, cell.std, cell.n]
             line += astuple(row.parameters) if row.parameters else (None, None, None)
-            yield [*line, row.done, row.planned]
+            yield [*line, row.done, row.planned, "; ".join(table.warnings) or None]
 
 
 def _run_rows(entries: Sequence[RunResult], tables: Sequence[Table]) -> Iterator[list[Any]]:

@@ -135,7 +135,7 @@ def make_table(entries: Sequence[RunResult], split: str) -> Table:
             key = (key[0], (*key[1], ("signature", entry.run.signature)))
         groups.setdefault(key, _Gathered()).runs.append(entry)
     rows = [_row(variant, settings, group, columns, split) for (variant, settings), group in groups.items()]
-    return Table(split, (*columns, AVERAGE), tuple(rows), tuple(mixed_inputs(entries)))
+    return Table(split, (*columns, AVERAGE), tuple(rows), (*mixed_inputs(entries), *unknown_inputs(entries)))
 
 
 def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
@@ -161,6 +161,20 @@ def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
             groups = sorted(runs_by_value.values(), key=len)
             others = "; ".join(", ".join(names) for names in groups[:-1])
             yield f"{what} changed between runs: {others} had others than {', '.join(groups[-1])}"
+
+
+def unknown_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
+    """Runs of which it is not known what they read, beside runs of which it is.
+
+    Versions before ``inputs`` recorded none; a run that began under one has its steps since then.
+    """
+    results = [(entry.run.name, entry.result) for entry in entries if entry.result is not None]
+    without = [name for name, result in results if not result.get("inputs")]
+    partly = [name for name, result in results if "inputs_unknown_before_step" in result]
+    if without and len(without) < len(results):
+        yield f"it was not recorded which rows and weights {', '.join(without)} read, as it was for other runs"
+    if partly:
+        yield f"it was not recorded which rows and weights the first steps of {', '.join(partly)} read"
 
 
 def _source(run: Run) -> tuple[Any, ...]:

@@ -177,7 +177,8 @@ def test_what_changed_between_plan_and_start_is_told(site: Path) -> None:
     assert identify(planned, None, 1) == planned
     changed(site / "rows/mine/train.csv", str.upper)
     with pytest.raises(
-        ConfigError, match=r"data_dir \(.*rows\): changed since the run was planned.* submit the sweep"
+        ConfigError,
+        match=r"data_dir \(.*rows/mine/train\): changed since the run was planned.* submit the sweep",
     ):
         identify(planned, None, 1)
 
@@ -203,7 +204,84 @@ def test_the_global_batch_counts_where_losses_are_summed() -> None:
     ) == signature(began)
 
 
-def test_hashes_of_what_is_wrong_are_errors(site: Path) -> None:
-    (site / "engine.json").write_text("{")
-    with pytest.raises(ConfigError, match="deepspeed_config .*not JSON"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "not JSON"),
+        ("[]", "must be one JSON object"),
+        ('{"a": {"stage": 1, "stage": 2}}', "it has stage more than once"),
+    ],
+)
+def test_hashes_of_what_is_wrong_are_errors(site: Path, text: str, told: str) -> None:
+    (site / "engine.json").write_text(text)
+    with pytest.raises(ConfigError, match=f"^deepspeed_config .*engine.json: .*{told}"):
         Contents().read(make_config(settings_of(site)))
+
+
+def test_rows_that_cannot_be_read_are_errors_of_their_setting(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> str:
+        raise OSError(5, "Input/output error")  # as a read gives it: without the path
+
+    (site / "rows/mine/test.tsv").write_text("text\tlabel\n")
+    with pytest.raises(ConfigError, match="^data_dir .*'test' is there 2 times"):
+        Contents().read(make_config(settings_of(site)))
+    (site / "rows/mine/test.tsv").unlink()
+    monkeypatch.setattr(contents, "file_hash", broken)
+    with pytest.raises(ConfigError, match=r"^data_dir .*rows/mine/\w+.csv: cannot be read: Input/output"):
+        Contents().read(make_config(settings_of(site)))
+
+
+def test_a_missing_split_does_not_hide_a_change_of_another(site: Path) -> None:
+    config = make_config(settings_of(site))
+    planned = identify(config, None, 1)
+    (site / "rows/mine/test.csv").unlink()
+    assert identify(planned, None, 1) == planned
+    assert Contents().missing(config) == [str(site / "rows/mine/test")]
+    changed(site / "rows/mine/train.csv", str.upper)
+    with pytest.raises(ConfigError, match=r"rows/mine/train\): changed since"):
+        identify(planned, None, 1)
+
+
+def test_rows_in_a_local_folder_of_a_hub_data_set_count(site: Path) -> None:
+    changed(
+        site / "tasks.yaml", lambda text: text.replace("mine:\n", f"mine:\n  hub: {{path: {site}/set}}\n")
+    )
+    hub: dict[str, Any] = {"data_source": "hub", "data_dir": None}
+    (site / "set/data").mkdir(parents=True)
+    rows = site / "set/data/train.csv"
+    rows.write_text("text,label\na,yes\n")
+    first = signature_of(site, **hub)
+    (site / "set/.cache").mkdir()
+    (site / "set/.cache/lock").touch()
+    assert signature_of(site, **hub) == first
+    planned = identify(make_config({**settings_of(site), **hub}), None, 1)
+    changed(rows, lambda text: text.replace("yes", "no"))
+    assert signature_of(site, **hub) != first
+    with pytest.raises(ConfigError, match=r"hub \(mine\): changed since"):
+        identify(planned, None, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["optimizer.bin", "training_args.bin", "trainer_state.json", "pytorch_model.bin", "pretraining.json"],
+)
+def test_files_that_transformers_does_not_load_do_not_count(site: Path, name: str) -> None:
+    first = signature_of(site)
+    (site / "t5" / name).write_text("{}")
+    assert signature_of(site) == first
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "tokenizer.json", "special_tokens_map.json"])
+def test_files_that_transformers_loads_count(site: Path, name: str) -> None:
+    first = signature_of(site)
+    (site / "t5" / name).write_text("{}")
+    assert signature_of(site) != first
+
+
+def test_weights_as_pickles_count_where_there_are_no_others(site: Path) -> None:
+    (site / "t5/model.safetensors").rename(site / "t5/pytorch_model.bin")
+    first = signature_of(site)
+    changed(site / "t5/pytorch_model.bin", lambda text: text.replace("www", "wxw", 1) + "x")
+    assert signature_of(site) != first

@@ -32,25 +32,28 @@ INPUTS: dict[str, Any] = {
 )
 def test_a_run_that_resumes_reads_the_same(tmp_path: Path, now: dict[str, Any], told: str | None) -> None:
     folder = RunFolder(tmp_path)
-    record_inputs(folder, INPUTS, resumes=False)
+    record_inputs(folder, INPUTS, step=None)
     if told is None:
-        record_inputs(folder, now, resumes=True)
+        record_inputs(folder, now, step=3)
     else:
         with pytest.raises(
             ConfigError, match=f"cannot resume, because these changed since it began: .*{told}"
         ):
-            record_inputs(folder, now, resumes=True)
-    record_inputs(folder, now, resumes=False)  # it begins again: nothing of before counts
-    record_inputs(folder, now, resumes=True)
+            record_inputs(folder, now, step=3)
+    record_inputs(folder, now, step=None)  # it begins again: nothing of before counts
+    record_inputs(folder, now, step=3)
 
 
 def test_a_run_without_a_record_and_one_whose_record_is_damaged(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    record_inputs(folder, INPUTS, resumes=True)  # of an earlier version
+    assert record_inputs(folder, INPUTS, step=3) == 3  # of an earlier version
+    assert record_inputs(folder, INPUTS, step=5) == 3  # what was read before that stays unknown
+    assert record_inputs(folder, INPUTS, step=None) is None
+    assert record_inputs(folder, INPUTS, step=5) is None
     for text in ("{", "[]", '{"rows": 3}'):
         folder.inputs.write_text(text)
         with pytest.raises(FileError):
-            record_inputs(folder, INPUTS, resumes=True)
+            record_inputs(folder, INPUTS, step=3)
 
 
 def test_a_sum_over_a_batch_starts_on_the_ranks_it_was_planned_for() -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from hyperformer.data.contents import identify
+from hyperformer.errors import ConfigError
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import signature
+from launchers.api import Sweep
 from launchers.plan.cluster_profile import NO_PROFILE, ClusterProfile
 from launchers.plan.load_plan import make_plan
 from launchers.plan.resources import Resources
@@ -21,6 +23,7 @@ from launchers.plan.selection import select
 from launchers.plan.sweep_file import read_sweep
 from launchers.store.ledger import Ledger
 from launchers.store.submissions import QueuedRun
+from launchers.sweep import main
 
 PlanOf = Callable[[str], Plan]
 
@@ -176,6 +179,55 @@ def test_rows_that_are_gone_leave_the_runs_as_they_are(
     assert not with_rows().plan.notes
 
 
+def test_a_missing_split_counts_as_unchanged_only_if_the_others_are(
+    with_rows: Callable[[], Ledger], tmp_path: Path
+) -> None:
+    first = with_rows()
+    first.commit()
+    (tmp_path / "rows/t/test.csv").unlink()
+    without = with_rows()
+    assert [run.signature for run in without.plan.runs] == [run.signature for run in first.plan.runs]
+    (note,) = without.plan.notes
+    assert f"2 runs name files that cannot be read here ({tmp_path}/rows/t/test)" in note
+    (tmp_path / "rows/t/train.csv").write_text(ROWS.replace("yes", "no"))
+    other = with_rows()
+    assert not {run.signature for run in other.plan.runs} & {run.signature for run in first.plan.runs}
+
+
+def break_tasks(folder: Path) -> None:
+    (folder / "t.yaml").write_text("t: {template: ")
+
+
+def remove_tasks(folder: Path) -> None:
+    (folder / "t.yaml").unlink()
+
+
+def give_a_second_format(folder: Path) -> None:
+    (folder / "rows/t/train.tsv").write_text("text\tlabel\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "key"), [(break_tasks, "t.yaml"), (remove_tasks, "t.yaml"), (give_a_second_format, "data_dir")]
+)
+def test_a_broken_input_stops_only_what_starts(
+    with_rows: Callable[[], Ledger], tmp_path: Path, damage: Callable[[Path], None], key: str
+) -> None:
+    before = with_rows()
+    before.commit()
+    damage(tmp_path)
+    sweep = Sweep.load(tmp_path / "s.yaml", tmp_path / "runs", cluster="local")
+    view = sweep.view()
+    assert [run.signature for run in view.runs] == [run.signature for run in before.plan.runs]
+    assert any(key in note and "Nothing can start" in note for note in view.notes)
+    assert sweep.report()[0].exists() and sweep.cancel() == [] and sweep.why() == {} and not sweep.logs()
+    for starts in (sweep.submit, sweep.retry, sweep.dry_run, sweep.prefetch):
+        with pytest.raises(ConfigError, match=rf"s\.yaml, line 1, base\.\w+: .*{key}"):
+            starts()
+    place = ["--runs-dir", str(tmp_path / "runs"), "--cluster", "local"]
+    codes = {word: main([word, str(tmp_path / "s.yaml"), *place]) for word in ("plan", "logs")}
+    assert codes == {"plan": 2, "logs": 0}
+
+
 def former_signature(**told: object) -> str:
     """As versions computed it that hashed paths as they were spelled, and no contents."""
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
@@ -210,7 +262,11 @@ def test_runs_of_an_earlier_version_keep_their_folders(
             note.startswith("2 runs are of a version that did not record") for note in ledger.plan.notes
         )
         ledger.commit()
-        (tmp_path / "rows/t/train.csv").write_text(ROWS.replace("yes", "no"))
+    # Since the first of these submits it is known what the files held.
+    (tmp_path / "rows/t/train.csv").write_text(ROWS.replace("yes", "no"))
+    changed = with_rows().plan
+    assert not {run.signature for run in changed.runs} & set(old.values()) and not changed.notes
+    (tmp_path / "rows/t/train.csv").write_text(ROWS)
     # What a job is given, and what its folder says afterwards, is the run under its own signature.
     run = ledger.plan.runs[1]
     queued = QueuedRun.of(run, "f", 1)

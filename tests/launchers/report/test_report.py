@@ -133,7 +133,7 @@ def test_runs_that_read_other_rows_or_weights_are_told(ledger: Ledger) -> None:
     for run, rows, weights in zip(together, ("3 rows, a", "3 rows, a", "4 rows, b"), "wwv", strict=True):
         inputs = {"rows": {"cola train": rows, "mrpc train": "same"}, "base_model": weights}
         give_result(ledger, run, metrics, inputs=inputs)
-    table = results_table.make_table(entries_of(ledger), "test")
+    table = results_table.make_table(entries_of(ledger)[:3], "test")
     names = "hyperformer++-seed3 had others than hyperformer++-seed1, hyperformer++-seed2"
     assert table.warnings == (
         f"the rows of cola train changed between runs: {names}",
@@ -141,6 +141,27 @@ def test_runs_that_read_other_rows_or_weights_are_told(ledger: Ledger) -> None:
     )
     assert f"Do not compare: the rows of cola train changed between runs: {names}." in files.footnotes(table)
     assert not results_table.make_table(entries_of(ledger)[3:], "test").warnings
+
+
+def test_runs_that_did_not_record_what_they_read_are_told(ledger: Ledger, tmp_path: Path) -> None:
+    """One of an earlier version, one that began under it, and one of this version."""
+    metrics = {"cola": {"mcc": 1.0}, "mrpc": {"f1": 1.0, "acc": 1.0}}
+    old, resumed, new = ledger.plan.runs[:3]
+    inputs = {"rows": {"cola train": "3 rows, a"}, "base_model": "w"}
+    give_result(ledger, old, metrics)
+    give_result(ledger, resumed, metrics, inputs=inputs, inputs_unknown_before_step=7)
+    give_result(ledger, new, metrics, inputs=inputs)
+    entries = entries_of(ledger)[:3]
+    table = results_table.make_table(entries, "test")
+    assert table.warnings == (
+        f"it was not recorded which rows and weights {old.name} read, as it was for other runs",
+        f"it was not recorded which rows and weights the first steps of {resumed.name} read",
+    )
+    report = files.write_report(tmp_path / "report", "s", entries).read_text()
+    assert all(f"- Do not compare: {text}." in report for text in table.warnings)
+    assert files.result_records(entries)[0]["warnings"] == "; ".join(table.warnings)
+    assert not results_table.make_table(entries[2:], "test").warnings
+    assert files.result_records(entries[2:])[0]["warnings"] is None
 
 
 def test_two_runs_never_share_one_seed_of_a_row(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
