@@ -21,6 +21,7 @@ from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.plan.selection import select
 from launchers.plan.sweep_file import read_sweep
+from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger
 from launchers.store.submissions import QueuedRun
 from launchers.sweep import main
@@ -214,17 +215,20 @@ def test_a_broken_input_stops_only_what_starts(
 ) -> None:
     before = with_rows()
     before.commit()
+    before.note_not_started(before.plan.runs[0], Outcome("failed", "no room"))
     damage(tmp_path)
     sweep = Sweep.load(tmp_path / "s.yaml", tmp_path / "runs", cluster="local")
     view = sweep.view()
     assert [run.signature for run in view.runs] == [run.signature for run in before.plan.runs]
     assert any(key in note and "Nothing can start" in note for note in view.notes)
-    assert sweep.report()[0].exists() and sweep.cancel() == [] and sweep.why() == {} and not sweep.logs()
+    name = view.runs[0].name
+    assert sweep.report()[0].exists() and sweep.cancel() == [] and "no room" in sweep.why()[name]
+    assert view.statuses[0].state == "failed"
     for starts in (sweep.submit, sweep.retry, sweep.dry_run, sweep.prefetch):
         with pytest.raises(ConfigError, match=rf"s\.yaml, line 1, base\.\w+: .*{key}"):
             starts()
     words = [str(tmp_path / "s.yaml"), "--runs-dir", str(tmp_path / "runs")]
-    assert (main(["plan", *words]), main(["logs", *words])) == (2, 0)
+    assert (main(["plan", *words]), main(["logs", words[0], "*", *words[1:]])) == (2, 0)
 
 
 def former_signature(**told: object) -> str:
