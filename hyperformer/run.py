@@ -16,7 +16,7 @@ from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
-from hyperformer.data.contents import identify
+from hyperformer.data.contents import Contents, identify
 from hyperformer.data.label_checks import check_labels
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
@@ -145,7 +145,11 @@ def _only_trainer(job: _Job) -> Iterator[None]:
 def _claim(job: _Job) -> dict[str, Any] | None:
     """Check that the folder is this run's, or free; returns result.json of a run that is done."""
     job.folder.claim(job.config)
-    return job.folder.read_result()
+    result = job.folder.read_result()
+    missing = Contents().missing(job.config) if result is not None else []
+    if missing:
+        say(f"files that cannot be read here count as unchanged: {', '.join(missing)}")
+    return result
 
 
 def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:

@@ -164,7 +164,9 @@ def _changes(record: dict[str, Any], config: RunConfig) -> dict[str, str]:
         if settings()[key].result and then[key] != value and key not in known
     }
     return changes | {
-        describe_content(key, now): f"{held[key]} there, {holds[key]} now"
+        describe_content(key, now): "changed"
+        if "/" in key or key in now
+        else f"{held[key]} there, {holds[key]} now"
         for key in sorted(both)
         if held[key] != holds[key]
     }

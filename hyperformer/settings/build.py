@@ -274,7 +274,8 @@ def unread(config: RunConfig) -> list[str]:
 def describe_content(key: str, flat: Mapping[str, Any]) -> str:
     """What a key of the contents is, for messages: 'data_dir (/d/rte/train)'. `flat`: the run's settings."""
     setting, _, name = key.partition("/")
-    return f"{setting} ({'/'.join(filter(None, (str(flat.get(setting, '')), name)))})"
+    held = "/".join(filter(None, (str(flat.get(setting, "")), name)))
+    return f"{setting} ({held})" if held else setting
 
 
 def hash_settings(flat: Mapping[str, Any]) -> str:

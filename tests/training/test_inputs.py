@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from hyperformer import run
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError, FileError
+from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.build import make_config
+from hyperformer.settings.build import make_config, signature
+from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import make_batch
 from hyperformer.training.inputs import check_global_batch, record_inputs
 
@@ -54,6 +57,21 @@ def test_a_run_without_a_record_and_one_whose_record_is_damaged(tmp_path: Path) 
         folder.inputs.write_text(text)
         with pytest.raises(FileError):
             record_inputs(folder, INPUTS, step=3)
+
+
+def test_a_run_that_is_done_names_the_rows_that_are_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config({"tasks": ["rte"], "data_source": "folder", "data_dir": str(tmp_path / "rows")})
+    folder = RunFolder(tmp_path / "run")
+    folder.make()
+    write_json(folder.result, {"signature": signature(identify(config, None, 1)), "test": {}})
+    (tmp_path / "rows/rte").mkdir(parents=True)
+    (tmp_path / "rows/rte/train.csv").touch()  # a small task: validation and test are made of one file
+    context = cast(DistributedContext, None)  # claiming asks nothing of the other ranks
+    job = run._Job(identify(config, None, 1), {}, folder, context)
+    assert run._claim(job) is not None
+    assert f"count as unchanged: {tmp_path}/rows/rte/validation\n" in capsys.readouterr().out
 
 
 def test_a_sum_over_a_batch_starts_on_the_ranks_it_was_planned_for() -> None:
