@@ -51,7 +51,7 @@ def nothing(number: int) -> int:
 def sweep_file(folder: Path, runs: int, held: bool) -> Path:
     path = folder / f"s{runs}.yaml"
     path.write_text(
-        "base: {model_name_or_path: toy, data_source: toy, max_steps: 1, weight_decay: 0.0}\n"
+        "base: {model_name_or_path: toy, data_source: toy, max_steps: 1, warmup_steps: 0, weight_decay: 0.0}\n"
         "variants: [hyperformer++]\ntasks: [toy-sentiment]\n"
         f"grid: {{seed: [{', '.join(str(seed) for seed in range(100, 100 + runs))}]}}\n"
         "resources: {gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"

@@ -28,6 +28,7 @@ from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
 from hyperformer.settings.build import flatten, replace
+from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
@@ -41,6 +42,7 @@ from hyperformer.training.inputs import (
     load_run_data,
     record_inputs,
     run_inputs,
+    with_steps,
 )  # fmt: skip
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
@@ -159,7 +161,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     context.check_same({"deepspeed_config": deepspeed_config(settings, make_batch(settings, context.size))})
     splits = context.on_main(lambda: read_recovery(job.folder)).micro_batch_parts
     if context.is_main:
-        steps = settings.max_steps
+        steps = 0 if settings.num_train_epochs else settings.max_steps
         job.folder.write_state(
             RunState("starting", max_steps=steps, started=time.time(), micro_batch_parts=splits)
         )
@@ -171,6 +173,8 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
         background=settings.save_in_background,
     )
     manifest = checkpoints.find()
+    if manifest is None:
+        check_schedule(settings)
     # The checkpoint says how large the global batch is, on any number of ranks.
     rows = manifest.global_batch_size if manifest else None
     batch = make_batch(settings, context.size, micro_batch_splits=splits, global_batch_size=rows)
@@ -186,7 +190,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
         job.folder,
         trainer.state,
         main=context.is_main,
-        max_steps=settings.max_steps,
+        max_steps=trainer.config.training.max_steps,
         micro_batch_splits=splits,
     )
     if context.is_main:
@@ -214,6 +218,7 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     for task in job.tasks.values():
         check_labels(task, tokenizer, method=config.training.decode, max_tokens=config.data.max_target_length)
     data = load_run_data(config, job.tasks, tokenizer, job.context)
+    config = with_steps(config, data, batch)
     beat("loading the model", PATIENT)
     model = job.context.on_each(lambda: build_model(config))
     facts = _Model(count_parameters(model), None if config.model.random_init else base_fingerprint(model))

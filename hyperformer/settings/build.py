@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
-from hyperformer.settings.schema import OUTPUT, PATH_OR_NAME, Bounds, RunConfig
+from hyperformer.settings.schema import EITHER_OR, OUTPUT, PATH_OR_NAME, Bounds, RunConfig
 from hyperformer.settings.yaml_source import Located
 
 
@@ -193,6 +193,22 @@ def with_local_names(values: Mapping[str, Any]) -> dict[str, Any]:
         if entry.path == PATH_OR_NAME and isinstance(value, str) and value not in ("", "toy"):
             found[key] = os.path.abspath(value) if os.path.isdir(value) else value
     return found
+
+
+def layered(values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `layer` on top. Of two settings that say the same, the upper layer's holds.
+
+    Raises:
+        ConfigError: the layer has both.
+    """
+    found = dict(values)
+    for pair in EITHER_OR:
+        given = [key for key in pair if layer.get(key) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{given[1]} and {given[0]} are both given; write one of them")
+        if given:
+            found = {key: value for key, value in found.items() if key not in pair}
+    return found | dict(layer)
 
 
 def make_config(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hyperformer.errors import ConfigError
-
-if TYPE_CHECKING:
-    from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.schema import EITHER_OR, RunConfig, TrainingConfig
 
 
 def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
@@ -28,6 +26,9 @@ def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
 
     if not config.output_dir.strip():
         fail("output_dir", "must name a folder")
+    for key, other in EITHER_OR:
+        if flat[other] is not None and flat[key] != getattr(TrainingConfig(), key):
+            fail(other, f"{key} is given too ({flat[key]}); write one of them")
     tasks, adapter = config.data.tasks, config.adapter
     if len(set(tasks)) != len(tasks):
         fail("tasks", "names a task twice")
@@ -58,4 +59,18 @@ def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
             "a shared hypernetwork joins the projected task embedding with layer embeddings of "
             f"task_embedding_dim ({adapter.task_embedding_dim}), so projected_task_embedding_dim "
             f"({adapter.projected_task_embedding_dim}) must be equal to it",
+        )
+
+
+def check_schedule(training: TrainingConfig) -> None:
+    """See that the warm-up ends before the run does. Runs of versions that took no notice may end as they began.
+
+    Raises:
+        ConfigError: the learning rate would never reach its peak.
+    """
+    is_known = training.num_train_epochs is None and training.warmup_ratio is None
+    if is_known and training.lr_scheduler != "constant" and training.warmup_steps > training.max_steps:
+        raise ConfigError(
+            f"warmup_steps is {training.warmup_steps}, but the run has only {training.max_steps} steps: the learning "
+            "rate would never reach its peak. Write warmup_steps=0, or warmup_ratio=0.1 for a tenth of the steps"
         )

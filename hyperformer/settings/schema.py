@@ -24,6 +24,8 @@ HYPERNETWORKS = tuple(kind for kind in ADAPTERS if kind != "task")
 TASK_ADAPTERS = ("task",)
 
 # Under these, a step's learning rate does not depend on the number of steps.
+# Settings that say the same: a run is given one of each pair.
+EITHER_OR = (("max_steps", "num_train_epochs"), ("warmup_steps", "warmup_ratio"))
 CONSTANT_SCHEDULES = ("constant", "constant_w_warmup")
 
 VARIANTS = (
@@ -166,6 +168,9 @@ class TrainingConfig:
     """How it is trained and evaluated."""
 
     max_steps: int = setting(65_536, "optimizer steps", bounds=POSITIVE)
+    num_train_epochs: float | None = setting(
+        None, "instead of max_steps: passes over the training rows of all tasks", bounds=POSITIVE
+    )
     per_device_train_batch_size: int = setting(32, "rows a device and forward", bounds=POSITIVE)
     per_device_eval_batch_size: int = setting(
         32, "rows a device in evaluation", result=False, bounds=POSITIVE
@@ -181,6 +186,9 @@ class TrainingConfig:
         "linear", "schedule after the warm-up"
     )
     warmup_steps: int = setting(500, "steps of linear warm-up", bounds=NOT_NEGATIVE)
+    warmup_ratio: float | None = setting(
+        None, "instead of warmup_steps: the warm-up's share of all steps", bounds=FRACTION
+    )
     weight_decay: float = setting(0.0, "AdamW; not on biases and layer norms", bounds=NOT_NEGATIVE)
     adam_beta1: float = setting(0.9, "AdamW", bounds=FRACTION)
     adam_beta2: float = setting(0.999, "AdamW", bounds=FRACTION)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import read_json, write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.watchdog import PATIENT, beat
+from hyperformer.settings.build import signature
+from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import Batch
@@ -90,6 +93,29 @@ def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
             num_replicas=batch.ranks_at_first,
         )
     return TaskSampler(sizes, batch.global_batch_size, temperature=config.data.temperature, seed=config.seed)
+
+
+def with_steps(config: RunConfig, data: RunData, batch: Batch) -> RunConfig:
+    """The config with its steps and warm-up as numbers, now that the rows are known. It is the same run.
+
+    Raises:
+        ConfigError: the warm-up is longer than the run.
+    """
+    training = config.training
+    epochs, ratio = training.num_train_epochs, training.warmup_ratio
+    if epochs is None and ratio is None:
+        return config
+    steps, warmup = training.max_steps, training.warmup_steps
+    if epochs is not None:  # exact: 1.1 epochs of 100 rows are 110 rows, and no 110.00000000000001
+        rows = sum(len(split) for split in data.train.values())
+        steps = math.ceil(Fraction(repr(epochs)) * rows / batch.global_batch_size)
+    if ratio is not None:
+        warmup = math.ceil(Fraction(repr(ratio)) * steps)
+    training = replace(
+        training, max_steps=steps, warmup_steps=warmup, num_train_epochs=None, warmup_ratio=None
+    )
+    check_schedule(training)
+    return replace(config, training=training, known_as=signature(config))
 
 
 def check_global_batch(config: RunConfig, batch: Batch) -> None:

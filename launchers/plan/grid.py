@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hyperformer.settings.build import settings
+from hyperformer.errors import ConfigError
+from hyperformer.settings.build import layered, settings
 from hyperformer.settings.files import read_config_file
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
@@ -43,13 +44,12 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     values.setdefault("variant", variant.name)
     places: Places = {}
     if file.config is not None:
-        values |= _shared_config(file.config)
+        values = layered(values, _shared_config(file.config))
     overrides = file.overrides.get(variant.name, {})
     fixed = {key: node for key, node in overrides.items() if not is_axis(key, node)}
     for layer in (file.base, {"tasks": file.tasks} if file.tasks else {}, fixed):
-        for key, node in layer.items():
-            values[key] = settings()[key].value_of(node)
-            places[key] = node
+        values = _on_top(values, layer)
+        places |= layer
     if not values.get("tasks"):
         variant.place.fail(f"{variant.name} has no tasks; name tasks under `tasks:`")
     axes = _axes(file, overrides)
@@ -61,9 +61,17 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     names = tuple(dict.fromkeys(key for axis in axes for key in axis[0]))
     for choices in itertools.product(*axes):
         chosen = {key: node for choice in choices for key, node in choice.items()}
-        flat = values | {key: settings()[key].value_of(node) for key, node in chosen.items()}
+        flat = _on_top(values, chosen)
         for one in _single_tasks(flat):
             yield Candidate(variant, one, places | chosen, names)
+
+
+def _on_top(values: Values, layer: Places) -> Values:
+    """`values` with what the sweep file says in one place on top."""
+    try:
+        return layered(values, {key: settings()[key].value_of(node) for key, node in layer.items()})
+    except ConfigError as error:
+        layer[str(error).split(" ", 1)[0]].fail(str(error))
 
 
 def _shared_config(node: Located) -> Values:

@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperformer.errors import HyperformerError, nearest
+from hyperformer.errors import ConfigError, HyperformerError, nearest
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.checks import check_schedule
 from launchers.plan.runs import Run
 from launchers.submit import disk_space
 
@@ -92,7 +94,17 @@ def look(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], list[str]]:
     for run in runs:
         findings += _data(run)
         findings += _files(run)
+        findings += _schedule(run, folder)
     return findings, room.notes
+
+
+def _schedule(run: Run, folder: Path) -> Iterator[Finding]:
+    """A run that has begun ends as it began, even if its warm-up is longer."""
+    try:
+        check_schedule(run.config.training)
+    except ConfigError as error:
+        if not any(RunFolder(path).has_begun for path in folder.glob(f"*-{run.signature}")):
+            yield Finding(None, str(error))
 
 
 def _data(run: Run) -> Iterator[Finding]:

@@ -275,8 +275,9 @@ def test_two_nodes_train_one_run(slurm_cluster: SlurmCluster, slurm_line: Comman
     assert slurm_cluster.namespaces, "nodes need host names of their own"
     line.environment["PYTHONPATH"] = ""  # the real run
     base = (
-        "{model_name_or_path: toy, data_source: toy, max_steps: 3, eval_steps: 3, n_train: 32, n_val: 8, n_test: 8, "
-        "per_device_train_batch_size: 4, max_source_length: 16, max_target_length: 4, zero_stage: 1}"
+        "{model_name_or_path: toy, data_source: toy, max_steps: 3, warmup_steps: 0, eval_steps: 3, n_train: 32, "
+        "n_val: 8, n_test: 8, per_device_train_batch_size: 4, max_source_length: 16, max_target_length: 4, "
+        "zero_stage: 1}"
     )
     write(
         line, "1", base, "nodes: 2, gpus_per_node: 0, tasks_per_node: 1, cpus_per_task: 1, mem_gb: 4, time: 5"

@@ -126,7 +126,7 @@ find / -xdev \\( -name .git -o -name '*.whl' -path '*hyperformer*' \\) -not -pat
 def trains(checks: Checks) -> None:
     """train, no network, read-only: the files belong to the caller, and name the commit"""
     folder, options = checks.work("train")
-    steps = ("max_steps=20", "eval_steps=20", "n_train=64", "n_val=32", "n_test=32")
+    steps = ("max_steps=20", "warmup_steps=0", "eval_steps=20", "n_train=64", "n_val=32", "n_test=32")
     checks.run("train", "configs/hyperformer++.json", *TOY, *steps, options=options)
     result = json.loads((folder / "outputs/hyperformer++/result.json").read_text())
     assert result["git_commit"] == checks.commit
@@ -166,7 +166,7 @@ def a_stopped_sweep_goes_on(checks: Checks) -> str:
     folder, options = checks.work("sweep")
     (folder / "two.yaml").write_text(
         "base: {model_name_or_path: toy, data_source: toy, max_source_length: 64, max_steps: 400, eval_steps: 400, "
-        "save_steps: 100, logging_steps: 5, loss_reduction: mean}\n"
+        "warmup_steps: 50, save_steps: 100, logging_steps: 5, loss_reduction: mean}\n"
         "variants: [adapters_dagger, hyperformer++]\ntasks: [toy-sentiment, toy-entailment]\n"
     )
     runs = folder / "runs/two"

@@ -14,7 +14,7 @@ from launchers.plan.runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEP = REPOSITORY / "launchers" / "sweep.py"
-TOY = "{model_name_or_path: toy, data_source: toy, max_steps: 3, weight_decay: 0.01}"
+TOY = "{model_name_or_path: toy, data_source: toy, max_steps: 3, warmup_steps: 0, weight_decay: 0.01}"
 
 
 def result_of(run: Run) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config, signature
 from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import make_batch
-from hyperformer.training.inputs import check_global_batch, record_inputs
+from hyperformer.training.inputs import check_global_batch, record_inputs, with_steps
 
 INPUTS: dict[str, Any] = {
     "rows": {"rte train": "64 rows, aa", "rte test": "8 rows, bb"}, "base_model": "cc", "global_batch_size": 32,
@@ -80,3 +81,32 @@ def test_a_sum_over_a_batch_starts_on_the_ranks_it_was_planned_for() -> None:
     check_global_batch(config, make_batch(config.training, 4, global_batch_size=64))  # it resumes
     with pytest.raises(ConfigError, match="planned with 64, and 1 ranks make 32"):
         check_global_batch(config, make_batch(config.training, 1))
+
+
+class Rows(list):
+    """Tokenised rows, of which only their number matters here."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "warmup"),
+    [
+        ({"num_train_epochs": 3, "warmup_steps": 0}, 19, 0),  # 3 x 200 rows / 32, rounded up
+        ({"num_train_epochs": 1.12, "warmup_ratio": 0.5}, 7, 4),
+        ({"num_train_epochs": 0.01, "warmup_ratio": 0.0}, 1, 0),
+        ({"max_steps": 50, "warmup_ratio": 0.1}, 50, 5), ({"max_steps": 7, "warmup_steps": 2}, 7, 2),
+    ],
+)  # fmt: skip
+def test_epochs_and_shares_become_numbers_of_the_same_run(
+    settings: dict[str, Any], steps: int, warmup: int
+) -> None:
+    config = identify(make_config({"tasks": ["rte", "cola"], **settings}), None, ranks=1)
+    data: Any = SimpleNamespace(train={"rte": Rows(range(150)), "cola": Rows(range(50))})
+    found = with_steps(config, data, make_batch(config.training, 1))
+    assert (found.training.max_steps, found.training.warmup_steps) == (steps, warmup)
+    assert signature(found) == signature(config)
+
+
+def test_a_warm_up_longer_than_the_epochs_is_an_error() -> None:
+    config = make_config({"tasks": ["rte"], "num_train_epochs": 1})
+    with pytest.raises(ConfigError, match="warmup_steps is 500, but the run has only 2 steps"):
+        with_steps(config, SimpleNamespace(train={"rte": Rows(range(64))}), make_batch(config.training, 1))  # type: ignore[arg-type]

@@ -120,7 +120,7 @@ def test_interrupt_saves_and_resumes(tmp_path: Path) -> None:
 
 
 def test_a_failed_first_try_does_not_keep_its_folder(tmp_path: Path) -> None:
-    small = {"max_steps": 1, "eval_steps": 1, "n_val": 4, "n_test": 4}
+    small = {"max_steps": 1, "warmup_steps": 0, "eval_steps": 1, "n_val": 4, "n_test": 4}
     failed = subprocess.run(
         [
             sys.executable,
@@ -199,7 +199,7 @@ def test_all_variants_make_a_result(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_run_is_never_overwritten(tmp_path: Path) -> None:
-    small = {"max_steps": 1, "eval_steps": 1, "n_val": 4, "n_test": 4}
+    small = {"max_steps": 1, "warmup_steps": 0, "eval_steps": 1, "n_val": 4, "n_test": 4}
     run("adapters_dagger", tmp_path / "run", **small)
     files = [
         path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".trainer.lock"
