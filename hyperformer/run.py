@@ -73,13 +73,13 @@ def run_all(
     config: RunConfig, local_rank: int | None = None, deadline: float | None = None
 ) -> list[dict[str, Any]]:
     """Run a config. One that trains single tasks becomes one run per task, each in a folder of its own."""
-    if not config.single_task or len(config.data.tasks) == 1:
-        return [run(config, local_rank, deadline)]
-    folder = Path(config.output_dir)
-    return [
-        run(replace(config, tasks=[task], output_dir=str(folder / task)), local_rank, deadline)
-        for task in config.data.tasks
-    ]
+    configs = [config]
+    if config.single_task and len(config.data.tasks) > 1:
+        folder = Path(config.output_dir)
+        configs = [replace(config, tasks=[task], output_dir=str(folder / task)) for task in config.data.tasks]
+    if not any(RunFolder(one.output_dir).has_begun for one in configs):
+        check_schedule(config.training)  # what an earlier version began ends as it began
+    return [run(one, local_rank, deadline) for one in configs]
 
 
 def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
@@ -173,8 +173,6 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
         background=settings.save_in_background,
     )
     manifest = checkpoints.find()
-    if manifest is None:
-        check_schedule(settings)
     # The checkpoint says how large the global batch is, on any number of ranks.
     rows = manifest.global_batch_size if manifest else None
     batch = make_batch(settings, context.size, micro_batch_splits=splits, global_batch_size=rows)

@@ -26,6 +26,7 @@ from launchers.report.results_table import RunResult
 from launchers.slurm import commands
 from launchers.status import logs, why
 from launchers.status.logs import LogFile
+from launchers.status.longer_runs import LongerRun, extend, find_longer
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger, last_cluster
@@ -198,6 +199,22 @@ class Sweep:
     def logs(self, *names: str, rank: int | None = 0) -> list[LogFile]:
         """The log files of each run's newest attempt; `rank` None: of all ranks."""
         return logs.find(self.ledger, self._select(names), rank)
+
+    def to_extend(self, *names: str) -> list[LongerRun]:
+        """Those of the runs that continue a run which is done with fewer steps, and whether they can."""
+        return find_longer(self.ledger, self._select(names))
+
+    def extend(self, *names: str) -> list[str]:
+        """Make runs that are done longer, after `max_steps` was raised in the sweep file; returns their names.
+
+        The next :meth:`submit` continues them.
+
+        Raises:
+            LockError, RunInUse: another process works on the sweep, or on one of the runs.
+        """
+        longer = [one for one in self.to_extend(*names) if not one.why_not]
+        extend(self.ledger, longer)
+        return [one.run.name for one in longer]
 
     def to_cancel(self, *names: str) -> tuple[list[tuple[Run, RunStatus]], View]:
         """Those of the runs that go or wait."""

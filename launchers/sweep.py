@@ -40,6 +40,8 @@ def run(words: argparse.Namespace) -> int:
         case "retry":
             rule = retry_rule(words.names, words.failed, words.oom)
             return start.retry(target, rule, _start_command(words))
+        case "extend":
+            return start.extend(target, words.names, words.dry_run, words.yes, same_command(words))
         case "cancel":
             return start.cancel(target, words.names, words.dry_run, words.yes, same_command(words))
         case "plan":

@@ -92,10 +92,14 @@ class RunFolder:
             if not _is_longer(config, there, changes):
                 raise CheckpointError(_other_settings(self.path, config, changes))
             if self.result.exists():
-                self.result.rename(self.path / f"result-{there['settings']['max_steps']}-steps.json")
+                self.result.rename(self.earlier_result(there["settings"]["max_steps"]))
         held = (there or {}).get("contents") if config.known_as else config.contents
         record = {"signature": mine, "settings": flatten(config)}
         write_json(self.config, record if held is None else {**record, "contents": dict(held)})
+
+    def earlier_result(self, steps: int) -> Path:
+        """Where the result is kept that a run had before it was made longer."""
+        return self.path / f"result-{steps}-steps.json"
 
     @property
     def has_begun(self) -> bool:

@@ -11,7 +11,7 @@ from launchers.plan.sweep_file import SWEEPS
 from launchers.submit.preflight import NAMES
 
 COMMANDS = (
-    "submit", "plan", "status", "logs", "why", "cancel", "retry", "report", "prefetch", "clusters",
+    "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "prefetch", "clusters",
 )  # fmt: skip
 
 
@@ -71,6 +71,8 @@ def _add_start_commands(add: _Add) -> None:
     one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
     one.add_argument("--failed", action="store_true", help="only failed runs, not stopped or cancelled ones")
     one.add_argument("--oom", action="store_true", help="only runs that ran out of memory")
+    one = add("extend", "continue finished runs whose max_steps you raised in the sweep file", dry, ask)
+    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
     one = add("cancel", "stop runs; they save first", dry, ask)
     one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
     add("prefetch", "download models and data sets, and prove that they load offline", where)

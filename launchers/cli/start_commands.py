@@ -1,4 +1,4 @@
-"""The commands of ``sweep.py`` that start or stop runs: submit, retry, cancel."""
+"""The commands of ``sweep.py`` that start or stop runs: submit, retry, extend, cancel."""
 
 from __future__ import annotations
 
@@ -63,6 +63,33 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
     if not (command.is_dry_run or agreed(f"retry {len(chosen)} runs?", command.yes)):
         return DONE
     return _start(target, sweep, rule, command)
+
+
+def extend(
+    target: Target, names: Sequence[str], is_dry_run: bool, yes: bool, for_real: SuggestedCommand
+) -> int:
+    """Have finished runs continue to the `max_steps` that the sweep file says now.
+
+    Args:
+        for_real: the same command, not as a dry run.
+    """
+    sweep = target.open()
+    found = sweep.to_extend(*names)
+    longer = [one for one in found if not one.why_not]
+    for one in found:
+        if one.why_not:
+            print(f"left: {one.run.name}: {one.why_not}")
+        else:
+            steps = f"from step {one.steps} to {one.run.config.training.max_steps}"
+            print(f"{'would extend' if is_dry_run else 'extend'} {one.run.name} {steps}")
+    if not longer:
+        print("nothing to extend: raise `max_steps` of finished runs in the sweep file first")
+        print_next(target, STATUS)
+        return DONE
+    if not is_dry_run and agreed(f"extend {len(longer)} runs?", yes):
+        sweep.extend(*names)
+    print_next(target, for_real if is_dry_run else SUBMIT_STEP)
+    return DONE
 
 
 def cancel(

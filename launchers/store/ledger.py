@@ -51,13 +51,14 @@ class Ledger:
 
     Attributes:
         paths: what is in the folder, by name.
+        folders: signature -> folder of each run that had one when the ledger last looked.
         faults: number of a submission -> why its record cannot be read; known after :meth:`submissions`.
     """
 
     def __init__(self, plan: Plan, runs_dir: Path) -> None:
         self.paths = SweepFolder(runs_dir.absolute() / plan.name)
         self.faults: dict[int, LedgerError] = {}
-        self._folders: dict[str, Path] = {}
+        self.folders: dict[str, Path] = {}
         self._planned: dict[str, Path] = {}
         self._submissions: list[Submission] | None = None
         self._newest: dict[str, QueuedJob] | None = None
@@ -70,16 +71,17 @@ class Ledger:
         return self.paths.path
 
     def _find_folders(self) -> None:
+        self.folders.clear()
         with suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(self.path):
                 if "-" in name and not name.startswith("."):
-                    self._folders[name.rpartition("-")[2]] = self.paths.run(name)
+                    self.folders[name.rpartition("-")[2]] = self.paths.run(name)
 
     def _known(self) -> dict[str, Known]:
         """Each run that exists, by signature; of one that has a folder only, nothing is recorded."""
         runs = self.known_runs() if self.path.is_dir() else {}
         found = {
-            one: runs.get(one, {}) for one in (*(one for one in self._folders if one not in runs), *runs)
+            one: runs.get(one, {}) for one in (*(one for one in self.folders if one not in runs), *runs)
         }
         return {
             one: Known(entry.get("settings"), entry.get("contents") or {}) for one, entry in found.items()
@@ -87,14 +89,14 @@ class Ledger:
 
     def folder(self, run: Run) -> Path:
         """The run's folder. Found by its signature: its name may have changed with the sweep file."""
-        found = self._folders.get(run.signature) or self._planned.get(run.signature)
+        found = self.folders.get(run.signature) or self._planned.get(run.signature)
         if found is None:
             found = self._planned[run.signature] = self.paths.run(f"{run.name}-{run.signature}")
         return found
 
     def has_folder(self, run: Run) -> bool:
         """Whether the run had a folder when the ledger last looked: one that never began has none."""
-        return run.signature in self._folders
+        return run.signature in self.folders
 
     def refresh(self) -> None:
         """Read again what others may have written."""
@@ -121,11 +123,12 @@ class Ledger:
                 "or choose another --runs-dir"
             )
 
-    def commit(self, cluster: str | None = None) -> None:
+    def commit(self, cluster: str | None = None, gone: Iterable[str] = ()) -> None:
         """Write the copy of the sweep file and the plan. Runs of earlier plans stay in it.
 
         Args:
             cluster: where runs start now, as `--cluster` takes it; :func:`last_cluster` remembers it.
+            gone: signatures of runs whose folders other runs have now.
         """
         self.check_owner()
         cluster = cluster or last_cluster(self.paths)
@@ -137,6 +140,8 @@ class Ledger:
         known = self.known_runs()
         if not known and self.paths.plan.exists():
             rename_damaged(self.paths.plan)
+        for one in gone:
+            known.pop(one, None)
         for run in self.plan.runs:
             before = known.pop(
                 run.signature, {}
@@ -223,7 +228,7 @@ class Ledger:
         RunFolder(folder).claim(replace(run.config, output_dir=str(folder)))
         attempt = Attempt.of(folder, self.next_number(run))
         attempt.folder.mkdir(parents=True, exist_ok=True)
-        self._folders[run.signature] = folder
+        self.folders[run.signature] = folder
         return attempt
 
     def note_not_started(self, run: Run, why: Outcome) -> None:
@@ -247,7 +252,7 @@ class Ledger:
         """Remember that the user does not want the run; the next submit forgets it."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        self._folders[run.signature] = folder
+        self.folders[run.signature] = folder
         write_json(cancelled_note(folder), {"at": time.time()})
 
     def forget_cancelled(self, runs: Iterable[Run]) -> None:

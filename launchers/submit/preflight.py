@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.errors import ConfigError, HyperformerError, nearest
-from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.checks import check_schedule
 from launchers.plan.runs import Run
+from launchers.store.records import try_record
+from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import disk_space
 
 ALL = "all"
@@ -91,20 +92,20 @@ def look(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], list[str]]:
         return [], []
     room = disk_space.look(folder, len(runs))
     findings = [Finding("disk", text) for text in room.findings]
+    known = (try_record(SweepFolder(folder).plan) or {}).get("runs", {})
     for run in runs:
         findings += _data(run)
         findings += _files(run)
-        findings += _schedule(run, folder)
+        if run.signature not in known:  # what an earlier version planned ends as it began
+            findings += _schedule(run)
     return findings, room.notes
 
 
-def _schedule(run: Run, folder: Path) -> Iterator[Finding]:
-    """A run that has begun ends as it began, even if its warm-up is longer."""
+def _schedule(run: Run) -> Iterator[Finding]:
     try:
         check_schedule(run.config.training)
     except ConfigError as error:
-        if not any(RunFolder(path).has_begun for path in folder.glob(f"*-{run.signature}")):
-            yield Finding(None, str(error))
+        yield Finding(None, str(error))
 
 
 def _data(run: Run) -> Iterator[Finding]:

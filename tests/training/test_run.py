@@ -201,6 +201,7 @@ def test_all_variants_make_a_result(tmp_path: Path) -> None:
 def test_a_folder_of_another_run_is_never_overwritten(tmp_path: Path) -> None:
     small = {"max_steps": 1, "warmup_steps": 0, "eval_steps": 1, "n_val": 4, "n_test": 4}
     run("adapters_dagger", tmp_path / "run", **small)
+    # All but the lock, which every trainer takes before it looks.
     files = [
         path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".trainer.lock"
     ]
