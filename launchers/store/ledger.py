@@ -80,9 +80,7 @@ class Ledger:
     def _known(self) -> dict[str, Known]:
         """Each run that exists, by signature; of one that has a folder only, nothing is recorded."""
         runs = self.known_runs() if self.path.is_dir() else {}
-        found = {
-            one: runs.get(one, {}) for one in (*(one for one in self.folders if one not in runs), *runs)
-        }
+        found = {one: runs.get(one, {}) for one in (*(one for one in self.folders if one not in runs), *runs)}
         return {
             one: Known(entry.get("settings"), entry.get("contents") or {}) for one, entry in found.items()
         }
