@@ -177,7 +177,7 @@ def test_second_ctrl_c_kills(command_line: CommandLine, write_sweep: WriteSweep)
 def test_a_run_outlives_its_launcher_and_is_left_alone(
     command_line: CommandLine, write_sweep: WriteSweep
 ) -> None:
-    write_sweep(sweep_text("1").replace(TOY, SLOW.replace("100", "12")).replace(", adapters]", "]"))
+    write_sweep(sweep_text("1").replace(TOY, SLOW.replace("100", "40")).replace(", adapters]", "]"))
     process = command_line.start("s.yaml", "--cluster", "local")
     wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/attempts/1/started.json"))))
     process.kill()
@@ -192,7 +192,7 @@ def test_a_run_has_one_trainer_whichever_process_is_killed(
     command_line: CommandLine, write_sweep: WriteSweep
 ) -> None:
     """submitit's process waits for the one that trains: killing it ends neither, and starts nothing twice."""
-    write_sweep(sweep_text("1").replace(TOY, SLOW.replace("100", "12")))
+    write_sweep(sweep_text("1").replace(TOY, SLOW.replace("100", "30")))
     process = command_line.start("s.yaml", "--cluster", "local", "--max-parallel", "1")
     wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/attempts/1/started.json"))))
     wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/checkpoints/step"))))
