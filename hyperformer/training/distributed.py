@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.training.rendezvous import variables_from_slurm
+from hyperformer.training.rendezvous import free_port, variables_from_slurm
 
 T = TypeVar("T")
 
@@ -125,12 +125,6 @@ def _portable(error: Exception) -> Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def start(local_rank: int | None = None) -> DistributedContext:
     """Join the process group that the launcher's environment describes, or be the only rank.
 
@@ -157,7 +151,7 @@ def start(local_rank: int | None = None) -> DistributedContext:
         )
     if "RANK" not in os.environ:
         alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        os.environ |= variables_from_slurm(os.environ) or {**alone, "MASTER_PORT": str(_free_port())}
+        os.environ |= variables_from_slurm(os.environ) or {**alone, "MASTER_PORT": str(free_port())}
     local = int(os.environ.get("LOCAL_RANK", local_rank or 0))
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 
 from hyperformer.errors import ConfigError
+
+_PORTS = range(12_000, 32_000)
 
 
 def variables_from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
@@ -57,4 +62,17 @@ def rendezvous_port(environment: Mapping[str, str]) -> int:
     """
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
     text = ".".join(environment.get(name, "0") for name in names)
-    return 12_000 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % 20_000
+    return _PORTS[int(hashlib.sha256(text.encode()).hexdigest(), 16) % len(_PORTS)]
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens.
+
+    It is below 32768, too: the kernel could give a higher one to another process before it is used.
+    """
+    chance = random.SystemRandom()  # the run's own random numbers must not depend on this
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = chance.choice(_PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port

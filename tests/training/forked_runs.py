@@ -21,7 +21,6 @@ import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -262,9 +261,7 @@ def serve() -> None:
             toy.toy_rows(task, split)
     for line in sys.stdin:
         order = json.loads(line)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = sys.modules["hyperformer.training.rendezvous"].free_port()
         children = []
         for rank in range(order["ranks"]):
             child = os.fork()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 import torch
 
 from hyperformer.errors import ConfigError, DataError, DiskFull, Interrupted
+from hyperformer.training import rendezvous
 from hyperformer.training.distributed import DistributedContext, _portable
 from hyperformer.training.rendezvous import first_host, rendezvous_port, variables_from_slurm
 
@@ -126,3 +128,13 @@ def test_an_error_that_cannot_travel_keeps_its_words() -> None:
     assert str(_portable(Odd(1, 2))) == "Odd: 1 and 2"
     assert isinstance(_portable(Interrupted("stopped", 15)), RuntimeError)
     assert type(_portable(DiskFull("full"))) is DiskFull
+
+
+def test_a_free_port_is_one_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken, socket.socket() as free:
+        for each in (taken, free):
+            each.bind(("127.0.0.1", 0))
+        ports = taken.getsockname()[1], free.getsockname()[1]
+        free.close()
+        monkeypatch.setattr(rendezvous, "_PORTS", ports)
+        assert {rendezvous.free_port() for _ in range(20)} == {ports[1]}
