@@ -50,6 +50,7 @@ class Contents:
     def __init__(self) -> None:
         self._tasks: dict[str | None, dict[str, Task]] = {}
         self._found: dict[tuple[Any, ...], dict[str, str]] = {}
+        self._missing: dict[tuple[Any, ...], list[str]] = {}
 
     def user_tasks(self, task_file: str | None) -> dict[str, Task]:
         """The tasks of a task file, by name.
@@ -70,13 +71,7 @@ class Contents:
         Raises:
             ConfigError: a file is there and is not what it should be, or cannot be read.
         """
-        key = (
-            config.model,
-            config.training.deepspeed_config,
-            config.validates,
-            config.training.do_test,
-            config.data,
-        )
+        key = _key(config)
         if key not in self._found:
             self._found[key] = dict(self._read(config))
         return self._found[key]
@@ -113,10 +108,18 @@ class Contents:
 
     def missing(self, config: RunConfig) -> list[str]:
         """Files of rows, without their suffix, that the run reads and that are not on this machine."""
-        own = self.user_tasks(config.data.task_file)
-        tasks = [get_task(name, own) for name in config.data.tasks]
-        found = (name for name, path in _rows(config, tasks) if path is None)
-        return [f"{config.data.data_dir}/{name.partition('/')[2]}" for name in found]
+        key = _key(config)
+        if key not in self._missing:  # thousands of runs read the same files
+            own = self.user_tasks(config.data.task_file)
+            tasks = [get_task(name, own) for name in config.data.tasks]
+            found = (name for name, path in _rows(config, tasks) if path is None)
+            self._missing[key] = [f"{config.data.data_dir}/{name.partition('/')[2]}" for name in found]
+        return self._missing[key]
+
+
+def _key(config: RunConfig) -> tuple[Any, ...]:
+    """The settings that say which files a run reads."""
+    return config.model, config.training.deepspeed_config, config.splits, config.data
 
 
 def with_global_batch(config: RunConfig, rows: int) -> RunConfig:

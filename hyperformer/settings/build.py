@@ -184,13 +184,18 @@ def _one_spelling(kind: str, value: str) -> str:
     return os.path.abspath(path)
 
 
+@functools.cache
+def _names_or_paths() -> list[str]:
+    return [key for key, entry in settings().items() if entry.path == PATH_OR_NAME]
+
+
 def with_local_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, with names that are folders of the working directory as paths, as transformers takes them."""
     found = dict(values)
-    for key, entry in settings().items():
+    for key in _names_or_paths():
         value = found.get(key)
         # 'toy' is the model that ships with us, whatever lies in the working directory.
-        if entry.path == PATH_OR_NAME and isinstance(value, str) and value not in ("", "toy"):
+        if isinstance(value, str) and value not in ("", "toy"):
             found[key] = os.path.abspath(value) if os.path.isdir(value) else value
     return found
 
@@ -240,10 +245,20 @@ def make_config(
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The inverse of :func:`make_config`: flat name -> plain JSON value."""
     flat: dict[str, Any] = {}
-    for key, entry in settings().items():
-        value = getattr(getattr(config, entry.section) if entry.section else config, key)
-        flat[key] = list(value) if isinstance(value, tuple) else value
+    for section, keys in _keys_by_section():  # a plan of 10,000 runs does this many times
+        values = vars(getattr(config, section) if section else config)
+        for key in keys:
+            value = values[key]
+            flat[key] = list(value) if type(value) is tuple else value
     return flat
+
+
+@functools.cache
+def _keys_by_section() -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for key, entry in settings().items():
+        found.setdefault(entry.section, []).append(key)
+    return list(found.items())
 
 
 def replace(config: RunConfig, **values: Any) -> RunConfig:

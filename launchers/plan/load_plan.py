@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from hyperformer.data.contents import Contents
 
 _DEFAULTS = flatten(RunConfig())
+_NOT_ALWAYS_USED = [entry for entry in settings().values() if entry.used_by or entry.several_tasks]
+_SPELLED = [entry for entry in settings().values() if (entry.path and entry.path != OUTPUT) or entry.choices]
 
 
 class UnreadableInput(ConfigError):
@@ -181,14 +183,14 @@ def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
 def _former(config: RunConfig, values: Values) -> str:
     """The signature that versions gave which hashed paths as they were spelled, and no contents."""
     spelled: Values = {}
-    for key, entry in settings().items():
-        value = values.get(key)
-        if entry.path and entry.path != OUTPUT and isinstance(value, str):
+    for entry in _SPELLED:
+        value = values.get(entry.name)
+        if entry.path and isinstance(value, str):
             path = Path(value)
             is_here = value not in ("", "toy") and not path.is_absolute() and path.exists()
-            spelled[key] = str(path.absolute()) if is_here else value
+            spelled[entry.name] = str(path.absolute()) if is_here else value
         elif entry.choices and value is not None:
-            spelled[key] = value
+            spelled[entry.name] = value
     return hash_settings(flatten(config) | spelled)
 
 
@@ -213,7 +215,7 @@ def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) ->
 
 def _unused(values: Values) -> frozenset[str]:
     """Settings that cannot change the result of a run with these values."""
-    return frozenset(key for key, entry in settings().items() if not entry.is_used(values))
+    return frozenset(entry.name for entry in _NOT_ALWAYS_USED if not entry.is_used(values))
 
 
 def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) -> Iterator[Run]:
