@@ -33,9 +33,9 @@ _ALWAYS: dict[str, tuple[Any, str]] = {
     "decoder_layerdrop": (None, "T5 has no layer drop"),
     "attention_dropout": (None, "T5 has one dropout rate: dropout"),
     "generate_classifier_weights": (False, "it has no effect in their code either"),
-    "optimize_from_scratch": (False, "a run goes on from its own checkpoint, or starts from the start"),
+    "optimize_from_scratch": (False, "a run resumes from its own checkpoint, or starts from the beginning"),
     "optimize_from_scratch_with_loading_model": (
-        False, "a run goes on from its own checkpoint, or starts from the start",
+        False, "a run resumes from its own checkpoint, or starts from the beginning",
     ),
     "config_name": (None, "the config is the model's own"),
     "eval_output_dir": (None, "all files of a run are in output_dir"),
