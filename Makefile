@@ -34,7 +34,7 @@ demo: $(STAMP)
 	$(BIN)/python launchers/sweep.py sweeps/demo.yaml --cluster local
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 # Their source is fetched from the package index into a temporary folder.
 peer-tests: $(STAMP)
