@@ -56,6 +56,7 @@ setup(
         "plot": ["matplotlib>=3.8"],
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "accelerate>=1.1",  # transformers' Trainer, for a test
             "matplotlib>=3.8",
