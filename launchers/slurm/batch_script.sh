@@ -13,7 +13,8 @@ unset "${!SRUN_@}" "${!SCONTROL_@}" SLURMD_DEBUG \
     SLURM_{USE_MIN_NODES,WAIT,WAIT4SWITCH,WCKEY,WORKING_DIR}
 
 # Where this start's part of the job's log begins: what SLURM wrote before is of another start.
-log_size() { stat -Lc %s /dev/fd/2 2>/dev/null || echo 0; }
+# (By another number: where its own errors go, /dev/fd/2 would no longer be the log.)
+log_size() { stat -Lc %s /dev/fd/3 3>&2 2>/dev/null || echo 0; }
 HYPERFORMER_LOG_FROM="$(log_size)"
 export HYPERFORMER_LOG_FROM HYPERFORMER_JOB_STATE
 

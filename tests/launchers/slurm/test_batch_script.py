@@ -118,6 +118,36 @@ def test_scontrol_is_asked_for_this_task_only(variables: dict[str, str], job: st
     assert "launchers.job.epilogue" in told and " 3 bash JobState=RUNNING" in told
 
 
+def test_each_start_knows_where_its_part_of_the_log_begins(tmp_path: Path) -> None:
+    """The job's log is one file for all its starts; what SLURM wrote for an earlier one must not count."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    answer = f"[ -e {tmp_path}/again ] && exit 0; touch {tmp_path}/again; exit {batch_script.AGAIN}"
+    for name, text in (
+        ("srun", "echo of this start >&2"),
+        ("python", f"echo $HYPERFORMER_LOG_FROM >>{tmp_path}/from; {answer}"),
+    ):
+        (commands / name).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / name).chmod(0o755)
+    log = tmp_path / "job.err"
+    log.write_text(
+        "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 2026-11-26T02:38:41 DUE TO PREEMPTION ***\n"
+    )
+    before = log.stat().st_size
+    variables = {"PATH": f"{commands}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    with log.open("a") as stderr:
+        subprocess.run(
+            ["bash"],
+            input=array_plan(tmp_path, Resources(), 1).text,
+            text=True,
+            env=variables,
+            stderr=stderr,
+            check=True,
+        )
+    told = (tmp_path / "from").read_text().split()
+    assert [int(each) for each in told] == [before, before + len("of this start\n")]
+
+
 def test_exit_codes_of_the_epilogue_are_those_of_the_script() -> None:
     text = Path(batch_script.__file__).with_suffix(".sh").read_text()
     assert f'"$code" -eq {batch_script.AGAIN} ]' in text and f'"$code" -ne {batch_script.REQUEUE} ]' in text
