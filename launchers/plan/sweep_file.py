@@ -137,10 +137,10 @@ def is_axis(key: str, node: Located) -> bool:
 
 def _name(node: Located | None, path: Path) -> str:
     name = path.stem if node is None else node.value
-    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*", name):
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
         return name
     place = node or Located(None, 1, "name", str(path))
-    place.fail(f"{name!r} cannot name a folder; use letters, digits and _ + - . (- and . not first)")
+    place.fail(f"{name!r} cannot name a folder; use letters, digits and _ + - . (not a dot first)")
 
 
 def _variants(root: Located, top: dict[str, Located]) -> tuple[Variant, ...]:

@@ -244,8 +244,8 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
         (HEAD + "resources: {max_parallel: 0}", "line 3, resources.max_parallel: .*at least 1"),
         (HEAD + "resources: {variants: {x: {}}}", "line 3, resources.variants.x: 'x' is none of"),
         (
-            HEAD + "name: -x",
-            "'-x' cannot name a folder; use letters, digits and _ [+] - [.] [(]- and [.] not first",
+            HEAD + "name: .x",
+            "'.x' cannot name a folder; use letters, digits and _ [+] - [.] [(]not a dot first",
         ),
         (HEAD + "name: ../x", "line 3, name|name: '../x' cannot name a folder"),
         (HEAD + "tasks: [rte]", "line 3: 'tasks' is given twice .first on line 2"),
