@@ -1,5 +1,6 @@
 # make demo         a real sweep, from installation to the results table
-# make test         all tests
+# make test         the tests, within 20 minutes on two cores
+# make test-all     the slow ones too
 # make lint         ruff, mypy, hadolint and shellcheck
 # make slurm        start a small real SLURM on this machine (Linux, root)
 # make slurm-stop   stop it
@@ -16,7 +17,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test peer-tests faults chaos slurm slurm-stop lint toy-t5 image docker-test clean
+.PHONY: demo test test-all peer-tests faults chaos slurm slurm-stop lint toy-t5 image docker-test clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +35,9 @@ demo: $(STAMP)
 	$(BIN)/python launchers/sweep.py sweeps/demo.yaml --cluster local
 
 test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)
 	$(BIN)/python -m pytest
 
 # Their source is fetched from the package index into a temporary folder.
