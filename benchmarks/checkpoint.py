@@ -27,7 +27,8 @@ from hyperformer.settings.build import replace
 from hyperformer.settings.files import load_config
 from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
-from hyperformer.training.engine import make_batch, make_engine
+from hyperformer.training.deepspeed_config.batch import make_batch
+from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.train_state import TrainState
 

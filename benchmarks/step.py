@@ -25,7 +25,7 @@ from hyperformer.settings.build import replace
 from hyperformer.settings.files import load_config
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.training import distributed
-from hyperformer.training.engine import make_batch as share_out
+from hyperformer.training.deepspeed_config.batch import make_batch as share_out
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
 

@@ -33,8 +33,10 @@ from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
+from hyperformer.training.deepspeed_config.batch import Batch, make_batch
+from hyperformer.training.deepspeed_config.build import engine_config
 from hyperformer.training.distributed import DistributedContext
-from hyperformer.training.engine import Batch, deepspeed_config, make_batch, make_engine
+from hyperformer.training.engine import make_engine
 from hyperformer.training.inputs import (
     CACHE,
     UNKNOWN_BEFORE,
@@ -158,7 +160,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     """Data, model, engine, training, evaluation; returns what result.json got."""
     started, settings, context = time.monotonic(), job.config.training, job.context
     # The batch sizes must fit together, which can be checked before anything is loaded.
-    context.check_same({"deepspeed_config": deepspeed_config(settings, make_batch(settings, context.size))})
+    context.check_same({"deepspeed_config": engine_config(settings, make_batch(settings, context.size))})
     splits = context.on_main(lambda: read_recovery(job.folder)).micro_batch_parts
     if context.is_main:
         steps = 0 if settings.num_train_epochs else settings.max_steps

@@ -22,8 +22,8 @@ from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.settings.build import signature
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
+from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.distributed import DistributedContext
-from hyperformer.training.engine import Batch
 from hyperformer.training.log import say
 
 UNKNOWN_BEFORE = "inputs_unknown_before_step"

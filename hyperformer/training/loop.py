@@ -16,7 +16,8 @@ from hyperformer.errors import CheckpointError, Diverged, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
-from hyperformer.training.engine import Batch, is_partitioned
+from hyperformer.training.deepspeed_config.batch import Batch
+from hyperformer.training.engine import is_partitioned
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import RunData, make_sampler
 from hyperformer.training.log import RunLog

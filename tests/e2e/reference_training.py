@@ -25,7 +25,8 @@ from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
-from hyperformer.training.engine import make_batch, make_engine
+from hyperformer.training.deepspeed_config.batch import make_batch
+from hyperformer.training.engine import make_engine
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.loop import Trainer

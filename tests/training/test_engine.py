@@ -11,12 +11,13 @@ import torch
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training import distributed
-from hyperformer.training.engine import Batch, deepspeed_config, make_batch
+from hyperformer.training.deepspeed_config.batch import Batch, make_batch
+from hyperformer.training.deepspeed_config.build import engine_config
 
 
 def test_batch_triangle_and_clipping() -> None:
     config = TrainingConfig(per_device_train_batch_size=4, gradient_accumulation_steps=3, max_grad_norm=0.5)
-    made = deepspeed_config(config, make_batch(config, 2))
+    made = engine_config(config, make_batch(config, 2))
     assert made["train_batch_size"] == 24
     assert made["gradient_clipping"] == 0.5
 
@@ -25,7 +26,7 @@ def test_the_users_file_with_auto(tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(json.dumps({"train_batch_size": "auto", "zero_optimization": {"stage": 2}}))
     config = TrainingConfig(deepspeed_config=str(path), per_device_train_batch_size=4)
-    made = deepspeed_config(config, make_batch(config, 2))
+    made = engine_config(config, make_batch(config, 2))
     assert made["train_batch_size"] == 8 and made["zero_optimization"] == {"stage": 2}
     # Silence means 1.0 to DeepSpeed; we always say it.
     assert made["gradient_clipping"] == 1.0
@@ -41,7 +42,7 @@ def test_a_bad_file(text: str, complaint: str, tmp_path: Path) -> None:
     for named, says in ((path, complaint), (tmp_path / "none.json", "cannot be read")):
         config = TrainingConfig(deepspeed_config=str(named))
         with pytest.raises(ConfigError, match=says):
-            deepspeed_config(config, make_batch(config, 1))
+            engine_config(config, make_batch(config, 1))
 
 
 def test_the_global_batch_is_kept_on_other_ranks_and_with_less_memory() -> None:

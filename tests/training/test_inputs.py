@@ -14,8 +14,8 @@ from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config, signature
+from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.distributed import DistributedContext
-from hyperformer.training.engine import make_batch
 from hyperformer.training.inputs import check_global_batch, record_inputs, with_steps
 
 INPUTS: dict[str, Any] = {
