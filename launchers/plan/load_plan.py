@@ -32,6 +32,7 @@ from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Candidate, Values, candidates
+from launchers.plan.model_selection.check import check_rule, task_metrics
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
 
@@ -109,6 +110,8 @@ def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> P
         for pattern, node in file.resources.runs
         if not any(fnmatch.fnmatchcase(run.name, pattern) for run in runs)
     ]
+    if file.select is not None:
+        notes += check_rule(file.select, runs, task_metrics(runs, contents))
     return Plan(
         name=file.name,
         source=file.source,
@@ -119,6 +122,7 @@ def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> P
         merged=total - excluded - len(planned),
         excluded=excluded,
         notes=tuple(notes),
+        select=file.select,
     )
 
 

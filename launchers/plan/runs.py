@@ -11,6 +11,7 @@ from typing import Any
 
 from hyperformer.settings.schema import RunConfig
 from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.model_selection.rule import SelectionRule
 from launchers.plan.resources import Resources
 
 _FORMER = (
@@ -98,6 +99,7 @@ class Plan:
         merged: combinations that were equal to another run in all that can change a result.
         excluded: combinations that `exclude` dropped.
         notes: what the user may want to know, a line each.
+        select: which settings the report chooses; None: it shows all.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Plan:
     merged: int
     excluded: int
     notes: tuple[str, ...]
+    select: SelectionRule | None = None
 
     def with_known(self, known: Mapping[str, Known]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.

@@ -12,6 +12,7 @@ overrides  variant: settings of this variant alone; a list gives it values of it
 exclude    list of {setting: value}; runs that match all of one entry are dropped
 resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
            `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
+select     which settings the report chooses, on validation (:mod:`launchers.plan.model_selection.rule`)
 =========  =========================================================================
 """
 
@@ -27,6 +28,7 @@ from hyperformer.settings.build import settings
 from hyperformer.settings.files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import Located, read_yaml
+from launchers.plan.model_selection.rule import SelectionRule, read_rule
 from launchers.plan.resources import Resources, read_resources, whole_number
 
 _LAUNCHERS = Path(__file__).parent.parent
@@ -34,7 +36,19 @@ _LAUNCHERS = Path(__file__).parent.parent
 SWEEPS = ShippedFiles(
     "sweep file", ".yaml", (_LAUNCHERS / "sweeps", _LAUNCHERS.parent / "sweeps"), ("sweeps",)
 )
-KEYS = ("name", "config", "base", "variants", "tasks", "grid", "zip", "overrides", "exclude", "resources")
+KEYS = (
+    "name",
+    "config",
+    "base",
+    "variants",
+    "tasks",
+    "grid",
+    "zip",
+    "overrides",
+    "exclude",
+    "resources",
+    "select",
+)
 _RESOURCE_GROUPS = ("max_parallel", "variants", "runs")
 # The launcher decides these, or the file says them elsewhere.
 _ELSEWHERE = {
@@ -94,6 +108,7 @@ class SweepFile:
     exclude: tuple[dict[str, Located], ...]
     resources: ResourceRules
     max_parallel: int | None
+    select: SelectionRule | None = None
 
 
 def read_sweep(path: Path) -> SweepFile:
@@ -125,6 +140,7 @@ def read_sweep(path: Path) -> SweepFile:
         exclude=_exclude(top.get("exclude")),
         resources=_resources(top.get("resources"), names),
         max_parallel=_max_parallel(top.get("resources")),
+        select=read_rule(top["select"]) if "select" in top else None,
     )
 
 
