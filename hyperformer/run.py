@@ -13,6 +13,7 @@ from typing import Any
 from transformers import set_seed
 
 from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.init_from.source import Source, find_source
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
@@ -27,7 +28,7 @@ from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
-from hyperformer.settings.build import flatten, replace
+from hyperformer.settings.build import flatten, of_tasks, replace
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training import distributed
@@ -65,10 +66,21 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Model:
-    """Facts about the model before training; `fingerprint` is None if T5 starts at random."""
+    """Facts about the model before training.
+
+    Attributes:
+        fingerprint: of T5's weights; None if it starts at random.
+        source: the trained run that it starts from; `started`: the parameters that have its weights.
+    """
 
     parameters: ParameterCount
     fingerprint: str | None
+    source: Source | None = None
+    started: frozenset[str] = frozenset()
+
+    def is_kept(self, name: str) -> bool:
+        """Whether the run's adapter holds a parameter even if it did not train: the T5 below it lacks its value."""
+        return self.fingerprint is None or name.startswith("adapters.") or name in self.started
 
 
 def run_all(
@@ -77,11 +89,15 @@ def run_all(
     """Run a config. One that trains single tasks becomes one run per task, each in a folder of its own."""
     configs = [config]
     if config.single_task and len(config.data.tasks) > 1:
-        folder = Path(config.output_dir)
-        configs = [replace(config, tasks=[task], output_dir=str(folder / task)) for task in config.data.tasks]
+        configs = [_of_task(config, task) for task in config.data.tasks]
     if not any(RunFolder(one.output_dir).has_begun for one in configs):
         check_schedule(config.training)  # what an earlier version began ends as it began
     return [run(one, local_rank, deadline) for one in configs]
+
+
+def _of_task(config: RunConfig, task: str) -> RunConfig:
+    starts = of_tasks(config.model.init_tasks, [task])
+    return replace(config, tasks=[task], init_tasks=starts, output_dir=str(Path(config.output_dir) / task))
 
 
 def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
@@ -181,6 +197,8 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     check_global_batch(job.config, batch)
     trainer, model = _make_trainer(job, batch, checkpoints)
     inputs = run_inputs(trainer.data, batch, model.fingerprint)
+    if model.source:
+        inputs["init_from"] = model.source.record.weights_sha256
     context.check_same({"rows": inputs["rows"], "the base model's weights": model.fingerprint})
     step = manifest.step if manifest else None
     unknown = context.on_main(lambda: record_inputs(job.folder, inputs, step))
@@ -212,6 +230,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
 def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Trainer, _Model]:
     """Load data and model, and make the engine."""
     config = job.config
+    source = job.context.on_each(lambda: find_source(config))
     set_seed(config.seed)
     beat("loading the tokenizer", PATIENT)
     tokenizer = job.context.on_each(lambda: load_tokenizer(config.model))
@@ -221,7 +240,9 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     config = with_steps(config, data, batch)
     beat("loading the model", PATIENT)
     model = job.context.on_each(lambda: build_model(config))
-    facts = _Model(count_parameters(model), None if config.model.random_init else base_fingerprint(model))
+    fingerprint = None if config.model.random_init else base_fingerprint(model)
+    started = job.context.on_each(lambda: source.load_into(model, fingerprint)) if source else frozenset()
+    facts = _Model(count_parameters(model), fingerprint, source, started)
     engine = make_engine(model, config.training, batch, job.context)
     # Dropout differs from rank to rank; the weights do not.
     set_seed(config.seed + job.context.rank)
@@ -252,8 +273,7 @@ def _save(job: _Job, model: _Model, trainer: Trainer, result: dict[str, Any]) ->
     """Write the adapter and result.json."""
     beat("writing the adapter and the result", PATIENT)
     config, fingerprint = job.config, model.fingerprint
-    # What no T5 on the hub has: the adapters, and a T5 that started at random.
-    weights = trained_weights(trainer.engine, frozen_too="" if fingerprint is None else "adapters.")
+    weights = trained_weights(trainer.engine, model.is_kept)
     if job.context.is_main:
         record = run_record(config, trainer.engine.module.config, fingerprint)
         with disk_full_told(job.folder.path):

@@ -21,7 +21,7 @@ LAYERS = {
         {"training"},
         {"adapters", "data", "run_files"},
         {"settings"},
-        {"files", "disk_space", "terminal", "hub_access"},
+        {"files", "disk_space", "terminal", "hub_access", "adapter_folder"},
         {"errors"},
     ],
     "launchers": [

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
+from hyperformer.adapter_folder import (
+    CONFIG_NAME,
+    EARLIER_CONFIG,
+    EARLIER_WEIGHTS,
+    WEIGHTS_NAME,
+    adapter_files,
+)
 from hyperformer.errors import CheckpointError
 from hyperformer.hub_access import not_in_cache, why_offline
 
-WEIGHTS_NAME = "hyperformer_adapter.safetensors"
-CONFIG_NAME = "hyperformer_adapter.json"
-# Earlier versions used peft's names, and peft took such a folder for its own. They are still read.
-_EARLIER_WEIGHTS, _EARLIER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TASKS_NAME = "tasks.yaml"
 CARD_NAME = "README.md"
 MODEL_WEIGHTS = "model*.safetensors"
 MODEL_CONFIG = "config.json"
 
 FOLDER_FILES = [
-    WEIGHTS_NAME, CONFIG_NAME, _EARLIER_WEIGHTS, _EARLIER_CONFIG, TASKS_NAME, CARD_NAME, MODEL_WEIGHTS,
+    WEIGHTS_NAME, CONFIG_NAME, EARLIER_WEIGHTS, EARLIER_CONFIG, TASKS_NAME, CARD_NAME, MODEL_WEIGHTS,
     MODEL_CONFIG, "model.safetensors.index.json", "generation_config.json", "spiece.model", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 ]  # fmt: skip
 """What such a folder consists of; other files in it are neither pushed nor fetched."""
-
-
-class AdapterFiles(NamedTuple):
-    """The two files of an adapter."""
-
-    config: Path
-    weights: Path
-
-
-def adapter_files(folder: Path) -> AdapterFiles:
-    """Where an adapter's files are in `folder`, which need not exist: today's names, or those of earlier versions."""
-    earlier = AdapterFiles(folder / _EARLIER_CONFIG, folder / _EARLIER_WEIGHTS)
-    today = AdapterFiles(folder / CONFIG_NAME, folder / WEIGHTS_NAME)
-    return earlier if earlier.config.exists() and not today.config.exists() else today
 
 
 def find_folder(name: str | Path) -> Path:

@@ -25,6 +25,11 @@ def distinct(names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def row_names(config: AdapterConfig, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    """For each task, the name of its adapter or task embedding; tasks with one name share it."""
+    return config.task_embeddings or config.adapters or tasks
+
+
 def field_shapes(config: AdapterConfig, width: int) -> dict[str, tuple[int, ...]]:
     """Shape of each adapter tensor at one site, the layer norms apart.
 
@@ -261,7 +266,7 @@ class Adapters(nn.Module):
     ) -> None:
         super().__init__()
         self.task_embeddings: TaskEmbeddings | None = None
-        mapped = config.task_embeddings or config.adapters or tasks
+        mapped = row_names(config, tasks)
         self.names = distinct(mapped)
         self.index = [self.names.index(name) for name in mapped]
         if config.adapter == "task":

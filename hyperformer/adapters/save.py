@@ -17,17 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hyperformer.adapter_folder import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, adapter_files
 from hyperformer.adapters.build import load_base, load_t5_config
 from hyperformer.adapters.card import ModelCard
-from hyperformer.adapters.hub import (
-    CARD_NAME,
-    CONFIG_NAME,
-    TASKS_NAME,
-    WEIGHTS_NAME,
-    AdapterFiles,
-    adapter_files,
-    find_folder,
-)
+from hyperformer.adapters.hub import CARD_NAME, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
 from hyperformer.adapters.record import (
     AdapterRecord,
@@ -181,14 +174,23 @@ def _copy_weights(
     missing = sorted(name for name in ours if name.startswith(all_of) and name not in weights)
     if missing:
         raise CheckpointError(f"{path}: {missing[0]!r} is missing ({len(missing)} weights in all)")
-    if _hash(path) != record.weights_sha256:
-        raise CheckpointError(
-            f"{path} is not the file that {files.config.name} was written for (its hash differs): "
-            "copy both again"
-        )
+    check_hash(record, files)
     with torch.no_grad():
         for name, weight in weights.items():
             ours[name].copy_(weight)
+
+
+def check_hash(record: AdapterRecord, files: AdapterFiles) -> None:
+    """See that the weights are those that the record was written for.
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    if _hash(files.weights) != record.weights_sha256:
+        raise CheckpointError(
+            f"{files.weights} is not the file that {files.config.name} was written for (its hash differs): "
+            "copy both again"
+        )
 
 
 def _hash(path: Path) -> str:

@@ -12,16 +12,10 @@ import torch
 from safetensors import SafetensorError
 from transformers import T5Config
 
+from hyperformer.adapter_folder import CONFIG_NAME, adapter_files
 from hyperformer.adapters.build import quiet_transformers
 from hyperformer.adapters.card import ModelCard
-from hyperformer.adapters.hub import (
-    CARD_NAME,
-    CONFIG_NAME,
-    MODEL_CONFIG,
-    TASKS_NAME,
-    adapter_files,
-    find_folder,
-)
+from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import load_adapter

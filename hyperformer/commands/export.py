@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperformer.adapter_folder import adapter_files
 from hyperformer.adapters.hooks import STACKS
-from hyperformer.adapters.hub import adapter_files
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter

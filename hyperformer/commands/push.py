@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyperformer.adapters.hub import (
-    CONFIG_NAME,
-    FOLDER_FILES,
-    MODEL_CONFIG,
-    MODEL_WEIGHTS,
-    WEIGHTS_NAME,
-    adapter_files,
-    first_line,
-)
+from hyperformer.adapter_folder import CONFIG_NAME, WEIGHTS_NAME, adapter_files
+from hyperformer.adapters.hub import FOLDER_FILES, MODEL_CONFIG, MODEL_WEIGHTS, first_line
 from hyperformer.errors import CheckpointError, HyperformerError
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperformer.adapters.hub import AdapterFiles, adapter_files, find_folder
+from hyperformer.adapter_folder import AdapterFiles, adapter_files
+from hyperformer.adapters.hub import find_folder
 from hyperformer.adapters.modules import TaskEmbeddings, distinct
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import read_safetensors

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
 
+from hyperformer.adapter_folder import trained_files
 from hyperformer.data.sources import find_file
 from hyperformer.data.splits import source_splits
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
@@ -98,6 +99,9 @@ class Contents:
             with _errors_of("model_name_or_path", model.model_name_or_path):
                 found = _model(Path(model.model_name_or_path), with_weights=not model.random_init)
                 yield "model_name_or_path", _hash(found)
+        if model.init_from and os.path.isdir(model.init_from):
+            with _errors_of("init_from", model.init_from):
+                yield "init_from", _hash(_trained(Path(model.init_from)))
         if (
             model.tokenizer_name
             and os.path.isabs(model.tokenizer_name)
@@ -209,6 +213,23 @@ def _model(folder: Path, with_weights: bool) -> dict[str, str]:
     found = _files(folder, _TOKENIZER_FILES + _MODEL_FILES)
     kinds = (_files(folder, kind) for kind in (_WEIGHT_FILES if with_weights else ()))
     return found | next(filter(None, kinds), {})
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    """What a run that starts from a trained adapter takes from its folder; where its T5 lay does not count."""
+    files = trained_files(folder)
+    if files is None:
+        raise DataError(
+            "no trained weights are there: name the folder of a run that is done, or its adapter/ "
+            "(a run of several single tasks has a folder for each)"
+        )
+    try:
+        record = read_json(files.config)
+    except ValueError as error:
+        raise DataError(f"{files.config} is damaged: {error}") from error
+    kept = ("base_sizes", "base_fingerprint", "tasks", "adapter_settings")
+    told = {key: record.get(key) for key in kept} if isinstance(record, dict) else {}
+    return {**told, "weights": file_hash(files.weights)}
 
 
 def _files(folder: Path, patterns: tuple[str, ...]) -> dict[str, str]:

@@ -35,7 +35,7 @@ _ALWAYS: dict[str, tuple[Any, str]] = {
     "generate_classifier_weights": (False, "it has no effect in their code either"),
     "optimize_from_scratch": (False, "a run resumes from its own checkpoint, or starts from the beginning"),
     "optimize_from_scratch_with_loading_model": (
-        False, "a run resumes from its own checkpoint, or starts from the beginning",
+        False, "a run resumes from its own checkpoint; to start from another run's weights, write init_from=FOLDER",
     ),
     "config_name": (None, "the config is the model's own"),
     "eval_output_dir": (None, "all files of a run are in output_dir"),

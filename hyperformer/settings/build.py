@@ -13,7 +13,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,6 +73,10 @@ class Setting:
         return any(typing.get_origin(kind) is tuple for kind in self.kinds)
 
     @property
+    def is_map(self) -> bool:
+        return any(typing.get_origin(kind) is Mapping for kind in self.kinds)
+
+    @property
     def choices(self) -> tuple[Any, ...]:
         """The values that it can have, if they are few; else ()."""
         return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
@@ -88,7 +92,7 @@ class Setting:
     def value_of(self, node: Located) -> Any:
         """The value that a YAML text gives it: where text is wanted, a number is taken as it is written."""
         is_one = not isinstance(node.value, dict | list)
-        if self.is_list or (self.is_text and is_one):
+        if self.is_list or self.is_map or (self.is_text and is_one):
             return node.texts()
         return node.plain()
 
@@ -116,6 +120,8 @@ def describe_type(annotation: Any) -> str:
         return " or ".join(describe_type(part) for part in typing.get_args(annotation))
     if typing.get_origin(annotation) is tuple:
         return "a list of names"
+    if typing.get_origin(annotation) is Mapping:
+        return "a map of names, such as {scitail: mnli}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     return names[annotation]
 
@@ -138,6 +144,9 @@ def _coerce(value: Any, annotation: Any) -> Any:
             value = [part.strip() for part in value.split(",") if part.strip()]
         if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
             return tuple(value)
+    elif origin is Mapping:
+        if isinstance(value, Mapping) and all(map(_is_name_or_none, value.values())):
+            return dict(value) or None
     elif annotation is bool:
         if isinstance(value, bool):
             return value
@@ -150,6 +159,10 @@ def _coerce(value: Any, annotation: Any) -> Any:
     elif annotation is str and isinstance(value, str):
         return value
     raise ValueError
+
+
+def _is_name_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value != "")
 
 
 def coerce(key: str, value: Any, where: str) -> Any:
@@ -198,6 +211,11 @@ def with_local_names(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str) and value not in ("", "toy"):
             found[key] = os.path.abspath(value) if os.path.isdir(value) else value
     return found
+
+
+def of_tasks(values: Mapping[str, str | None] | None, tasks: Iterable[str]) -> dict[str, str | None] | None:
+    """The entries of `init_tasks` for these tasks: what a run of some of the tasks that a map is for takes of it."""
+    return {task: (values or {})[task] for task in tasks if task in (values or {})} or None
 
 
 def layered(values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

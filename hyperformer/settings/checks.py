@@ -38,7 +38,14 @@ def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
         fail(
             "data_dir", f"data_source is {config.data.data_source}; write data_source=folder to read from it"
         )
-    training = config.training
+    model, training = config.model, config.training
+    if model.init_tasks is not None and model.init_from is None:
+        fail("init_tasks", "no init_from is given: write init_from=FOLDER, the run to start from")
+    for task in model.init_tasks or ():
+        if task not in tasks:
+            fail("init_tasks", f"{task} is none of the run's tasks ({', '.join(tasks)})")
+    if model.init_tasks is not None and adapter.adapter == "none":
+        fail("init_tasks", "adapter is none: plain T5 has nothing of a single task")
     if training.reference_optimizer and (training.zero_stage, training.precision) != (0, "fp32"):
         fail("reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was")
     for key in ("adapters", "task_embeddings"):

@@ -23,9 +23,9 @@ ADAPTERS = tuple(kind for kind in get_args(AdapterKind) if kind != "none")
 HYPERNETWORKS = tuple(kind for kind in ADAPTERS if kind != "task")
 TASK_ADAPTERS = ("task",)
 
-# Under these, a step's learning rate does not depend on the number of steps.
 # Settings that say the same: a run is given one of each pair.
 EITHER_OR = (("max_steps", "num_train_epochs"), ("warmup_steps", "warmup_ratio"))
+# Under these, a step's learning rate does not depend on the number of steps.
 CONSTANT_SCHEDULES = ("constant", "constant_w_warmup")
 
 VARIANTS = (
@@ -52,18 +52,19 @@ FRACTION = Bounds(lambda value: 0 <= value < 1, "must be at least 0 and below 1"
 SEED = Bounds(lambda value: 0 <= value < 2**32, "must be at least 0 and below 2^32")
 
 
-def setting(default: Any, help: str, **facts: Any) -> Any:
+def setting(default: Any, help: str, *, hash: bool | None = None, **facts: Any) -> Any:
     """A dataclass field that carries all there is to say about a setting.
 
     Args:
+        hash: False for a value that Python cannot hash.
         facts: attributes of :class:`hyperformer.settings.build.Setting`.
     """
-    return field(default=default, metadata={"help": help, **facts})
+    return field(default=default, hash=hash, metadata={"help": help, **facts})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which T5, and which of its own parameters train."""
+    """Which T5, what its weights are at the start, and which of its own parameters train."""
 
     model_name_or_path: str = setting(
         "t5-base", "T5 on the hub, a local folder, or 'toy' (ships with us)", path=PATH_OR_NAME
@@ -72,6 +73,18 @@ class ModelConfig:
         None, "tokenizer name or folder; default: the model's", path=PATH_OR_NAME
     )
     random_init: bool = setting(False, "do not load the weights: build from the model's config alone")
+    init_from: str | None = setting(
+        None,
+        "folder of a finished run (or its adapter/): start from its trained weights, with a new optimizer",
+        path=PATH,
+    )
+    init_tasks: Mapping[str, str | None] | None = setting(
+        None,
+        "init_from: which task of that run each task starts from, such as {scitail: mnli}; null: from new "
+        "weights; default: the task of the same name",
+        hash=False,
+        used_by=ADAPTERS,
+    )
     dropout: float | None = setting(None, "dropout rate; default: the model's own", bounds=FRACTION)
     freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
     freeze_encoder: bool = setting(False, "freeze the encoder, its adapters included")

@@ -177,6 +177,8 @@ def record_inputs(folder: RunFolder, inputs: dict[str, Any], step: int | None) -
     ]
     if before.get("base_model") != inputs["base_model"]:
         changed.append("the weights of the base model")
+    if before.get("init_from") != inputs.get("init_from"):
+        changed.append("the weights that it starts from (init_from)")
     if changed:
         raise ConfigError(
             f"{folder.path}: the run cannot resume, because these changed since it began: {'; '.join(changed)}. Put "

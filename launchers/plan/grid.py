@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import layered, settings
+from hyperformer.settings.build import layered, of_tasks, settings
 from hyperformer.settings.files import read_config_file
 from hyperformer.settings.yaml_source import Located
 from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
@@ -108,15 +108,23 @@ def _axes(file: SweepFile, overrides: dict[str, Located]) -> list[list[Choice]]:
 
 
 def _single_tasks(values: Values) -> Iterator[Values]:
-    """One copy a task if the variant trains its tasks one at a time, else the values as they are."""
+    """One copy per task if the variant trains its tasks one at a time, else the values as they are."""
     tasks = values["tasks"]
     if values.get("single_task") is not True or not isinstance(tasks, list):
-        yield values
+        yield _own_starts(values)
         return
     for index, task in enumerate(tasks):
-        one = values | {"tasks": [task]}
+        one = _own_starts(values | {"tasks": [task]})
         for key in ("adapters", "task_embeddings"):  # a name for each task
             names = one.get(key)
             if isinstance(names, list) and len(names) == len(tasks):
                 one[key] = [names[index]]
         yield one
+
+
+def _own_starts(values: Values) -> Values:
+    """With the entries of `init_tasks` for the run's own tasks: one map in a sweep file serves runs of other tasks."""
+    starts, tasks = values.get("init_tasks"), values["tasks"]
+    if not isinstance(starts, dict) or not isinstance(tasks, list):
+        return values
+    return values | {"init_tasks": of_tasks(starts, tasks)}

@@ -206,9 +206,12 @@ def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) ->
         own = contents.user_tasks(config.data.task_file)
     except (ConfigError, DataError, OSError) as error:
         _fail(candidate, "task_file", error)
-    for task in config.data.tasks:
+    starts = candidate.places.get("init_tasks")
+    named = [("tasks", task) for task in config.data.tasks]
+    named += [("init_tasks", task) for task in (starts.mapping() if starts else ())]
+    for key, task in named:
         if task not in TASKS and task not in own:
-            place = candidate.places.get("tasks", candidate.variant.place)
+            place = candidate.places.get(key, candidate.variant.place)
             entries = place.value if isinstance(place.value, list) else []
             place = next((entry for entry in entries if entry.value == task), place)
             try:

@@ -146,6 +146,8 @@ def value_text(value: Any) -> str:
     """A setting's value as people write it; numbers that differ have texts that differ."""
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}"
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)

@@ -243,7 +243,7 @@ def _overrides(node: Located | None, names: list[str]) -> dict[str, dict[str, Lo
         found[name] = entry.mapping()
         for key, value in found[name].items():
             _check_setting(key, value, also=("tasks",))
-            if isinstance(value.value, dict):
+            if isinstance(value.value, dict) and not settings()[key].is_map:
                 value.fail(f"must be a value of {key}, or a list of values, not {value.value_text()}")
             if isinstance(value.value, list):
                 value.sequence()

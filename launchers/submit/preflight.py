@@ -126,6 +126,7 @@ def _files(run: Run) -> Iterator[Finding]:
     for key, value, is_path in (
         ("model_name_or_path", model.model_name_or_path, False),
         ("tokenizer_name", model.tokenizer_name, False),
+        ("init_from", model.init_from, True),
         ("task_file", data.task_file, True),
         ("deepspeed_config", training.deepspeed_config, True),
     ):

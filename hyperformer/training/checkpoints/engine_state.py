@@ -6,7 +6,7 @@ writes them; a shard can be read from the other shards of a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,18 +129,18 @@ def put_weights(engine: Any, weights: dict[str, Any]) -> None:
                         parameter.copy_(weights[name]().view(parameter.shape))
 
 
-def trained_weights(engine: Any, frozen_too: str | None = None) -> dict[str, Tensor]:
+def trained_weights(engine: Any, also: Callable[[str], bool] = lambda name: False) -> dict[str, Tensor]:
     """The parameters that train, by name, on the CPU of every rank. Every rank calls this.
 
     Args:
-        frozen_too: include the parameters with this prefix even if they do not train.
+        also: whether a parameter of that name is included even if it does not train.
     """
     import deepspeed
 
     weights = {}
     with _at_rest(engine):
         for name, parameter in engine.module.named_parameters():
-            if parameter.requires_grad or (frozen_too is not None and name.startswith(frozen_too)):
+            if parameter.requires_grad or also(name):
                 with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
                     weights[name] = parameter.detach().cpu().clone()
     return weights

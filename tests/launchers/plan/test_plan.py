@@ -334,3 +334,24 @@ def test_documented_example(plan_of: PlanOf) -> None:
     plan = plan_of(text)
     assert plan.name == "lr"
     assert len(plan.runs) == 8 + 1
+
+
+def test_one_map_of_starts_serves_runs_of_other_tasks(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    """The entries of a run's own tasks are its own; a setting that its method lacks makes no difference."""
+    text = """
+        variants: [adapters, hyperformer++, finetune]
+        tasks: [scitail, imdb]
+        base: {init_from: RUN, init_tasks: STARTS}
+        """
+    text = text.replace("RUN", str(tmp_path / "later"))
+    plan = plan_of(text.replace("STARTS", "{scitail: mnli, imdb: sst2, trec: null}"))
+    found = {run.name: run.config.model.init_tasks for run in plan.runs}
+    assert found == {
+        "adapters-scitail": {"scitail": "mnli"},
+        "adapters-imdb": {"imdb": "sst2"},
+        "hyperformer++": {"scitail": "mnli", "imdb": "sst2"},
+        "finetune": None,
+    }
+    assert not any(run.is_read for run in plan.runs)  # the run to start from is not there yet
+    with pytest.raises(ConfigError, match=r"line 4, base.init_tasks: .*'imbd'.*did you mean 'imdb'"):
+        plan_of(text.replace("STARTS", "{imbd: sst2}"))
