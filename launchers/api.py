@@ -20,9 +20,11 @@ from launchers.plan.load_plan import UnreadableInput, make_plan
 from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
 from launchers.plan.sweep_file import SWEEPS, read_sweep
-from launchers.report import files, results_table
+from launchers.report import csv_files, files
+from launchers.report.make_report import make_report
 from launchers.report.plots import plot_similarities
-from launchers.report.results_table import RunResult
+from launchers.report.report_data import ReportData
+from launchers.report.results import collect
 from launchers.slurm import commands
 from launchers.status import logs, why
 from launchers.status.logs import LogFile
@@ -236,10 +238,15 @@ class Sweep:
 
         Where pandas is not installed: a list of dicts.
         """
-        return _frame(files.result_records(self._collect(self.view())))
+        return _frame(csv_files.result_records(self.report_data(self.view()).tables))
 
-    def report(self, view: View | None = None) -> tuple[Path, list[RunResult]]:
-        """Write report.md, results.csv and runs.csv; returns the path of the first, and what is in them.
+    def report_data(self, view: View | None = None) -> ReportData:
+        """What the report says, as plain data; nothing is written."""
+        view = view or self.view()
+        return make_report(self.plan.name, collect(self.ledger, view.statuses), self.plan.select)
+
+    def report(self, view: View | None = None) -> tuple[Path, ReportData]:
+        """Write report.md and the CSV files; returns the path of the first, and what is in them.
 
         Raises:
             HyperformerError: nothing was started yet; nothing was written.
@@ -247,15 +254,12 @@ class Sweep:
         view = view or self.view()
         if not view.has_begun:
             raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is no report")
-        entries = self._collect(view)
-        return files.write_report(self.ledger.paths.report, self.plan.name, entries), entries
+        data = self.report_data(view)
+        return files.write_report(self.ledger.paths.report, data), data
 
     def plots(self, view: View | None = None) -> list[Path]:
         """Draw how alike the tasks of each hypernetwork are; returns the files."""
         return list(plot_similarities(self.ledger, (view or self.view()).statuses))
-
-    def _collect(self, view: View) -> list[RunResult]:
-        return results_table.collect(self.ledger, view.statuses)
 
     def _select(self, names: Sequence[str]) -> list[Run]:
         return select(self.plan, names) if names else list(self.plan.runs)

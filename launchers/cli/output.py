@@ -12,7 +12,7 @@ from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console, print_table
 from launchers.cli.suggested_command import SuggestedCommand
-from launchers.report import files, results_table
+from launchers.report.text import choice_text, footnotes
 from launchers.status.run_status import BAD, RunStatus
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -85,12 +85,12 @@ def show_report(sweep: Sweep, view: View) -> None:
     if not view.has_begun:
         print(f"{sweep.plan.name}: nothing was started yet, so there is no report")
         return
-    path, entries = sweep.report(view)
+    path, data = sweep.report(view)
     out = console()
-    table = results_table.make_table(entries, results_table.splits(entries)[0])
+    table = data.tables[0]
     out.print(f"\n{sweep.plan.name}: {table.split} results, percent", style="bold")
     for piece in tables.result_tables(table, out.width):
         print_table(out, piece)
-    for note in files.footnotes(table):
+    for note in [*footnotes(table), *map(choice_text, data.choices), *data.notes]:
         out.print(note)
     print(f"\nreport: {_short(path)}")

@@ -13,8 +13,8 @@ from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import as_written
 from launchers.cli.layout import WIDTH, Cell, print_table, screen_table
 from launchers.plan.runs import Plan, value_text
-from launchers.report.files import PARAMETER_TITLES, cell_text, column_name, parameter_texts, seeds_text
-from launchers.report.results_table import Table
+from launchers.report.report_data import Table
+from launchers.report.text import PARAMETER_TITLES, cell_text, column_name, parameter_texts, seeds_text
 from launchers.status.run_status import BAD, RunStatus, counts
 
 _COLOURS = {
@@ -145,9 +145,13 @@ def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
 
 def result_tables(table: Table, width: int = WIDTH) -> Iterator[Text]:
     """The results table for the screen, in as many pieces as its columns need to fit."""
-    columns: dict[str, list[str]] = {
-        column_name(column): [cell_text(row.cells[column]) for row in table.rows] for column in table.columns
-    }
+    columns: dict[str, list[str]] = {}
+    if table.has_choices:
+        columns["chosen"] = [row.chosen_label for row in table.rows]
+    for column in table.columns:
+        columns[column_name(column)] = [cell_text(row.cells[column]) for row in table.rows]
+    if table.has_choices:
+        columns[table.validation_name] = [cell_text(row.validation) for row in table.rows]
     columns["n"] = [seeds_text(row) for row in table.rows]
     parameters = [parameter_texts(row.parameters) for row in table.rows]
     for index, title in enumerate(PARAMETER_TITLES):

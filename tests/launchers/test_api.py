@@ -41,7 +41,7 @@ def test_a_sweep_on_this_machine(in_folder: Path, write_sweep: WriteSweep) -> No
     assert [status.state for status in sweep.statuses()] == ["done", "done"]
     (row,) = (row for row in records(sweep.results()) if row["split"] == "test")
     assert row["variant"] == "hyperformer++" and row["runs_done"] == row["runs_planned"] == 2
-    assert row["toy-sentiment acc n"] == 2 and row["Avg"] == pytest.approx(51.5)
+    assert row["toy-sentiment acc n"] == 2 and row["Avg over columns"] == pytest.approx(51.5)
     assert sweep.submit().started == sweep.retry().started == []
     # As last time, where no cluster is named.
     assert Sweep.load("s.yaml").plan.profile.is_local
@@ -114,7 +114,9 @@ def test_results_without_pandas(
     monkeypatch.setitem(sys.modules, "pandas", None)
     write_sweep(TWO)
     results = Sweep.load("s.yaml", cluster="local").results()
-    assert isinstance(results, list) and results[0]["Avg"] is None and results[0]["runs_done"] == 0
+    assert (
+        isinstance(results, list) and results[0]["Avg over columns"] is None and results[0]["runs_done"] == 0
+    )
 
 
 def test_cancel_reaches_runs_that_wait_in_a_local_queue(

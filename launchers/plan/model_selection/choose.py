@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launchers.plan.model_selection.rows import Settings, row_keys
@@ -16,6 +16,7 @@ from launchers.plan.model_selection.rule import Number, SelectionRule
 from launchers.plan.runs import Run
 
 Metrics = Mapping[str, Mapping[str, float]]
+Columns = Mapping[str, Collection[str]]
 Key = tuple[str, Settings, str | None]
 EQUAL = 1e-9
 """Percent. Means that differ by less are tied: only rounding sets them apart."""
@@ -39,10 +40,15 @@ class Validation:
 
 @dataclass(frozen=True)
 class Gap:
-    """Why a setting has no number of some seed. `is_open`: that may still change."""
+    """Why a setting has no number of some seed. `run`: the run's name; `is_open`: that may still change."""
 
-    text: str
+    run: str
+    why: str
     is_open: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.run}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def _choice(key: Key, number: Number, options: Mapping[Settings, Sequence[Valida
     if task is not None:
         number = Number("task", task)
     columns = _columns(number, [one for members in options.values() for one in members])
-    scored = tuple(_scored(settings, members, number, columns) for settings, members in options.items())
+    scored = tuple(score_setting(settings, members, number, columns) for settings, members in options.items())
     able = [option for option in scored if option.scores]
     if not able:
         return Choice(variant, row, task, number, scored, None)
@@ -138,9 +144,6 @@ def _choice(key: Key, number: Number, options: Mapping[Settings, Sequence[Valida
     best = max(option.mean or 0.0 for option in able)
     chosen, *tied = [option for option in able if best - (option.mean or 0.0) < EQUAL]
     return Choice(variant, row, task, number, scored, chosen, tuple(tied))
-
-
-Columns = Mapping[str, Collection[str]]
 
 
 def _columns(number: Number, members: Sequence[Validation]) -> Columns:
@@ -156,9 +159,15 @@ def _columns(number: Number, members: Sequence[Validation]) -> Columns:
     return found
 
 
-def _scored(
+def score_setting(
     settings: Settings, members: Sequence[Validation], number: Number, columns: Columns
 ) -> ScoredSetting:
+    """The number of each seed of one setting.
+
+    Args:
+        members: the setting's runs, and their results on the split that is meant.
+        columns: task -> its metrics: what a seed must have; no others count.
+    """
     seeds: dict[int, list[Validation]] = {}
     for one in members:
         if not columns.keys().isdisjoint(one.run.config.data.tasks):
@@ -168,9 +177,9 @@ def _scored(
         missing = list(_gaps(parts, columns))
         gaps += missing
         if not missing:
-            metrics = {task: values for one in parts for task, values in (one.metrics or {}).items()}
+            found = {task: values for one in parts for task, values in (one.metrics or {}).items()}
             scores[seed] = _score(
-                number, {task: [metrics[task][name] for name in columns[task]] for task in columns}
+                number, [[found[task][name] for name in names] for task, names in columns.items()]
             )
     return ScoredSetting(settings, tuple(one.run for one in members), scores, len(seeds), tuple(gaps))
 
@@ -179,23 +188,26 @@ def _gaps(parts: Sequence[Validation], columns: Columns) -> Iterator[Gap]:
     """Why the runs of one seed give no number."""
     trained = {task for one in parts for task in one.run.config.data.tasks}
     for task in [task for task in columns if task not in trained]:
-        yield Gap(f"no run of seed {parts[0].run.config.seed} trains {task}", is_open=False)
+        yield Gap(f"seed {parts[0].run.config.seed}", f"no run trains {task}", is_open=False)
     for one in parts:
+        name = one.run.name
         if one.metrics is None:
-            why = "diverged" if one.diverged else one.state
-            yield Gap(f"{one.run.name}: {why}", is_open=not one.diverged)
+            yield Gap(name, "diverged" if one.diverged else one.state, is_open=not one.diverged)
             continue
         for task in [task for task in columns if task in one.run.config.data.tasks]:
             values = one.metrics.get(task, {})
-            lacking = ", ".join(name for name in columns[task] if name not in values)
-            invalid = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+            lacking = ", ".join(column for column in columns[task] if column not in values)
+            invalid = ", ".join(
+                column for column in columns[task] if not math.isfinite(values.get(column, 0.0))
+            )
             if lacking or not values:
-                yield Gap(f"{one.run.name}: no {lacking or 'metric'} of {task} in its result", is_open=False)
+                yield Gap(name, f"no {lacking or 'metric'} of {task} in its result", is_open=False)
             if invalid:
-                yield Gap(f"{one.run.name}: {task} {invalid} is not finite", is_open=False)
+                yield Gap(name, f"{task} {invalid} is not finite", is_open=False)
 
 
-def _score(number: Number, values: Mapping[str, Iterable[float]]) -> float:
+def _score(number: Number, values: Sequence[Sequence[float]]) -> float:
+    """`values`: of each task, its metrics."""
     if number.kind == "tasks":
-        return statistics.fmean(statistics.fmean(each) for each in values.values())
-    return statistics.fmean(value for each in values.values() for value in each)
+        return statistics.fmean(map(statistics.fmean, values))
+    return statistics.fmean(value for each in values for value in each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,13 @@ from hyperformer.files import write_json
 from launchers.cli import tables
 from launchers.cli.layout import console
 from launchers.plan.runs import Plan, Run
-from launchers.report import files, results_table
+from launchers.report.csv_files import result_records
+from launchers.report.files import write_report
+from launchers.report.make_report import make_report
 from launchers.report.plots import plot_similarities
+from launchers.report.report_data import AVERAGE, TASK_AVERAGE, Parameters, Table
+from launchers.report.results import RunResult, collect
+from launchers.report.text import cell_text, footnotes
 from launchers.status.read_status import read_statuses
 from launchers.store.ledger import Ledger
 
@@ -51,58 +56,64 @@ def ledger(plan_of: Callable[[str], Plan], tmp_path: Path) -> Ledger:
     return ledger
 
 
-def entries_of(ledger: Ledger) -> list[results_table.RunResult]:
-    return results_table.collect(ledger, read_statuses(ledger, ledger.plan.runs)[0])
+def entries_of(ledger: Ledger) -> list[RunResult]:
+    return collect(ledger, read_statuses(ledger, ledger.plan.runs)[0])
+
+
+def table_of(entries: Sequence[RunResult], split: str = "test") -> Table:
+    return next(table for table in make_report("s", entries).tables if table.split == split)
 
 
 def test_numbers(ledger: Ledger) -> None:
-    table = results_table.make_table(entries_of(ledger), "test")
-    assert table.columns == (("cola", "mcc"), ("mrpc", "f1"), ("mrpc", "acc"), results_table.AVERAGE)
+    table = table_of(entries_of(ledger))
+    assert table.columns == (("cola", "mcc"), ("mrpc", "f1"), ("mrpc", "acc"), AVERAGE, TASK_AVERAGE)
     together, single = table.rows
     assert (together.label, together.done, together.planned) == ("hyperformer++", 2, 3)
     cell = together.cells["cola", "mcc"]
     assert (cell.mean, cell.n, cell.planned) == (41.5, 2, 3)
     assert cell.std == pytest.approx(0.5**0.5)
-    average = together.cells[results_table.AVERAGE]
+    average = together.cells[AVERAGE]
     assert average.mean == pytest.approx((41 + 81 + 71 + 42 + 82 + 72) / 6)  # over metric columns
     assert average.std == pytest.approx(0.5**0.5) and average.n == 2
+    over_tasks = together.cells[TASK_AVERAGE]
+    assert (
+        over_tasks.mean == pytest.approx((41 + (81 + 71) / 2 + 42 + (82 + 72) / 2) / 4) and over_tasks.n == 2
+    )
 
     assert (single.label, single.done, single.planned) == ("adapters", 5, 6)
     assert (single.cells["cola", "mcc"].n, single.cells["mrpc", "f1"].n) == (3, 2)
     assert single.cells["cola", "mcc"].mean == 42.0
-    assert single.cells[results_table.AVERAGE].n == 2  # seed 3 lacks a task: no average over the others
+    assert single.cells[AVERAGE].n == 2  # seed 3 lacks a task: no average over the others
     assert single.unfinished == (("adapters-mrpc-seed3", "missing", ""),)
-    assert together.parameters == results_table.Parameters(2_000_000, 30_000, 0.75)
+    assert together.parameters == Parameters(2_000_000, 30_000, 0.75)
 
 
 def test_nothing_done(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     entries = entries_of(Ledger(plan_of(SWEEP), tmp_path / "runs"))
-    table = results_table.make_table(entries, "test")
-    assert table.columns == (("cola", ""), ("mrpc", ""), results_table.AVERAGE)
-    assert {files.cell_text(cell) for row in table.rows for cell in row.cells.values()} == {"–"}
+    table = table_of(entries)
+    assert table.columns == (("cola", ""), ("mrpc", ""), AVERAGE, TASK_AVERAGE)
+    assert {cell_text(cell) for row in table.rows for cell in row.cells.values()} == {"–"}
     assert table.rows[0].parameters is None
-    assert results_table.splits(entries) == ["test"]
-    files.write_report(tmp_path / "report", "s", entries)
+    assert [one.split for one in make_report("s", entries).tables] == ["test"]
+    write_report(tmp_path / "report", make_report("s", entries))
 
 
 def test_no_test_split(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     ledger = Ledger(plan_of("{variants: [finetune], tasks: [cola, mrpc]}"), tmp_path / "runs")
     give_result(ledger, ledger.plan.runs[0], {}, validation={"cola": {"mcc": 1.0}, "mrpc": {"f1": 2.0}})
     entries = entries_of(ledger)
-    assert results_table.splits(entries) == ["validation"]
-    assert results_table.make_table(entries, "validation").rows[0].cells[results_table.AVERAGE].mean == 1.5
+    assert [one.split for one in make_report("s", entries).tables] == ["validation"]
+    assert table_of(entries, "validation").rows[0].cells[AVERAGE].mean == 1.5
 
 
 def test_files(ledger: Ledger, tmp_path: Path) -> None:
     entries = entries_of(ledger)
-    path = files.write_report(tmp_path / "report", "s", entries)
+    path = write_report(tmp_path / "report", make_report("s", entries))
     text = path.read_text(encoding="utf-8")
-    head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg | n | parameters | trained | % per task |"
-    row = (
-        "| hyperformer++ | 41.5 ±0.7* | 81.5 ±0.7* | 71.5 ±0.7* | 64.8 ±0.7* | 2 of 3 | 2,000,000 | 30,000 |"
-    )
+    head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg over columns | Avg over tasks | n | parameters |"
+    row = "| hyperformer++ | 41.5 ±0.7* | **81.5 ±0.7*** | **71.5 ±0.7*** | **64.8 ±0.7*** | **59.0 ±0.7*** | 2 of 3 |"
     assert head in text and row in text
-    assert "| adapters | 42.0 ±1.0 | 81.5 ±0.7* |" in text and "| 2–3 of 3 |" in text
+    assert "| adapters | **42.0 ±1.0** | **81.5 ±0.7*** |" in text and "| 2–3 of 3 |" in text
     assert "1 of 6 runs have no result; missing: adapters-mrpc-seed3" in text
     assert "## Validation" in text
     with (tmp_path / "report" / "results.csv").open(newline="") as stream:
@@ -121,7 +132,7 @@ def test_row_settings(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     plan = plan_of(
         "{variants: [hyperformer, finetune], tasks: [cola, mrpc], grid: {reduction_factor: [16, 32]}}"
     )
-    table = results_table.make_table(entries_of(Ledger(plan, tmp_path / "runs")), "test")
+    table = table_of(entries_of(Ledger(plan, tmp_path / "runs")))
     assert [row.label for row in table.rows] == [
         "hyperformer reduction_factor=16", "hyperformer reduction_factor=32", "finetune",
     ]  # fmt: skip
@@ -133,14 +144,14 @@ def test_runs_that_read_other_rows_or_weights_are_told(ledger: Ledger) -> None:
     for run, rows, weights in zip(together, ("3 rows, a", "3 rows, a", "4 rows, b"), "wwv", strict=True):
         inputs = {"rows": {"cola train": rows, "mrpc train": "same"}, "base_model": weights}
         give_result(ledger, run, metrics, inputs=inputs)
-    table = results_table.make_table(entries_of(ledger)[:3], "test")
+    table = table_of(entries_of(ledger)[:3])
     names = "hyperformer++-seed3 had others than hyperformer++-seed1, hyperformer++-seed2"
     assert table.warnings == (
         f"the rows of cola train changed between runs: {names}",
         f"the weights of the base model changed between runs: {names}",
     )
-    assert f"Do not compare: the rows of cola train changed between runs: {names}." in files.footnotes(table)
-    assert not results_table.make_table(entries_of(ledger)[3:], "test").warnings
+    assert f"Do not compare: the rows of cola train changed between runs: {names}." in footnotes(table)
+    assert not table_of(entries_of(ledger)[3:]).warnings
 
 
 def test_runs_that_did_not_record_what_they_read_are_told(ledger: Ledger, tmp_path: Path) -> None:
@@ -152,16 +163,16 @@ def test_runs_that_did_not_record_what_they_read_are_told(ledger: Ledger, tmp_pa
     give_result(ledger, resumed, metrics, inputs=inputs, inputs_unknown_before_step=7)
     give_result(ledger, new, metrics, inputs=inputs)
     entries = entries_of(ledger)[:3]
-    table = results_table.make_table(entries, "test")
+    table = table_of(entries)
     assert table.warnings == (
         f"it was not recorded which rows and weights {old.name} read, as it was for other runs",
         f"it was not recorded which rows and weights the first steps of {resumed.name} read",
     )
-    report = files.write_report(tmp_path / "report", "s", entries).read_text()
+    report = write_report(tmp_path / "report", make_report("s", entries)).read_text()
     assert all(f"- Do not compare: {text}." in report for text in table.warnings)
-    assert files.result_records(entries)[0]["warnings"] == "; ".join(table.warnings)
-    assert not results_table.make_table(entries[2:], "test").warnings
-    assert files.result_records(entries[2:])[0]["warnings"] is None
+    assert result_records([table])[0]["warnings"] == "; ".join(table.warnings)
+    assert not table_of(entries[2:]).warnings
+    assert result_records([table_of(entries[2:])])[0]["warnings"] is None
 
 
 def test_two_runs_never_share_one_seed_of_a_row(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
@@ -175,7 +186,7 @@ def test_two_runs_never_share_one_seed_of_a_row(plan_of: Callable[[str], Plan], 
     ledger = Ledger(plan, tmp_path / "runs")
     for number, run in enumerate(plan.runs):
         give_result(ledger, run, {"cola": {"mcc": float(number)}, "mrpc": {"f1": 1.0}})
-    rows = results_table.make_table(entries_of(ledger), "test").rows
+    rows = table_of(entries_of(ledger)).rows
     assert sum(row.cells["cola", "mcc"].n for row in rows) == 4
     assert [row.label for row in rows if "signature=" not in row.label] == ["finetune"]
 
@@ -190,11 +201,8 @@ def test_the_screen_is_as_wide_as_the_terminal(
     ledger = Ledger(plan, tmp_path / "runs")
     for run in plan.runs:
         give_result(ledger, run, {task: {"spearman_corrcoef": 77.7} for task in run.config.data.tasks})
-    told = "\n".join(
-        piece.plain
-        for piece in tables.result_tables(results_table.make_table(entries_of(ledger), "test"), width)
-    )
-    assert max(map(len, told.splitlines())) <= max(width, 37)  # the first column and one more
+    told = "\n".join(piece.plain for piece in tables.result_tables(table_of(entries_of(ledger)), width))
+    assert max(map(len, told.splitlines())) <= max(width, 38)  # the first column and one more
     assert "cola spearman" in told and "mrpc spearman" in told and "% per task" in told
     statuses, _ = read_statuses(ledger, plan.runs)
     assert max(map(len, tables.status_table(statuses, width).plain.splitlines())) <= max(width, 34)
@@ -208,7 +216,7 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
         give_result(ledger, run, {task: metrics[task] for task in run.config.data.tasks})
     out = console()
     with out.capture() as captured:
-        for piece in tables.result_tables(results_table.make_table(entries_of(ledger), "test")):
+        for piece in tables.result_tables(table_of(entries_of(ledger))):
             out.print(piece)
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 100
@@ -219,7 +227,7 @@ def test_screen_is_100_columns_wide(plan_of: Callable[[str], Plan], tmp_path: Pa
 def test_damaged_result_is_named(ledger: Ledger) -> None:
     run = ledger.plan.runs[0]
     (ledger.folder(run) / "result.json").write_text(json.dumps([1]))
-    table = results_table.make_table(entries_of(ledger), "test")
+    table = table_of(entries_of(ledger))
     ((name, state, why), *_) = table.rows[0].unfinished
     assert (name, state) == (
         run.name,
@@ -246,6 +254,58 @@ def test_runs_with_another_global_batch_are_noted(ledger: Ledger) -> None:
     for run in ledger.plan.runs[:3]:
         inputs = {"rows": {}, "base_model": "w", "global_batch_size": 64 if run.config.seed == 2 else 32}
         give_result(ledger, run, {"cola": {"mcc": 1.0}}, inputs=inputs)
-    notes = files.footnotes(results_table.make_table(entries_of(ledger), "test"))
+    notes = footnotes(table_of(entries_of(ledger)))
     (note,) = [each for each in notes if "global batch" in each]
     assert "hyperformer++-seed2 had others than hyperformer++-seed1, hyperformer++-seed3" in note
+
+
+def test_chosen_settings_are_in_the_table_and_all_others_in_the_appendix(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """The setting that is best on validation, not on test; seed 2 of it has no result for adapters."""
+    plan = plan_of(
+        """
+        variants: [hyperformer++, adapters]
+        tasks: [cola, mrpc]
+        grid: {learning_rate: [1e-3, 3e-4], seed: [1, 2]}
+        select: {over: [learning_rate], by: average_over_tasks}
+        """
+    )
+    ledger = Ledger(plan, tmp_path / "runs")
+    for run in plan.runs:
+        if run.name in ("adapters-mrpc-lr0.001-seed2", "adapters-mrpc-lr0.0003-seed2"):
+            continue
+        value = 1000 * run.config.training.learning_rate
+        every = {"cola": {"mcc": value}, "mrpc": {"f1": value + 1, "acc": value}}
+        metrics = {task: every[task] for task in run.config.data.tasks}
+        test = {task: {name: -number for name, number in each.items()} for task, each in metrics.items()}
+        give_result(ledger, run, test, validation=metrics)
+    entries = entries_of(ledger)
+    data = make_report("s", entries, plan.select)
+    table, appendix = data.tables[0], data.appendix[0]
+    together, single = table.rows
+    assert (together.label, together.chosen_label) == ("hyperformer++", "learning_rate=0.001")
+    assert together.cells["cola", "mcc"].mean == -1 and together.validation.mean == 1.25
+    assert (single.validation.n, single.validation.planned) == (1, 2) and not single.validation.is_complete
+    assert [row.label for row in appendix.rows if row.variant == "hyperformer++"] == [
+        "hyperformer++ learning_rate=0.001", "hyperformer++ learning_rate=0.0003",
+    ]  # fmt: skip
+    text = write_report(tmp_path / "report", data).read_text()
+    assert "| variant | chosen | cola mcc |" in text and "| validation average over tasks | n |" in text
+    assert "hyperformer++: learning_rate=0.001 of 2 settings, by validation average over tasks 1.25" in text
+    assert (
+        "1.25 over 1 of 2 seeds; preliminary: not all runs have ended (no number: adapters-mrpc-lr0.001-seed2: "
+        in text
+    )
+    assert text.index("# Appendix") < text.index("| hyperformer++ learning_rate=0.0003 |")
+    with (tmp_path / "report" / "settings.csv").open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 8
+    write_report(tmp_path / "report", make_report("s", entries))
+    assert not (tmp_path / "report" / "settings.csv").exists()
+
+
+def test_a_result_that_is_no_number_is_told_and_counts_as_missing(ledger: Ledger) -> None:
+    give_result(ledger, ledger.plan.runs[0], {"cola": {"mcc": float("nan")}, "mrpc": {"f1": 1.0, "acc": 1.0}})
+    table = table_of(entries_of(ledger))
+    assert (table.rows[0].cells["cola", "mcc"].n, table.rows[0].cells[AVERAGE].n) == (1, 1)
+    assert "hyperformer++: hyperformer++-seed1: cola mcc is not finite." in footnotes(table)

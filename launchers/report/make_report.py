@@ -1,0 +1,32 @@
+"""From the runs of a sweep to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launchers.plan.model_selection.choose import choose
+from launchers.plan.model_selection.rule import Number, SelectionRule
+from launchers.report.report_data import ReportData
+from launchers.report.results import RunResult
+from launchers.report.tables import all_groups, chosen_groups, make_table, splits
+
+
+def make_report(name: str, entries: Sequence[RunResult], rule: SelectionRule | None = None) -> ReportData:
+    """The report of a sweep.
+
+    Args:
+        name: the sweep's.
+        rule: which settings are chosen; None: each has a row of its own.
+    """
+    number = rule.number if rule else Number()
+    every = all_groups(entries)
+    choices = choose(rule, [entry.on("validation") for entry in entries]) if rule else []
+    groups = chosen_groups(entries, choices) if rule else every
+    shown = splits(entries)
+    return ReportData(
+        name=name,
+        runs=tuple(entries),
+        tables=tuple(make_table(groups, split, number) for split in shown),
+        appendix=tuple(make_table(every, split, number, True) for split in shown) if rule else (),
+        choices=tuple(choices),
+    )

@@ -1,0 +1,62 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from launchers.report.report_data import Cell, ReportData, Table
+from launchers.report.text import (
+    PARAMETER_TITLES,
+    cell_text,
+    choice_text,
+    column_name,
+    footnotes,
+    parameter_texts,
+    seeds_text,
+    table_title,
+)
+
+
+def markdown(data: ReportData) -> str:
+    """The whole report; the best value of a column is bold."""
+    lines = [
+        f"# Results of {data.name}",
+        "",
+        f"Written {time.strftime('%Y-%m-%d %H:%M')}. Values are percent.",
+    ]
+    lines += _list(data.notes)
+    for table in data.tables:
+        lines += _table(table)
+    if data.choices:
+        lines += ["", "## Chosen settings", *_list([choice_text(choice) for choice in data.choices])]
+    if data.appendix:
+        lines += ["", "# Appendix"]
+    for table in data.appendix:
+        lines += _table(table)
+    return "\n".join(lines) + "\n"
+
+
+def _table(table: Table) -> Iterator[str]:
+    header = ["variant", *(["chosen"] if table.has_choices else []), *map(column_name, table.columns)]
+    header += [*([table.validation_name] if table.has_choices else []), "n", *PARAMETER_TITLES]
+    yield from ("", f"## {table_title(table)}", "", _line(header))
+    yield _line(["---", *["---:"] * (len(header) - 1)])
+    for row in table.rows:
+        values = [row.label, *([row.chosen_label] if table.has_choices else [])]
+        values += [_bold(row.cells[column]) for column in table.columns]
+        values += [cell_text(row.validation)] if table.has_choices else []
+        yield _line([*values, seeds_text(row), *parameter_texts(row.parameters)])
+    yield from _list(footnotes(table))
+
+
+def _bold(cell: Cell) -> str:
+    return f"**{cell_text(cell)}**" if cell.is_best else cell_text(cell)
+
+
+def _list(lines: Sequence[str]) -> list[str]:
+    return ["", *(f"- {line}" for line in lines)] if lines else []
+
+
+def _line(values: Sequence[str]) -> str:
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"

@@ -1,0 +1,94 @@
+"""What came of each planned run, and what the runs of a table do not have in common though they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperformer.settings.build import flatten, settings
+from launchers.plan.model_selection.choose import Metrics, Validation
+from launchers.plan.runs import Run
+from launchers.status.run_status import RunStatus
+from launchers.store.ledger import Ledger
+from launchers.store.records import try_record
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A planned run and what came of it. `result`: its result.json, if it is done."""
+
+    run: Run
+    status: RunStatus
+    result: dict[str, Any] | None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, which need not be there."""
+        return Path(self.status.folder)
+
+    def metrics(self, split: str) -> Metrics:
+        """task -> metric -> percent."""
+        return (self.result or {}).get(split) or {}
+
+    def on(self, split: str) -> Validation:
+        """Its numbers on a split, as settings are scored by them."""
+        metrics = None if self.result is None else self.metrics(split)
+        return Validation(self.run, metrics, self.status.state, self.status.kind == "diverged")
+
+
+def collect(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[RunResult]:
+    """Read the results of the plan's runs; `statuses` are theirs, in order."""
+    return [
+        RunResult(
+            run, status, try_record(ledger.folder(run) / "result.json") if status.state == "done" else None
+        )
+        for run, status in zip(ledger.plan.runs, statuses, strict=True)
+    ]
+
+
+def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
+    """What runs with the same model and data settings did not have in common, though they should.
+
+    The rows of a hub data set, or a model's weights, may have changed between two runs; each run has
+    recorded what it read (``inputs`` in result.json).
+    """
+    found: dict[tuple[Any, str], dict[str, list[str]]] = {}
+    for entry in entries:
+        inputs = (entry.result or {}).get("inputs") or {}
+        read = {f"the rows of {name}": rows for name, rows in inputs.get("rows", {}).items()}
+        if inputs.get("base_model"):
+            read["the weights of the base model"] = inputs["base_model"]
+        if inputs.get("global_batch_size"):
+            rows = entry.run.config.training.rows_per_rank
+            read[f"the global batch ({rows} rows per rank)"] = inputs["global_batch_size"]
+        source = _source(entry.run)
+        for what, value in read.items():
+            found.setdefault((source, what), {}).setdefault(str(value), []).append(entry.run.name)
+    for (_, what), runs_by_value in found.items():
+        if len(runs_by_value) > 1:
+            groups = sorted(runs_by_value.values(), key=len)
+            others = "; ".join(", ".join(names) for names in groups[:-1])
+            yield f"{what} changed between runs: {others} had others than {', '.join(groups[-1])}"
+
+
+def unknown_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
+    """Runs of which it is not known what they read, beside runs of which it is.
+
+    Versions before ``inputs`` recorded none; a run that began under one has its steps since then.
+    """
+    results = [(entry.run.name, entry.result) for entry in entries if entry.result is not None]
+    without = [name for name, result in results if not result.get("inputs")]
+    partly = [name for name, result in results if "inputs_unknown_before_step" in result]
+    if without and len(without) < len(results):
+        yield f"it was not recorded which rows and weights {', '.join(without)} read, as it was for other runs"
+    if partly:
+        yield f"it was not recorded which rows and weights the first steps of {', '.join(partly)} read"
+
+
+def _source(run: Run) -> tuple[Any, ...]:
+    """The settings that say what a run reads."""
+    flat = flatten(run.config)
+    keys = [key for key, item in settings().items() if item.section in ("model", "data") and item.result]
+    return (run.config.task_prefix, *(flat[key] for key in keys if key != "tasks"))

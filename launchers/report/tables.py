@@ -1,0 +1,156 @@
+"""The numbers of a results table. Renders nothing.
+
+A row is a variant with its settings; its runs differ in seed, and for
+single-task variants in the task, which are put together again. A column is a
+metric of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from launchers.plan.model_selection.choose import Choice, ScoredSetting, score_setting
+from launchers.plan.model_selection.rows import Settings, row_keys
+from launchers.plan.model_selection.rule import Number
+from launchers.report.report_data import AVERAGE, AVERAGES, TASK_AVERAGE, Cell, Column, Parameters, Row, Table
+from launchers.report.results import RunResult, mixed_inputs, unknown_inputs
+
+_AVERAGES = {AVERAGE: Number("columns"), TASK_AVERAGE: Number("tasks")}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one row."""
+
+    variant: str
+    settings: Settings
+    entries: tuple[RunResult, ...]
+    choices: tuple[Choice, ...] = ()
+
+
+def all_groups(entries: Sequence[RunResult]) -> list[Group]:
+    """A row for each combination of settings."""
+    found: dict[tuple[str, Settings], list[RunResult]] = {}
+    for entry, key in zip(entries, row_keys(entry.run for entry in entries), strict=True):
+        found.setdefault(key, []).append(entry)
+    return [Group(variant, settings, tuple(members)) for (variant, settings), members in found.items()]
+
+
+def chosen_groups(entries: Sequence[RunResult], choices: Iterable[Choice]) -> list[Group]:
+    """A row for each variant, with the runs of the chosen settings; of no setting where none could be chosen."""
+    by_signature = {entry.run.signature: entry for entry in entries}
+    found: dict[tuple[str, Settings], Group] = {}
+    for choice in choices:
+        option = choice.chosen or choice.options[0]
+        members = [by_signature[run.signature] for run in option.runs]
+        if choice.chosen is None:  # whatever there is of them is no result of a chosen setting
+            members = [replace(entry, result=None) for entry in members]
+        key = (choice.variant, choice.row)
+        group = found.get(key, Group(*key, ()))
+        found[key] = replace(group, entries=(*group.entries, *members), choices=(*group.choices, choice))
+    return list(found.values())
+
+
+def make_table(groups: Sequence[Group], split: str, number: Number, is_appendix: bool = False) -> Table:
+    """The table of one split.
+
+    Args:
+        number: what settings are chosen by; it stands beside each row.
+    """
+    entries = [entry for group in groups for entry in group.entries]
+    columns = {where: _columns(entries, where) for where in {split, "validation"}}
+    rows = [_row(group, split, number, columns) for group in groups]
+    names = [(task, metric) for task, metrics in columns[split].items() for metric in metrics or [""]]
+    return Table(
+        split,
+        (*names, *AVERAGES),
+        _with_best(rows),
+        number.name,
+        is_appendix,
+        (*mixed_inputs(entries), *unknown_inputs(entries)),
+    )
+
+
+def splits(entries: Sequence[RunResult]) -> list[str]:
+    """The splits that have results, test first; 'test' if nothing has."""
+    found = [split for split in ("test", "validation") if any(entry.metrics(split) for entry in entries)]
+    return found or ["test"]
+
+
+Columns = Mapping[str, Sequence[str]]
+
+
+def _columns(entries: Sequence[RunResult], split: str) -> Columns:
+    """Task -> its metrics: tasks in the order of the sweep, metrics in the order of the results."""
+    metrics: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        for task in entry.run.config.data.tasks:
+            metrics.setdefault(task, {})
+        for task, values in entry.metrics(split).items():
+            metrics.setdefault(task, {}).update(dict.fromkeys(values))
+    return {task: list(names) for task, names in metrics.items()}
+
+
+def _row(group: Group, split: str, number: Number, columns: Mapping[str, Columns]) -> Row:
+    average = _scored(group, split, Number(), columns[split])
+    metrics = [
+        Number("metric", task, name) for task, names in columns[split].items() for name in names or [""]
+    ]
+    cells = {(one.task, one.metric): _cell(_scored(group, split, one, columns[split])) for one in metrics}
+    # An average over some of the tasks would not compare with the others: it needs every column.
+    cells |= {column: _cell(_scored(group, split, one, columns[split])) for column, one in _AVERAGES.items()}
+    unfinished = [entry for entry in group.entries if entry.result is None]
+    names = {entry.run.name for entry in unfinished}
+    return Row(
+        variant=group.variant,
+        settings=group.settings,
+        cells=cells,
+        validation=_cell(_scored(group, "validation", number, columns["validation"])),
+        parameters=_parameters(group.entries),
+        done=len(group.entries) - len(unfinished),
+        planned=len(group.entries),
+        unfinished=tuple((entry.run.name, entry.status.state, entry.status.detail) for entry in unfinished),
+        gaps=tuple(gap.text for gap in average.gaps if gap.run not in names),
+        choices=group.choices,
+    )
+
+
+def _scored(group: Group, split: str, number: Number, columns: Columns) -> ScoredSetting:
+    """The seeds of a row, by any number."""
+    needed = columns
+    if number.task:
+        needed = {number.task: [number.metric] if number.kind == "metric" else columns.get(number.task, ())}
+    return score_setting(group.settings, [entry.on(split) for entry in group.entries], number, needed)
+
+
+def _cell(scored: ScoredSetting) -> Cell:
+    return Cell(len(scored.scores), scored.planned, scored.mean, scored.std, scored.scores)
+
+
+def _with_best(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, the best of each column marked."""
+    best: dict[Column, float] = {}
+    for row in rows:
+        for column, cell in row.cells.items():
+            if cell.mean is not None:
+                best[column] = max(cell.mean, best.get(column, cell.mean))
+    return tuple(
+        replace(
+            row,
+            cells={
+                column: replace(cell, is_best=cell.mean is not None and cell.mean == best[column])
+                for column, cell in row.cells.items()
+            },
+        )
+        for row in rows
+    )
+
+
+def _parameters(entries: Sequence[RunResult]) -> Parameters | None:
+    """Of one model of the row; its runs differ in seed and task, which hardly change them: the largest."""
+    found = [entry.result["parameters"] for entry in entries if entry.result]
+    if not found:
+        return None
+    most = max(found, key=lambda each: each["total"])
+    return Parameters(most["total"], most["trained"], most["trained_percent_per_task"])

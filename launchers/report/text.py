@@ -1,0 +1,110 @@
+"""The words and numbers of a report as text: the same in every output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hyperformer.errors import clip
+from launchers.plan.model_selection.choose import Choice
+from launchers.plan.model_selection.rule import SHORT_METRICS
+from launchers.report.report_data import Cell, Column, Parameters, Row, Table
+from launchers.status.run_status import BAD
+
+MISSING = "–"
+PARAMETER_TITLES = ("parameters", "trained", "% per task")
+
+
+def column_name(column: Column) -> str:
+    """'cola mcc', 'Avg over columns'."""
+    return " ".join(part for part in (column[0], SHORT_METRICS.get(column[1], column[1])) if part)
+
+
+def cell_text(cell: Cell) -> str:
+    """'71.2', '71.2 ±0.4' over several seeds, '71.2*' over fewer than planned, '71.2†' if worse; '–' for none."""
+    if cell.mean is None:
+        return MISSING
+    spread = "" if cell.std is None else f" ±{cell.std:.1f}"
+    worse = "†" if cell.difference is not None and cell.difference.is_significant else ""
+    return f"{cell.mean:.1f}{spread}{'' if cell.is_complete else '*'}{worse}"
+
+
+def seeds_text(row: Row) -> str:
+    """'3', or where results are missing '1 of 3', '0–2 of 3': of the cell with the fewest, and with the most."""
+    cells = [cell for cell in row.cells.values() if cell.planned]
+    least, most = min(cell.n for cell in cells), max(cell.n for cell in cells)
+    planned = max(cell.planned for cell in cells)
+    if all(cell.is_complete for cell in cells):
+        return str(most)
+    return f"{least if least == most else f'{least}–{most}'} of {planned}"
+
+
+def parameter_texts(parameters: Parameters | None) -> tuple[str, str, str]:
+    """As PARAMETER_TITLES."""
+    if parameters is None:
+        return MISSING, MISSING, MISSING
+    return f"{parameters.total:,}", f"{parameters.trained:,}", f"{parameters.percent_per_task:.2f}%"
+
+
+def table_title(table: Table) -> str:
+    """'Test (the checkpoint chosen on validation)'."""
+    what = "the checkpoint chosen on validation" if table.split == "test" else "what the choice was made on"
+    return f"{table.split.capitalize()}{', all settings' if table.is_appendix else ''} ({what})"
+
+
+def footnotes(table: Table) -> list[str]:
+    """What the table's marks mean, and what is missing from it."""
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    notes = [f"Do not compare: {text}." for text in table.warnings]
+    if any(cell.std is not None for cell in cells):
+        notes.append("± is the sample standard deviation over seeds; n is the number of seeds.")
+    if any(cell.mean is not None and not cell.is_complete for cell in cells):
+        notes.append("* over fewer seeds than planned.")
+    for row in table.rows:
+        if row.unfinished:
+            notes.append(f"{row.label}: {_unfinished(row)}.")
+        notes += [f"{row.label}: {gap}." for gap in row.gaps]
+    return notes
+
+
+def choice_text(choice: Choice) -> str:
+    """What was chosen, by which number, and what a reader must know of it, in a line."""
+    if choice.chosen is None:
+        told = f"nothing is chosen: no setting has a {choice.number.name}"
+    elif len(choice.options) == 1:
+        told = f"nothing to choose; {choice.number.name} {_score_text(choice)}"
+    else:
+        told = f"{choice.chosen.label} of {len(choice.options)} settings, by {choice.number.name} {_score_text(choice)}"
+    if choice.tied:
+        tied = ", ".join(option.label for option in choice.tied)
+        told += f"; tied with {tied}: the first in the sweep file is chosen"
+    if choice.chosen is not None and not choice.is_final:
+        told += "; preliminary: not all runs have ended"
+    gaps = [gap.text for option in choice.options for gap in option.gaps]
+    return f"{choice.label}: {told}{f' (no number: {_some(gaps)})' if gaps else ''}."
+
+
+def _score_text(choice: Choice) -> str:
+    option = choice.chosen
+    assert option is not None and option.mean is not None
+    spread = "" if option.std is None else f" ±{option.std:.2f}"
+    seeds = (
+        f"{len(option.scores)} of {option.planned}"
+        if len(option.scores) < option.planned
+        else f"{option.planned}"
+    )
+    return f"{option.mean:.2f}{spread} over {seeds} seed{'s' if option.planned > 1 else ''}"
+
+
+def _some(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:6]) + (f"; and {len(texts) - 6} more" if len(texts) > 6 else "")
+
+
+def _unfinished(row: Row) -> str:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, state, reason in row.unfinished:
+        groups.setdefault((state, reason if state in BAD else ""), []).append(name)
+    told = [
+        f"{state}: {', '.join(names)}{f' ({clip(reason, 120)})' if reason else ''}"
+        for (state, reason), names in groups.items()
+    ]
+    return f"{len(row.unfinished)} of {row.planned} runs have no result; {'; '.join(told)}"
