@@ -1,6 +1,7 @@
 """A sweep file, read and checked as far as that goes without expanding it.
 
 =========  =========================================================================
+extends    another sweep file that this one stands on top of (:mod:`launchers.plan.sweep_files.extends`)
 name       name of the sweep, and of its folder; default: the file's name
 config     JSON config file: settings under `base`, or the whole method if no variants
 base       settings of every run, over each variant's own config
@@ -27,9 +28,10 @@ from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.build import settings
 from hyperformer.settings.files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
-from hyperformer.settings.yaml_source import Located, read_yaml
+from hyperformer.settings.yaml_source import Located
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
 from launchers.plan.resources import Resources, read_resources, whole_number
+from launchers.plan.sweep_files.extends import read_extended
 
 _LAUNCHERS = Path(__file__).parent.parent
 # In a clone sweeps/ lies beside launchers/; an installed copy has it inside.
@@ -37,6 +39,7 @@ SWEEPS = ShippedFiles(
     "sweep file", ".yaml", (_LAUNCHERS / "sweeps", _LAUNCHERS.parent / "sweeps"), ("sweeps",)
 )
 KEYS = (
+    "extends",
     "name",
     "config",
     "base",
@@ -117,7 +120,7 @@ def read_sweep(path: Path) -> SweepFile:
     Raises:
         ConfigError: with file, line and key.
     """
-    text, root = read_yaml(path)
+    text, root = read_extended(path, SWEEPS)
     top = root.mapping()
     for key, entry in top.items():
         if key not in KEYS:
