@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from slurm_cluster import SlurmCluster
 from sweep_command import TOY, CommandLine
 from test_slurm_commands import slurm, wait_for, write
@@ -75,6 +76,7 @@ def test_each_kind_of_failure_has_its_end(slurm_line: CommandLine) -> None:
     assert "collective" not in logs and "start at step 2" in logs, logs
 
 
+@pytest.mark.slow
 def test_packed_runs_start_again_alone(slurm_line: CommandLine) -> None:
     """One that fails for good, one that is killed, and one that goes on when the job is back from the queue."""
     line = slurm_line
@@ -112,6 +114,7 @@ def test_sweep_is_held_when_runs_fail_alike(slurm_line: CommandLine) -> None:
     assert line.run("cancel", "s.yaml", "-y")[0] == 0
 
 
+@pytest.mark.slow
 def test_time_limit(slurm_line: CommandLine) -> None:
     """The run stops ahead of the limit by itself, and goes back into the queue."""
     line = slurm_line
@@ -221,6 +224,7 @@ def test_scancel_is_the_users_will(slurm_line: CommandLine) -> None:
     assert started_at(line) >= 2
 
 
+@pytest.mark.slow
 def test_node_that_fails(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1", SLOW, f"{SMALL}, exclude: 'node[1-2]'")

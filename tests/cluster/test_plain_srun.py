@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from places import ROOT
 from slurm_cluster import SlurmCluster
 
@@ -33,6 +34,7 @@ def test_the_tasks_are_the_ranks_of_one_run(slurm_cluster: SlurmCluster, tmp_pat
     assert json.loads((tmp_path / "run/result.json").read_text())["best_step"] == 2
 
 
+@pytest.mark.slow
 def test_runs_of_their_own_are_refused_and_told_how(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
     done = srun(slurm_cluster, tmp_path, "seed=$SLURM_PROCID")
     assert done.returncode != 0 and not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from slurm_cluster import SlurmCluster
 from sweep_command import SWEEP, TOY, CommandLine
 
@@ -250,6 +251,7 @@ def test_submit_from_inside_a_job(slurm_line: CommandLine) -> None:
     assert "attempt 1" in log.read_text() and "gpus None" in own.read_text()
 
 
+@pytest.mark.slow
 def test_controller_restarted_in_the_middle(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1", TOY.replace("max_steps: 3", "max_steps: 60").replace("0.01", "0.3"))
@@ -270,6 +272,7 @@ def test_controller_restarted_in_the_middle(slurm_cluster: SlurmCluster, slurm_l
     assert line.status()["runs"]["hyperformer++"]["attempt"] == 1
 
 
+@pytest.mark.slow
 def test_two_nodes_train_one_run(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
     line = slurm_line
     assert slurm_cluster.namespaces, "nodes need host names of their own"
@@ -293,6 +296,7 @@ def test_two_nodes_train_one_run(slurm_cluster: SlurmCluster, slurm_line: Comman
     assert nodes.strip() == "2" and "2 x cpu" in out
 
 
+@pytest.mark.slow
 def test_arrays_are_split_and_the_cap_holds(accounting_line: CommandLine) -> None:
     line = accounting_line
     slow = TOY.replace("0.01", "0.3")
@@ -432,6 +436,7 @@ def test_a_cancel_that_slurm_refuses_does_not_take_effect(slurm_line: CommandLin
     wait_for(line, lambda counts: counts == {"cancelled": 2})
 
 
+@pytest.mark.slow
 def test_a_job_leaves_a_run_that_somebody_trains(slurm_line: CommandLine) -> None:
     """Whoever it is: the lock in the run's folder says so. The sweep is not held for it."""
     line = slurm_line

@@ -6,9 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from sweep_command import TOY, CommandLine
 
 
+@pytest.mark.slow
 def test_a_job_starts_in_the_container_of_the_profile(slurm_line: CommandLine) -> None:
     line = slurm_line
     pretended = line.folder / "pretended"
