@@ -25,11 +25,11 @@ from hyperformer.adapters.parameters import published_t5
 from hyperformer.run_files.checkpoint_folder import checksum
 from hyperformer.settings.build import replace
 from hyperformer.settings.files import load_config
-from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
+from hyperformer.training.ranks import distributed
 from hyperformer.training.train_state import TrainState
 
 TASK = "rte"

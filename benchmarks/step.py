@@ -24,10 +24,10 @@ from hyperformer.adapters.parameters import published_t5
 from hyperformer.settings.build import replace
 from hyperformer.settings.files import load_config
 from hyperformer.settings.schema import VARIANTS, RunConfig
-from hyperformer.training import distributed
 from hyperformer.training.deepspeed_config.batch import make_batch as share_out
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
+from hyperformer.training.ranks import distributed
 
 BASELINE = "layer norms"
 TASK = "rte"

@@ -31,12 +31,10 @@ from hyperformer.run_files.watchdog import PATIENT, beat, watch
 from hyperformer.settings.build import flatten, of_tasks, replace
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
 from hyperformer.training.deepspeed_config.batch import Batch, make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.engine import make_engine
 from hyperformer.training.inputs import (
     CACHE,
@@ -50,6 +48,8 @@ from hyperformer.training.inputs import (
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.rank_classification import check_decode
+from hyperformer.training.ranks import distributed
+from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.result import introduction, make_result, summary
 from hyperformer.training.signals import StopFlag, stop_flag
 

@@ -11,8 +11,8 @@ from hyperformer.data.examples import make_examples
 from hyperformer.data.label_checks import check_labels, notes
 from hyperformer.errors import DataError
 from hyperformer.settings.schema import DataConfig
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.evaluation import Decoding, Evaluator
+from hyperformer.training.ranks.distributed import DistributedContext
 
 
 def run_evaluate(request: Request) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.deepspeed_config.build import engine_config
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.optimization import make_optimizer, make_schedule
+from hyperformer.training.ranks.distributed import DistributedContext
 
 
 def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context: DistributedContext) -> Any:

@@ -16,8 +16,8 @@ from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.label_checks import decode
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.rank_classification import best_labels
+from hyperformer.training.ranks.distributed import DistributedContext
 
 
 @dataclass(frozen=True)

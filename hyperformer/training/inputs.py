@@ -23,8 +23,8 @@ from hyperformer.settings.build import signature
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.deepspeed_config.batch import Batch
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.log import say
+from hyperformer.training.ranks.distributed import DistributedContext
 
 UNKNOWN_BEFORE = "inputs_unknown_before_step"
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 import torch
 
-from hyperformer.training.distributed import DistributedContext
+from hyperformer.training.ranks.distributed import DistributedContext
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 MARGIN = 10.0

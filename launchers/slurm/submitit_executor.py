@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import write_json
-from hyperformer.training.rendezvous import variables_from_slurm
+from hyperformer.training.ranks.rendezvous import variables_from_slurm
 from launchers.slurm.commands import ClusterError, clean_environment, environment, slurm_words, submitted_job
 from launchers.store.attempts import Attempt
 from launchers.store.code_snapshot import python_path

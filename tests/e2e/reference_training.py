@@ -23,13 +23,13 @@ from hyperformer.data.tasks import get_task
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training import distributed
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.loop import Trainer
+from hyperformer.training.ranks import distributed
 from hyperformer.training.signals import StopFlag
 
 TASKS = ["cola", "mrpc", "stsb"]

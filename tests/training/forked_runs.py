@@ -261,7 +261,7 @@ def serve() -> None:
             toy.toy_rows(task, split)
     for line in sys.stdin:
         order = json.loads(line)
-        port = sys.modules["hyperformer.training.rendezvous"].free_port()
+        port = sys.modules["hyperformer.training.ranks.rendezvous"].free_port()
         children = []
         for rank in range(order["ranks"]):
             child = os.fork()

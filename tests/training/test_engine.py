@@ -10,9 +10,14 @@ import torch
 
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.schema import TrainingConfig
+<<<<<<< HEAD
 from hyperformer.training import distributed
 from hyperformer.training.deepspeed_config.batch import Batch, make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
+=======
+from hyperformer.training.engine import Batch, deepspeed_config, make_batch
+from hyperformer.training.ranks import distributed
+>>>>>>> 3505688 (training/ranks: a room for ranks and rendezvous, since training/ is full)
 
 
 def test_batch_triangle_and_clipping() -> None:

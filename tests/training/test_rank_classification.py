@@ -16,9 +16,9 @@ from hyperformer.data.tasks import TASKS as TABLE
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.build import make_config, replace, signature
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.rank_classification import best_labels, check_decode, label_scores
+from hyperformer.training.ranks.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from hyperformer.errors import ConfigError, DataError, DiskFull, Interrupted
-from hyperformer.training import rendezvous
-from hyperformer.training.distributed import DistributedContext, _portable
-from hyperformer.training.rendezvous import first_host, rendezvous_port, variables_from_slurm
+from hyperformer.training.ranks import rendezvous
+from hyperformer.training.ranks.distributed import DistributedContext, _portable
+from hyperformer.training.ranks.rendezvous import first_host, rendezvous_port, variables_from_slurm
 
 STEP = {
     "SLURM_JOB_ID": "7",

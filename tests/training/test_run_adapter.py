@@ -20,9 +20,9 @@ from hyperformer.data.splits import SplitRule, split_indices
 from hyperformer.data.tasks import get_task
 from hyperformer.data.toy import toy_rows
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import load_run_data
+from hyperformer.training.ranks.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from hyperformer.training.distributed import DistributedContext
 from safetensors.torch import load
 from training.forked_runs import ForkedRuns
 
@@ -13,7 +14,6 @@ from hyperformer.adapters.build import load_tokenizer
 from hyperformer.adapters.save import load_adapter
 from hyperformer.data.tasks import get_task
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.training.distributed import DistributedContext
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import load_run_data
 

@@ -18,7 +18,7 @@ from hyperformer.errors import HANG_EXIT
 from hyperformer.run_files.recovery import split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training import signals
-from hyperformer.training.distributed import DistributedContext
+from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.signals import StopFlag
 
 ALONE = DistributedContext(0, 0, 1, torch.device("cpu"))

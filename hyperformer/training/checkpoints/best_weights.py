@@ -14,7 +14,7 @@ from hyperformer.files import flush
 from hyperformer.run_files.checkpoint_folder import checksum
 from hyperformer.training.checkpoints import engine_state
 from hyperformer.training.checkpoints.tensor_file import write_tensors
-from hyperformer.training.distributed import DistributedContext
+from hyperformer.training.ranks.distributed import DistributedContext
 
 
 class BestWeights:

@@ -30,7 +30,7 @@ from hyperformer.training.checkpoints.best_weights import BestWeights
 from hyperformer.training.checkpoints.find import find_newest
 from hyperformer.training.checkpoints.tensor_file import SavedShards
 from hyperformer.training.checkpoints.write import Writing, stage_to_cpu
-from hyperformer.training.distributed import DistributedContext
+from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.train_state import (
     RankState,
     TrainState,

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.training.rendezvous import free_port, variables_from_slurm
+from hyperformer.training.ranks.rendezvous import free_port, variables_from_slurm
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ def start(local_rank: int | None = None) -> DistributedContext:
 
     ``deepspeed``, torchrun and our SLURM jobs set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
     MASTER_PORT. Without them, the tasks of a plain ``srun`` become the ranks
-    (:mod:`hyperformer.training.rendezvous`); else this is a run of one process.
+    (:mod:`hyperformer.training.ranks.rendezvous`); else this is a run of one process.
 
     Args:
         local_rank: what the deepspeed launcher wrote on the command line, if it did.
