@@ -29,7 +29,7 @@ from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
-from hyperformer.training.ranks import distributed
+from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState
 
 TASK = "rte"
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="steps between saves")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    context = distributed.start()
+    context = join()
     t5 = published_t5(arguments.model)
     if t5 is None:
         parser.error(f"--model {arguments.model}: name a published T5, such as t5-small")

@@ -27,7 +27,7 @@ from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.training.deepspeed_config.batch import make_batch as share_out
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
-from hyperformer.training.ranks import distributed
+from hyperformer.training.ranks.join import join
 
 BASELINE = "layer norms"
 TASK = "rte"
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     arguments = parser.parse_args()
 
-    context = distributed.start()
+    context = join()
     t5 = published_t5(arguments.model)
     if t5 is None:
         parser.error(f"--model {arguments.model}: name a published T5, such as t5-small")

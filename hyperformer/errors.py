@@ -36,6 +36,10 @@ class RunInUse(HyperformerError):
     """Another process trains this run. Nothing was changed, and nothing failed."""
 
 
+class Hang(HyperformerError):
+    """A rank no longer moves; the other ranks have waited for it as long as they may."""
+
+
 class Diverged(HyperformerError):
     """The loss is no longer a number. No checkpoint was saved with it."""
 

@@ -48,8 +48,9 @@ from hyperformer.training.inputs import (
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.rank_classification import check_decode
-from hyperformer.training.ranks import distributed
 from hyperformer.training.ranks.distributed import DistributedContext
+from hyperformer.training.ranks.join import joined
+from hyperformer.training.ranks.timeouts import hangs_told
 from hyperformer.training.result import introduction, make_result, summary
 from hyperformer.training.signals import StopFlag, stop_flag
 
@@ -116,19 +117,22 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
         RunInUse: another process trains this run.
         DiskFull: there is no room for a file.
         Diverged: the loss is no longer a number.
+        Hang: another rank no longer moves.
         Interrupted: a signal, or the deadline, asked to stop; everything is saved.
     """
-    tasks = _tasks(config)
-    with watch(None, config.training.hang_minutes, main=False):
-        context = distributed.start(local_rank)
-    context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
-    folder = RunFolder(config.output_dir)
-    config = context.on_main(
-        lambda: identify(config, folder.read_record() if folder.has_begun else None, context.size)
-    )
-    job = _Job(config, tasks, folder, context)
-    places = [job.folder.path, config.data.cache_dir or CACHE]
-    with disk_full_told(among=places), _only_trainer(job):
+    tasks, folder = _tasks(config), RunFolder(config.output_dir)
+    with joined(local_rank, config.training) as context, hangs_told(folder, context.rank):
+        context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
+        identified = context.on_main(
+            lambda: identify(config, folder.read_record() if folder.has_begun else None, context.size)
+        )
+        return _run_once(_Job(identified, tasks, folder, context), deadline)
+
+
+def _run_once(job: _Job, deadline: float | None) -> dict[str, Any]:
+    """The run, unless it is done or another process trains it."""
+    config, context = job.config, job.context
+    with disk_full_told(among=[job.folder.path, config.data.cache_dir or CACHE]), _only_trainer(job):
         done = context.on_main(lambda: _claim(job))
         if done is not None:
             if context.is_main:
@@ -244,6 +248,7 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     started = job.context.on_each(lambda: source.load_into(model, fingerprint)) if source else frozenset()
     facts = _Model(count_parameters(model), fingerprint, source, started)
     engine = make_engine(model, config.training, batch, job.context)
+    job.context.groups_made()
     # Dropout differs from rank to rank; the weights do not.
     set_seed(config.seed + job.context.rank)
     return Trainer(config, engine, data, batch, checkpoints), facts
@@ -253,7 +258,8 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
 def _failure_recorded(job: _Job) -> Iterator[None]:
     """Leave the reason of a failure in state.json; a disk too full for that must not hide the reason itself."""
     try:
-        yield
+        with hangs_told(job.folder, job.context.rank):
+            yield
     except Interrupted:
         raise
     except BaseException as error:

@@ -45,10 +45,20 @@ def beat(what: str, patience: float = 1.0) -> None:
 
     Args:
         what: what it does next, for the message.
-        patience: how many times ``hang_minutes`` that may take; `math.inf`: it waits for
-            another rank, which has a watchdog of its own.
+        patience: how many times ``hang_minutes`` that may take.
     """
     _pulse.time, _pulse.patience, _pulse.what = time.monotonic(), patience, what
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """In this block the process waits for another one, which has a watchdog of its own: that is no hang."""
+    before = _pulse.what, _pulse.patience
+    beat(f"waiting for {what}", math.inf)
+    try:
+        yield
+    finally:
+        beat(*before)
 
 
 @contextmanager

@@ -234,6 +234,19 @@ class TrainingConfig:
     hang_minutes: float = setting(
         30.0, "a run that does not move for so long ends itself; 0: never", result=False, bounds=NOT_NEGATIVE
     )
+    start_timeout_minutes: float = setting(
+        240.0,
+        "how long ranks wait for each other until the first step is done (downloads, tokenising, checksums)",
+        result=False,
+        bounds=POSITIVE,
+    )
+    step_timeout_minutes: float | None = setting(
+        None,
+        "how long ranks wait for each other after that; default: 1.5 x hang_minutes (45 where that is 0), so that "
+        "the rank that hangs ends first and prints its stacks",
+        result=False,
+        bounds=POSITIVE,
+    )
     logging_steps: int = setting(200, "steps between log lines", result=False, bounds=POSITIVE)
     do_eval: bool = setting(True, "evaluate on validation and keep the best checkpoint")
     do_test: bool = setting(True, "evaluate the kept checkpoint on test at the end")

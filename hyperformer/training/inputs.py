@@ -51,35 +51,37 @@ class Sampler(Protocol):
 def load_run_data(
     config: RunConfig, tasks: dict[str, Task], tokenizer: Any, context: DistributedContext
 ) -> RunData:
-    """Load, split and tokenise. Rank 0 comes first; the others find its tokenised rows in the cache.
+    """Load, split and tokenise. Each task is first one rank's; the others then find its tokenised rows in the cache.
 
     Raises:
         DataError: rows are missing, or are not what a task needs.
     """
+    names = list(tasks)
+    mine = names[context.rank :: context.size]
 
-    def load() -> RunData:
-        return _load(config, tasks, tokenizer, context.is_main)
+    def load(chosen: list[str]) -> dict[str, dict[str, TokenizedSplit]]:
+        return {name: _load(config, tasks[name], tokenizer) for name in chosen}
 
-    if not context.is_main:
-        beat("waiting for rank 0 to tokenise", math.inf)
-    first = context.on_each(lambda: load() if context.is_main else None)
-    return context.on_each(lambda: first or load())
-
-
-def _load(config: RunConfig, tasks: dict[str, Task], tokenizer: Any, report: bool) -> RunData:
-    settings = config.data
-    splits: dict[str, dict[str, TokenizedSplit]] = {split: {} for split in SPLITS}
-    for split, tokenized in splits.items():
-        for name, task in tasks.items() if split in config.splits else ():
-            beat(f"loading {name} {split}", PATIENT)
-            examples = load_split(task, split, settings, prefix=config.task_prefix)
-            tokenized[name] = tokenize_split(examples, task, tokenizer, settings)
-    if report:
-        for name, task in tasks.items():
-            rows = {split: tokenized[name] for split, tokenized in splits.items() if name in tokenized}
-            for note in notes(task, rows, tokenizer, settings):
+    found = context.on_each(lambda: load(mine))
+    found |= context.on_each(lambda: load([name for name in names if name not in mine]))
+    if context.is_main:
+        for name in names:
+            for note in notes(tasks[name], found[name], tokenizer, config.data):
                 say(f"{name}: {note}")
-    return RunData(tasks, **splits, tokenizer=tokenizer)
+    by_split = {
+        split: {name: found[name][split] for name in names if split in found[name]} for split in SPLITS
+    }
+    return RunData(tasks, **by_split, tokenizer=tokenizer)
+
+
+def _load(config: RunConfig, task: Task, tokenizer: Any) -> dict[str, TokenizedSplit]:
+    """The splits of one task that the run reads."""
+    tokenized = {}
+    for split in config.splits:
+        beat(f"loading {task.name} {split}", PATIENT)
+        examples = load_split(task, split, config.data, prefix=config.task_prefix)
+        tokenized[split] = tokenize_split(examples, task, tokenizer, config.data)
+    return tokenized
 
 
 def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:

@@ -121,6 +121,7 @@ class Trainer:
     def _step_and_log(self, log: RunLog, stop: StopFlag) -> None:
         settings, started = self.config.training, time.monotonic()
         self._step()
+        self.context.step_done()
         self.state.step += 1
         step = self.state.step
         log.step_done(step)

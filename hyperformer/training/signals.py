@@ -6,7 +6,7 @@ work so far, plus twice the longest save so far, plus :data:`MARGIN`. A unit is
 what lies between two looks at the flag. With one process, that is a step or a
 batch of evaluation. With several, it is the steps until the ranks agree again:
 as many as fit into :data:`AGREE_SECONDS`, at most 8, because agreeing waits for
-the device. The clock of rank 0 counts.
+the slowest rank. The clock of rank 0 counts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class StopFlag:
             return self.signal
         # A maximum of each: two ranks with different signals still stop by one and the same.
         steps = self._steps(context) if context.is_main else 0
-        number, steps = context.maximum(torch.tensor([self.signal, steps], device=context.device)).tolist()
+        number, steps = context.maximum(torch.tensor([self.signal, steps])).tolist()
         if step is not None:
             self._next_look = step + steps
         return number

@@ -29,7 +29,7 @@ from hyperformer.training.engine import make_engine
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler
 from hyperformer.training.log import RunLog
 from hyperformer.training.loop import Trainer
-from hyperformer.training.ranks import distributed
+from hyperformer.training.ranks.join import join
 from hyperformer.training.signals import StopFlag
 
 TASKS = ["cola", "mrpc", "stsb"]
@@ -99,7 +99,7 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     t5 = json.loads((spiece.parent / "t5_config.json").read_text())
     write_rows(golden, output / "rows")
     config = settings(golden, output)
-    context = distributed.start()
+    context = join()
     data = load_run_data(
         config,
         {name: get_task(name) for name in TASKS},

@@ -10,14 +10,9 @@ import torch
 
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.schema import TrainingConfig
-<<<<<<< HEAD
-from hyperformer.training import distributed
 from hyperformer.training.deepspeed_config.batch import Batch, make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
-=======
-from hyperformer.training.engine import Batch, deepspeed_config, make_batch
-from hyperformer.training.ranks import distributed
->>>>>>> 3505688 (training/ranks: a room for ranks and rendezvous, since training/ is full)
+from hyperformer.training.ranks.join import join
 
 
 def test_batch_triangle_and_clipping() -> None:
@@ -77,4 +72,4 @@ def test_gpus_that_do_not_work_are_not_replaced_by_the_cpu(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(HyperformerError, match="no CUDA-capable device works on .* names 0,1; unset it"):
-        distributed.start()
+        join()

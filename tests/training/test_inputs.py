@@ -14,12 +14,7 @@ from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config, signature
-<<<<<<< HEAD
 from hyperformer.training.deepspeed_config.batch import make_batch
-from hyperformer.training.distributed import DistributedContext
-=======
-from hyperformer.training.engine import make_batch
->>>>>>> 3505688 (training/ranks: a room for ranks and rendezvous, since training/ is full)
 from hyperformer.training.inputs import check_global_batch, record_inputs, with_steps
 from hyperformer.training.ranks.distributed import DistributedContext
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import torch
-from hyperformer.training.distributed import DistributedContext
 from safetensors.torch import load
 from training.forked_runs import ForkedRuns
 
@@ -16,6 +15,7 @@ from hyperformer.data.tasks import get_task
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import load_run_data
+from hyperformer.training.ranks.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
 ROW = "adapters.task_embeddings.weight"

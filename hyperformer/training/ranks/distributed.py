@@ -1,21 +1,38 @@
-"""Ranks, world size and rendezvous: the one place that answers them."""
+"""Ranks and world size, and what ranks tell each other: the one place that answers that."""
 
 from __future__ import annotations
 
-import os
 import pickle
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.training.ranks.rendezvous import free_port, variables_from_slurm
+from hyperformer.errors import ConfigError
+from hyperformer.run_files.watchdog import PATIENT, waiting
+from hyperformer.training.ranks.timeouts import Timeouts, set_timeouts
 
 T = TypeVar("T")
+
+
+@dataclass
+class Bookkeeping:
+    """The group for what ranks tell each other: gloo beside NCCL, in the host's memory.
+
+    A rank that waits in it for another one holds up no GPU, and NCCL's watchdog sees nothing.
+
+    Attributes:
+        group: of torch.distributed, with all ranks.
+        timeouts: of this and all other groups.
+        has_stepped: whether the first step is done.
+    """
+
+    group: Any
+    timeouts: Timeouts
+    has_stepped: bool = False
 
 
 @dataclass(frozen=True)
@@ -24,34 +41,73 @@ class DistributedContext:
 
     Attributes:
         size: number of ranks.
+        bookkeeping: None if there is one rank.
     """
 
     rank: int
     local_rank: int
     size: int
     device: torch.device
+    bookkeeping: Bookkeeping | None = None
 
     @property
     def is_main(self) -> bool:
         """Whether this process reads and writes the run's files."""
         return self.rank == 0
 
+    # Timeouts.
+
+    def groups_made(self) -> None:
+        """Give all groups the timeout of the start; those that an engine made have torch's own."""
+        if self.bookkeeping is not None:
+            start = self.bookkeeping.timeouts.start
+            set_timeouts(start, self.bookkeeping.group, start)
+
+    def step_done(self) -> None:
+        """After the first step, ranks wait for each other no longer than a step can take."""
+        mine = self.bookkeeping
+        if mine is None or mine.has_stepped:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.barrier()  # a rank that is still in its first step is waited for as long as before
+        mine.has_stepped = True
+        set_timeouts(mine.timeouts.step, mine.group, PATIENT * mine.timeouts.step)
+
+    @contextmanager
+    def _group(self) -> Iterator[Any]:
+        """The bookkeeping group, to wait in for the other ranks."""
+        assert self.bookkeeping is not None  # there are several ranks
+        if self.bookkeeping.has_stepped:
+            yield self.bookkeeping.group
+            return
+        with waiting("the other ranks"):
+            yield self.bookkeeping.group
+
+    # What ranks tell each other.
+
     def barrier(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            with self._group() as group:
+                dist.barrier(group)
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum of `value` over the ranks."""
-        if self.size > 1:
-            value = value.clone()
-            dist.all_reduce(value)
-        return value
+        """The sum of `value` over the ranks, on its device."""
+        return self._reduced(value, dist.ReduceOp.SUM)
 
     def maximum(self, value: torch.Tensor) -> torch.Tensor:
-        """The largest `value` of the ranks, element by element."""
-        if self.size > 1:
-            value = value.clone()
-            dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        """The largest `value` of the ranks, element by element, on its device."""
+        return self._reduced(value, dist.ReduceOp.MAX)
+
+    def _reduced(self, value: torch.Tensor, operation: Any) -> torch.Tensor:
+        if self.size == 1:
+            return value
+        value = value.clone()
+        if value.device.type != "cpu":
+            dist.all_reduce(value, op=operation)
+            return value
+        with self._group() as group:
+            dist.all_reduce(value, op=operation, group=group)
         return value
 
     def gather(self, value: T) -> list[T]:
@@ -59,15 +115,26 @@ class DistributedContext:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with self._group() as group:
+            dist.all_gather_object(values, value, group=group)
         return values
+
+    def gather_on_main(self, value: T) -> list[T]:
+        """Every rank's `value`, in rank order, on rank 0; [] on the others."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_main else None
+        with self._group() as group:
+            dist.gather_object(value, values, dst=0, group=group)
+        return values or []
 
     def broadcast_from_main(self, value: T) -> T:
         """Rank 0's `value` (a small picklable object), on every rank."""
         if self.size == 1:
             return value
         box: list[Any] = [value]
-        dist.broadcast_object_list(box, device=self.device)
+        with self._group() as group:
+            dist.broadcast_object_list(box, group=group)
         return box[0]
 
     def on_main(self, function: Callable[[], T]) -> T:
@@ -123,41 +190,3 @@ def _portable(error: Exception) -> Exception:
         return error
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def start(local_rank: int | None = None) -> DistributedContext:
-    """Join the process group that the launcher's environment describes, or be the only rank.
-
-    ``deepspeed``, torchrun and our SLURM jobs set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
-    MASTER_PORT. Without them, the tasks of a plain ``srun`` become the ranks
-    (:mod:`hyperformer.training.ranks.rendezvous`); else this is a run of one process.
-
-    Args:
-        local_rank: what the deepspeed launcher wrote on the command line, if it did.
-
-    Raises:
-        HyperformerError: GPUs were given, and torch sees none.
-        ConfigError: the tasks of a srun cannot be made ranks.
-    """
-    import deepspeed
-
-    cuda = torch.cuda.is_available()
-    given = set(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")) - {"", "-1"}
-    if given and torch.version.cuda and not cuda:
-        # It would train on the CPU, for as long as a job lasts.
-        raise HyperformerError(
-            f"no CUDA-capable device works on {socket.gethostname()}, though CUDA_VISIBLE_DEVICES names "
-            f"{','.join(sorted(given))}; unset it to train on the CPU"
-        )
-    if "RANK" not in os.environ:
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        os.environ |= variables_from_slurm(os.environ) or {**alone, "MASTER_PORT": str(free_port())}
-    local = int(os.environ.get("LOCAL_RANK", local_rank or 0))
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    else:
-        # A communication kernel for inference that DeepSpeed would compile now; training never calls it.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
-    return DistributedContext(dist.get_rank(), local, dist.get_world_size(), device)

@@ -25,12 +25,9 @@ def variables_from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
     if size == "1":
         return {}
     try:
-        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        # With --gpus-per-task each task sees its own GPU alone.
-        own_gpu = len(visible) == 1 and visible != [""]
         return {
             "RANK": str(int(environment["SLURM_PROCID"])),
-            "LOCAL_RANK": "0" if own_gpu else str(int(environment["SLURM_LOCALID"])),
+            "LOCAL_RANK": "0" if sees_one_gpu(environment) else str(int(environment["SLURM_LOCALID"])),
             "WORLD_SIZE": str(int(size)),
             "LOCAL_WORLD_SIZE": str(max(1, int(size) // int(environment["SLURM_STEP_NUM_NODES"]))),
             "MASTER_ADDR": first_host(environment["SLURM_STEP_NODELIST"]),
@@ -41,6 +38,12 @@ def variables_from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
             f"srun started {size} tasks, but SLURM's variables do not say which one this is ({error}): "
             "start them by torchrun, or set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
         ) from error
+
+
+def sees_one_gpu(environment: Mapping[str, str]) -> bool:
+    """Whether this process sees one GPU, which is number 0 for it: as each task under --gpus-per-task=1."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return len(visible) == 1 and visible != [""]
 
 
 def first_host(nodes: str) -> str:
@@ -61,7 +64,11 @@ def rendezvous_port(environment: Mapping[str, str]) -> int:
     It is below 32768: above, the kernel gives ports to any process.
     """
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-    text = ".".join(environment.get(name, "0") for name in names)
+    return port_of(".".join(environment.get(name, "0") for name in names))
+
+
+def port_of(text: str) -> int:
+    """A port that every rank that knows the same text finds by itself."""
     return _PORTS[int(hashlib.sha256(text.encode()).hexdigest(), 16) % len(_PORTS)]
 
 
