@@ -14,22 +14,37 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
     # For a script, Python looks for modules in the script's folder; the package is one folder up.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hyperformer.errors import ConfigError, HyperformerError, Interrupted, RunInUse, in_words
-from hyperformer.settings.build import describe_type, settings
+from hyperformer.errors import (
+    HANG_EXIT,
+    ConfigError,
+    Hang,
+    HyperformerError,
+    Interrupted,
+    RunInUse,
+    in_words,
+)
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.build import describe_type, flatten, make_config, settings
+from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.files import ConfigWarning, load_config
+from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import prepare_streams
+from hyperformer.training.ranks.task_processes import one_per_task, run_one_after_the_other
 
 EXIT_BAD_INPUT = 2
 # sysexits.h: EX_TEMPFAIL, "the user is invited to try again later".
 EXIT_IN_USE = 75
+_EXIT_CODES: dict[type[HyperformerError], int] = {RunInUse: EXIT_IN_USE, Hang: HANG_EXIT}
 _INDENT = 6 * " "
+# How this program starts itself: the settings of one of several runs follow, as JSON.
+_ONE_RUN = "--one-run"
 
 
 def settings_help() -> str:
@@ -57,15 +72,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train; returns the exit code. Errors that the user can correct come without a traceback."""
-    warnings.showwarning = show_warning  # type: ignore[assignment]
-    try:
+    """Train; returns the exit code. A config of single tasks gets a process for each."""
+
+    def start() -> int:
         config = load_config(arguments.config, arguments.overrides)
         if not config.data.tasks:
             raise ConfigError(f"{arguments.config}: tasks is empty; write tasks=rte,cola")
-        from hyperformer.run import run_all
+        runs = one_per_task(config)
+        if not any(RunFolder(one.output_dir).has_begun for one in runs):
+            check_schedule(config.training)  # what an earlier version began ends as it began
+        if len(runs) == 1:
+            return _run(config, arguments.local_rank)
+        this = [sys.executable, str(Path(__file__).resolve()), _ONE_RUN]
+        commands = [[*this, json.dumps(flatten(one))] for one in runs]
+        return run_one_after_the_other(commands, arguments.local_rank)
 
-        run_all(config, arguments.local_rank)
+    return _exit_code(start)
+
+
+def _run(config: RunConfig, local_rank: int | None = None) -> int:
+    from hyperformer.run import run
+
+    run(config, local_rank)
+    return 0
+
+
+def _exit_code(start: Callable[[], int]) -> int:
+    """What `start` returns, or the code of its error. Errors that the user can correct come without a traceback."""
+    warnings.showwarning = show_warning  # type: ignore[assignment]
+    try:
+        return start()
     except KeyboardInterrupt:
         print("interrupted before the training began", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -74,13 +110,12 @@ def train(arguments: argparse.Namespace) -> int:
         return 128 + error.signal
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_IN_USE if isinstance(error, RunInUse) else EXIT_BAD_INPUT
+        return _EXIT_CODES.get(type(error), EXIT_BAD_INPUT)
     except OSError as error:
         if error.filename is None:
             raise
         print(f"error: {in_words(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    return 0
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
@@ -91,6 +126,9 @@ def show_warning(message: Warning | str, category: type[Warning], *_: object) ->
 
 def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
+    argv = sys.argv[1:] if argv is None else argv
+    if len(argv) == 2 and argv[0] == _ONE_RUN:
+        return _exit_code(lambda: _run(make_config(json.loads(argv[1]))))
     parser = argparse.ArgumentParser(
         description="Fine-tune T5 by one of the six variants.",
         epilog=settings_help(),

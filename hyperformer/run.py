@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
@@ -28,8 +27,7 @@ from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
-from hyperformer.settings.build import flatten, of_tasks, replace
-from hyperformer.settings.checks import check_schedule
+from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
@@ -84,23 +82,6 @@ class _Model:
         return self.fingerprint is None or name.startswith("adapters.") or name in self.started
 
 
-def run_all(
-    config: RunConfig, local_rank: int | None = None, deadline: float | None = None
-) -> list[dict[str, Any]]:
-    """Run a config. One that trains single tasks becomes one run per task, each in a folder of its own."""
-    configs = [config]
-    if config.single_task and len(config.data.tasks) > 1:
-        configs = [_of_task(config, task) for task in config.data.tasks]
-    if not any(RunFolder(one.output_dir).has_begun for one in configs):
-        check_schedule(config.training)  # what an earlier version began ends as it began
-    return [run(one, local_rank, deadline) for one in configs]
-
-
-def _of_task(config: RunConfig, task: str) -> RunConfig:
-    starts = of_tasks(config.model.init_tasks, [task])
-    return replace(config, tasks=[task], init_tasks=starts, output_dir=str(Path(config.output_dir) / task))
-
-
 def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
     """Train and evaluate one run in ``config.output_dir``, resuming from its newest checkpoint.
 
@@ -148,7 +129,9 @@ def _tasks(config: RunConfig) -> dict[str, Task]:
     own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
     tasks = {name: get_task(name, own) for name in config.data.tasks}
     if config.single_task and len(tasks) > 1:
-        raise ConfigError("single_task: a run has one task; run_all or a sweep makes one of each")
+        raise ConfigError(
+            "single_task: a run has one task; hyperformer train, or a sweep, makes one run per task"
+        )
     check_decode(tasks.values(), config.training.decode)
     return tasks
 

@@ -27,6 +27,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 MARGIN = 10.0
 AGREE_SECONDS = 5.0
 _AGREE_STEPS = 8
+# A Ctrl-C reaches a run twice where the process that started it passes it on (ranks.task_processes).
+_SAME_SECONDS = 0.5
 
 
 class StopFlag:
@@ -38,16 +40,19 @@ class StopFlag:
 
     def __init__(self, deadline: float | None = None) -> None:
         self.signal, self.deadline = 0, deadline
+        self._since = 0.0
         self._longest = {"step": 0.0, "batch": 0.0, "save": 0.0}
         self._next_look = 0
 
     def set(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal == number == signal.SIGINT:
+        now = time.monotonic()
+        if self.signal == number == signal.SIGINT and now - self._since > _SAME_SECONDS:
             # A person who presses Ctrl-C again wants to end now. Clusters send their signals several
             # times, and SIGKILL in the end.
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.signal = self.signal or number  # the first tells why
+        if not self.signal:  # the first tells why
+            self.signal, self._since = number, now
 
     def took(self, what: Literal["step", "batch", "save"], seconds: float) -> None:
         """Note how long something took; the longest counts."""

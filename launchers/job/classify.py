@@ -36,7 +36,7 @@ _SOURCE = re.compile(
     r"Connect(ion)?(Error|Timeout)|RemoteProtocolError|NameResolutionError|gaierror|ReadTimeout|HTTPError|HfHubHTTPError|LocalEntryNotFoundError"
     r"|OfflineModeIsEnabled|Stale file handle|Couldn't reach|Max retries exceeded"
 )
-_NCCL = re.compile(r"ProcessGroupNCCL|NCCL (error|WARN)|Watchdog caught collective", re.I)
+_NCCL = re.compile(r"ProcessGroupNCCL|NCCL (error|WARN)", re.I)
 _GPU = re.compile(
     r"uncorrectable ECC|device\(s\) is/are busy|no CUDA-capable device|GPU is lost|fallen off the bus"
     r"|hardware error|CUDA driver initialization failed",
@@ -46,6 +46,9 @@ _GPU = re.compile(
 _USED = re.compile(r"exceeded (job |step )?memory limit \((?P<used>\d+) > (?P<allowed>\d+)\)", re.I)
 _KERNEL = re.compile(r"oom.?kill", re.I)
 _HANG = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.M)  # faulthandler's words
+_WAITED = re.compile(
+    r"Watchdog caught collective operation timeout", re.I
+)  # NCCL's: a rank waited for another one
 # What SLURM's daemons write into a job's log when they end it.
 _SAID = re.compile(r"\*\*\* (?P<what>JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?P<why> DUE TO .*?)? \*\*\*")
 # A file server that went away, or was started anew.
@@ -58,6 +61,7 @@ _OF_SLURM: dict[str, Kind] = {
 }
 _OF_CLASS: dict[str, Kind] = {
     "Diverged": "diverged",
+    "Hang": "hang",
     "DiskFull": "disk_full",
     "RunInUse": "in_use",
     "ConfigError": "configuration",
@@ -153,6 +157,7 @@ _UNTOLD: tuple[tuple[Kind, Callable[[Evidence], object]], ...] = (
     ("out_of_gpu_memory", lambda end: _GPU_MEMORY.search(end.log) or _GPU_MEMORY.search(end.job_log)),
     ("out_of_memory", lambda end: _MEMORY.search(end.log) or _MEMORY.search(end.job_log)),
     ("gpu_failure", lambda end: _GPU.search(end.log)),
+    ("hang", lambda end: _WAITED.search(end.log)),
     ("collective", lambda end: _NCCL.search(end.log)),
     # It was asked to stop before it could listen: as when SLURM preempts a job in its first second.
     ("preempted", lambda end: not end.has_started and end.signal in (signal.SIGTERM, signal.SIGUSR2)),
@@ -218,6 +223,8 @@ def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
     """A rank that dies tells nothing; the others complain of the connection."""
     if failure.kind != "collective":
         return failure
+    if evidence.run_error.startswith("Hang:"):
+        return replace(failure, kind="hang", message=evidence.run_error)
     if _MEMORY.search(evidence.job_log):
         return replace(failure, kind="out_of_memory", message=_memory_words(evidence))
     return replace(failure, kind="killed") if evidence.signal == signal.SIGKILL else failure

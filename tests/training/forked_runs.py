@@ -6,7 +6,7 @@ with one a line::
     {"folder": ..., "settings": {...}, "ranks": 2, "at": ["step", 5], "signal": 9, "log": ..., "patch": {}}
     {"codes": [-9, -9]}
 
-``trace`` names a file for the times of what rank 0 does.
+``trace`` names a file for the times of what rank 0 does; it is ``slow`` to load by so many seconds a split.
 
 ``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
 evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start,
@@ -105,6 +105,7 @@ class ForkedRuns:
         deadline: float | None = None,
         limits: dict[str, int] | None = None,
         trace: Path | None = None,
+        slow: float = 0.0,
         **settings: Any,
     ) -> Ended:
         """One run, to its end or to the signal; raises nothing for one that fails."""
@@ -125,6 +126,7 @@ class ForkedRuns:
             "deadline": deadline,
             "limits": limits or {},
             "trace": trace and str(trace),
+            "slow": slow,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps(order), file=self._process.stdin, flush=True)
@@ -185,6 +187,19 @@ def poke(at: list[Any], number: int) -> None:
     setattr(owner, name, counted)
 
 
+def load_slowly(seconds: float) -> None:
+    """Have this process take so long to load each split of a task."""
+    from hyperformer.training import inputs
+
+    real = inputs.load_split
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        time.sleep(seconds)
+        return real(*arguments, **more)
+
+    inputs.load_split = slow
+
+
 def write_trace(path: str) -> None:
     """Have this process write down when it does what: a line with the time, a word, and a step."""
     from hyperformer.training import log
@@ -225,6 +240,8 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         resource.setrlimit(getattr(resource, name), (value, value))
     if order["trace"] and rank == 0:
         write_trace(order["trace"])
+    if order["slow"] and rank == 0:
+        load_slowly(order["slow"])
     if order["at"] and rank == 0:
         poke(order["at"], order["signal"])
     from hyperformer.errors import HyperformerError, Interrupted

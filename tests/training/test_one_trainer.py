@@ -47,7 +47,7 @@ def test_the_exit_code_of_a_refusal(
     def refuse(*_: Any) -> None:
         raise RunInUse("x is being trained")
 
-    monkeypatch.setattr(hyperformer.run, "run_all", refuse)
+    monkeypatch.setattr(hyperformer.run, "run", refuse)
     arguments = argparse.Namespace(config="hyperformer++", overrides=["tasks=rte"], local_rank=None)
     assert finetune_t5_trainer.train(arguments) == finetune_t5_trainer.EXIT_IN_USE == 75
     assert capsys.readouterr().err == "error: x is being trained\n"

@@ -70,3 +70,14 @@ def test_ranks_that_cannot_share_the_batch(runs: ForkedRuns, tmp_path: Path) -> 
     ended = runs.run(tmp_path / "run", ranks=3)
     assert 2 in ended.codes
     assert "global batch of 4 rows, which 3 ranks cannot share evenly; 1, 2, 4 would fit" in ended.out
+
+
+def test_ranks_wait_long_for_the_first_step_and_not_for_the_next(runs: ForkedRuns, tmp_path: Path) -> None:
+    """Rank 0 loads for longer than a step may take; later it hangs, and rank 1 finds that by the timeout."""
+    limits = {"hang_minutes": 0, "start_timeout_minutes": 2, "step_timeout_minutes": 0.02}
+    ended = runs.run(tmp_path / "run", ranks=2, slow=1.0, at=("hang", 3), **limits)
+    assert "training rows" in ended.out, ended.out
+    # The other rank slept on; the harness ended it.
+    assert ended.codes == [-signal.SIGKILL, 2], ended.out
+    assert "error: Hang: rank 1 waited in vain for another rank" in ended.out
+    assert "step_timeout_minutes" in ended.out and "Traceback" not in ended.out

@@ -29,7 +29,6 @@ def variables_from_slurm(environment: Mapping[str, str]) -> dict[str, str]:
             "RANK": str(int(environment["SLURM_PROCID"])),
             "LOCAL_RANK": "0" if sees_one_gpu(environment) else str(int(environment["SLURM_LOCALID"])),
             "WORLD_SIZE": str(int(size)),
-            "LOCAL_WORLD_SIZE": str(max(1, int(size) // int(environment["SLURM_STEP_NUM_NODES"]))),
             "MASTER_ADDR": first_host(environment["SLURM_STEP_NODELIST"]),
             "MASTER_PORT": str(rendezvous_port(environment)),
         }
