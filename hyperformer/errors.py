@@ -44,6 +44,14 @@ class Diverged(HyperformerError):
     """The loss is no longer a number. No checkpoint was saved with it."""
 
 
+class OutOfMemory(HyperformerError):
+    """The memory is too small for what the run does at once. What was saved is complete."""
+
+
+class EvaluationOutOfMemory(OutOfMemory):
+    """The memory is too small for a forward of an evaluation."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: '; did you mean ...?' or the list of known names.
 

@@ -45,6 +45,8 @@ from hyperformer.training.inputs import (
 )  # fmt: skip
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
+from hyperformer.training.memory.memory_check import check_memory
+from hyperformer.training.memory.shortage import shortage_told
 from hyperformer.training.rank_classification import check_decode
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import joined
@@ -164,11 +166,18 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     started, settings, context = time.monotonic(), job.config.training, job.context
     # The batch sizes must fit together, which can be checked before anything is loaded.
     context.check_same({"deepspeed_config": engine_config(settings, make_batch(settings, context.size))})
-    splits = context.on_main(lambda: read_recovery(job.folder)).micro_batch_parts
+    recovery = context.on_main(lambda: read_recovery(job.folder))
+    splits = recovery.micro_batch_parts
     if context.is_main:
         steps = 0 if settings.num_train_epochs else settings.max_steps
         job.folder.write_state(
-            RunState("starting", max_steps=steps, started=time.time(), micro_batch_parts=splits)
+            RunState(
+                "starting",
+                max_steps=steps,
+                started=time.time(),
+                micro_batch_parts=splits,
+                eval_rows=recovery.eval_rows,
+            )
         )
     checkpoints = Checkpoints(
         job.folder.checkpoints,
@@ -196,13 +205,17 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
         trainer.state,
         main=context.is_main,
         max_steps=trainer.config.training.max_steps,
-        micro_batch_splits=splits,
+        recovery=recovery,
     )
     if context.is_main:
         say(introduction(trainer, model.parameters))
-    trainer.train(log, stop)
-    test = trainer.test(log, stop)
+    trainer.limit.rows = recovery.eval_rows or trainer.limit.rows
+    with shortage_told(trainer, job.folder, recovery):
+        check_memory(trainer, log)
+        trainer.train(log, stop)
+        test = trainer.test(log, stop)
     result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits, "inputs": inputs}
+    result["eval_rows"] = log.state.eval_rows
     if unknown is not None:
         result[UNKNOWN_BEFORE] = unknown
     result["base_model_revision"] = hub_revision(job.config.model.model_name_or_path)
@@ -249,10 +262,7 @@ def _failure_recorded(job: _Job) -> Iterator[None]:
         if job.context.is_main:
             try:
                 before = job.folder.read_state() or RunState("starting")
-                reason = f"{type(error).__name__}: {error}"
-                job.folder.write_state(
-                    RunState("failed", step=before.step, max_steps=before.max_steps, error=reason)
-                )
+                job.folder.write_state(before.failed(f"{type(error).__name__}: {error}"))
             except (OSError, ValueError, TypeError) as second:
                 print(f"state.json could not be written: {second}", file=sys.stderr)
         raise

@@ -29,6 +29,7 @@ from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig, ModelConfig
 from hyperformer.training.evaluation import Decoding, answer
+from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.rank_classification import check_decode
 
 
@@ -84,6 +85,7 @@ class Predictor:
         plain = config.adapter_config.adapter == "none"
         self.prefix = plain if config.task_prefix is None else config.task_prefix
         self.max_source_length = config.max_source_length or DataConfig().max_source_length
+        self.limit = RowLimit()
         self.truncated = 0
         """Sources so far that were longer than `max_source_length` tokens, and cut."""
 
@@ -100,7 +102,10 @@ class Predictor:
         lengths = torch.tensor([len(row) for row in ids], device=self.device)
         mask = (torch.arange(input_ids.shape[1], device=self.device) < lengths[:, None]).long()
         batch = {"input_ids": input_ids, "attention_mask": mask}
-        return answer(self.model, self.task, self.tokenizer, batch, Decoding(self.decode))
+        decoding = Decoding(self.decode)
+        return self.limit.answer(
+            batch, lambda part: answer(self.model, self.task, self.tokenizer, part, decoding)
+        )
 
     def predict(self, items: Iterable[Item], batch_size: int) -> Iterator[dict[str, Any]]:
         """Each item's columns and its answer; a batch is answered as soon as it is full."""

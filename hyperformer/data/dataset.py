@@ -11,7 +11,7 @@ import json
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,16 @@ class TokenizedSplit:
 
     def __len__(self) -> int:
         return len(self.source_ids)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> TokenizedSplit:
+        """Some of the rows, as a split of its own; its fingerprint is still that of all."""
+        sources, targets = self.sources(indices), self.targets(indices)
+        return replace(
+            self,
+            source_ids=Ragged(np.concatenate(sources), np.asarray([len(row) for row in sources])),
+            target_ids=Ragged(np.concatenate(targets), np.asarray([len(row) for row in targets])),
+            target_texts=[self.target_texts[int(index)] for index in indices],
+        )
 
     def sources(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """Token ids of the sources of some rows, </s> at the end: one int32 array each."""

@@ -32,7 +32,11 @@ Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run is. Times are seconds since the epoch; `seconds_left` is an estimate."""
+    """Where a run is. Times are seconds since the epoch; `seconds_left` is an estimate.
+
+    Attributes:
+        micro_batch_parts, eval_rows: of this attempt, as in recovery.json.
+    """
 
     phase: Phase
     step: int = 0
@@ -44,6 +48,11 @@ class RunState:
     updated: float = 0.0
     error: str | None = None
     micro_batch_parts: int = 1
+    eval_rows: int | None = None
+
+    def failed(self, reason: str) -> RunState:
+        """The state of the run after it has failed here."""
+        return dataclasses.replace(self, phase="failed", error=reason, seconds_left=None)
 
 
 class RunFolder:

@@ -108,7 +108,5 @@ def _end(folder: RunFolder | None, silent: float) -> None:
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
     if folder is not None:
         with contextlib.suppress(Exception):
-            before = folder.read_state() or RunState("starting")
-            failed = RunState("failed", step=before.step, max_steps=before.max_steps, error=message)
-            folder.write_state(failed)
+            folder.write_state((folder.read_state() or RunState("starting")).failed(message))
     os._exit(HANG_EXIT)

@@ -219,6 +219,12 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine")
     zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
     gradient_checkpointing: bool = setting(False, "recompute activations: less memory, slower", result=False)
+    memory_check: bool | None = setting(
+        None,
+        "before the first step, run the longest rows once, so that too little memory shows at once; "
+        "default: if there is a GPU",
+        result=False,
+    )
     deepspeed_config: str | None = setting(None, "DeepSpeed JSON that replaces the one we make", path=PATH)
     eval_steps: int = setting(1_000, "steps between evaluations on validation", bounds=POSITIVE)
     save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.label_checks import decode
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
+from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.rank_classification import best_labels
 from hyperformer.training.ranks.distributed import DistributedContext
 
@@ -73,6 +74,7 @@ class Evaluator:
         batch_size: rows per device.
         after_batch: called with the seconds that each batch took, equally often on every rank.
             What it raises ends the evaluation.
+        limit: rows per forward, if the memory is too small for a batch at once.
     """
 
     model: Any
@@ -81,6 +83,7 @@ class Evaluator:
     batch_size: int
     decoding: Decoding = Decoding()
     after_batch: Callable[[float], None] = lambda seconds: None
+    limit: RowLimit = field(default_factory=RowLimit)
 
     def metrics(
         self, tasks: Mapping[str, Task], splits: Mapping[str, TokenizedSplit]
@@ -103,14 +106,17 @@ class Evaluator:
                 started = time.monotonic()
                 batch = collate(split, rows, pad_token_id=self.tokenizer.pad_token_id)
                 batch = {name: tensor.to(self.context.device) for name, tensor in batch.items()}
-                texts = answer(self.model, task, self.tokenizer, batch, self.decoding)
+                texts = self.limit.answer(
+                    batch, lambda part: answer(self.model, task, self.tokenizer, part, self.decoding)
+                )
                 mine.update(zip(rows.tolist(), texts, strict=True))
                 self.after_batch(time.monotonic() - started)
         finally:
             self.model.train(was_training)
         everyone: dict[int, str] = {}
-        for part in self.context.gather(mine):
+        for part, most in self.context.gather((mine, self.limit.rows)):
             everyone.update(part)
+            self.limit.rows = min(self.limit.rows, most)
         return [everyone[row] for row in range(len(split))]
 
     def _batches(self, split: TokenizedSplit) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from hyperformer.disk_space import disk_full_told
 from hyperformer.files import atomic_write
+from hyperformer.run_files.recovery import Recovery, record_eval_rows
 from hyperformer.run_files.run_folder import Phase, RunFolder, RunState
 from hyperformer.training.train_state import TrainState
 
@@ -43,11 +44,11 @@ class RunLog:
     Args:
         state: that this attempt starts from. Later lines of an attempt that died
             are removed, since their steps are repeated.
-        micro_batch_splits: for state.json.
+        recovery: what was changed for this attempt.
     """
 
     def __init__(
-        self, folder: RunFolder, state: TrainState, *, main: bool, max_steps: int, micro_batch_splits: int = 1
+        self, folder: RunFolder, state: TrainState, *, main: bool, max_steps: int, recovery: Recovery
     ) -> None:
         self.folder, self.main, self.start, self.max_steps = folder, main, state.step, max_steps
         self.started = time.time()
@@ -58,7 +59,8 @@ class RunLog:
             max_steps=max_steps,
             best_metric=state.best_metric,
             started=self.started,
-            micro_batch_parts=micro_batch_splits,
+            micro_batch_parts=recovery.micro_batch_parts,
+            eval_rows=recovery.eval_rows,
         )
         if not main:
             return
@@ -128,6 +130,12 @@ class RunLog:
         if best:
             self._update(best_metric=average)
             self._write_state()
+
+    def evaluation_rows(self, rows: int) -> None:
+        """An evaluation has taken so many rows per forward at most; fewer than before are kept for the next start."""
+        if self.main and rows < (self.state.eval_rows or sys.maxsize):
+            record_eval_rows(self.folder, rows)
+            self._update(eval_rows=rows)
 
     def phase(self, phase: Phase, error: str | None = None) -> None:
         """The run enters another phase."""

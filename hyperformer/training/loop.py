@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -20,7 +21,8 @@ from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.engine import is_partitioned
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import RunData, make_sampler
-from hyperformer.training.log import RunLog
+from hyperformer.training.log import RunLog, say
+from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
 from hyperformer.training.train_state import Metrics, TrainState
@@ -39,6 +41,9 @@ class Trainer:
     Args:
         batch: how the rows of a step are divided.
         checkpoints: of the run; `find` was called.
+
+    Attributes:
+        limit: rows per forward of an evaluation.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Trainer:
         self._loss = torch.tensor(loss, device=self.context.device)
         self._saved = self._position()
         self._learning_rate = 0.0
+        self.limit = RowLimit(say, in_place=not is_partitioned(engine))
 
     def _continue_beyond_end(self) -> None:
         """Where a run ended that is now made longer: forget the validation that only its end brought."""
@@ -186,7 +192,7 @@ class Trainer:
         self._mean_loss()
         log.phase("evaluating")
         started, state = time.monotonic(), self.state
-        metrics = self._evaluate(self.data.validation, stop)
+        metrics = self._evaluate(self.data.validation, log, stop)
         mean = average(metrics)
         best = state.best_metric is None or mean > state.best_metric
         if state.step % self.config.training.eval_steps:
@@ -200,7 +206,7 @@ class Trainer:
         log.validation(state.step, metrics, mean, best)
         log.phase("training")
 
-    def _evaluate(self, splits: dict[str, TokenizedSplit], stop: StopFlag) -> Metrics:
+    def _evaluate(self, splits: dict[str, TokenizedSplit], log: RunLog, stop: StopFlag) -> Metrics:
         """Metrics of every task with the weights as they are; ends early if asked to stop."""
 
         def after_batch(seconds: float) -> None:
@@ -208,16 +214,22 @@ class Trainer:
             stop.took("batch", seconds)
             self._check_stop(stop)
 
+        metrics = self.evaluator(after_batch).metrics(self.data.tasks, splits)
+        log.evaluation_rows(self.limit.rows)
+        return metrics
+
+    def evaluator(self, after_batch: Callable[[float], None]) -> Evaluator:
+        """What evaluates the weights as they are; `after_batch` as in :class:`Evaluator`."""
         settings, synced = self.config.training, is_partitioned(self.engine) and self.context.size > 1
-        evaluator = Evaluator(
+        return Evaluator(
             self.engine.module,
             self.data.tokenizer,
             self.context,
             settings.per_device_eval_batch_size,
             Decoding(settings.decode, synced_gpus=synced),
             after_batch,
+            self.limit,
         )
-        return evaluator.metrics(self.data.tasks, splits)
 
     def test(self, log: RunLog, stop: StopFlag) -> Metrics:
         """Metrics on the test splits, with the weights of the best validation if there was one.
@@ -232,7 +244,7 @@ class Trainer:
         started = time.monotonic()
         try:
             self._check_stop(stop)
-            metrics = self._evaluate(self.data.test, stop)
+            metrics = self._evaluate(self.data.test, log, stop)
         except _AskedToStop as asked:
             self._interrupted(asked, log)
         self.state.evaluate_seconds += time.monotonic() - started

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import resource
 import subprocess
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hyperformer.adapters.parameters import ParameterCount
 from hyperformer.data.metrics import average
 from hyperformer.files import git_environment
 from hyperformer.settings.build import signature
 from hyperformer.training.loop import Trainer
+from hyperformer.training.memory.memory_use import peak_memory
 from hyperformer.training.train_state import Metrics
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
@@ -61,7 +59,7 @@ def make_result(trainer: Trainer, parameters: ParameterCount, test: Metrics) -> 
             "trained_percent_per_task": parameters.trained_percent_per_task,
         },
         "seconds": {"train": state.train_seconds, "evaluate": state.evaluate_seconds},
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
         "git_commit": _git_commit(),
     }
@@ -77,13 +75,6 @@ def summary(result: dict[str, Any]) -> str:
         if result[f"{split}_average"] is not None:
             lines.append(f"{split} average: {result[f'{split}_average']:.2f}")
     return "\n".join(lines)
-
-
-def _peak_memory() -> int:
-    """The most memory that this process held: on the GPU if there is one, else in RAM."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _git_commit() -> str | None:

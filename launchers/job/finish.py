@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.disk_space import is_disk_full
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import EvaluationOutOfMemory, HyperformerError
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
-from hyperformer.run_files.recovery import split_micro_batch, step_back
+from hyperformer.run_files.recovery import halve_evaluation, split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.job.classify import Evidence, classify, slurm_said
 from launchers.plan.failure_kinds import KINDS, Failure, Kind
@@ -117,7 +117,7 @@ def settle(end: End, policy: RetryPolicy, sleep: Callable[[float], None] = time.
     kinds = [outcome.kind for outcome in told if outcome and outcome.kind]
     step = next_step(failure, kinds, end.progressed, policy)
     if step.action != "end":
-        step = _prepare(failure.kind, end.attempt.run_folder, step, sleep)
+        step = _prepare(failure.kind, end, step, sleep)
     try:
         _write(end, failure, step)
         if step.action == "end" and KINDS[failure.kind].shared:
@@ -147,11 +147,12 @@ def _write(end: End, failure: Failure, step: NextStep) -> None:
     end.attempt.write_outcome(decided)
 
 
-def _prepare(kind: Kind, folder: Path, step: NextStep, sleep: Callable[[float], None]) -> NextStep:
+def _prepare(kind: Kind, end: End, step: NextStep, sleep: Callable[[float], None]) -> NextStep:
     """What must be done before the next start; where it cannot be done, this is the end."""
+    folder = end.attempt.run_folder
     try:
         if kind == "out_of_gpu_memory":
-            return NextStep(step.action, split_micro_batch(RunFolder(folder)))
+            return NextStep(step.action, _less_at_once(end))
         if kind == "diverged":
             if len(CheckpointFolder(RunFolder(folder).checkpoints).names()) < 2:
                 return NextStep("end", f"{step.why}, and there is no earlier checkpoint to resume from")
@@ -162,6 +163,14 @@ def _prepare(kind: Kind, folder: Path, step: NextStep, sleep: Callable[[float], 
         waited = f"for {_WAIT_S / 60:.0f} minutes now"
         return NextStep("end", f"{step.why}, {waited}; the last checkpoint is complete")
     return step
+
+
+def _less_at_once(end: End) -> str:
+    """Fewer rows per forward for the next start, unless the run itself has seen to that; says what is done."""
+    run = RunFolder(end.attempt.run_folder)
+    if end.outcome is not None and end.outcome.error_type == EvaluationOutOfMemory.__name__:
+        return halve_evaluation(run, end.state.get("eval_rows"))
+    return split_micro_batch(run, end.state.get("micro_batch_parts"))
 
 
 def _wait_for_room(folder: Path, sleep: Callable[[float], None]) -> bool:

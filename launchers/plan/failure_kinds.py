@@ -95,7 +95,8 @@ _ROWS = (
         "out_of_gpu_memory", "it ran out of GPU memory", "again", 4,
         told_by="torch's error",
         follows=f"micro-batch halved, accumulation doubled: same global batch; {_IN_PLACE}. It ends when the "
-        "micro-batch is one row: use `gradient_checkpointing: true`, or a larger GPU",
+        "micro-batch is one row: use `gradient_checkpointing: true`, or a larger GPU. An evaluation takes half the "
+        "rows per forward, without a restart where that is possible",
     ),
     FailureKind(
         "collective", "its ranks lost each other (network, NCCL, gloo)", "again", 2,

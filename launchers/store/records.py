@@ -93,7 +93,7 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     ),
     "state.json": (
         {"phase": _text, "step": _finite, "max_steps": _finite, "seconds_left": _finite}
-        | {"loss": _number, "best_metric": _number},
+        | {"loss": _number, "best_metric": _number, "micro_batch_parts": _finite, "eval_rows": _finite},
         ("phase",),
     ),
     "result.json": (

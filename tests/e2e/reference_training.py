@@ -20,6 +20,7 @@ from hyperformer.adapters.build import mark_trained
 from hyperformer.adapters.reference import CROSS_BIAS, model_from_reference, reference_state_dict
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.tasks import get_task
+from hyperformer.run_files.recovery import Recovery
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import RunConfig
@@ -117,7 +118,9 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     run_folder.claim(config)
     checkpoints = Checkpoints(run_folder.checkpoints, context, keep=1, seed=config.seed)
     trainer = Trainer(config, engine, data, batch, checkpoints)
-    log = RunLog(run_folder, trainer.state, main=True, max_steps=config.training.max_steps)
+    log = RunLog(
+        run_folder, trainer.state, main=True, max_steps=config.training.max_steps, recovery=Recovery()
+    )
     state = trainer.train(log, StopFlag())
     steps = [json.loads(line) for line in run_folder.metrics.read_text().splitlines()]
     ours = reference_state_dict(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import CheckpointError, ConfigError, FileError
-from hyperformer.run_files.recovery import read_recovery, split_micro_batch, step_back
+from hyperformer.run_files.recovery import halve_evaluation, read_recovery, split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config
 
@@ -30,6 +30,20 @@ def test_the_micro_batch_is_halved_until_it_is_one_row(tmp_path: Path) -> None:
         split_micro_batch(folder)
 
 
+def test_what_was_changed_since_the_attempt_began_is_not_changed_again(tmp_path: Path) -> None:
+    """The run itself, and then its launcher, ask for the same."""
+    folder = folder_of(tmp_path, per_device_train_batch_size=8, per_device_eval_batch_size=9)
+    lines = {split_micro_batch(folder, tried=1) for _ in range(2)}
+    assert len(lines) == 1 and read_recovery(folder).micro_batch_parts == 2
+    assert json.loads(folder.recovery.read_text()) == {"micro_batch_parts": 2, "schema": 1}
+    for tried, rows in ((None, 5), (None, 5), (5, 3), (20, 3), (2, 1)):
+        halve_evaluation(folder, tried)
+        assert read_recovery(folder).eval_rows == rows
+    assert read_recovery(folder).micro_batch_parts == 2
+    with pytest.raises(ConfigError, match="one row per forward already"):
+        halve_evaluation(folder, 1)
+
+
 def test_a_deepspeed_file_that_fixes_it(tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(json.dumps({"train_micro_batch_size_per_gpu": 32}))
@@ -37,7 +51,9 @@ def test_a_deepspeed_file_that_fixes_it(tmp_path: Path) -> None:
         split_micro_batch(folder_of(tmp_path, deepspeed_config=str(path)))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"micro_batch_parts": 0}', '{"schema": 9}', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"eval_rows": 0}', '{"micro_batch_parts": 0}', '{"schema": 9}', '{"a": 1}']
+)
 def test_a_damaged_file(text: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     folder.recovery.write_text(text)

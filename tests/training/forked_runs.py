@@ -11,7 +11,8 @@ with one a line::
 ``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
 evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start,
 or ["seconds of training", 0.7] from where it resumes. At "hang"
-there is no signal: the n-th step does not end.
+there is no signal: the n-th step does not end. At "rows" there is none either: a forward of more
+than n rows asks for more memory than there is.
 """
 
 from __future__ import annotations
@@ -152,6 +153,9 @@ def poke(at: list[Any], number: int) -> None:
     from hyperformer.training.checkpoints import write
 
     what, when = at
+    if what == "rows":
+        limit_rows(int(when))
+        return
     timer = threading.Timer(when, os.kill, (os.getpid(), number))
     timer.daemon = True
     if what == "seconds":
@@ -198,6 +202,31 @@ def load_slowly(seconds: float) -> None:
         return real(*arguments, **more)
 
     inputs.load_split = slow
+
+
+def limit_rows(most: int) -> None:
+    """Have a forward of more rows fail as where the memory is too small, in training and in evaluation."""
+    import torch
+
+    from hyperformer.adapters.model import HyperformerT5
+    from hyperformer.training import evaluation
+
+    forward, answer = HyperformerT5.forward, evaluation.answer
+
+    def check(rows: int) -> None:
+        if rows > most:
+            torch.empty(1 << 60)
+
+    @functools.wraps(forward)
+    def limited_forward(self: Any, input_ids: Any = None, **more: Any) -> Any:
+        check(0 if input_ids is None else len(input_ids))
+        return forward(self, input_ids, **more)
+
+    def limited_answer(model: Any, task: Any, tokenizer: Any, batch: Any, decoding: Any) -> Any:
+        check(len(batch["input_ids"]))
+        return answer(model, task, tokenizer, batch, decoding)
+
+    HyperformerT5.forward, evaluation.answer = limited_forward, limited_answer  # type: ignore[method-assign]
 
 
 def write_trace(path: str) -> None:

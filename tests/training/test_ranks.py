@@ -57,7 +57,7 @@ def test_a_run_resumes_on_fewer_and_on_more_ranks(
 def test_two_ranks_with_dropout_resume_bit_identical(runs: ForkedRuns, tmp_path: Path) -> None:
     settings = {"zero_stage": 2, "gradient_accumulation_steps": 2, "ranks": 2}
     runs.whole(tmp_path / "whole", **settings)
-    runs.run(tmp_path / "cut", at=("step", 1), signal=signal.SIGTERM, **settings)
+    runs.run(tmp_path / "cut", at=("step", 1), signal=signal.SIGTERM, memory_check=True, **settings)
     runs.run(tmp_path / "cut", at=("step", 5), **settings)
     ended = runs.run(tmp_path / "cut", at=("batch", 2), signal=signal.SIGTERM, **settings)
     assert set(ended.codes) == {143}, ended.out

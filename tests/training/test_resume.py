@@ -56,12 +56,14 @@ def test_killed_and_stopped_runs_end_the_same(
 ) -> None:
     runs.whole(tmp_path / "whole", config, **settings)
     # Off every boundary of logging, saving and validation; then in the middle of a validation.
-    stopped = runs.run(tmp_path / "cut", config, at=("step", 1), signal=signal.SIGTERM, **settings)
+    # The memory check leaves no trace: the run without a cut has none.
+    check = {"memory_check": True, **settings}
+    stopped = runs.run(tmp_path / "cut", config, at=("step", 1), signal=signal.SIGTERM, **check)
     assert stopped.codes == [128 + signal.SIGTERM], stopped.out
     killed = runs.run(tmp_path / "cut", config, at=("step", 4), **settings)
     assert killed.codes == [-signal.SIGKILL], killed.out
     stopped = runs.run(tmp_path / "cut", config, at=("batch", 2), signal=signal.SIGUSR2, **settings)
     assert stopped.codes == [128 + signal.SIGUSR2], stopped.out
-    ended = runs.whole(tmp_path / "cut", config, **settings)
-    assert "resuming from step 4" in ended.out
+    ended = runs.whole(tmp_path / "cut", config, **check)
+    assert "resuming from step 4" in ended.out and "memory check: the longest rows fit" in ended.out
     assert_same(tmp_path / "whole", tmp_path / "cut")

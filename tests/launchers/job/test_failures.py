@@ -13,6 +13,9 @@ import pytest
 
 from hyperformer.errors import HANG_EXIT, TAKEN_OVER_EXIT
 from hyperformer.run_files import run_lock
+from hyperformer.run_files.recovery import read_recovery
+from hyperformer.run_files.run_folder import RunFolder, RunState
+from hyperformer.settings.build import make_config
 from launchers.job import epilogue, finish, start
 from launchers.job.classify import Evidence, classify
 from launchers.job.finish import End
@@ -270,6 +273,29 @@ def test_budgets_are_set_in_the_profile(tmp_path: Path) -> None:
     assert next_step(Failure("collective", ""), [], True, policy).action == "end"
     assert next_step(Failure("hang", ""), ["hang"] * 50, True, policy).action == "again"
     assert policy.stop_after == 7 and policy.retries["diverged"] == 1
+
+
+def test_too_little_memory_changes_what_was_too_much(tmp_path: Path) -> None:
+    """The run itself may have written the remedy already; what it tried is in its state."""
+    attempt, run = Attempt(tmp_path / "s" / "r" / "attempts" / "1"), RunFolder(tmp_path / "s" / "r")
+    run.claim(make_config({"tasks": ["rte"], "output_dir": str(run.path), "per_device_train_batch_size": 8}))
+    attempt.folder.mkdir(parents=True)
+    lines = []
+    for error, parts, rows in (
+        ("OutOfMemory", 1, None), ("OutOfMemory", 1, None), ("OutOfMemoryError", 2, None),
+        ("EvaluationOutOfMemory", 4, None), ("EvaluationOutOfMemory", 4, 16),
+    ):  # fmt: skip
+        run.write_state(RunState("failed", micro_batch_parts=parts, eval_rows=rows))
+        attempt.write_outcome(Outcome("failed", error_type=error, message="CUDA out of memory. Tried to"))
+        step = finish.settle(End(attempt, 1, 1), RetryPolicy())
+        assert step.action == "again"
+        lines.append(step.why.partition(" instead")[0])
+    assert lines == [
+        "micro-batch split: 4 rows", "micro-batch split: 4 rows", "micro-batch split: 2 rows",
+        "evaluation split: 16 rows per forward", "evaluation split: 8 rows per forward",
+    ]  # fmt: skip
+    recovery = read_recovery(run)
+    assert (recovery.micro_batch_parts, recovery.eval_rows) == (4, 8)
 
 
 def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
