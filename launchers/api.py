@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from typing import Any
 from hyperformer.errors import ConfigError, HyperformerError
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
 from launchers.plan.load_plan import UnreadableInput, make_plan
+from launchers.plan.model_selection.choose import Validation
 from launchers.plan.runs import Plan, Run
 from launchers.plan.selection import select
 from launchers.plan.sweep_file import SWEEPS, read_sweep
+from launchers.plan.sweep_files.source_runs import SourceRun, find_run
+from launchers.plan.sweep_files.stages import StageSource, split_target
 from launchers.report import csv_files, files
 from launchers.report.make_report import make_report
 from launchers.report.plots import plot_similarities
@@ -95,7 +98,7 @@ class Sweep:
 
     @classmethod
     def load(cls, sweep: str | Path, runs_dir: str | Path = "runs", cluster: str | None = None) -> Sweep:
-        """Read a sweep file, or a shipped one by name.
+        """Read a sweep file, or a shipped one by name; of one with stages, FILE:STAGE.
 
         Args:
             runs_dir: holds a folder per sweep.
@@ -105,9 +108,13 @@ class Sweep:
         Raises:
             ConfigError: with file, line and key.
         """
-        file = read_sweep(SWEEPS.find(sweep))
+        name, stage = split_target(sweep)
+        path = SWEEPS.find(name)
+        file = read_sweep(path, stage)
         folder = _folder_of_sweeps(runs_dir)
-        last = last_cluster(SweepFolder(folder / file.name))
+        # A stage goes where those before it went.
+        names = [file.name, *(f"{file.name.removesuffix(stage)}{one}" for one in reversed(file.earlier))]
+        last = next(filter(None, (last_cluster(SweepFolder(folder / one)) for one in names)), None)
         fault = None
         try:
             profile = load_profile(cluster or last or (SLURM if commands.is_available() else LOCAL))
@@ -116,7 +123,7 @@ class Sweep:
                 raise
             profile, fault = NO_PROFILE, error
         try:
-            plan = make_plan(file, profile)
+            plan = make_plan(file, profile, find_source=_EarlierStages(path, folder, cluster).find)
         except UnreadableInput as error:  # what is running can be seen, and stopped, all the same
             plan, fault = make_plan(file, profile, reads=False), error
         ledger = Ledger(plan, folder)
@@ -162,7 +169,7 @@ class Sweep:
         """What :meth:`start` would do: `todo`, and on SLURM `estimate` and the sbatch files in `texts`."""
         options = options or StartOptions()
         preflight.check_ignored(options.ignored)
-        return dry_run(self._ledger_to_start(), rule, options)
+        return dry_run(self._ledger_to_start(is_dry_run=True), rule, options)
 
     def choose(self, rule: StartRule, view: View | None = None) -> tuple[Choice, View]:
         """Which runs a rule starts now, and how all runs stand. `view`: of all runs, where there is one."""
@@ -289,10 +296,32 @@ class Sweep:
         if isinstance(self._fault, UnreadableInput):
             raise self._fault
 
-    def _ledger_to_start(self) -> Ledger:
+    def _ledger_to_start(self, is_dry_run: bool = False) -> Ledger:
         if self._fault:
             raise self._fault
+        if self.plan.waits and not is_dry_run:
+            raise HyperformerError(
+                f"{self.plan.name}: the runs that it starts from are not done, or not chosen yet; nothing was started"
+            )
         return self.ledger
+
+
+class _EarlierStages:
+    """The runs of the stages before one, by what `init_from` says."""
+
+    def __init__(self, file: Path, runs_dir: Path, cluster: str | None) -> None:
+        self._place = file, runs_dir, cluster
+        self._opened: dict[str, tuple[Sweep, list[Validation]]] = {}
+
+    def find(self, source: StageSource, values: Mapping[str, Any]) -> SourceRun | None:
+        if source.stage not in self._opened:
+            file, runs_dir, cluster = self._place
+            sweep = Sweep.load(f"{file}:{source.stage}", runs_dir, cluster)
+            results = collect(sweep.ledger, sweep.statuses())
+            self._opened[source.stage] = sweep, [one.on("validation") for one in results]
+        sweep, validations = self._opened[source.stage]
+        run = find_run(source, sweep.plan, validations, values)
+        return SourceRun(run, sweep.ledger.folder(run)) if run else None
 
 
 def _folder_of_sweeps(runs_dir: str | Path) -> Path:

@@ -16,6 +16,7 @@ from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.files import ConfigWarning
 from hyperformer.terminal import prepare_streams
 from launchers.cli import inspect_commands as inspect
+from launchers.cli import stage_commands
 from launchers.cli import start_commands as start
 from launchers.cli.output import BAD_INPUT, DONE, INTERRUPTED, Target, print_notes
 from launchers.cli.parser import parse
@@ -34,12 +35,17 @@ def run(words: argparse.Namespace) -> int:
             return inspect.write_first_profile(words.name or "site")
         return inspect.list_clusters()
     target = Target(words.sweep, words.runs_dir, getattr(words, "cluster", None))
+    study = stage_commands.study_of(target)
+    if study is not None:
+        return stage_commands.run(study, words, lambda: _start_command(words))
     match words.command:
         case "submit":
-            return start.submit(target, _start_command(words))
+            command = _start_command(words)
+            return stage_commands.follow(target, command, start.submit(target, command))
         case "retry":
             rule = retry_rule(words.names, words.failed, words.oom)
-            return start.retry(target, rule, _start_command(words))
+            command = _start_command(words)
+            return stage_commands.follow(target, command, start.retry(target, rule, command))
         case "extend":
             return start.extend(target, words.names, words.dry_run, words.yes, same_command(words))
         case "cancel":

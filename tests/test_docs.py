@@ -15,6 +15,7 @@ from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.settings.files import load_config
 from launchers.api import Sweep
 from launchers.cli.parser import parse
+from launchers.plan.sweep_file import read_stages
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -94,7 +95,7 @@ def test_functions_that_contributing_names_are_in_their_files() -> None:
 def test_contributing_shows_the_layers(column: int, package: str) -> None:
     table = text(ROOT / "CONTRIBUTING.md").partition("top to bottom")[2].partition("\n\n")[0]
     rows = [set(re.findall(r"`(\w+)(?:\.py|/)`", row.split("|")[column])) for row in table.splitlines()[2:]]
-    assert [row for row in rows if row != {"hyperformer"}] == LAYERS[package]
+    assert [row for row in rows if row and row != {"hyperformer"}] == LAYERS[package]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -122,7 +123,8 @@ def test_yaml_is_read(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for block in [block for language, block in FENCE.findall(text(page)) if language == "yaml"]:
         path.write_text(block)
         if block.startswith("name:"):
-            assert Sweep.load(path).plan.runs
+            for stage in read_stages(path).names:
+                assert Sweep.load(f"{path}:{stage}" if stage else path).plan.runs
         elif block.startswith("resources:"):
             path.write_text(f"{block}variants: [finetune]\ntasks: [rte]\n")
             Sweep.load(path)

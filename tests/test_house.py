@@ -27,6 +27,7 @@ LAYERS = {
     "launchers": [
         {"sweep"},
         {"cli"},
+        {"stages"},
         {"api"},
         {"submit", "report"},
         {"job", "status"},

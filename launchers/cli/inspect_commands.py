@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -43,7 +44,8 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
     """Show how the runs stand."""
     sweep = target.open()
     if as_json:
-        _print_json(sweep, view := sweep.view(*names))
+        view = sweep.view(*names)
+        print(json.dumps(status_record(sweep, view), indent=2))
         return exit_code(view.statuses)
     out = console()
     view = _watch(out, sweep, names) if watched else sweep.view(*names)
@@ -55,15 +57,15 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
     return exit_code(view.statuses)
 
 
-def _print_json(sweep: Sweep, view: View) -> None:
-    record = {
+def status_record(sweep: Sweep, view: View) -> dict[str, Any]:
+    """What `status --json` prints."""
+    return {
         "sweep": sweep.plan.name,
         "folder": str(sweep.ledger.path),
         "counts": tables.counts(view.statuses),
         "notes": view.notes,
         "runs": [entry.as_json() for entry in view.statuses],
     }
-    print(json.dumps(record, indent=2))
 
 
 def _watch(out: Console, sweep: Sweep, names: Sequence[str]) -> View:

@@ -116,14 +116,14 @@ def cancel(
 def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand) -> int:
     if command.is_dry_run:
         found = sweep.dry_run(rule, command.options)
-        _show_dry_run(sweep, found)
+        show_dry_run(sweep, found)
         print_next(target, command.for_real if found.todo else after_a_look(found.statuses))
         return DONE
     is_local = sweep.plan.profile.is_local
     if is_local:
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
-    with _Talk(sweep, command.yes) as talk:
+            signal.signal(number, interrupt)
+    with Talk(sweep, command.yes) as talk:
         try:
             result = sweep.start(rule, command.options, talk)
         except KeyboardInterrupt:
@@ -142,7 +142,7 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
     return DONE
 
 
-class _Talk:
+class Talk:
     """Tells the user what a start does, asks what must be asked, and shows the progress of local runs."""
 
     def __init__(self, sweep: Sweep, yes: bool) -> None:
@@ -150,7 +150,7 @@ class _Talk:
         self._yes = yes
         self._progress: Progress | None = None
 
-    def __enter__(self) -> _Talk:
+    def __enter__(self) -> Talk:
         return self
 
     def __exit__(
@@ -201,7 +201,7 @@ def _show_end(target: Target, sweep: Sweep) -> int:
     return exit_code(view.statuses)
 
 
-def _show_dry_run(sweep: Sweep, start: Start) -> None:
+def show_dry_run(sweep: Sweep, start: Start) -> None:
     if sweep.plan.profile.is_local:
         chosen = {run.signature for run in start.todo}
         for entry in start.statuses:
@@ -221,5 +221,5 @@ def _show_dry_run(sweep: Sweep, start: Start) -> None:
         print(start.estimate)
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt

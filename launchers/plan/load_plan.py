@@ -35,6 +35,8 @@ from launchers.plan.grid import Candidate, Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
+from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, is_not_known_yet, with_source
+from launchers.plan.sweep_files.stages import StageSource, split_target
 
 if TYPE_CHECKING:
     from hyperformer.data.contents import Contents
@@ -62,20 +64,29 @@ class _Planned:
         return self.candidate.variant.name
 
 
+def no_sources(source: StageSource, values: Values) -> SourceRun | None:
+    """Of a plan that is made alone: no earlier stage has results."""
+    return None
+
+
 def load_plan(name: str, profile: ClusterProfile) -> Plan:
-    """The plan of the sweep file `name` (path, or name of a shipped one) on the profile's cluster.
+    """The plan of the sweep file `name` (path, or name of a shipped one), or FILE:STAGE, on the profile's cluster.
 
     Raises:
         ConfigError: with file, line and key.
     """
-    return make_plan(read_sweep(SWEEPS.find(name)), profile)
+    file, stage = split_target(name)
+    return make_plan(read_sweep(SWEEPS.find(file), stage), profile)
 
 
-def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> Plan:
+def make_plan(
+    file: SweepFile, profile: ClusterProfile, reads: bool = True, find_source: FindSource = no_sources
+) -> Plan:
     """Expand a sweep file; this is where the resources of its runs are decided, and nowhere else.
 
     Args:
         reads: the files that settings name; otherwise all of them count as files that cannot be read.
+        find_source: finds the run of an earlier stage that a run starts from.
 
     Raises:
         UnreadableInput: one of these files is there and is not what it should be.
@@ -95,7 +106,8 @@ def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> P
             if rules:
                 excluded += 1
                 continue
-            one = _planned(candidate, file, contents)
+            values = with_source(candidate, file.earlier, find_source)
+            one = _planned(dataclasses.replace(candidate, values=values), file, contents)
             planned.setdefault(signature(one.config), one)
     if not planned:
         raise ConfigError(f"{file.source}: no run is left: `exclude` drops all {total} of them")
@@ -112,6 +124,9 @@ def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> P
     ]
     if file.select is not None:
         notes += check_rule(file.select, runs, task_metrics(runs, contents))
+    waits = any(is_not_known_yet(run.config.model.init_from) for run in runs)
+    if waits:
+        notes.append(f"{file.name}: which runs it starts from is known when those before it are done")
     return Plan(
         name=file.name,
         source=file.source,
@@ -123,6 +138,7 @@ def make_plan(file: SweepFile, profile: ClusterProfile, reads: bool = True) -> P
         excluded=excluded,
         notes=tuple(notes),
         select=file.select,
+        waits=waits,
     )
 
 

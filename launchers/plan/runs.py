@@ -99,6 +99,7 @@ class Plan:
         merged: combinations that were equal to another run in all that can change a result.
         excluded: combinations that `exclude` dropped.
         notes: what the user may want to know, a line each.
+        waits: whether it is not known yet which runs of an earlier stage its runs start from: nothing can start.
         select: which settings the report chooses; None: it shows all.
     """
 
@@ -112,6 +113,7 @@ class Plan:
     excluded: int
     notes: tuple[str, ...]
     select: SelectionRule | None = None
+    waits: bool = False
 
     def with_known(self, known: Mapping[str, Known]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.

@@ -13,6 +13,7 @@ overrides  variant: settings of this variant alone; a list gives it values of it
 exclude    list of {setting: value}; runs that match all of one entry are dropped
 resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
            `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
+stages     sweeps that follow each other; `after`: what the first waits for (:mod:`launchers.plan.sweep_files.stages`)
 select     which settings the report chooses, on validation (:mod:`launchers.plan.model_selection.rule`)
 =========  =========================================================================
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from hyperformer.settings.yaml_source import Located
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
 from launchers.plan.resources import Resources, read_resources, whole_number
 from launchers.plan.sweep_files.extends import read_extended
+from launchers.plan.sweep_files.stages import After, of_stage, read_after, read_source, stage_names
 
 _LAUNCHERS = Path(__file__).parent.parent
 # In a clone sweeps/ lies beside launchers/; an installed copy has it inside.
@@ -51,6 +54,8 @@ KEYS = (
     "exclude",
     "resources",
     "select",
+    "stages",
+    "after",
 )
 _RESOURCE_GROUPS = ("max_parallel", "variants", "runs")
 # The launcher decides these, or the file says them elsewhere.
@@ -96,7 +101,11 @@ class ResourceRules:
 
 @dataclass(frozen=True)
 class SweepFile:
-    """What a sweep file says. Values keep their places, for errors that come later."""
+    """What a sweep file says, or one of its stages. Values keep their places, for errors that come later.
+
+    Attributes:
+        earlier: the stages before this one.
+    """
 
     name: str
     source: Path
@@ -112,15 +121,40 @@ class SweepFile:
     resources: ResourceRules
     max_parallel: int | None
     select: SelectionRule | None = None
+    earlier: tuple[str, ...] = ()
 
 
-def read_sweep(path: Path) -> SweepFile:
-    """Read and check a sweep file.
+@dataclass(frozen=True)
+class Stages:
+    """The stages of a sweep file, in order, and what the first of them waits for. An ordinary sweep is a stage ''."""
+
+    name: str
+    names: tuple[str, ...]
+    after: tuple[After, ...]
+    text: str
+
+
+def read_stages(path: Path) -> Stages:
+    """The stages of a sweep file.
 
     Raises:
         ConfigError: with file, line and key.
     """
     text, root = read_extended(path, SWEEPS)
+    name = _name(root.mapping().get("name"), path)
+    return Stages(name, stage_names(root) or ("",), read_after(root), text)
+
+
+def read_sweep(path: Path, stage: str = "") -> SweepFile:
+    """Read and check a sweep file, or one of its stages.
+
+    Raises:
+        ConfigError: with file, line and key.
+    """
+    text, root = read_extended(path, SWEEPS)
+    names = stage_names(root)
+    name = _name(root.mapping().get("name"), path)
+    root = of_stage(root, stage)
     top = root.mapping()
     for key, entry in top.items():
         if key not in KEYS:
@@ -128,20 +162,25 @@ def read_sweep(path: Path) -> SweepFile:
             hint = " (settings of the runs go under `base:`)" if is_setting else ""
             entry.fail(f"unknown key {key!r}{hint or nearest(key, KEYS)}")
     variants = _variants(root, top)
-    names = [variant.name for variant in variants]
+    labels = [variant.name for variant in variants]
+    earlier = names[: names.index(stage)] if stage else ()
     return SweepFile(
-        name=_name(top.get("name"), path),
+        name=f"{name}.{stage}" if stage else name,
         source=path.absolute(),
         text=text,
         variants=variants,
         config=top.get("config") if "variants" in top else None,
-        base=_settings(top.get("base"), "base"),
+        base=_sourced(_settings(top.get("base"), "base"), earlier),
         tasks=_tasks(top.get("tasks")),
         grid=_lists(top.get("grid"), "grid"),
         zip=_zip(top.get("zip"), top.get("grid")),
-        overrides=_overrides(top.get("overrides"), names),
+        overrides={
+            variant: _sourced(entries, earlier)
+            for variant, entries in _overrides(top.get("overrides"), labels).items()
+        },
+        earlier=earlier,
         exclude=_exclude(top.get("exclude")),
-        resources=_resources(top.get("resources"), names),
+        resources=_resources(top.get("resources"), labels),
         max_parallel=_max_parallel(top.get("resources")),
         select=read_rule(top["select"]) if "select" in top else None,
     )
@@ -203,6 +242,13 @@ def _settings(node: Located | None, what: str) -> dict[str, Located]:
     return entries
 
 
+def _sourced(entries: dict[str, Located], earlier: Sequence[str]) -> dict[str, Located]:
+    """The settings; `init_from` may name a run of an earlier stage."""
+    if isinstance(getattr(entries.get("init_from"), "value", None), dict):
+        read_source(entries["init_from"], earlier)
+    return entries
+
+
 def _tasks(node: Located | None) -> Located | None:
     if node is not None:
         for entry in node.sequence():
@@ -246,7 +292,7 @@ def _overrides(node: Located | None, names: list[str]) -> dict[str, dict[str, Lo
         found[name] = entry.mapping()
         for key, value in found[name].items():
             _check_setting(key, value, also=("tasks",))
-            if isinstance(value.value, dict) and not settings()[key].is_map:
+            if isinstance(value.value, dict) and not (settings()[key].is_map or key == "init_from"):
                 value.fail(f"must be a value of {key}, or a list of values, not {value.value_text()}")
             if isinstance(value.value, list):
                 value.sequence()

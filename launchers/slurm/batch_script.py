@@ -24,14 +24,18 @@ def render(directives: Mapping[str, str | None], blocks: Mapping[str, str]) -> s
         directives: options of sbatch by long name; value None: a flag.
         blocks: shell text by the name of its place in the template. A place of its own line is `# @@name@@`.
     """
-    lines = [
-        f"#SBATCH --{name}" + ("" if value is None else f"={shlex.quote(value)}")
-        for name, value in sorted(directives.items())
-    ]
-    places = {**blocks, "directives": "\n".join(lines)}
+    places = {**blocks, "directives": "\n".join(directive_lines(directives))}
     template = _TEMPLATE.read_text(encoding="utf-8")
     # One pass: what is filled in may hold the name of a place.
     return re.sub(r"(?m)^# @@(\w+)@@\n|@@(\w+)@@", lambda match: _fill(match, places), template)
+
+
+def directive_lines(directives: Mapping[str, str | None]) -> list[str]:
+    """The lines of a batch script that hold options of sbatch, given by long name; value None: a flag."""
+    return [
+        f"#SBATCH --{name}" + ("" if value is None else f"={shlex.quote(value)}")
+        for name, value in sorted(directives.items())
+    ]
 
 
 def _fill(match: re.Match[str], places: Mapping[str, str]) -> str:

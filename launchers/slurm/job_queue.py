@@ -87,6 +87,19 @@ def _query(wanted: set[str], cluster: str | None) -> dict[str, SlurmJob]:
     return found
 
 
+def states_of(job_id: str, cluster: str | None = None) -> frozenset[str]:
+    """The states of a job, or of all tasks of an array; none: SLURM knows nothing of it.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    rows = [(text, job.state) for text, job in _squeue(job_id, cluster)]
+    if not rows:
+        with suppress(_NoAccounting):
+            rows = [(text, job.state) for text, job in _sacct(job_id, cluster)]
+    return frozenset(state for _, state in rows)
+
+
 def ids_by_name(names: Sequence[str], since: float, cluster: str | None = None) -> dict[str, str]:
     """Job id (an array's, without index) by job name; names that SLURM knows nothing of are left out.
 

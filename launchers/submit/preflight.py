@@ -14,6 +14,7 @@ from pathlib import Path
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.settings.checks import check_schedule
 from launchers.plan.runs import Run
+from launchers.plan.sweep_files.source_runs import is_not_known_yet
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import disk_space
@@ -126,7 +127,7 @@ def _files(run: Run) -> Iterator[Finding]:
     for key, value, is_path in (
         ("model_name_or_path", model.model_name_or_path, False),
         ("tokenizer_name", model.tokenizer_name, False),
-        ("init_from", model.init_from, True),
+        ("init_from", None if is_not_known_yet(model.init_from) else model.init_from, True),
         ("task_file", data.task_file, True),
         ("deepspeed_config", training.deepspeed_config, True),
     ):

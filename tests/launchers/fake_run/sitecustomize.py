@@ -84,6 +84,9 @@ def run(config, deadline=None):
         folder.write_state(
             RunState("training", step + 1, steps, loss=1.0, best_metric=50.0, seconds_left=1.0)
         )
+    folder.adapter.mkdir(exist_ok=True)
+    write_json(folder.adapter / "hyperformer_adapter.json", {"tasks": list(config.data.tasks)})
+    (folder.adapter / "hyperformer_adapter.safetensors").write_text(signature(config))
     metrics = {task: {"acc": 50.0 + config.seed + index} for index, task in enumerate(config.data.tasks)}
     average = sum(values["acc"] for values in metrics.values()) / len(metrics)
     write_json(

@@ -1,0 +1,171 @@
+"""Which run of an earlier stage a run starts from. Pure: of plans and results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperformer.errors import HyperformerError
+from hyperformer.settings.build import flatten
+from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
+from launchers.plan.model_selection.choose import Validation, choose
+from launchers.plan.runs import Plan, Run, value_text
+from launchers.plan.selection import select
+from launchers.plan.sweep_files.stages import StageSource, read_source
+
+_NAMES = ("adapters", "task_embeddings")
+_NOT_KNOWN_YET = "/stage:"
+"""Begins the `init_from` of a run whose source is not known yet: no such file is ever there."""
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """A run that another one starts from, and its folder."""
+
+    run: Run
+    folder: Path
+
+
+FindSource = Callable[[StageSource, Values], SourceRun | None]
+"""A stage's source, and the values of a run that starts from it -> the run; None: it is not known yet."""
+
+
+def is_not_known_yet(init_from: str | None) -> bool:
+    """Whether the run that another one starts from has yet to be trained, or chosen."""
+    return init_from is not None and init_from.startswith(_NOT_KNOWN_YET)
+
+
+def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) -> Values:
+    """A candidate's values with the folder that it starts from; what an adapter is, is the source's.
+
+    Raises:
+        ConfigError: no run, or several, are meant; or the file says another method than the source's.
+    """
+    values = candidate.values
+    node = candidate.places.get("init_from")
+    if node is None or not isinstance(values.get("init_from"), dict):
+        return values
+    source = read_source(node, earlier)
+    found = find(source, values)
+    if found is None:
+        return values | {"init_from": f"{_NOT_KNOWN_YET}{source.stage}"}
+    theirs = flatten(found.run.config)
+    if theirs["adapter"] != values.get("adapter", "none"):
+        source.place.fail(
+            f"{found.run.name} of stage {source.stage} was trained with adapter={theirs['adapter']}, and "
+            f"{values['variant']} has adapter={values.get('adapter', 'none')}: start it from a run of its own method"
+        )
+    taken: dict[str, Any] = {key: theirs[key] for key in ADAPTER_SETTINGS if key not in _NAMES}
+    for key, value in taken.items():
+        place = candidate.places.get(key)
+        if place is not None and values[key] != value:
+            place.fail(
+                f"{key} is {value_text(values[key])}, and {found.run.name} of stage {source.stage}, which the run "
+                f"starts from, has {value_text(value)}; leave it out here: it is taken over"
+            )
+    return values | taken | {"init_from": str(found.folder)}
+
+
+def find_run(
+    source: StageSource, plan: Plan, validations: Sequence[Validation], values: Mapping[str, Any]
+) -> Run | None:
+    """The run of a stage that a run with these flat values starts from; None: it has no result yet.
+
+    Args:
+        plan: of the stage, and the results of its runs.
+
+    Raises:
+        ConfigError: no run, or several, are meant.
+    """
+    if source.run is not None:
+        runs: Sequence[Run] | None = _named(source, plan)
+    elif source.is_chosen:
+        runs = _chosen(source, plan, validations, values)
+    else:
+        runs = _only_setting(source, plan, values)
+    if runs is None:
+        return None
+    run = _of_seed(source, _of_task(source, runs, values), values)
+    done = {one.run.signature for one in validations if one.metrics is not None}
+    return run if run.signature in done else None
+
+
+def _named(source: StageSource, plan: Plan) -> list[Run]:
+    try:
+        return select(plan, [source.run or ""])
+    except HyperformerError as error:
+        source.place.fail(f"stage {source.stage}: {error}")
+
+
+def _chosen(
+    source: StageSource, plan: Plan, validations: Sequence[Validation], values: Mapping[str, Any]
+) -> Sequence[Run] | None:
+    if plan.select is None:
+        source.place.fail(f"stage {source.stage} has no `select:`, so it chooses nothing; write one there")
+    choices = [one for one in choose(plan.select, validations) if one.variant == values["variant"]]
+    wanted = _wanted_task(values)
+    of_task = [one for one in choices if one.task == wanted]
+    choices = of_task if wanted and of_task else choices
+    _check_one(source, values, [one.label for one in choices])
+    (choice,) = choices
+    return choice.chosen.runs if choice.chosen and choice.is_final else None
+
+
+def _only_setting(source: StageSource, plan: Plan, values: Mapping[str, Any]) -> list[Run]:
+    rows: dict[Any, list[Run]] = {}
+    for run in plan.runs:
+        if run.config.variant == values["variant"]:
+            rows.setdefault(run.row, []).append(run)
+    labels = [" ".join(f"{key}={text}" for key, text in settings) or variant for variant, settings in rows]
+    _check_one(source, values, labels)
+    (runs,) = rows.values()
+    return runs
+
+
+def _check_one(source: StageSource, values: Mapping[str, Any], labels: Sequence[str]) -> None:
+    if not labels:
+        source.place.fail(f"stage {source.stage} trains no variant {values['variant']}")
+    if len(labels) > 1:
+        source.place.fail(
+            f"stage {source.stage} has several settings of {values['variant']} ({', '.join(labels)}); choose one by "
+            "`select: best`, or name a run by `run:`"
+        )
+
+
+def _wanted_task(values: Mapping[str, Any]) -> str | None:
+    """The task of the source that a run of one task starts from."""
+    tasks = values["tasks"]
+    if not isinstance(tasks, list) or len(tasks) != 1:
+        return None
+    return (values.get("init_tasks") or {}).get(tasks[0], tasks[0])
+
+
+def _of_task(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]) -> Sequence[Run]:
+    """Of a variant that trains one task per run: those of the task that this run starts from."""
+    if all(run.task is None for run in runs) or len({run.task for run in runs}) == 1:
+        return runs
+    wanted = _wanted_task(values)
+    found = [run for run in runs if run.task == wanted]
+    if not found:
+        tasks = ", ".join(dict.fromkeys(str(run.task) for run in runs))
+        source.place.fail(
+            f"stage {source.stage} has a run for each task ({tasks}) and none for {wanted}; say which one by init_tasks"
+        )
+    return found
+
+
+def _of_seed(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]) -> Run:
+    by_seed = {run.config.seed: run for run in runs}
+    wanted = source.seed if source.seed is not None else values.get("seed", 42)
+    if len(by_seed) < len(runs):
+        source.place.fail(f"several runs are meant: {', '.join(run.name for run in runs)}")
+    if source.seed is None and len(by_seed) == 1:
+        return runs[0]
+    if wanted not in by_seed:
+        seeds = ", ".join(map(str, by_seed))
+        source.place.fail(
+            f"stage {source.stage} has the seeds {seeds}, and not {wanted}; name one of them by `seed:`"
+        )
+    return by_seed[wanted]

@@ -1,0 +1,113 @@
+"""The job between two stages: its batch script, and its submission.
+
+It waits for the jobs of the stage before by ``--dependency=afterany``, whatever becomes of them, and then looks for
+itself. The dependency alone decides nothing: a job that was submitted again from inside has another id, and one that
+failed is no reason to start. afterok would leave the gate in the queue for good where one job fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.resources import Resources
+from launchers.slurm import batch_script
+from launchers.slurm.commands import ClusterError, ask, clean_environment, environment, submitted_job
+from launchers.store import code_snapshot, redaction
+from launchers.store.code_snapshot import Snapshot
+
+# Enough to read some thousand runs, and to submit them.
+_MINUTES, _MEMORY_GB = 30, 2.0
+# Between two looks at runs that have not ended though their jobs have; it doubles.
+_PAUSE_S, _MOST_S = 15, 600
+_PATIENCE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A job that is to look at a stage.
+
+    Attributes:
+        name: of the job.
+        record: gate.json; token: as in it.
+        jobs: that it waits for; waited: how often nothing had changed since it began to wait for them.
+    """
+
+    name: str
+    record: Path
+    token: str
+    profile: ClusterProfile
+    code: Snapshot
+    jobs: tuple[str, ...] = ()
+    waited: int = 0
+
+    @property
+    def script(self) -> Path:
+        return self.record.with_name("gate.sh")
+
+    @property
+    def text(self) -> str:
+        """The batch script; the secrets of the profile are not in it."""
+        shared = self.profile.resources
+        resources = Resources(
+            gpus_per_node=0, cpus_per_task=1, mem_gb=_MEMORY_GB, time=_MINUTES, partition=shared.partition,
+            account=shared.account, qos=shared.qos, reservation=shared.reservation, setup=shared.setup,
+        )  # fmt: skip
+        log = str(self.record.with_name("gate.log"))
+        options = {
+            **batch_script.directives(resources), "job-name": self.name, "output": log, "error": log,
+            "open-mode": "append", "chdir": os.getcwd(),
+        }  # fmt: skip
+        options.pop("signal", None)  # nothing is to be saved
+        lines = [
+            "#!/bin/bash",
+            *batch_script.directive_lines(options),
+            batch_script.exports(self._variables()),
+            batch_script.setup(resources.setup),
+            f"exec {self._python()} -u -m launchers.stages {shlex.quote(str(self.record))} {self.token}",
+        ]  # fmt: skip
+        return "\n".join(filter(None, lines)) + "\n"
+
+    def submit(self) -> tuple[str, str | None]:
+        """Hand it to SLURM; returns its job id, and its cluster where that is not this machine's own.
+
+        Raises:
+            ClusterError: SLURM does not take it.
+        """
+        self.code.write()
+        self.script.parent.mkdir(parents=True, exist_ok=True)
+        self.script.write_text(self.text, encoding="utf-8")
+        secrets = {
+            name: value for name, value in self.profile.environment if redaction.is_secret(name, value)
+        }
+        with environment({**clean_environment(), **secrets}):
+            try:
+                return submitted_job(self._sbatch(self.jobs))
+            except ClusterError as error:
+                if not self.jobs or "ependency" not in str(error):
+                    raise
+                return submitted_job(self._sbatch(()))  # SLURM has forgotten a job, so that has ended
+
+    def _sbatch(self, jobs: tuple[str, ...]) -> str:
+        cluster = self.profile.slurm_cluster
+        options = [f"--clusters={cluster}"] if cluster else []
+        options += [f"--dependency=afterany:{':'.join(jobs)}"] if jobs else []
+        if self.waited or not jobs:
+            options.append(f"--begin=now+{min(_MOST_S, _PAUSE_S * 2**self.waited)}seconds")
+        return ask("sbatch", "--parsable", *options, str(self.script), patience_s=_PATIENCE_S)
+
+    def _variables(self) -> Mapping[str, str]:
+        variables = {
+            name: value for name, value in self.profile.environment if not redaction.is_secret(name, value)
+        }
+        return {"PYTHONPATH": code_snapshot.python_path(self.code.folder), "PYTHONSAFEPATH": "1", **variables}
+
+    def _python(self) -> str:
+        """The python of the nodes themselves: a container has no sbatch."""
+        is_inside = self.profile.container is not None
+        return shlex.quote(sys.executable) if is_inside or not self.profile.python else self.profile.python

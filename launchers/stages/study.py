@@ -1,0 +1,228 @@
+"""A sweep file with stages, or one that waits (`after:`): each stage starts when those before it are done."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hyperformer.errors import HyperformerError
+from launchers.api import Start, StartOptions, Sweep
+from launchers.plan.sweep_file import SWEEPS, read_stages
+from launchers.plan.sweep_files.stages import REPORT, split_target
+from launchers.slurm import job_queue
+from launchers.stages import after, record
+from launchers.stages.gate_job import Gate
+from launchers.stages.record import GateRecord
+from launchers.stages.verdict import READY, Verdict, judge
+from launchers.status.run_status import STATES
+from launchers.store import code_snapshot
+from launchers.submit.choose import StartRule
+from launchers.submit.start import Listener
+
+# What a gate starts: runs that nobody has started yet. One that failed waits for the user.
+NEW = StartRule(frozenset({"missing"}))
+ListenerOf = Callable[[Sweep], Listener]
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a study came: what stands before the stage that did not start; `stage` is '' if all are done."""
+
+    stage: str
+    verdict: Verdict = READY
+    gate: GateRecord | None = None
+
+
+class Study:
+    """The stages of a sweep file, in order.
+
+    Args:
+        target: the sweep file, or the name of a shipped one.
+
+    Raises:
+        ConfigError: with file, line and key.
+    """
+
+    def __init__(self, target: str, runs_dir: Path, cluster: str | None = None) -> None:
+        self.path = SWEEPS.find(split_target(target)[0]).absolute()
+        self.target, self.runs_dir, self.cluster = target, runs_dir.absolute(), cluster
+        self.stages = read_stages(self.path)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.stages.names
+
+    @property
+    def file_hash(self) -> str:
+        """Of the text of the sweep file, and of those that it extends."""
+        return hashlib.sha256(self.stages.text.encode()).hexdigest()[:16]
+
+    def target_of(self, stage: str) -> str:
+        """What commands call it: FILE:STAGE."""
+        return f"{self.target}:{stage}" if stage else self.target
+
+    def open(self, stage: str) -> Sweep:
+        """The sweep that a stage is; read anew, as its runs depend on results of the stages before."""
+        return Sweep.load(f"{self.path}:{stage}" if stage else self.path, self.runs_dir, self.cluster)
+
+    def gate_file(self, stage: str) -> Path:
+        """Where the last decision on a stage is."""
+        name = f"{self.stages.name}.{stage}" if stage else self.stages.name
+        return self.runs_dir / name / "gate.json"
+
+    def gate(self, stage: str) -> GateRecord | None:
+        """The last decision on a stage, or on the report; None: its turn has not come."""
+        return record.read(self.gate_file(stage))
+
+    # Looking ahead
+
+    def check(self) -> None:
+        """See that what the first stage waits for can be asked about. Raises ConfigError."""
+        is_local = self.open(self.names[0]).plan.profile.is_local
+        for one in self.stages.after:
+            after.check(one, is_local)
+
+    def dry_runs(self, rule: StartRule, options: StartOptions) -> Iterator[tuple[Sweep, Start]]:
+        """What each stage would start, as far as that is known before those ahead of it are done.
+
+        Raises:
+            PreflightError: of the first stage that has findings.
+        """
+        for stage in self.names:
+            sweep = self.open(stage)
+            yield sweep, sweep.dry_run(rule, options)
+
+    # Starting
+
+    def advance(
+        self, rule: StartRule, options: StartOptions, listener_of: ListenerOf, waited: int = 0
+    ) -> Advance:
+        """Start every stage whose turn has come. On SLURM a gate follows that starts the next one.
+
+        Args:
+            rule: which runs of a stage start.
+            waited: looks in a row, before this one, at which nothing had changed.
+
+        Raises:
+            as :meth:`launchers.api.Sweep.start`.
+        """
+        for number, stage in enumerate(self.names):
+            verdict = self._before(number)
+            if verdict == READY:
+                sweep = self.open(stage)
+                if sweep.plan.waits:
+                    verdict = Verdict("blocked", self._why_not_chosen(number))
+            if verdict != READY:
+                return self._hold(number, verdict, options, waited)
+            result = sweep.start(rule, options, listener_of(sweep))
+            waited = 0 if result.started else waited
+            self._write(stage, "started")
+        verdict = self._before(len(self.names))
+        if verdict != READY:
+            return self._hold(len(self.names), verdict, options, waited)
+        self._write(REPORT, "started")
+        return Advance("")
+
+    def _before(self, number: int) -> Verdict:
+        """Whether the stage of that number may start, by what comes before it."""
+        if number == 0:
+            profile = self.open(self.names[0]).plan.profile
+            found = (after.look(one, self.runs_dir, profile) for one in self.stages.after)
+            return next((one for one in found if one != READY), READY)
+        sweep = self.open(self.names[number - 1])
+        return judge(sweep.plan.name, sweep.statuses(), may_diverge=sweep.plan.select is not None)
+
+    def _why_not_chosen(self, number: int) -> str:
+        """Why it is not known which runs a stage starts from, though all before it have ended."""
+        sweep = self.open(self.names[number - 1])
+        choices = sweep.report_data().choices
+        open_ones = [one.label for one in choices if not one.is_final]
+        told = f" for {', '.join(open_ones)}" if open_ones else ""
+        return f"no run of the stages before it can be chosen{told}: `report` says what is missing"
+
+    def _hold(self, number: int, verdict: Verdict, options: StartOptions, waited: int) -> Advance:
+        """A stage that cannot start now: on SLURM, have a gate look again when jobs have ended."""
+        stage = [*self.names, REPORT][number]
+        sweep = self.open(self.names[max(0, number - 1)])
+        if verdict.kind == "blocked" or sweep.plan.profile.is_local:
+            state: record.State = "blocked" if verdict.kind == "blocked" else "waits"
+            return Advance(stage, verdict, self._write(stage, state, why=verdict.why))
+        before = self.gate(stage)
+        same = before is not None and before.state == "waits" and before.jobs == verdict.jobs
+        gate = self._write(
+            stage, "waits", why=verdict.why, jobs=verdict.jobs, waited=waited + 1 if waited and same else waited,
+            max_parallel=options.max_parallel, ignored=tuple(sorted(options.ignored)),
+            cluster=sweep.plan.profile.cluster_argument,
+        )  # fmt: skip
+        return Advance(stage, verdict, self._submit(stage, sweep, gate))
+
+    def _submit(self, stage: str, sweep: Sweep, gate: GateRecord) -> GateRecord:
+        """Hand the gate to SLURM; the record is there before it can start."""
+        name = f"hyperformer-{self.stages.name}-{stage or 'start'}-gate"
+        code = code_snapshot.read(code_snapshot.CODE, sweep.ledger.paths.code)
+        path = self.gate_file(stage)
+        job = Gate(name, path, gate.token, sweep.plan.profile, code, gate.jobs, gate.waited)
+        job_id, cluster = job.submit()
+        return record.write(
+            path, replace(gate, job_id=job_id, slurm_cluster=cluster or sweep.plan.profile.slurm_cluster)
+        )
+
+    def _write(self, stage: str, state: record.State, **values: object) -> GateRecord:
+        known = GateRecord(
+            state,
+            stage,
+            target=str(self.path),
+            runs_dir=str(self.runs_dir),
+            token=secrets.token_hex(8),
+            file=self.file_hash,
+        )
+        return record.write(self.gate_file(stage), replace(known, **values))  # type: ignore[arg-type]
+
+    # Stopping
+
+    def cancel_gates(self) -> list[str]:
+        """Cancel the jobs between the stages; returns the stages that will not start by themselves.
+
+        Raises:
+            ClusterError: SLURM does not answer, or refuses.
+        """
+        waiting = {
+            stage: gate
+            for stage in (*self.names, REPORT)
+            if (gate := self.gate(stage)) and gate.state == "waits"
+        }
+        keys = {
+            gate.job_id: job_queue.job_key(gate.job_id, gate.slurm_cluster)
+            for gate in waiting.values()
+            if gate.job_id
+        }
+        # Without the token of the record a gate that SLURM does not cancel any more does nothing.
+        for stage in waiting:
+            self._write(stage, "cancelled", why="cancelled by the user")
+        refused = job_queue.cancel(keys.values()) if keys else {}
+        if refused:
+            raise HyperformerError("; ".join(refused.values()))
+        return list(waiting)
+
+
+def next_look(gate: GateRecord, listener_of: ListenerOf) -> Advance:
+    """What a gate does when its turn has come.
+
+    Raises:
+        HyperformerError: nothing can start; the message says why, and the record has it too.
+    """
+    study = Study(gate.target, Path(gate.runs_dir), gate.cluster)
+    try:
+        if study.file_hash != gate.file:
+            raise HyperformerError(f"{gate.target} was changed since it was submitted: `submit` it again")
+        options = StartOptions(gate.max_parallel, frozenset(gate.ignored))
+        return study.advance(NEW, options, listener_of, waited=gate.waited + 1)
+    except HyperformerError as error:
+        record.write(study.gate_file(gate.stage), replace(gate, state="blocked", why=str(error)))
+        raise
+
+
+assert NEW.states <= set(STATES)

@@ -1,0 +1,156 @@
+"""`stages:` and `after:` in a sweep file, and which run of an earlier stage a run starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_command import result_of
+
+from hyperformer.errors import ConfigError
+from hyperformer.files import write_json
+from hyperformer.settings.build import flatten
+from launchers.api import Sweep
+from launchers.plan.runs import Run
+from launchers.plan.sweep_file import read_stages
+from launchers.plan.sweep_files.source_runs import is_not_known_yet
+
+TEXT = """
+    name: x
+    base: {model_name_or_path: toy, data_source: toy, max_steps: 9, warmup_steps: 0}
+    variants: [hyperformer++, adapters]
+    tasks: [toy-sentiment, toy-paraphrase]
+    stages:
+      train:
+        grid: {seed: [1, 2], reduction_factor: [4, 8]}
+        select: {over: [reduction_factor]}
+      transfer:
+        base: {init_from: {stage: train, select: best}, init_tasks: {toy-entailment: toy-paraphrase}, max_steps: 3}
+        tasks: [toy-entailment]
+        grid: {seed: [1, 2]}
+    """
+Write = Callable[..., Path]
+
+
+def finish(sweep: Sweep, score: Callable[[Mapping[str, Any], str], float] = lambda flat, task: 50.0) -> None:
+    """Have the runs of a sweep end well, as far as their files tell."""
+    for run in sweep.plan.runs:
+        result = result_of(run)
+        flat = flatten(run.config)
+        result["validation"] = {task: {"acc": score(flat, task)} for task in run.config.data.tasks}
+        folder = sweep.ledger.new_attempt(run).run_folder
+        (folder / "adapter").mkdir()
+        write_json(folder / "adapter" / "hyperformer_adapter.json", {"tasks": list(run.config.data.tasks)})
+        (folder / "adapter" / "hyperformer_adapter.safetensors").write_text(run.signature)
+        write_json(folder / "result.json", result)
+
+
+def source(run: Run) -> str:
+    return Path(run.config.model.init_from or "").name.rpartition("-")[0]
+
+
+def load(path: Path, stage: str) -> Sweep:
+    return Sweep.load(f"{path}:{stage}", path.parent / "runs", "local")
+
+
+def test_the_chosen_setting_of_an_earlier_stage(write_sweep: Write) -> None:
+    """By seed; for single tasks from the run of the task in the map. What an adapter is, is the source's."""
+    path = write_sweep(TEXT)
+    train, waiting = load(path, "train"), load(path, "transfer")
+    assert (train.plan.name, train.ledger.path.name, len(train.plan.runs)) == ("x.train", "x.train", 12)
+    assert waiting.plan.waits and len(waiting.plan.runs) == 4
+    assert all(is_not_known_yet(run.config.model.init_from) for run in waiting.plan.runs)
+    with pytest.raises(Exception, match="x.transfer: the runs that it starts from are not done"):
+        waiting.submit()
+    better = {"hyperformer++": 8, "adapters": 4}
+    finish(train, lambda flat, task: 60.0 if flat["reduction_factor"] == better[flat["variant"]] else 50.0)
+    plan = load(path, "transfer").plan
+    assert not plan.waits and {run.name: source(run) for run in plan.runs} == {
+        "hyperformer++-seed1": "hyperformer++-rf8-seed1",
+        "hyperformer++-seed2": "hyperformer++-rf8-seed2",
+        "adapters-toy-entailment-seed1": "adapters-toy-paraphrase-rf4-seed1",
+        "adapters-toy-entailment-seed2": "adapters-toy-paraphrase-rf4-seed2",
+    }
+    assert {run.config.variant: run.config.adapter.reduction_factor for run in plan.runs} == better
+    assert all("init_from" in (run.config.contents or {}) for run in plan.runs)
+    assert all(run.config.training.max_steps == 3 for run in plan.runs)
+
+
+ODD_SOURCES = {
+    r"line 11, stages.transfer.base.init_from: .*seeds 1, 2, and not 3": ("seed: [1, 2]}\n    ", "seed: [1, 3]}\n    "),
+    r"hyperformer\+\+-rf4-seed1 .* adapter=hypernetwork_shared, and adapters has": (
+        "select: best", "run: 'hyperformer++-rf4-*'",
+    ),
+    r"several settings of hyperformer\+\+ \(reduction_factor=4, r": (
+        "{stage: train, select: best}", "{stage: train}",
+    ),
+    "none for toy-similarity": ("toy-entailment: toy-paraphrase", "toy-entailment: toy-similarity"),
+    "reduction_factor is 8, and hyperformer.* has 4; leave it out": ("max_steps: 3}", "reduction_factor: 8}"),
+    "stage train has no `select:`": ("    select: {over: [reduction_factor]}", ""),
+    "stage train: no run is named 'nobody'": ("select: best", "run: nobody"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ODD_SOURCES)
+def test_a_source_that_cannot_be_meant(write_sweep: Write, message: str) -> None:
+    path = write_sweep(TEXT.replace(*ODD_SOURCES[message]))
+    assert path.read_text() != write_sweep(TEXT, "other.yaml").read_text()
+    finish(load(path, "train"), lambda flat, task: 60.0 if flat["reduction_factor"] == 4 else 50.0)
+    with pytest.raises(ConfigError, match=message):
+        load(path, "transfer")
+
+
+def test_a_diverged_setting_does_not_hold_up_a_choice_and_a_missing_run_does(write_sweep: Write) -> None:
+    path = write_sweep(TEXT.replace("[hyperformer++, adapters]", "[hyperformer++]"))
+    train = load(path, "train")
+    finish(train)
+    (last,) = (run for run in train.plan.runs if run.name == "hyperformer++-rf8-seed2")
+    (train.ledger.folder(last) / "result.json").unlink()
+    assert load(path, "transfer").plan.waits
+    outcome = {"schema": 1, "status": "failed", "kind": "diverged", "then": "end", "error_type": "Diverged"}
+    attempt = train.ledger.folder(last) / "attempts/1"
+    write_json(attempt / "job.json", {"schema": 1, "cluster": "local", "job_id": "1", "pid": 1, "host": "h"})
+    write_json(attempt / "outcome.json", outcome)
+    plan = load(path, "transfer").plan
+    assert {source(run) for run in plan.runs} == {"hyperformer++-rf4-seed1", "hyperformer++-rf4-seed2"}
+
+
+def test_stages_are_told_apart_and_checked(write_sweep: Write) -> None:
+    path = write_sweep(TEXT)
+    with pytest.raises(ConfigError, match=r"has stages: name one of them, such as .*s.yaml:train"):
+        Sweep.load(path)
+    with pytest.raises(ConfigError, match="no stage 'tranfser'; did you mean 'transfer'"):
+        load(path, "tranfser")
+    cases = {
+        "stages.report: the report is written by itself": ("  train:", "  report:"),
+        "base.init_from.stage: 'later' is no stage before this one; there are: train": ("stage: train", "stage: later"),
+        "stages.transfer.base.init_from.select: must be `best`": ("select: best", "select: test"),
+        "unknown key 'stag'; did you mean 'stage'": ("stage: train", "stag: train"),
+        "stages.train.after: stands at the top of the file": ("    select:", "    after: 7\n        select:"),
+        "'t r' cannot name a stage": ("  train:", "  t r:"),
+        "after: must be a job id of SLURM, or a sweep file, not -3": ("name: x", "after: -3"),
+        "stages.transfer.base.max_step: unknown setting": ("max_steps: 3", "max_step: 3"),
+    }  # fmt: skip
+    for message, (old, new) in cases.items():
+        path = write_sweep(TEXT.replace(old, new))
+        with pytest.raises(ConfigError, match=message):
+            read_stages(path)
+            load(path, "transfer")
+    with pytest.raises(ConfigError, match="no stage before this one, and there is none"):
+        Sweep.load(write_sweep("variants: [adapters]\ntasks: [rte]\nbase: {init_from: {stage: train}}"))
+
+
+def test_what_the_upper_file_says_holds_in_every_stage(write_sweep: Write) -> None:
+    write_sweep(TEXT, "lower.yaml")
+    path = write_sweep(
+        "extends: lower.yaml\nbase: {max_steps: 1}\ngrid: {seed: [7]}\nvariants: [hyperformer++]\n"
+        "stages: {transfer: {overrides: {hyperformer++: {learning_rate: 1e-2}}}}"
+    )
+    for stage, count in (("train", 1), ("transfer", 1)):
+        runs = load(path, stage).plan.runs
+        assert {(run.config.training.max_steps, run.config.seed) for run in runs} == {(1, 7)}, stage
+        assert len(runs) == (2 if stage == "train" else count)
+    assert {run.config.training.learning_rate for run in load(path, "transfer").plan.runs} == {1e-2}
+    assert read_stages(path).names == ("train", "transfer")
