@@ -24,6 +24,7 @@ from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError
 from hyperformer.files import read_json, write_json
 from hyperformer.settings.build import describe_content, flatten, hash_settings, make_config
+from hyperformer.settings.deepspeed_json.read import read_user_json
 from hyperformer.settings.schema import RunConfig
 
 _CACHE = "~/.cache/hyperformer/hashes"
@@ -94,7 +95,8 @@ class Contents:
                 with _errors_of("data_dir", path):
                     yield name, _hash([path.name, file_hash(path)])
         if config.training.deepspeed_config and os.path.exists(config.training.deepspeed_config):
-            yield "deepspeed_config", _hash(_json(Path(config.training.deepspeed_config)))
+            added = read_user_json(config.training).result
+            yield "deepspeed_config", _hash(added) if added else ""
         if os.path.isabs(model.model_name_or_path) and os.path.isdir(model.model_name_or_path):
             with _errors_of("model_name_or_path", model.model_name_or_path):
                 found = _model(Path(model.model_name_or_path), with_weights=not model.random_init)
@@ -123,7 +125,9 @@ class Contents:
 
 def _key(config: RunConfig) -> tuple[Any, ...]:
     """The settings that say which files a run reads."""
-    return config.model, config.training.deepspeed_config, config.splits, config.data
+    # What a DeepSpeed file adds to the settings depends on them.
+    training = config.training if config.training.deepspeed_config else None
+    return config.model, training, config.splits, config.data
 
 
 def with_global_batch(config: RunConfig, rows: int) -> RunConfig:
@@ -249,24 +253,6 @@ def _tree(folder: Path) -> dict[str, str]:
         for name, path in named
         if not any(part.startswith(".") for part in name.parts)
     }
-
-
-def _json(path: Path) -> Any:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_keys_once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"deepspeed_config {path}: not JSON that can be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"deepspeed_config {path}: must be one JSON object")
-    return found
-
-
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ValueError(f"it has {', '.join(twice)} more than once")
-    return dict(pairs)
 
 
 def _hash(value: Any) -> str:

@@ -9,15 +9,12 @@ and the launcher may both ask for the same: what was changed since the failed at
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from hyperformer.errors import CheckpointError, ConfigError, FileError
 from hyperformer.files import read_json, write_json
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.schema import RunConfig
 
 SCHEMA = 1
 
@@ -107,7 +104,7 @@ def split_micro_batch(folder: RunFolder, tried: int | None = None) -> str:
         A line that says what was done.
 
     Raises:
-        ConfigError: a micro-batch of one row cannot be split, or a DeepSpeed file fixes it.
+        ConfigError: a micro-batch of one row cannot be split.
     """
     config, recovery = folder.read_config(), read_recovery(folder)
     parts = tried or recovery.micro_batch_parts
@@ -118,7 +115,6 @@ def split_micro_batch(folder: RunFolder, tried: int | None = None) -> str:
             f"{folder.path}: the micro-batch is one row already; use a GPU with more memory, a smaller model, "
             f"a smaller max_source_length{checkpointing}"
         )
-    _check_not_fixed(config)
     divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
     splits = parts * divisor
     if recovery.micro_batch_parts < splits:
@@ -128,21 +124,6 @@ def split_micro_batch(folder: RunFolder, tried: int | None = None) -> str:
         f"micro-batch split: {rows // divisor} rows instead of {rows}, gradient accumulation "
         f"{steps * splits} instead of {steps * parts}; the global batch stays the same"
     )
-
-
-def _check_not_fixed(config: RunConfig) -> None:
-    if config.training.deepspeed_config is None:
-        return
-    try:
-        theirs = json.loads(Path(config.training.deepspeed_config).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # the run itself says what is wrong with it
-    for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
-        if isinstance(theirs, dict) and theirs.get(key, "auto") != "auto":
-            raise ConfigError(
-                f"{config.training.deepspeed_config} fixes {key} at {theirs[key]}, so the micro-batch cannot "
-                'be split; write "auto" there'
-            )
 
 
 def step_back(folder: RunFolder) -> str:

@@ -26,11 +26,9 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
     if config.precision == "fp16" and context.device.type == "cpu":
         raise ConfigError("precision is fp16, which DeepSpeed does not run on the CPU: write bf16 or fp32")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    settings = engine_config(config, batch)
-    optimizer = None if "optimizer" in settings else make_optimizer(model, config)
-    schedule = None
-    if "scheduler" not in settings:
-        schedule = make_schedule(optimizer, config) if optimizer else lambda made: make_schedule(made, config)
+    settings, optimizer = engine_config(config, batch), make_optimizer(model, config)
+    # A schedule of the user's file is one of DeepSpeed's own.
+    schedule = None if "scheduler" in settings else make_schedule(optimizer, config)
     try:
         engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings, dist_init_required=False

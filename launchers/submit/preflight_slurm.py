@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from hyperformer.errors import nearest
+from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.deepspeed_json.read import read_user_json
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Run
 from launchers.slurm.site import Partition, Site
@@ -133,16 +133,11 @@ def _idle_gpus(resources: Resources) -> Iterator[tuple[str, str]]:
 def _batches(resources: Resources, runs: list[Run]) -> Iterator[Finding]:
     """A DeepSpeed file that fixes the global batch must agree with the ranks."""
     for run in runs:
-        path = run.config.training.deepspeed_config
-        if path is None:
-            continue
+        training = run.config.training
         try:
-            wanted = json.loads(Path(path).read_text(encoding="utf-8")).get("train_batch_size")
-        except (OSError, ValueError, AttributeError):
-            continue  # the run's own settings are checked elsewhere
-        if isinstance(wanted, int) and wanted % resources.ranks:
-            told = f"train_batch_size {wanted} in {path} cannot be divided over {resources.ranks} ranks"
-            yield Finding("batch", f"{run.name}: {told}")
+            read_user_json(training, training.rows_per_rank * resources.ranks)
+        except ConfigError as error:
+            yield Finding("batch", f"{run.name}: {error}")
 
 
 def _folder(folder: Path, site: Site, shapes: Iterable[Resources]) -> Iterator[Finding]:

@@ -37,7 +37,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(contents, "_CACHE", str(tmp_path / "cache"))
     files = {
         "tasks.yaml": TASKS,
-        "engine.json": '{"zero_optimization": {"stage": 1}, "train_batch_size": "auto"}',
+        "engine.json": '{"zero_optimization": {"offload_optimizer": {"device": "cpu"}}, "train_batch_size": "auto"}',
         "t5/config.json": "{}",
         "t5/spiece.model": "pieces",
         "t5/model.safetensors": "w" * 3_000_000,
@@ -56,7 +56,7 @@ def settings_of(site: Path) -> dict[str, Any]:
     return {
         "tasks": ["mine"], "task_file": str(site / "tasks.yaml"), "data_source": "folder",
         "data_dir": str(site / "rows"), "model_name_or_path": str(site / "t5"),
-        "deepspeed_config": str(site / "engine.json"),
+        "deepspeed_config": str(site / "engine.json"), "zero_stage": 1,
     }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def changed(path: Path, change: Callable[[str], str]) -> None:
         ("tasks.yaml", 'mine:\n  template: "{text}"', 'mine:\n  template: "say: {text}"'),
         ("rows/mine/train.csv", "yes", "no!"),
         ("rows/mine/test.csv", "yes", "no"),
-        ("engine.json", '"stage": 1', '"stage": 2'),
+        ("engine.json", '"cpu"', '"none"'),
         ("t5/config.json", "{}", '{"dropout_rate": 0}'),
         ("t5/spiece.model", "pieces", "Pieces"),
         ("t5/model.safetensors", "www", "wxw"),

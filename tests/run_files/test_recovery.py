@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -42,13 +41,6 @@ def test_what_was_changed_since_the_attempt_began_is_not_changed_again(tmp_path:
     assert read_recovery(folder).micro_batch_parts == 2
     with pytest.raises(ConfigError, match="one row per forward already"):
         halve_evaluation(folder, 1)
-
-
-def test_a_deepspeed_file_that_fixes_it(tmp_path: Path) -> None:
-    path = tmp_path / "ds.json"
-    path.write_text(json.dumps({"train_micro_batch_size_per_gpu": 32}))
-    with pytest.raises(ConfigError, match='write "auto"'):
-        split_micro_batch(folder_of(tmp_path, deepspeed_config=str(path)))
 
 
 @pytest.mark.parametrize(

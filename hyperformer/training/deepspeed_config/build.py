@@ -1,62 +1,62 @@
-"""The config that DeepSpeed gets: from the settings, and from the user's JSON."""
+"""The config that DeepSpeed gets: what the settings say, and what the user's JSON adds."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from hyperformer.errors import ConfigError
+from hyperformer.settings.deepspeed_json.keys import KEYS, SCHEDULERS
+from hyperformer.settings.deepspeed_json.read import read_user_json
+from hyperformer.settings.deepspeed_json.rules import FromSetting
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.deepspeed_config.batch import Batch
 
 
 def engine_config(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
-    """The config for DeepSpeed: ours, or the user's file with its "auto" values filled in.
+    """The config for DeepSpeed. The user's file never changes what a setting says; it adds to it.
 
     Raises:
-        ConfigError: the user's file cannot be read, or its batch sizes contradict ours.
+        ConfigError: the user's file cannot be read, contradicts a setting, or asks for what a run cannot honour.
     """
-    ours: dict[str, Any] = {
+    added = read_user_json(config, batch.global_batch_size).passed
+    return _nested({**_from_settings(config, batch), **added, **_schedule(config, added)})
+
+
+def _from_settings(config: TrainingConfig, batch: Batch) -> dict[str, Any]:
+    """Path of a key -> value. Keys of memory alone may be replaced by the user's."""
+    return {
         "train_batch_size": batch.global_batch_size,
         "train_micro_batch_size_per_gpu": batch.micro,
         "gradient_accumulation_steps": batch.accumulation,
         # Without this, DeepSpeed clips at 1.0; 0 switches clipping off.
         "gradient_clipping": config.max_grad_norm,
-        "zero_optimization": {"stage": config.zero_stage},
+        "zero_optimization.stage": config.zero_stage,
+        "bf16.enabled": config.precision == "bf16",
+        "fp16.enabled": config.precision == "fp16",
         "zero_allow_untested_optimizer": True,
-        "bf16": {"enabled": config.precision == "bf16"},
-        "fp16": {"enabled": config.precision == "fp16"},
+        # Offloaded, torch's fused AdamW is as quick as DeepSpeed's, which needs a compiler on every node.
+        "zero_force_ds_cpu_optimizer": False,
         # DeepSpeed's own progress lines would come between ours.
         "steps_per_print": 10**9,
     }
-    if config.deepspeed_config is None:
-        return ours
-    theirs = _read(Path(config.deepspeed_config))
-    filled = {key: ours[key] if value == "auto" and key in ours else value for key, value in theirs.items()}
-    for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
-        if filled.setdefault(key, ours[key]) != ours[key]:
-            raise ConfigError(
-                f"{config.deepspeed_config}: {key} is {filled[key]}, but the run makes it {ours[key]} "
-                f"(micro-batch {batch.micro} x accumulation {batch.accumulation} x {batch.ranks} ranks); "
-                'write "auto" there'
-            )
-    return {
-        **{
-            key: ours[key]
-            for key in ("gradient_clipping", "steps_per_print", "zero_allow_untested_optimizer")
-        },
-        **filled,
-    }
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"deepspeed_config: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"deepspeed_config: {path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"deepspeed_config: {path} must be one JSON object")
-    return values
+def _schedule(config: TrainingConfig, added: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers that the user's `scheduler` section takes from the settings, whether it has them or not."""
+    if "scheduler.type" not in added:
+        return {}
+    _, names = SCHEDULERS[added["scheduler.type"]]
+    rules = {path: KEYS[path] for name in names if (path := f"scheduler.params.{name}")}
+    return {path: rule.value(config) for path, rule in rules.items() if isinstance(rule, FromSetting)}
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a.b": 1} -> {"a": {"b": 1}}"""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *sections, name = path.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return nested
