@@ -24,7 +24,7 @@ from hyperformer.adapters.build import build_model
 from hyperformer.adapters.parameters import published_t5
 from hyperformer.run_files.checkpoint_folder import checksum
 from hyperformer.settings.build import replace
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine

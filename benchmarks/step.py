@@ -22,7 +22,7 @@ import torch
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.parameters import published_t5
 from hyperformer.settings.build import replace
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.training.deepspeed_config.batch import make_batch as share_out
 from hyperformer.training.engine import make_engine

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hyperformer import __version__, finetune_t5_trainer
 from hyperformer.commands.parser import add_model_commands
 from hyperformer.errors import HyperformerError, in_words
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from hyperformer.terminal import prepare_streams
 
 EXIT_PIPE_CLOSED = 128 + 13

@@ -19,7 +19,7 @@ from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profil
 from launchers.plan.load_plan import UnreadableInput, make_plan
 from launchers.plan.model_selection.choose import Validation
 from launchers.plan.runs import Plan, Run
-from launchers.plan.selection import select
+from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_file import SWEEPS, read_sweep
 from launchers.plan.sweep_files.source_runs import SourceRun, find_run
 from launchers.plan.sweep_files.stages import StageSource, split_target
@@ -37,18 +37,18 @@ from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger, last_cluster
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import cancel, prefetch, preflight
-from launchers.submit.choose import SUBMIT, Choice, StartRule, choose, gather_evidence, retry_rule
 from launchers.submit.start import (
-    Listener,
     NotConfirmed,
-    Start,
+    StartCallbacks,
     StartOptions,
+    StartPlan,
     SubmitResult,
     dry_run,
     start,
 )
+from launchers.submit.start_rule import SUBMIT, StartChoice, StartRule, choose, gather_rule_facts, retry_rule
 
-__all__ = ["NotConfirmed", "Start", "StartOptions", "SubmitResult", "Sweep", "View"]
+__all__ = ["NotConfirmed", "StartOptions", "StartPlan", "SubmitResult", "Sweep", "View"]
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class View:
         return any(entry.state != "missing" for entry in self.statuses)
 
 
-class Silent:
+class QuietCallbacks:
     """A listener that says nothing, and yes only if it was told to."""
 
     def __init__(self, yes: bool) -> None:
         self._yes = yes
 
-    def announce(self, start: Start) -> None: ...
+    def announce(self, start: StartPlan) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -145,7 +145,7 @@ class Sweep:
             PreflightError, ClusterError, LockError: nothing was started, or not all; the message says which.
             NotConfirmed: the cost estimate is above `confirm_above`.
         """
-        return self.start(SUBMIT, StartOptions(max_parallel, frozenset(ignore)), Silent(yes))
+        return self.start(SUBMIT, StartOptions(max_parallel, frozenset(ignore)), QuietCallbacks(yes))
 
     def retry(self, *names: str, failed: bool = False, oom: bool = False, yes: bool = False) -> SubmitResult:
         """Start again those of the runs that did not end well.
@@ -158,24 +158,24 @@ class Sweep:
         Raises:
             as :meth:`submit`.
         """
-        return self.start(retry_rule(names, failed, oom), StartOptions(), Silent(yes))
+        return self.start(retry_rule(names, failed, oom), StartOptions(), QuietCallbacks(yes))
 
-    def start(self, rule: StartRule, options: StartOptions, listener: Listener) -> SubmitResult:
+    def start(self, rule: StartRule, options: StartOptions, callbacks: StartCallbacks) -> SubmitResult:
         """Start the runs that a rule names; what :meth:`submit` and :meth:`retry` do."""
         preflight.check_ignored(options.ignored)
-        return start(self._ledger_to_start(), rule, options, listener)
+        return start(self._ledger_to_start(), rule, options, callbacks)
 
-    def dry_run(self, rule: StartRule = SUBMIT, options: StartOptions | None = None) -> Start:
+    def dry_run(self, rule: StartRule = SUBMIT, options: StartOptions | None = None) -> StartPlan:
         """What :meth:`start` would do: `todo`, and on SLURM `estimate` and the sbatch files in `texts`."""
         options = options or StartOptions()
         preflight.check_ignored(options.ignored)
         return dry_run(self._ledger_to_start(is_dry_run=True), rule, options)
 
-    def choose(self, rule: StartRule, view: View | None = None) -> tuple[Choice, View]:
+    def choose(self, rule: StartRule, view: View | None = None) -> tuple[StartChoice, View]:
         """Which runs a rule starts now, and how all runs stand. `view`: of all runs, where there is one."""
         view = view or self.view()
-        evidence = gather_evidence(rule, self.ledger, view.statuses)
-        return choose(rule, self.plan, view.statuses, evidence), view
+        facts = gather_rule_facts(rule, self.ledger, view.statuses)
+        return choose(rule, self.plan, view.statuses, facts), view
 
     def view(self, *names: str, max_age_s: float = 0.0) -> View:
         """How runs stand.
@@ -202,8 +202,8 @@ class Sweep:
     def why(self, *names: str, view: View | None = None) -> dict[str, str]:
         """A line for each run that waits or did not end well, by the run's name."""
         view = view or self.view(*names)
-        told = {entry.name: why.why(entry, self.ledger) for entry in view.statuses}
-        return {name: line for name, line in told.items() if line}
+        lines = {entry.name: why.why(entry, self.ledger) for entry in view.statuses}
+        return {name: line for name, line in lines.items() if line}
 
     def logs(self, *names: str, rank: int | None = 0) -> list[LogFile]:
         """The log files of each run's newest attempt; `rank` None: of all ranks."""
@@ -269,7 +269,7 @@ class Sweep:
         return list(plot_similarities(self.ledger, (view or self.view()).statuses))
 
     def _select(self, names: Sequence[str]) -> list[Run]:
-        return select(self.plan, names) if names else list(self.plan.runs)
+        return select_runs(self.plan, names) if names else list(self.plan.runs)
 
     def prefetch(self) -> list[str]:
         """Fetch models and data sets, and prove that they load offline; returns their names.

@@ -13,7 +13,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hyperformer.errors import HyperformerError, in_words
-from hyperformer.settings.files import ConfigWarning
+from hyperformer.settings.config_files import ConfigWarning
 from hyperformer.terminal import prepare_streams
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import stage_commands
@@ -23,16 +23,16 @@ from launchers.cli.parser import parse
 from launchers.cli.start_commands import StartCommand
 from launchers.cli.suggested_command import same_command
 from launchers.store import redaction
-from launchers.submit.choose import retry_rule
 from launchers.submit.preflight import ALL
 from launchers.submit.start import StartOptions
+from launchers.submit.start_rule import retry_rule
 
 
 def run(words: argparse.Namespace) -> int:
     """Run one command; returns the exit code."""
     if words.command == "clusters":
         if words.action == "init":
-            return inspect.write_first_profile(words.name or "site")
+            return inspect.init_profile(words.name or "site")
         return inspect.list_clusters()
     target = Target(words.sweep, words.runs_dir, getattr(words, "cluster", None))
     study = stage_commands.study_of(target)

@@ -12,7 +12,7 @@ from places import ROOT
 from test_house import LAYERS
 
 from hyperformer.data.tasks.user_tasks import load_user_tasks
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from launchers.api import Sweep
 from launchers.cli.parser import parse
 from launchers.plan.sweep_file import read_stages

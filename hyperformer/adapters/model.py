@@ -252,7 +252,7 @@ class HyperformerT5(T5ForConditionalGeneration):
             if self.adapters is not None:
                 raise ConfigError(
                     f"assistant_model is a {type(assistant).__name__}, which cannot be told the task: load it by "
-                    "hyperformer.adapters.whole.load_model, which takes a plain T5 too"
+                    "hyperformer.adapters.trained_model.load_model, which takes a plain T5 too"
                 )
         elif assistant.adapters is not None and assistant.config.tasks != self.config.tasks:
             raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,20 +105,9 @@ def read_record(path: Path) -> AdapterRecord:
 
 
 def _check(record: AdapterRecord, path: Path) -> None:
-    texts: tuple[tuple[str, Any, type | tuple[type, ...]], ...] = (
-        ("base_model_name_or_path", record.base_model_name_or_path, str),
-        ("base_sizes", record.base_sizes, dict),
-        ("base_fingerprint", record.base_fingerprint, (str, type(None))),
-        ("tokenizer_name", record.tokenizer_name, (str, type(None))),
-        ("variant", record.variant, str),
-        ("tasks", record.tasks, list),
-        ("task_prefix", record.task_prefix, bool),
-        ("max_source_length", record.max_source_length, int),
-        ("adapter_settings", record.adapter_settings, dict),
-        ("weights_sha256", record.weights_sha256, str),
-    )
-    for key, value, kind in texts:
-        if not isinstance(value, kind):
+    for key, hint in typing.get_type_hints(AdapterRecord).items():
+        value, kind = getattr(record, key), typing.get_origin(hint)
+        if not isinstance(value, kind if kind in (dict, list) else hint):
             raise CheckpointError(f"{path}: {key} is {value!r}, which it cannot be; save the adapter again")
     unknown = set(record.adapter_settings) - {field.name for field in dataclasses.fields(AdapterConfig)}
     if unknown:

@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' code, and models built from their settings.
+"""Weights of the authors' checkpoints: their names, and where in our parameters each of them is.
 
 Their modules keep each adapter and each generator in a parameter of its own; ours keep those
 of a whole stack in one (see ``modules.py``). One table, their name -> slice of ours, serves
@@ -12,60 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import T5Config
 
 from hyperformer.adapters.functional import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
 from hyperformer.adapters.hooks import STACKS
-from hyperformer.adapters.model import HyperformerT5, hyperformer_config, new_model
+from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
 from hyperformer.errors import CheckpointError, nearest
-from hyperformer.settings.authors_format import AUTHORS_ADAPTER_DEFAULTS, adapter_settings
-from hyperformer.settings.schema import AdapterConfig
 
 CROSS_BIAS = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 # Their name, our parameter, and where in it (None: all of it).
 Entry = tuple[str, str, Any]
-
-
-def model_from_reference(
-    t5_config: dict[str, Any],
-    adapter_args: dict[str, Any] | None,
-    tasks: list[str],
-    *,
-    adapters: list[str] | None = None,
-    task_embeddings: list[str] | None = None,
-    state_dict: dict[str, Tensor] | None = None,
-) -> HyperformerT5:
-    """Our model for the authors' settings.
-
-    Args:
-        t5_config: settings of T5 (``d_model`` and so on).
-        adapter_args: by the authors' names; one that is absent has their default. None: plain T5.
-        tasks: in the order of `task_ids`.
-        adapters: name of the adapter of each task, where tasks share adapters.
-        task_embeddings: name of the embedding of each task, where tasks share embeddings.
-        state_dict: their weights to load.
-
-    Raises:
-        ConfigError: settings that contradict each other.
-        CheckpointError: weights that do not fit the settings.
-    """
-    settings: dict[str, Any] = {"adapter": "none"}
-    if adapter_args is not None:
-        settings = adapter_settings({**AUTHORS_ADAPTER_DEFAULTS, **adapter_args})
-    if adapters is not None and settings["adapter"] == "task":
-        settings["adapters"] = tuple(adapters)
-    if task_embeddings is not None and settings["adapter"].startswith("hypernetwork"):
-        settings["task_embeddings"] = tuple(task_embeddings)
-    config = hyperformer_config(T5Config(**t5_config), AdapterConfig(**settings), tuple(tasks))
-    if state_dict is not None:
-        # A bias of zero changes nothing, but must be there when the weights are converted back.
-        config.cross_attention_bias = CROSS_BIAS in state_dict
-    model = new_model(config)
-    if state_dict is not None:
-        load_reference_state_dict(model, state_dict)
-    return model.eval()
 
 
 def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor]) -> None:
@@ -82,7 +39,7 @@ def load_reference_state_dict(model: HyperformerT5, state_dict: dict[str, Tensor
     if unknown:
         hint = ""
         if unknown[0] == CROSS_BIAS:
-            hint = "; build the model by model_from_reference(..., state_dict=...), which makes room for it"
+            hint = "; the model's config needs cross_attention_bias=True"
         raise CheckpointError(
             f"checkpoint: {unknown[0]!r} has no place in this model{hint or nearest(unknown[0], known)}"
         )

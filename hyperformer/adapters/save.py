@@ -19,9 +19,9 @@ from torch import Tensor
 
 from hyperformer.adapter_folder import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, adapter_files
 from hyperformer.adapters.build import load_base, load_t5_config
-from hyperformer.adapters.card import ModelCard
 from hyperformer.adapters.hub import CARD_NAME, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import (
     AdapterRecord,
     base_sizes,

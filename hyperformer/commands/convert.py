@@ -2,7 +2,7 @@
 
 Theirs: ``config.json`` (T5's settings), ``pytorch_model.bin`` or ``model.safetensors`` (their
 parameter names), perhaps a tokenizer. Which adapters it has is only in the JSON that it was
-trained with. Ours: a whole model (:mod:`whole`), complete in itself.
+trained with. Ours: a whole model (:mod:`hyperformer.adapters.trained_model`), complete in itself.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperfo
 from hyperformer.adapters.record import plain_settings
 from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
 from hyperformer.adapters.save import read_safetensors
-from hyperformer.adapters.whole import TOKENIZER_FILES, copy_files, load_model, read_json_object, save_model
+from hyperformer.adapters.trained_model import (
+    TOKENIZER_FILES,
+    copy_files,
+    load_model,
+    read_json_object,
+    save_model,
+)
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import flush, new_folder, write_json
 from hyperformer.settings.build import make_config
-from hyperformer.settings.files import ConfigWarning, read_config_file
+from hyperformer.settings.config_files import ConfigWarning, read_config_file
 from hyperformer.settings.schema import RunConfig
 
 BINARY, SAFETENSORS = "pytorch_model.bin", "model.safetensors"

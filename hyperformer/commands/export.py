@@ -14,7 +14,7 @@ from hyperformer.adapters.hooks import STACKS
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter
-from hyperformer.adapters.whole import load_trained, save_model
+from hyperformer.adapters.trained_model import load_trained, save_model
 from hyperformer.errors import ConfigError
 from hyperformer.files import new_folder, read_json
 
@@ -25,7 +25,7 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
     Args:
         name: folder or repository of the trained model.
         output: the folder to make.
-        base: as in :func:`~hyperformer.adapters.whole.load_trained`.
+        base: as in :func:`~hyperformer.adapters.trained_model.load_trained`.
 
     Raises:
         CheckpointError: the model cannot be loaded, or `output` is there already.

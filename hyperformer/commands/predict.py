@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from hyperformer.adapters.build import load_tokenizer
-from hyperformer.adapters.whole import Trained, load_trained
+from hyperformer.adapters.trained_model import TrainedModel, load_trained
 from hyperformer.commands.inputs import PREDICTION, Input, Item
 from hyperformer.data.collate import pad
 from hyperformer.data.dataset import truncate
@@ -72,7 +72,7 @@ class Predictor:
         CheckpointError: the tokenizer cannot be loaded.
     """
 
-    def __init__(self, trained: Trained, task: str, *, decode: str = "generate") -> None:
+    def __init__(self, trained: TrainedModel, task: str, *, decode: str = "generate") -> None:
         config = trained.model.config
         if config.tasks and task not in config.tasks:
             raise ConfigError(f"task {task!r} is not one of this model's{nearest(task, config.tasks)}")

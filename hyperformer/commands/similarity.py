@@ -13,7 +13,7 @@ from hyperformer.adapters.hub import find_folder
 from hyperformer.adapters.modules import TaskEmbeddings, distinct
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import read_safetensors
-from hyperformer.adapters.whole import load_model
+from hyperformer.adapters.trained_model import load_model
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import atomic_write
 

@@ -148,7 +148,7 @@ def identify(config: RunConfig, record: Mapping[str, Any] | None, ranks: int) ->
         ConfigError: a file is no longer what it was when the run was planned.
     """
     now, began = Contents().read(config), record or {}
-    known_as = config.known_as or _former(config, began)
+    known_as = config.known_as or _legacy_signature(config, began)
     planned = began.get("contents") if known_as else config.contents
     flat = flatten(config)
     changed = [
@@ -170,7 +170,7 @@ def identify(config: RunConfig, record: Mapping[str, Any] | None, ranks: int) ->
     return with_global_batch(dataclasses.replace(config, contents=contents), rows)
 
 
-def _former(config: RunConfig, record: Mapping[str, Any]) -> str | None:
+def _legacy_signature(config: RunConfig, record: Mapping[str, Any]) -> str | None:
     """The signature of the run in a folder whose contents were never recorded, if its settings are these."""
     if config.contents is not None or not record or "contents" in record:
         return None

@@ -165,29 +165,6 @@ def translate(theirs: dict[str, Any], where: str) -> tuple[dict[str, Any], list[
     return ours, notes
 
 
-AUTHORS_ADAPTER_DEFAULTS: dict[str, Any] = {
-    "train_adapters": True,
-    "adapter_config_name": "meta-adapter",
-    "task_embedding_dim": 512,
-    "add_layer_norm_before_adapter": False,
-    "add_layer_norm_after_adapter": True,
-    "reduction_factor": 16,
-    "non_linearity": "swish",
-    "train_task_embeddings": False,
-    "projected_task_embedding_dim": 64,
-    "task_hidden_dim": 128,
-    "conditional_layer_norm": False,
-    "unique_hyper_net_layer_norm": True,
-}
-
-
-def adapter_settings(theirs: dict[str, Any], where: str = "adapter_args") -> dict[str, Any]:
-    """The authors' adapter settings, complete, as values of our AdapterConfig."""
-    ours = {name for name, entry in settings().items() if entry.section == "adapter"}
-    kind = _structure(theirs, where)
-    return {key: value for key, value in theirs.items() if key in ours} | {"adapter": kind["adapter"]}
-
-
 def _structure(theirs: dict[str, Any], where: str) -> dict[str, Any]:
     """Their switches for the kind of adapter -> our one setting."""
     if not theirs.get("train_adapters", False):

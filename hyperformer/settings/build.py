@@ -20,7 +20,7 @@ from typing import Any, Literal
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
 from hyperformer.settings.schema import EITHER_OR, OUTPUT, PATH_OR_NAME, Bounds, RunConfig
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 
 
 @functools.cache
@@ -89,7 +89,7 @@ class Setting:
         kind = values.get("adapter", settings()["adapter"].default)
         return not self.used_by or kind in self.used_by
 
-    def value_of(self, node: Located) -> Any:
+    def value_of(self, node: YamlNode) -> Any:
         """The value that a YAML text gives it: where text is wanted, a number is taken as it is written."""
         is_one = not isinstance(node.value, dict | list)
         if self.is_list or self.is_map or (self.is_text and is_one):

@@ -26,11 +26,11 @@ _MOST_NODES = 200_000  # aliases of aliases can stand for more values than memor
 
 
 @dataclass(frozen=True)
-class Located:
+class YamlNode:
     """A value of a YAML file and its place.
 
     Attributes:
-        value: a scalar, a list of Located, or a dict of str to Located.
+        value: a scalar, a list of YamlNode, or a dict of str to YamlNode.
         line: counts from 1; 0 on the command line.
         path: how a reader would say it, such as ``grid.seed``.
         written: a scalar as it is written, variables replaced: "1.50" of the number 1.5.
@@ -45,8 +45,8 @@ class Located:
     @property
     def where(self) -> str:
         """File, line and key, as errors give them."""
-        place = f"{self.file}, line {self.line}" if self.line else self.file
-        return place + (f", {self.path}" if self.path and self.line else "")
+        location = f"{self.file}, line {self.line}" if self.line else self.file
+        return location + (f", {self.path}" if self.path and self.line else "")
 
     def fail(self, message: str) -> NoReturn:
         raise ConfigError(f"{self.where}: {message}")
@@ -68,7 +68,7 @@ class Located:
         is_number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         return self.written if is_number else self.value
 
-    def mapping(self) -> dict[str, Located]:
+    def mapping(self) -> dict[str, YamlNode]:
         """The value as a mapping; raises ConfigError if it is none. Nothing at all is an empty one."""
         if self.value is None:
             return {}
@@ -76,7 +76,7 @@ class Located:
             self.fail(f"must be a mapping (name: value lines), not {self.value_text()}")
         return self.value
 
-    def sequence(self) -> list[Located]:
+    def sequence(self) -> list[YamlNode]:
         """The value as a list; raises ConfigError if it is none, or empty."""
         if not isinstance(self.value, list):
             self.fail(f"must be a list, such as [a, b], not {self.value_text()}")
@@ -122,7 +122,7 @@ for _kind, (_pattern, _first, _) in _SCALARS.items():
         _Loader.add_implicit_resolver(f"{_PREFIX}{_kind}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
-def read_yaml(path: Path, *, expand: bool = True) -> tuple[str, Located]:
+def read_yaml(path: Path, *, expand: bool = True) -> tuple[str, YamlNode]:
     """A YAML file's text, and its value with places.
 
     Args:
@@ -139,7 +139,7 @@ def read_yaml(path: Path, *, expand: bool = True) -> tuple[str, Located]:
     return text, _parse(text, _Source(str(path), expand))
 
 
-def read_key_value(key: str, text: str, where: str) -> Located:
+def read_key_value(key: str, text: str, where: str) -> YamlNode:
     """The value of ``key=value`` on the command line: what the line ``key: value`` of a file means.
 
     Args:
@@ -162,25 +162,25 @@ class _Source:
     expand: bool = True
     lines: bool = True
 
-    def place(self, mark: yaml.Mark | None, path: str = "") -> Located:
-        return Located(None, mark.line + 1 if mark and self.lines else 0, path, self.name)
+    def location(self, mark: yaml.Mark | None, path: str = "") -> YamlNode:
+        return YamlNode(None, mark.line + 1 if mark and self.lines else 0, path, self.name)
 
 
-def _parse(text: str, source: _Source) -> Located:
+def _parse(text: str, source: _Source) -> YamlNode:
     loader: _Loader | None = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            return Located(None, 1, "", source.name)
+            return YamlNode(None, 1, "", source.name)
         if not source.lines:
             last = node.value[-1][1] if isinstance(node, yaml.MappingNode) and node.value else node
             if text[last.end_mark.index :].strip():
-                source.place(None).fail("what follows # is a comment; put the value in quotes: '\"a #b\"'")
+                source.location(None).fail("what follows # is a comment; put the value in quotes: '\"a #b\"'")
         return _Converter(loader, source).convert(node, "")
     except yaml.MarkedYAMLError as error:
-        place = source.place(error.problem_mark or error.context_mark)
-        raise ConfigError(f"{place.where}: not YAML: {error.problem or error}"[:1000]) from error
+        location = source.location(error.problem_mark or error.context_mark)
+        raise ConfigError(f"{location.where}: not YAML: {error.problem or error}"[:1000]) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{source.name}: not YAML: {' '.join(str(error).split())[:1000]}") from error
     except RecursionError:
@@ -191,7 +191,7 @@ def _parse(text: str, source: _Source) -> Located:
 
 
 class _Converter:
-    """YAML nodes -> Located."""
+    """YAML nodes -> YamlNode."""
 
     def __init__(self, loader: _Loader, source: _Source) -> None:
         self.loader = loader
@@ -199,63 +199,64 @@ class _Converter:
         self.open: set[int] = set()
         self.seen = 0
 
-    def convert(self, node: yaml.Node, path: str) -> Located:
-        place = self.source.place(node.start_mark, path)
+    def convert(self, node: yaml.Node, path: str) -> YamlNode:
+        location = self.source.location(node.start_mark, path)
         self.seen += 1
         if id(node) in self.open or self.seen > _MOST_NODES:
-            place.fail("an alias (*name) stands for a value that holds itself, or for too much")
+            location.fail("an alias (*name) stands for a value that holds itself, or for too much")
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, place)
+            return self._scalar(node, location)
         if node.tag not in _COLLECTIONS:
-            place.fail(f"the tag {node.tag} is not supported")
+            location.fail(f"the tag {node.tag} is not supported")
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
-                return replace(place, value=dict(self._items(node, path)))
+                return replace(location, value=dict(self._items(node, path)))
             return replace(
-                place, value=[self.convert(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
+                location,
+                value=[self.convert(item, f"{path}[{index}]") for index, item in enumerate(node.value)],
             )
         finally:
             self.open.discard(id(node))
 
-    def _items(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, Located]]:
+    def _items(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, YamlNode]]:
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
-            place = self.source.place(key_node.start_mark, path)
+            location = self.source.location(key_node.start_mark, path)
             if not isinstance(key_node, yaml.ScalarNode):
-                place.fail("a key must be a name")
+                location.fail("a key must be a name")
             key = str(key_node.value)
             if key in first:
-                place.fail(f"{key!r} is given twice (first on line {first[key]})")
-            first[key] = place.line
+                location.fail(f"{key!r} is given twice (first on line {first[key]})")
+            first[key] = location.line
             value = self.convert(value_node, f"{path}.{key}" if path else key)
             # A block below its key starts a line later; people look for the key.
-            yield key, replace(value, line=place.line)
+            yield key, replace(value, line=location.line)
 
-    def _scalar(self, node: yaml.ScalarNode, place: Located) -> Located:
+    def _scalar(self, node: yaml.ScalarNode, location: YamlNode) -> YamlNode:
         text, tag = str(node.value), node.tag
-        expanded = _VARIABLE.sub(lambda match: self._variable(match, place), text)
+        expanded = _VARIABLE.sub(lambda match: self._variable(match, location), text)
         if expanded != text:
             plain = node.style is None  # unquoted: what the variable holds may be a number
             text, tag = expanded, self.loader.resolve(yaml.ScalarNode, expanded, (plain, not plain))
         kind = tag.removeprefix(_PREFIX)
         if kind not in _SCALARS:
-            place.fail(f"the tag {tag} is not supported")
+            location.fail(f"the tag {tag} is not supported")
         pattern, _, value_of = _SCALARS[kind]
         if not re.fullmatch(pattern, text):  # by a tag: !!int 1:30
-            place.fail(f"{text[:60]!r} is no {kind} of YAML 1.2")
+            location.fail(f"{text[:60]!r} is no {kind} of YAML 1.2")
         try:
-            return replace(place, value=value_of(text), written=text)
+            return replace(location, value=value_of(text), written=text)
         except ValueError as error:
-            place.fail(f"cannot be read: {error}")
+            location.fail(f"cannot be read: {error}")
 
-    def _variable(self, match: re.Match[str], place: Located) -> str:
+    def _variable(self, match: re.Match[str], location: YamlNode) -> str:
         name, default = match.groups()
         value = os.environ.get(name, "") if self.source.expand else match[0]
         if value:
             return value
         if default is None:
-            place.fail(
+            location.fail(
                 f"the environment variable {name} is not set; set it (export {name}=...), "
                 f"or write a default: ${{{name}:-value}}"
             )

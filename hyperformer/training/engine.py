@@ -39,8 +39,3 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
         # So DeepSpeed refuses settings; ours are tested, so the cause is in the file.
         raise ConfigError(f"{config.deepspeed_config}: DeepSpeed does not take it: {error}") from error
     return engine
-
-
-def is_partitioned(engine: Any) -> bool:
-    """Whether the parameters are partitioned over the ranks (ZeRO stage 3)."""
-    return engine.zero_optimization_stage() == 3

@@ -17,8 +17,8 @@ from hyperformer.errors import CheckpointError, Diverged, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.parameter_shards import is_partitioned
 from hyperformer.training.deepspeed_config.batch import Batch
-from hyperformer.training.engine import is_partitioned
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import RunData, make_sampler
 from hyperformer.training.log import RunLog, say
@@ -135,7 +135,7 @@ class Trainer:
             self._log(log)
         seconds = time.monotonic() - started
         self.state.train_seconds += seconds
-        stop.took("step", seconds)
+        stop.record_duration("step", seconds)
         beat(f"step {step + 1}")
 
     def _step(self) -> None:
@@ -211,7 +211,7 @@ class Trainer:
 
         def after_batch(seconds: float) -> None:
             beat("a batch of evaluation")
-            stop.took("batch", seconds)
+            stop.record_duration("batch", seconds)
             self._check_stop(stop)
 
         metrics = self.evaluator(after_batch).metrics(self.data.tasks, splits)
@@ -258,17 +258,17 @@ class Trainer:
         self.state.sampler = self.sampler.state_dict()
         self.checkpoints.save(self.engine, self.state, self._loss.item())
         self._saved = self._position()
-        stop.took("save", self.checkpoints.save_seconds)
+        stop.record_duration("save", self.checkpoints.save_seconds)
 
     def _between_steps(self, step: int, stop: StopFlag) -> None:
         """Where the ranks look for what has come up: a stop, a checkpoint written in the background."""
-        if stop.is_due(step):
+        if stop.is_check_due(step):
             self.checkpoints.poll()
-            stop.took("save", self.checkpoints.save_seconds)
+            stop.record_duration("save", self.checkpoints.save_seconds)
             self._check_stop(stop)
 
     def _check_stop(self, stop: StopFlag) -> None:
-        number = stop.agreed(self.context, self.state.step)
+        number = stop.agreed_signal(self.context, self.state.step)
         if number:
             raise _AskedToStop(number)
 

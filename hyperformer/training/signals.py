@@ -2,10 +2,10 @@
 
 **When a run stops ahead of its deadline.** It must finish what it is doing, and
 save. So it stops as soon as less time is left than twice the longest unit of
-work so far, plus twice the longest save so far, plus :data:`MARGIN`. A unit is
+work so far, plus twice the longest save so far, plus :data:`SAFETY_MARGIN_S`. A unit is
 what lies between two looks at the flag. With one process, that is a step or a
 batch of evaluation. With several, it is the steps until the ranks agree again:
-as many as fit into :data:`AGREE_SECONDS`, at most 8, because agreeing waits for
+as many as fit into :data:`AGREE_INTERVAL_S`, at most 8, because agreeing waits for
 the slowest rank. The clock of rank 0 counts.
 """
 
@@ -24,8 +24,8 @@ import torch
 from hyperformer.training.ranks.distributed import DistributedContext
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-MARGIN = 10.0
-AGREE_SECONDS = 5.0
+SAFETY_MARGIN_S = 10.0
+AGREE_INTERVAL_S = 5.0
 _AGREE_STEPS = 8
 # A Ctrl-C reaches a run twice where the process that started it passes it on (ranks.task_processes).
 _SAME_SECONDS = 0.5
@@ -41,8 +41,8 @@ class StopFlag:
     def __init__(self, deadline: float | None = None) -> None:
         self.signal, self.deadline = 0, deadline
         self._since = 0.0
-        self._longest = {"step": 0.0, "batch": 0.0, "save": 0.0}
-        self._next_look = 0
+        self._longest_s = {"step": 0.0, "batch": 0.0, "save": 0.0}
+        self._next_check = 0
 
     def set(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -54,33 +54,33 @@ class StopFlag:
         if not self.signal:  # the first tells why
             self.signal, self._since = number, now
 
-    def took(self, what: Literal["step", "batch", "save"], seconds: float) -> None:
+    def record_duration(self, what: Literal["step", "batch", "save"], seconds: float) -> None:
         """Note how long something took; the longest counts."""
-        self._longest[what] = max(self._longest[what], seconds)
+        self._longest_s[what] = max(self._longest_s[what], seconds)
 
-    def lead(self, context: DistributedContext) -> float:
+    def margin_s(self, context: DistributedContext) -> float:
         """Seconds ahead of the deadline at which to stop."""
-        unit = max(self._longest["step"] * self._steps(context), self._longest["batch"])
-        return 2 * unit + 2 * self._longest["save"] + MARGIN
+        unit = max(self._longest_s["step"] * self._steps(context), self._longest_s["batch"])
+        return 2 * unit + 2 * self._longest_s["save"] + SAFETY_MARGIN_S
 
     def _steps(self, context: DistributedContext) -> int:
         """Steps between two looks of several ranks."""
         if context.size == 1:
             return 1
-        return max(1, min(_AGREE_STEPS, math.floor(AGREE_SECONDS / max(self._longest["step"], 1e-9))))
+        return max(1, min(_AGREE_STEPS, math.floor(AGREE_INTERVAL_S / max(self._longest_s["step"], 1e-9))))
 
-    def is_due(self, step: int) -> bool:
+    def is_check_due(self, step: int) -> bool:
         """Whether the ranks look at the flag after this step."""
-        return step >= self._next_look
+        return step >= self._next_check
 
-    def agreed(self, context: DistributedContext, step: int | None = None) -> int:
+    def agreed_signal(self, context: DistributedContext, step: int | None = None) -> int:
         """The signal that any rank got, on every rank alike; 0 if none did. Every rank calls this.
 
         Args:
             step: steps done; the next look is counted from there.
         """
         ours = context.is_main and self.deadline is not None and not self.signal
-        if ours and time.time() + self.lead(context) >= (self.deadline or 0.0):
+        if ours and time.time() + self.margin_s(context) >= (self.deadline or 0.0):
             self.signal = signal.SIGUSR2
         if context.size == 1:
             return self.signal
@@ -88,7 +88,7 @@ class StopFlag:
         steps = self._steps(context) if context.is_main else 0
         number, steps = context.maximum(torch.tensor([self.signal, steps])).tolist()
         if step is not None:
-            self._next_look = step + steps
+            self._next_check = step + steps
         return number
 
 

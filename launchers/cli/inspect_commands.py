@@ -16,17 +16,17 @@ from launchers.cli import tables
 from launchers.cli.layout import console
 from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, show_report
 from launchers.cli.progress import Progress
-from launchers.cli.suggested_command import STATUS, SUBMIT, after_a_look, after_report, after_why
+from launchers.cli.suggested_command import STATUS, SUBMIT, after_report, after_status, after_why
 from launchers.plan.cluster_profile import PROFILES
-from launchers.plan.selection import select
-from launchers.slurm.first_profile import write_profile
+from launchers.plan.select_runs import select_runs
+from launchers.slurm.profile_from_site import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
-from launchers.status.pace import FILES_S, SLURM_S, Pace
+from launchers.status.polling import FILES_S, SLURM_S, PollInterval
 from launchers.status.run_status import RunStatus
 from launchers.status.why import shared_by_failed
 from launchers.store.ledger import Ledger
-from launchers.submit.choose import retry_rule
+from launchers.submit.start_rule import retry_rule
 
 
 def plan(target: Target) -> int:
@@ -36,7 +36,7 @@ def plan(target: Target) -> int:
     view = sweep.view()
     tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
-    print_next(target, after_a_look(view.statuses))
+    print_next(target, after_status(view.statuses))
     return DONE
 
 
@@ -53,7 +53,7 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
         tables.print_shared(out, sweep.plan)
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
     print_notes([*view.notes, *_no_longer_planned(sweep.ledger)])
-    print_next(target, after_a_look(view.statuses))
+    print_next(target, after_status(view.statuses))
     return exit_code(view.statuses)
 
 
@@ -71,19 +71,19 @@ def status_record(sweep: Sweep, view: View) -> dict[str, Any]:
 def _watch(out: Console, sweep: Sweep, names: Sequence[str]) -> View:
     """Show the runs until none is going; Ctrl-C ends the showing, not the runs."""
     view = sweep.view(*names)
-    pace = _pace(view)
+    poll_interval = _poll_interval(view)
     with Progress(out, sweep.plan.name) as progress, suppress(KeyboardInterrupt):
         while True:
             progress.update(view.statuses, "; ".join(view.notes))
-            if not any(entry.is_going for entry in view.statuses):
+            if not any(entry.is_active for entry in view.statuses):
                 break
-            time.sleep(pace.pause_s)
-            view = sweep.view(*names, max_age_s=pace.pause_s)
+            time.sleep(poll_interval.pause_s)
+            view = sweep.view(*names, max_age_s=poll_interval.pause_s)
     return view
 
 
-def _pace(view: View) -> Pace:
-    return Pace(SLURM_S if any(entry.cluster == "slurm" for entry in view.statuses) else FILES_S)
+def _poll_interval(view: View) -> PollInterval:
+    return PollInterval(SLURM_S if any(entry.cluster == "slurm" for entry in view.statuses) else FILES_S)
 
 
 def logs(target: Target, names: Sequence[str], follow: bool, rank: int | None) -> int:
@@ -104,12 +104,12 @@ def why(target: Target, names: Sequence[str]) -> int:
     """Say in a line why each run waits or failed."""
     sweep = target.open()
     retry, view = sweep.choose(retry_rule(names, failed=True))
-    meant = {run.signature for run in select(sweep.plan, names or ["*"])}
+    meant = {run.signature for run in select_runs(sweep.plan, names or ["*"])}
     statuses = [entry for entry in view.statuses if entry.signature in meant]
-    told = sweep.why(view=view)
-    explained = [(entry, told[entry.name]) for entry in statuses if entry.name in told]
-    for members, line in tables.together(explained):
-        print(f"{tables.who(members)} ({members[0].display_state}): {line}")
+    lines = sweep.why(view=view)
+    explained = [(entry, lines[entry.name]) for entry in statuses if entry.name in lines]
+    for members, line in tables.group_by_text(explained):
+        print(f"{tables.run_names(members)} ({members[0].display_state}): {line}")
     common = shared_by_failed(view.runs, view.statuses)
     if common:
         print(common)
@@ -145,12 +145,12 @@ def list_clusters() -> int:
     """List the cluster profiles."""
     known = {"local": "this machine", "slurm": "SLURM, without a profile"}
     known |= {name: str(path) for name, path in PROFILES.names().items()}
-    for name, told in known.items():
-        print(f"{name:<16} {told}")
+    for name, description in known.items():
+        print(f"{name:<16} {description}")
     return DONE
 
 
-def write_first_profile(name: str) -> int:
+def init_profile(name: str) -> int:
     """Write a first profile of this site."""
     path = Path("clusters") / f"{name}.yaml"
     print(write_profile(path, read_site()), end="")
@@ -161,8 +161,8 @@ def write_first_profile(name: str) -> int:
 def _no_longer_planned(ledger: Ledger) -> list[str]:
     """A note on runs of earlier versions of the sweep file: they stay, and continue."""
     planned = {run.signature for run in ledger.plan.runs}
-    others = [entry["name"] for mark, entry in ledger.known_runs().items() if mark not in planned]
+    others = [entry["name"] for signature, entry in ledger.known_runs().items() if signature not in planned]
     if not others:
         return []
-    told = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-    return [f"{len(others)} earlier runs are no longer in the sweep file: {told}"]
+    names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    return [f"{len(others)} earlier runs are no longer in the sweep file: {names}"]

@@ -57,9 +57,9 @@ def screen_table(
             (pads[title](shortened(cells[at], sizes[title]), sizes[title]), styles[title][at])
             for title, cells in columns.items()
         ]
-        for place, (cell, style) in enumerate(line):
-            table.append("  " if place else "")
-            table.append(cell.rstrip() if place == len(line) - 1 else cell, style)
+        for index, (cell, style) in enumerate(line):
+            table.append("  " if index else "")
+            table.append(cell.rstrip() if index == len(line) - 1 else cell, style)
     return table
 
 

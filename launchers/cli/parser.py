@@ -67,21 +67,23 @@ def _add_start_commands(add: _Add) -> None:
         "--no-preflight", action="store_true", help="start in spite of any finding that can be ignored"
     )
     add("submit", "start the runs that are missing, failed or stopped", dry, ask, start, where)
-    one = add("retry", "start again runs that did not end well", dry, ask, start, where)
-    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    one = add("retry", "start again runs that did not end well", dry, ask, start, where, _names_argument())
     one.add_argument("--failed", action="store_true", help="only failed runs, not stopped or cancelled ones")
     one.add_argument("--oom", action="store_true", help="only runs that ran out of memory")
-    one = add("extend", "continue finished runs whose max_steps you raised in the sweep file", dry, ask)
-    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
-    one = add("cancel", "stop runs; they save first", dry, ask)
-    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    add(
+        "extend",
+        "continue finished runs whose max_steps you raised in the sweep file",
+        dry,
+        ask,
+        _names_argument(),
+    )
+    add("cancel", "stop runs; they save first", dry, ask, _names_argument())
     add("prefetch", "download models and data sets, and prove that they load offline", where)
 
 
 def _add_inspect_commands(add: _Add) -> None:
     add("plan", "show the runs that the sweep file means")
-    one = add("status", "show the state of the runs")
-    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    one = add("status", "show the state of the runs", _names_argument())
     one.add_argument("-w", "--watch", action="store_true", help="refresh until no run is waiting or running")
     one.add_argument("--json", action="store_true", help="print JSON, for programs")
     one = add("logs", "show the logs of runs")
@@ -90,13 +92,18 @@ def _add_inspect_commands(add: _Add) -> None:
     one.add_argument(
         "--rank", type=_rank, default="0", metavar="N|all", help="rank of a run with several (default: 0)"
     )
-    one = add("why", "explain why runs wait or failed")
-    one.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    add("why", "explain why runs wait or failed", _names_argument())
     one = add("report", "write and show the table of results")
     one.add_argument(
         "--plots", action="store_true",
         help="also draw how similar the tasks of each hypernetwork are (needs matplotlib)",
     )  # fmt: skip
+
+
+def _names_argument() -> argparse.ArgumentParser:
+    parser = _options()
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"{RUNS} (default: all)")
+    return parser
 
 
 def _where() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hyperformer.errors import clip
 from launchers.cli.tables import duration, status_table, summary
-from launchers.status.pace import SLURM_S, Pace
+from launchers.status.polling import SLURM_S, PollInterval
 from launchers.status.run_status import RunStatus
 
 # What is shown first where not all runs fit the terminal.
@@ -29,7 +29,7 @@ class Progress:
         self.title = title
         self.began = time.monotonic()
         self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
-        self._pace = Pace(SLURM_S)
+        self._poll_interval = PollInterval(SLURM_S)
         self._shown: dict[str, str] = {}
         self._message = ""
 
@@ -65,7 +65,7 @@ class Progress:
         return Group(*lines, Text(message, style="yellow"))
 
     def _lines(self, statuses: Sequence[RunStatus], message: str) -> None:
-        is_due = self._pace.is_due()
+        is_due = self._poll_interval.is_due()
         for status in statuses:
             before = self._shown.get(status.signature)
             is_running = status.state == "running"

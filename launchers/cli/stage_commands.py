@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hyperformer.errors import HyperformerError
-from launchers.api import NotConfirmed, Start, Sweep, View
+from launchers.api import NotConfirmed, StartPlan, Sweep, View
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import start_commands as start
 from launchers.cli import tables
@@ -29,7 +29,7 @@ from launchers.cli.output import (
     print_notes,
 )
 from launchers.cli.progress import Progress
-from launchers.cli.start_commands import StartCommand, Talk, interrupt, show_dry_run
+from launchers.cli.start_commands import StartCommand, TerminalCallbacks, interrupt, show_dry_run
 from launchers.cli.suggested_command import REPORT as REPORT_STEP
 from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand
 from launchers.plan.sweep_file import SWEEPS, read_stages
@@ -37,8 +37,8 @@ from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm import job_queue, states
 from launchers.slurm.commands import ClusterError
 from launchers.stages.study import NEW, Advance, Study
-from launchers.status.pace import SLURM_S, Pace
-from launchers.submit.choose import SUBMIT, StartRule, retry_rule
+from launchers.status.polling import SLURM_S, PollInterval
+from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 
 # What is done stage by stage, in order.
 _EACH: dict[str, Callable[[Target, argparse.Namespace], int]] = {
@@ -220,14 +220,14 @@ def _worst(study: Study, views: Sequence[View]) -> int:
 
 def _next(study: Study, views: Sequence[View]) -> SuggestedCommand:
     waits = any((gate := study.gate(stage)) and gate.state == "waits" for stage in study.names)
-    if waits or any(entry.is_going for view in views for entry in view.statuses):
+    if waits or any(entry.is_active for view in views for entry in view.statuses):
         return WATCH
     return REPORT_STEP if all(view.has_begun for view in views) else STATUS
 
 
 def _watch(study: Study) -> None:
     """Show the runs of all stages until none is going or to come; Ctrl-C ends the showing, not the runs."""
-    pace = Pace(SLURM_S)
+    pace = PollInterval(SLURM_S)
     with Progress(console(), study.stages.name) as progress, suppress(KeyboardInterrupt):
         while True:
             views = [study.open(stage).view() for stage in study.names]
@@ -235,14 +235,14 @@ def _watch(study: Study) -> None:
             lines = [f"stage {stage} {text}" for stage, text in told.items() if text]
             statuses = [entry for view in views for entry in view.statuses]
             progress.update(statuses, "; ".join([*lines, *(note for view in views for note in view.notes)]))
-            if not any(entry.is_going for entry in statuses) and not any(
+            if not any(entry.is_active for entry in statuses) and not any(
                 "starts it)" in text for text in told.values()
             ):
                 return
             time.sleep(pace.pause_s)
 
 
-def _confirm_all(looks: Sequence[tuple[Sweep, Start]], command: StartCommand) -> None:
+def _confirm_all(looks: Sequence[tuple[Sweep, StartPlan]], command: StartCommand) -> None:
     """Show what all stages cost, and ask once.
 
     Raises:
@@ -265,8 +265,8 @@ def _confirm_all(looks: Sequence[tuple[Sweep, Start]], command: StartCommand) ->
 def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
     study, talks = one.study, []
 
-    def talk(sweep: Sweep) -> Talk:
-        talks.append(Talk(sweep, command.yes))
+    def callbacks(sweep: Sweep) -> TerminalCallbacks:
+        talks.append(TerminalCallbacks(sweep, command.yes))
         return talks[-1]
 
     is_local = study.open(study.names[0]).plan.profile.is_local
@@ -274,7 +274,7 @@ def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, interrupt)
     try:
-        found = study.advance(rule, command.options, talk)
+        found = study.advance(rule, command.options, callbacks)
     except KeyboardInterrupt:
         if not is_local:
             raise

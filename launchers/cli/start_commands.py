@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-from launchers.api import NotConfirmed, Start, StartOptions, Sweep
+from launchers.api import NotConfirmed, StartOptions, StartPlan, Sweep
 from launchers.cli import tables
 from launchers.cli.layout import console
 from launchers.cli.output import (
@@ -24,10 +24,10 @@ from launchers.cli.output import (
     show_report,
 )
 from launchers.cli.progress import Progress
-from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand, after_a_look, after_report
+from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand, after_report, after_status
 from launchers.cli.suggested_command import SUBMIT as SUBMIT_STEP
-from launchers.status.run_status import LEFT_ALONE, RunStatus
-from launchers.submit.choose import SUBMIT, StartRule
+from launchers.status.run_status import ACTIVE_OR_DONE, RunStatus
+from launchers.submit.start_rule import SUBMIT, StartRule
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
     """Start again runs that did not end well, and no others."""
     sweep = target.open()
     choice, view = sweep.choose(rule)
-    for entry in choice.repeats:
+    for entry in choice.unfixed:
         told = f"{entry.detail}; the same code and settings would end so again"
         print(f"left: {entry.name} ({entry.kind}): {told} (`submit` starts it all the same)")
     chosen = {run.signature for run in choice.start}
@@ -57,7 +57,7 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
         if entry.signature in chosen:
             print(f"{'would retry' if command.is_dry_run else 'retry'} {entry.name} ({entry.display_state})")
     if not chosen:
-        print("nothing to retry" if choice.repeats else "nothing to retry: none of these runs ended badly")
+        print("nothing to retry" if choice.unfixed else "nothing to retry: none of these runs ended badly")
         print_next(target, STATUS)
         return DONE
     if not (command.is_dry_run or agreed(f"retry {len(chosen)} runs?", command.yes)):
@@ -117,19 +117,19 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
     if command.is_dry_run:
         found = sweep.dry_run(rule, command.options)
         show_dry_run(sweep, found)
-        print_next(target, command.for_real if found.todo else after_a_look(found.statuses))
+        print_next(target, command.for_real if found.todo else after_status(found.statuses))
         return DONE
     is_local = sweep.plan.profile.is_local
     if is_local:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, interrupt)
-    with Talk(sweep, command.yes) as talk:
+    with TerminalCallbacks(sweep, command.yes) as callbacks:
         try:
-            result = sweep.start(rule, command.options, talk)
+            result = sweep.start(rule, command.options, callbacks)
         except KeyboardInterrupt:
             if not is_local:
                 raise
-            talk.close()
+            callbacks.close()
             print("\nstopped; to resume the runs from where they saved:")
             # They are stopped now, and `retry --failed` leaves those.
             print_next(target, command.for_real if rule == SUBMIT else SUBMIT_STEP)
@@ -142,7 +142,7 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
     return DONE
 
 
-class Talk:
+class TerminalCallbacks:
     """Tells the user what a start does, asks what must be asked, and shows the progress of local runs."""
 
     def __init__(self, sweep: Sweep, yes: bool) -> None:
@@ -150,7 +150,7 @@ class Talk:
         self._yes = yes
         self._progress: Progress | None = None
 
-    def __enter__(self) -> Talk:
+    def __enter__(self) -> TerminalCallbacks:
         return self
 
     def __exit__(
@@ -163,11 +163,13 @@ class Talk:
             self._progress.__exit__(None, None, None)
             self._progress = None
 
-    def announce(self, start: Start) -> None:
+    def announce(self, start: StartPlan) -> None:
         print_notes(start.notes)
         number = len(start.todo) - len(start.left_out)
         total = len(start.statuses)
-        print(f"{self._sweep.plan.name}: {number} of {total} runs to start, {_left_alone(start.statuses)}")
+        print(
+            f"{self._sweep.plan.name}: {number} of {total} runs to start, {_active_or_done(start.statuses)}"
+        )
         if start.estimate:
             print(start.estimate, flush=True)
 
@@ -188,8 +190,8 @@ class Talk:
         self._progress.update(statuses, message)
 
 
-def _left_alone(statuses: Sequence[RunStatus]) -> str:
-    found = tables.counts([entry for entry in statuses if entry.state in LEFT_ALONE])
+def _active_or_done(statuses: Sequence[RunStatus]) -> str:
+    found = tables.counts([entry for entry in statuses if entry.state in ACTIVE_OR_DONE])
     return ", ".join(f"{number} {state}" for state, number in found.items()) or "none done or going"
 
 
@@ -201,7 +203,7 @@ def _show_end(target: Target, sweep: Sweep) -> int:
     return exit_code(view.statuses)
 
 
-def show_dry_run(sweep: Sweep, start: Start) -> None:
+def show_dry_run(sweep: Sweep, start: StartPlan) -> None:
     if sweep.plan.profile.is_local:
         chosen = {run.signature for run in start.todo}
         for entry in start.statuses:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launchers.status.run_status import BAD, RunStatus
-from launchers.submit.choose import Choice
+from launchers.submit.start_rule import StartChoice
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def same_command(words: argparse.Namespace) -> SuggestedCommand:
     return SuggestedCommand(words.command, (*given.get("names", ()), *flags, *options))
 
 
-def after_a_look(statuses: Sequence[RunStatus]) -> SuggestedCommand:
+def after_status(statuses: Sequence[RunStatus]) -> SuggestedCommand:
     """After `plan`, `status` and `report`: the first that applies.
 
     Failures first; then what waits, and why; then what runs; then what nobody has started; then the results.
@@ -51,7 +51,7 @@ def after_a_look(statuses: Sequence[RunStatus]) -> SuggestedCommand:
     rules = (
         (bool(failed), SuggestedCommand("logs", tuple(failed[:1]))),
         ("pending" in states, WHY),
-        (any(status.is_going for status in statuses), WATCH),
+        (any(status.is_active for status in statuses), WATCH),
         ("unknown" in states, WHY),
         (not states <= _OVER, SUBMIT),
         ("done" in states, REPORT),
@@ -62,11 +62,11 @@ def after_a_look(statuses: Sequence[RunStatus]) -> SuggestedCommand:
 
 def after_report(statuses: Sequence[RunStatus]) -> SuggestedCommand:
     """As after a look; but the results have just been shown."""
-    step = after_a_look(statuses)
+    step = after_status(statuses)
     return STATUS if step == REPORT else step
 
 
-def after_why(statuses: Sequence[RunStatus], retry: Choice) -> SuggestedCommand:
+def after_why(statuses: Sequence[RunStatus], retry: StartChoice) -> SuggestedCommand:
     """After `why`.
 
     Args:
@@ -76,4 +76,4 @@ def after_why(statuses: Sequence[RunStatus], retry: Choice) -> SuggestedCommand:
         return SuggestedCommand("retry", ("--failed",))
     if any(status.state == "pending" for status in statuses):
         return WATCH
-    return after_a_look(statuses)
+    return after_status(statuses)

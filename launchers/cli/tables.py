@@ -69,19 +69,19 @@ def status_table(statuses: Sequence[RunStatus], width: int = WIDTH) -> Text:
     )
 
 
-def together(told: Iterable[tuple[RunStatus, str]]) -> list[tuple[list[RunStatus], str]]:
+def group_by_text(explained: Iterable[tuple[RunStatus, str]]) -> list[tuple[list[RunStatus], str]]:
     """Runs of which the same is to be told, and that; failures first.
 
     What differs by the run's own name or folder alone is the same.
     """
     groups: dict[tuple[str, str], tuple[list[RunStatus], str]] = {}
-    for status, text in sorted(told, key=lambda each: each[0].state not in BAD):
+    for status, text in sorted(explained, key=lambda each: each[0].state not in BAD):
         same = text.replace(status.folder, "").replace(status.name, "")
         groups.setdefault((status.display_state, same), ([], text))[0].append(status)
     return list(groups.values())
 
 
-def who(statuses: Sequence[RunStatus]) -> str:
+def run_names(statuses: Sequence[RunStatus]) -> str:
     """'a', 'a, b, c', 'a, b, c and 4 more'."""
     names = [status.name for status in statuses]
     if len(names) <= 4:
@@ -92,9 +92,9 @@ def who(statuses: Sequence[RunStatus]) -> str:
 def details(statuses: Sequence[RunStatus]) -> list[Text]:
     """What there is to tell of runs, failures first; equal ones in one line."""
     lines = []
-    for members, detail in together((status, status.detail) for status in statuses if status.detail):
+    for members, detail in group_by_text((status, status.detail) for status in statuses if status.detail):
         wait = f" wait{'s' if len(members) == 1 else ''}" if members[0].state == "pending" else ""
-        line = Text(f"{who(members)}{wait}: ", style=_COLOURS[members[0].state])
+        line = Text(f"{run_names(members)}{wait}: ", style=_COLOURS[members[0].state])
         lines.append(line.append(clip(detail, 400), style="not bold default"))
     return lines
 
@@ -134,8 +134,8 @@ def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
     rows: list[list[Cell]] = []
     for run, status in zip(plan.runs, statuses, strict=True):
         tasks = run.config.data.tasks
-        told = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-        rows.append([run.name, Text(status.state, style=_COLOURS[status.state]), told, run.signature])
+        task = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+        rows.append([run.name, Text(status.state, style=_COLOURS[status.state]), task, run.signature])
     titles = ["run", "state", "tasks", "signature"]
     print_table(out, screen_table(titles, rows, out.width, optional=("signature", "tasks")))
     more = [f"{plan.merged} equal to another and merged"] if plan.merged else []

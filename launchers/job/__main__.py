@@ -1,7 +1,7 @@
 """What a job of SLURM starts.
 
 python -m launchers.job RECORD              the runs of this task of the array
-python -m launchers.job RECORD TASK PLACE   one of the runs that share a job, in a process of its own
+python -m launchers.job RECORD TASK SLOT    one of the runs that share a job, in a process of its own
 """
 
 from __future__ import annotations

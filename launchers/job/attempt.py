@@ -20,8 +20,13 @@ from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import prepare_streams
-from launchers.job import pack
-from launchers.job.start import not_started, settle_unfinished, wait_for_trainer, why_not_to_start
+from launchers.job.pack import Pack
+from launchers.job.start_checks import (
+    close_unfinished_attempts,
+    not_started,
+    wait_for_trainer,
+    why_not_to_start,
+)
 from launchers.slurm.submitit_executor import RankContext, join_ranks
 from launchers.slurm.this_job import JobTask, own_id, this_task
 from launchers.store import code_snapshot, submissions
@@ -41,16 +46,16 @@ def run_submitted(record: str) -> None:
     stop_on_signals()
     task = this_task(Path(record))
     if task.is_packed:
-        pack.run_side_by_side(task)
+        Pack(task).run_all()
     else:
         _run_queued(task, task.runs[0], join_ranks())
 
 
-def run_packed(record: str, index: int, place: int) -> None:
+def run_packed(record: str, index: int, slot: int) -> None:
     """One of the runs that share a job: started by :mod:`launchers.job.pack` in a process of its own."""
     stop_on_signals()
     task = JobTask(Path(record), submissions.read(Path(record)), index)
-    _run_queued(task, task.runs[place], RankContext(0, own_id()))
+    _run_queued(task, task.runs[slot], RankContext(0, own_id()))
 
 
 def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> None:
@@ -85,7 +90,7 @@ def _run_queued(task: JobTask, run: QueuedRun, context: RankContext) -> None:
     unwanted = (
         why_not_to_start(folder)
         or wait_for_trainer(folder)
-        or settle_unfinished(folder, run.attempt, task.policy)
+        or close_unfinished_attempts(folder, run.attempt, task.policy)
     )
     attempt = next_attempt(folder, run.attempt)
     if unwanted:

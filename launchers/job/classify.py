@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from hyperformer.disk_space import FULL
 from hyperformer.errors import HANG_EXIT, TAKEN_OVER_EXIT
 from launchers.plan.failure_kinds import Failure, Kind
-from launchers.store.attempts import Outcome, last_words
+from launchers.store.attempts import Outcome, last_log_line
 
 _GPU_MEMORY = re.compile(
     r"(CUDA|HIP|NPU|XPU)( error:| failure \S+)?\W*out of memory|CUDA_ERROR_OUT_OF_MEMORY"
@@ -147,7 +147,7 @@ _AFTER_CLASS: tuple[_ErrorRule, ...] = (
 )
 
 # Of an end that the run did not tell: the first rule that applies.
-_UNTOLD: tuple[tuple[Kind, Callable[[Evidence], object]], ...] = (
+_UNREPORTED: tuple[tuple[Kind, Callable[[Evidence], object]], ...] = (
     ("in_use", lambda end: end.exit_code == TAKEN_OVER_EXIT),
     (
         "hang",
@@ -176,8 +176,8 @@ def classify(evidence: Evidence) -> Failure | None:
     if by_slurm:  # also what fails in a job that SLURM is ending
         return Failure(by_slurm, _last_line(evidence))
     if outcome and outcome.status == "failed":
-        return _beyond_a_lost_rank(_told(outcome), evidence)
-    kind = next(kind for kind, applies in _UNTOLD if applies(evidence))
+        return _beyond_a_lost_rank(_reported_failure(outcome), evidence)
+    kind = next(kind for kind, applies in _UNREPORTED if applies(evidence))
     message = _MESSAGES.get(kind, _last_line)(evidence)
     return Failure(kind, message, _fingerprint(kind, message, ()))
 
@@ -202,7 +202,7 @@ def _asked_to_stop(outcome: Outcome) -> Kind:
     return "time_limit" if outcome.signal == signal.SIGUSR2 else "preempted"
 
 
-def _told(outcome: Outcome) -> Failure:
+def _reported_failure(outcome: Outcome) -> Failure:
     """The kind of a failure that the run told itself."""
     name = outcome.error_type or ""
     frames = list(_FRAME.finditer("\n".join(outcome.traceback_tail)))
@@ -231,7 +231,7 @@ def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
 
 
 def _last_line(evidence: Evidence) -> str:
-    return last_words(evidence.log) or last_words(evidence.job_log)
+    return last_log_line(evidence.log) or last_log_line(evidence.job_log)
 
 
 def _memory_words(evidence: Evidence) -> str:
@@ -249,15 +249,15 @@ def _memory_words(evidence: Evidence) -> str:
 def _killed_words(evidence: Evidence) -> str:
     names = {item.value: item.name for item in signal.Signals}
     if evidence.signal is not None:
-        told = f"ended by {names.get(evidence.signal, f'signal {evidence.signal}')}"
+        ending = f"ended by {names.get(evidence.signal, f'signal {evidence.signal}')}"
     else:
-        told = (
+        ending = (
             "ended without a message"
             if evidence.exit_code is None
             else f"ended with exit code {evidence.exit_code}"
         )
     last = _last_line(evidence)
-    return f"{told}; {last}" if last else told
+    return f"{ending}; {last}" if last else ending
 
 
 _MESSAGES: dict[Kind, Callable[[Evidence], str]] = {

@@ -2,8 +2,8 @@
 
     python -m launchers.job.epilogue RECORD EXIT_CODE BATCH_SCRIPT
 
-Exit code ``batch_script.AGAIN``: start once more in this job; ``batch_script.REQUEUE``: the batch script is to
-requeue the job. Any other is the job's own.
+Exit codes, of ``batch_script``: RESTART_EXIT_CODE: start once more in this job; REQUEUE_EXIT_CODE: the batch script
+is to requeue the job. Any other is the job's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from launchers.job.finish import End, settle
+from launchers.job.finish import EndedAttempt, finish_attempt
 from launchers.plan.retry_policy import NextStep
 from launchers.slurm import batch_script
 from launchers.slurm.commands import ClusterError
@@ -29,8 +29,8 @@ _THEN = {"end": "the end", "again": "starting it again here", "requeue": "back i
 
 
 def after(record: Path, code: int, script: Path) -> int:
-    """Settle every run of the job; returns the exit code for the batch script."""
-    own = 1 if code in (batch_script.AGAIN, batch_script.REQUEUE) else code
+    """Finish the attempt of every run of the job; returns the exit code for the batch script."""
+    own = 1 if code in (batch_script.RESTART_EXIT_CODE, batch_script.REQUEUE_EXIT_CODE) else code
     try:
         task = this_task(record)
     except LedgerError as error:  # what it says is another job's
@@ -38,29 +38,31 @@ def after(record: Path, code: int, script: Path) -> int:
         return own
     actions = set()
     for run in task.runs:
-        step = _settle(task, run, code)
+        step = _finish(task, run, code)
         if step.why != "done":
             print(f"{run.name}: {step.why}: {_THEN[step.action]}", flush=True)
         actions.add(step.action)
     if actions <= {"end", "again"} and "again" in actions and _time_left() > _LEAST_LEFT_S:
-        return batch_script.AGAIN
+        return batch_script.RESTART_EXIT_CODE
     return _back_into_the_queue(task, script) if actions & {"again", "requeue"} else own
 
 
-def _settle(task: JobTask, run: QueuedRun, code: int) -> NextStep:
+def _finish(task: JobTask, run: QueuedRun, code: int) -> NextStep:
     folder, job_id = task.sweep.run(run.folder), own_id()
     attempt = last_attempt(folder, run.attempt) or next_attempt(folder, run.attempt)
     outcome, begun_by = attempt.read_outcome(), attempt.start
     then = outcome.then if outcome else None
     if then is None and begun_by.job_id not in (None, job_id):
         return NextStep("end", f"job {begun_by.job_id} has it now")
-    settled_in_pack = task.is_packed and begun_by == this_start(job_id)
-    if outcome and then and (then == "end" or settled_in_pack):
+    finished_in_pack = task.is_packed and begun_by == this_start(job_id)
+    if outcome and then and (then == "end" or finished_in_pack):
         return NextStep(then, outcome.why)
     if then:
         # An earlier start's, so this one ended before the run could make its first file.
         attempt = next_attempt(folder, run.attempt)
-    return settle(End(attempt, run.attempt, code, task.sweep.job_logs(job_id)[1]), task.policy)
+    return finish_attempt(
+        EndedAttempt(attempt, run.attempt, code, task.sweep.job_logs(job_id)[1]), task.policy
+    )
 
 
 def _back_into_the_queue(task: JobTask, script: Path) -> int:
@@ -79,7 +81,7 @@ def _back_into_the_queue(task: JobTask, script: Path) -> int:
             "`sweep.py submit` resumes it",
             flush=True,
         )
-        return batch_script.REQUEUE
+        return batch_script.REQUEUE_EXIT_CODE
 
 
 def _time_left() -> float:

@@ -38,7 +38,7 @@ _LINE_S = 2.0
 
 
 @dataclass(frozen=True)
-class End:
+class EndedAttempt:
     """An attempt whose process has ended.
 
     Attributes:
@@ -98,7 +98,9 @@ class End:
         )
 
 
-def settle(end: End, policy: RetryPolicy, sleep: Callable[[float], None] = time.sleep) -> NextStep:
+def finish_attempt(
+    end: EndedAttempt, policy: RetryPolicy, sleep: Callable[[float], None] = time.sleep
+) -> NextStep:
     """Find out how an attempt ended, do what its kind asks for, and write both into its outcome.
 
     Args:
@@ -113,21 +115,21 @@ def settle(end: End, policy: RetryPolicy, sleep: Callable[[float], None] = time.
     if failure is None:
         return NextStep("end", "done")
     failure = _seen_from_outside(end, failure)
-    told = (each.read_outcome() for each in end.before)
-    kinds = [outcome.kind for outcome in told if outcome and outcome.kind]
+    outcomes = (each.read_outcome() for each in end.before)
+    kinds = [outcome.kind for outcome in outcomes if outcome and outcome.kind]
     step = next_step(failure, kinds, end.progressed, policy)
     if step.action != "end":
         step = _prepare(failure.kind, end, step, sleep)
     try:
         _write(end, failure, step)
-        if step.action == "end" and KINDS[failure.kind].shared:
-            circuit_breaker.count(end.attempt.run_folder, failure, policy)
+        if step.action == "end" and KINDS[failure.kind].counts_for_stop_after:
+            circuit_breaker.count_failure(end.attempt.run_folder, failure, policy)
     except OSError as error:  # what was decided holds all the same
         print(f"{end.attempt.outcome_file} could not be written: {error.strerror}", file=sys.stderr)
     return step
 
 
-def _seen_from_outside(end: End, failure: Failure) -> Failure:
+def _seen_from_outside(end: EndedAttempt, failure: Failure) -> Failure:
     """What neither the run nor SLURM could tell."""
     folder = end.attempt.run_folder
     if cancelled_note(folder).exists():
@@ -137,7 +139,7 @@ def _seen_from_outside(end: End, failure: Failure) -> Failure:
     return failure
 
 
-def _write(end: End, failure: Failure, step: NextStep) -> None:
+def _write(end: EndedAttempt, failure: Failure, step: NextStep) -> None:
     outcome = end.outcome
     if outcome is None:  # the run had no time to write one
         stopped = step.action == "requeue" or failure.kind == "cancelled"
@@ -147,7 +149,7 @@ def _write(end: End, failure: Failure, step: NextStep) -> None:
     end.attempt.write_outcome(decided)
 
 
-def _prepare(kind: Kind, end: End, step: NextStep, sleep: Callable[[float], None]) -> NextStep:
+def _prepare(kind: Kind, end: EndedAttempt, step: NextStep, sleep: Callable[[float], None]) -> NextStep:
     """What must be done before the next start; where it cannot be done, this is the end."""
     folder = end.attempt.run_folder
     try:
@@ -165,7 +167,7 @@ def _prepare(kind: Kind, end: End, step: NextStep, sleep: Callable[[float], None
     return step
 
 
-def _less_at_once(end: End) -> str:
+def _less_at_once(end: EndedAttempt) -> str:
     """Fewer rows per forward for the next start, unless the run itself has seen to that; says what is done."""
     run = RunFolder(end.attempt.run_folder)
     if end.outcome is not None and end.outcome.error_type == EvaluationOutOfMemory.__name__:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from hyperformer.errors import nearest
 from hyperformer.settings.shipped import ShippedFiles
-from hyperformer.settings.yaml_source import Located, read_yaml
+from hyperformer.settings.yaml_source import YamlNode, read_yaml
 from launchers.plan.container import JobContainer, read_container
 from launchers.plan.resources import Resources, lines, positive_number, read_resources, whole_number
 from launchers.plan.retry_policy import RetryPolicy, read_retry_policy
@@ -106,8 +106,8 @@ def read_profile(path: Path) -> ClusterProfile:
     )
 
 
-def _environment(node: Located | None) -> tuple[tuple[str, str], ...]:
-    entries: Mapping[str, Located] = node.mapping() if node else {}
+def _environment(node: YamlNode | None) -> tuple[tuple[str, str], ...]:
+    entries: Mapping[str, YamlNode] = node.mapping() if node else {}
     found = []
     for name, entry in entries.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -121,7 +121,7 @@ def _environment(node: Located | None) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _slurm_cluster(node: Located | None) -> str | None:
+def _slurm_cluster(node: YamlNode | None) -> str | None:
     """One cluster: with several, SLURM would choose, and its job ids mean nothing without the choice."""
     if node is None or node.value is None:
         return None
@@ -136,7 +136,7 @@ def _slurm_cluster(node: Located | None) -> str | None:
     return node.value
 
 
-def _flag(node: Located | None) -> bool:
+def _flag(node: YamlNode | None) -> bool:
     if node is None:
         return False
     if not isinstance(node.value, bool):
@@ -144,7 +144,7 @@ def _flag(node: Located | None) -> bool:
     return node.value
 
 
-def _python(node: Located | None) -> str | None:
+def _python(node: YamlNode | None) -> str | None:
     """The shell words that start python: of a command, of a list of its words, or of a path with blanks."""
     if node is None or node.value is None:
         return None

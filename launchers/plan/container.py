@@ -20,7 +20,7 @@ from pathlib import Path
 from hyperformer.errors import nearest
 from hyperformer.settings.build import flatten, settings
 from hyperformer.settings.schema import OUTPUT, RunConfig
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.resources import lines
 
 APPTAINER, PYXIS = "apptainer", "pyxis"
@@ -102,7 +102,7 @@ def _paths(configs: Iterable[RunConfig]) -> Iterator[tuple[str, Path]]:
     return iter(found)
 
 
-def read_container(node: Located) -> JobContainer:
+def read_container(node: YamlNode) -> JobContainer:
     """The `container:` of a profile.
 
     Raises:

@@ -52,10 +52,10 @@ class FailureKind:
     words: str
     action: Action
     retries: int | None = 0
-    shared: bool = False
+    counts_for_stop_after: bool = False
     needs_new_code: bool = False
-    of_the_node: bool = False
-    told_by: str = ""
+    blames_node: bool = False
+    recognised_by: str = ""
     follows: str = ""
 
     @property
@@ -75,96 +75,96 @@ _LEFT = "On SLURM `retry` leaves it alone while the code is the same"
 _ROWS = (
     FailureKind(
         "preempted", "a more urgent job took its place", "requeue", None,
-        told_by="SLURM's line in the job's log, or a SIGTERM that is no `scancel`", follows=_SAVED,
+        recognised_by="SLURM's line in the job's log, or a SIGTERM that is no `scancel`", follows=_SAVED,
     ),
     FailureKind(
         "time_limit", "its time was up", "requeue", None,
-        told_by="the run stopped itself before the limit",
+        recognised_by="the run stopped itself before the limit",
         follows=f"{_SAVED}, as long as it makes steps. It ends if it had its whole time and made none: raise `time:`",
     ),
     FailureKind(
-        "node_failure", "its node failed", "requeue", None, of_the_node=True,
-        told_by="SLURM starts the job again, and the node is down",
+        "node_failure", "its node failed", "requeue", None, blames_node=True,
+        recognised_by="SLURM starts the job again, and the node is down",
         follows=f"{_RESUMES}; `submit` and `retry` avoid the node for a day",
     ),
     FailureKind(
         "requeued", "SLURM put it back into the queue", "requeue", None,
-        told_by="SLURM starts the job again for another reason", follows=_RESUMES,
+        recognised_by="SLURM starts the job again for another reason", follows=_RESUMES,
     ),
     FailureKind(
         "out_of_gpu_memory", "it ran out of GPU memory", "again", 4,
-        told_by="torch's error",
+        recognised_by="torch's error",
         follows=f"micro-batch halved, accumulation doubled: same global batch; {_IN_PLACE}. It ends when the "
         "micro-batch is one row: use `gradient_checkpointing: true`, or a larger GPU. An evaluation takes half the "
         "rows per forward, without a restart where that is possible",
     ),
     FailureKind(
         "collective", "its ranks lost each other (network, NCCL, gloo)", "again", 2,
-        told_by="NCCL, gloo, a rendezvous that failed", follows=f"{_IN_PLACE}, at another port",
+        recognised_by="NCCL, gloo, a rendezvous that failed", follows=f"{_IN_PLACE}, at another port",
     ),
     FailureKind(
         "killed", "its process was killed without a message (often for lack of memory)", "again", 1,
-        told_by="SIGKILL, SIGSEGV, or an exit without a message", follows=_IN_PLACE,
+        recognised_by="SIGKILL, SIGSEGV, or an exit without a message", follows=_IN_PLACE,
     ),
     FailureKind(
-        "gpu_failure", "its GPU does not work", "requeue", 2, of_the_node=True,
-        told_by="ECC errors; a GPU that is gone or busy; no GPU visible",
+        "gpu_failure", "its GPU does not work", "requeue", 2, blames_node=True,
+        recognised_by="ECC errors; a GPU that is gone or busy; no GPU visible",
         follows="back into the queue, away from that node",
     ),
     FailureKind(
         "hang", "nothing moved for hang_minutes", "again", 1,
-        told_by="nothing moved (a step, a batch of evaluation, a file of a checkpoint) for `hang_minutes`, a setting: "
-        "30",
+        recognised_by="nothing moved (a step, a batch of evaluation, a file of a checkpoint) for `hang_minutes`, a "
+        "setting: 30",
         follows=f"all stacks are in its log; {_IN_PLACE}",
     ),
     FailureKind(
         "diverged", "its loss is no longer a number", "again", 1,
-        told_by="the loss is no longer a finite number",
+        recognised_by="the loss is no longer a finite number",
         follows="the newest checkpoint is renamed; restarts from the one before, if there is one",
     ),
     FailureKind(
         "disk_full", "the disk, or a quota on it, is full", "again", 1,
-        told_by="no space, or no quota",
+        recognised_by="no space, or no quota",
         follows=f"waits up to ten minutes for enough space for a checkpoint, then {_IN_PLACE}",
     ),
     FailureKind(
         "data_source", "its data set could not be reached", "again", 1,
-        told_by="the hub or a file server cannot be reached (ESTALE, EIO)", follows=_IN_PLACE,
+        recognised_by="the hub or a file server cannot be reached (ESTALE, EIO)", follows=_IN_PLACE,
     ),
     FailureKind(
         "out_of_memory", "it took more memory than it asked for (mem_gb)", "again", 0,
-        told_by="the kernel's or SLURM's line", follows=f"{_END}: raise `mem_gb`, then `retry --oom`",
+        recognised_by="the kernel's or SLURM's line", follows=f"{_END}: raise `mem_gb`, then `retry --oom`",
     ),
     FailureKind(
-        "data", "its data is not what the task needs", "end", shared=True,
-        told_by="an error of ours about the data", follows=_END,
+        "data", "its data is not what the task needs", "end", counts_for_stop_after=True,
+        recognised_by="an error of ours about the data", follows=_END,
     ),
     FailureKind(
-        "set_up", "the job ended before the run began (set-up commands, python, packages)", "end", shared=True,
-        told_by="the job ended before the run began", follows=_END,
+        "set_up", "the job ended before the run began (set-up commands, python, packages)", "end",
+        counts_for_stop_after=True, recognised_by="the job ended before the run began", follows=_END,
     ),
     FailureKind(
-        "configuration", "its settings or files are wrong", "end", shared=True, needs_new_code=True,
-        told_by="an error of ours about settings or files",
+        "configuration", "its settings or files are wrong", "end", counts_for_stop_after=True, needs_new_code=True,
+        recognised_by="an error of ours about settings or files",
         follows=f"{_END}. {_LEFT}. If you fixed a path or a file, use `submit`",
     ),
     FailureKind(
-        "user_code", "an error in code of yours", "end", shared=True, needs_new_code=True,
-        told_by="a traceback that ends in your code",
+        "user_code", "an error in code of yours", "end", counts_for_stop_after=True, needs_new_code=True,
+        recognised_by="a traceback that ends in your code",
         follows=f"{_END}. {_LEFT}",
     ),
     FailureKind(
-        "bug", "an error in HyperFormer's code", "end", shared=True, needs_new_code=True,
-        told_by="a traceback that ends in ours",
+        "bug", "an error in HyperFormer's code", "end", counts_for_stop_after=True, needs_new_code=True,
+        recognised_by="a traceback that ends in ours",
         follows=f"{_END}. {_LEFT}",
     ),
     FailureKind(
         "cancelled", "it was cancelled", "end",
-        told_by="`cancel` or `scancel`", follows=f"{_END}, until you submit it again",
+        recognised_by="`cancel` or `scancel`", follows=f"{_END}, until you submit it again",
     ),
     FailureKind(
         "in_use", "another process trains it", "end",
-        told_by="the lock on the run's folder",
+        recognised_by="the lock on the run's folder",
         follows="this start ends and changes nothing; `status` shows who trains",
     ),
 )  # fmt: skip
@@ -177,7 +177,7 @@ def markdown() -> Iterator[str]:
     yield "| kind | how it is recognised | what follows | retries |"
     yield "| --- | --- | --- | --- |"
     for row in _ROWS:
-        yield f"| `{row.name}` | {row.told_by} | {row.follows} | {row.times} |"
+        yield f"| `{row.name}` | {row.recognised_by} | {row.follows} | {row.times} |"
 
 
 if __name__ == "__main__":

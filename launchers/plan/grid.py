@@ -10,13 +10,13 @@ from typing import Any
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import layered, of_tasks, settings
-from hyperformer.settings.files import read_config_file
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.config_files import read_config_file
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
 
 Values = dict[str, Any]
-Places = dict[str, Located]
-Choice = dict[str, Located]
+Locations = dict[str, YamlNode]
+AxisValue = dict[str, YamlNode]
 
 MOST_RUNS = 100_000  # of a variant; more is a slip of the pen
 ADAPTER_SETTINGS = frozenset(key for key, entry in settings().items() if entry.section == "adapter")
@@ -28,13 +28,13 @@ class Candidate:
 
     Attributes:
         values: flat settings.
-        places: where the sweep file sets them; those of the config file are not among them.
+        locations: where the sweep file sets them; those of the config file are not among them.
         axes: settings of which the variant has several values.
     """
 
     variant: Variant
     values: Values
-    places: Places
+    locations: Locations
     axes: tuple[str, ...]
 
 
@@ -42,20 +42,20 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     """Every combination of one variant, a task at a time where the variant trains so."""
     values = read_config_file(variant.config_file)
     values.setdefault("variant", variant.name)
-    places: Places = {}
+    locations: Locations = {}
     if file.config is not None:
         values = layered(values, _shared_config(file.config))
     overrides = file.overrides.get(variant.name, {})
     fixed = {key: node for key, node in overrides.items() if not is_axis(key, node)}
     for layer in (file.base, {"tasks": file.tasks} if file.tasks else {}, fixed):
         values = _on_top(values, layer)
-        places |= layer
+        locations |= layer
     if not values.get("tasks"):
-        variant.place.fail(f"{variant.name} has no tasks; name tasks under `tasks:`")
+        variant.location.fail(f"{variant.name} has no tasks; name tasks under `tasks:`")
     axes = _axes(file, overrides)
     count = math.prod(len(axis) for axis in axes)
     if count > MOST_RUNS:
-        variant.place.fail(
+        variant.location.fail(
             f"{variant.name} would be {count:,} runs, more than {MOST_RUNS:,}; give fewer values"
         )
     names = tuple(dict.fromkeys(key for axis in axes for key in axis[0]))
@@ -63,10 +63,10 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
         chosen = {key: node for choice in choices for key, node in choice.items()}
         flat = _on_top(values, chosen)
         for one in _single_tasks(flat):
-            yield Candidate(variant, one, places | chosen, names)
+            yield Candidate(variant, one, locations | chosen, names)
 
 
-def _on_top(values: Values, layer: Places) -> Values:
+def _on_top(values: Values, layer: Locations) -> Values:
     """`values` with what the sweep file says in one place on top."""
     try:
         return layered(values, {key: settings()[key].value_of(node) for key, node in layer.items()})
@@ -74,7 +74,7 @@ def _on_top(values: Values, layer: Places) -> Values:
         layer[str(error).split(" ", 1)[0]].fail(str(error))
 
 
-def _shared_config(node: Located) -> Values:
+def _shared_config(node: YamlNode) -> Values:
     """Settings of the `config:` file that stands under all variants."""
     values = read_config_file(config_file(node))
     values.pop("output_dir", None)
@@ -87,12 +87,12 @@ def _shared_config(node: Located) -> Values:
     return values
 
 
-def _axes(file: SweepFile, overrides: dict[str, Located]) -> list[list[Choice]]:
+def _axes(file: SweepFile, overrides: dict[str, YamlNode]) -> list[list[AxisValue]]:
     """What is multiplied out: an axis is a list of choices, a choice sets one setting or several tied ones.
 
     An override takes the place of the variant's axis of that name.
     """
-    axes: list[list[Choice]] = []
+    axes: list[list[AxisValue]] = []
     tied = {key: node for key, node in file.zip.items() if key not in overrides}
     if tied:
         length = len(next(iter(tied.values())).value)

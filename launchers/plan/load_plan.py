@@ -29,7 +29,7 @@ from hyperformer.settings.build import (
     with_local_names,
 )  # fmt: skip
 from hyperformer.settings.schema import OUTPUT, RunConfig
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Candidate, Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
@@ -52,11 +52,11 @@ class UnreadableInput(ConfigError):
 
 @dataclass(frozen=True)
 class _Planned:
-    """A run before it has a name. `former`: its signature before contents belonged to it."""
+    """A run before it has a name. `legacy_signature`: its signature before contents belonged to it."""
 
     candidate: Candidate
     config: RunConfig
-    former: str
+    legacy_signature: str
     missing: tuple[str, ...] = ()
 
     @property
@@ -142,7 +142,7 @@ def make_plan(
     )
 
 
-def _matches(rule: dict[str, Located], values: Values) -> bool:
+def _matches(rule: dict[str, YamlNode], values: Values) -> bool:
     for key, node in rule.items():
         mine = _same_spelling(key, _value(key, values))
         wanted = node.plain() if key == "task" else settings()[key].value_of(node)
@@ -177,30 +177,32 @@ def _planned(candidate: Candidate, file: SweepFile, contents: Contents | None) -
     except ConfigError as error:
         # The message starts with the setting's name; say where the sweep sets it.
         message = str(error).removeprefix(f"{where}: ")
-        place = candidate.places.get(message.split(" ", 1)[0])
-        if place is not None:
-            place.fail(f"{message} (variant {candidate.variant.name})")
-        candidate.variant.place.fail(f"{message} (set in {candidate.variant.config_file})")
-    former = _former(config, values)
+        location = candidate.locations.get(message.split(" ", 1)[0])
+        if location is not None:
+            location.fail(f"{message} (variant {candidate.variant.name})")
+        candidate.variant.location.fail(f"{message} (set in {candidate.variant.config_file})")
+    legacy_signature = _legacy_signature(config, values)
     if contents is None:
-        return _Planned(candidate, dataclasses.replace(config, contents={}), former)
+        return _Planned(candidate, dataclasses.replace(config, contents={}), legacy_signature)
     _check_tasks(candidate, config, contents)
     try:
-        held, missing = contents.read(config), contents.missing(config)
+        contents_now, missing = contents.read(config), contents.missing(config)
     except (ConfigError, OSError) as error:
         _fail(candidate, str(error).split(" ", 1)[0], error)
-    return _Planned(candidate, dataclasses.replace(config, contents=held), former, tuple(missing))
+    return _Planned(
+        candidate, dataclasses.replace(config, contents=contents_now), legacy_signature, tuple(missing)
+    )
 
 
 def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
     """An error of a file that a setting names, with the place where the sweep sets it."""
     try:
-        candidate.places.get(key, candidate.variant.place).fail(str(error))
+        candidate.locations.get(key, candidate.variant.location).fail(str(error))
     except ConfigError as placed:
         raise UnreadableInput(str(placed)) from error
 
 
-def _former(config: RunConfig, values: Values) -> str:
+def _legacy_signature(config: RunConfig, values: Values) -> str:
     """The signature that versions gave which hashed paths as they were spelled, and no contents."""
     spelled: Values = {}
     for entry in _SPELLED:
@@ -222,18 +224,18 @@ def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) ->
         own = contents.user_tasks(config.data.task_file)
     except (ConfigError, DataError, OSError) as error:
         _fail(candidate, "task_file", error)
-    starts = candidate.places.get("init_tasks")
+    starts = candidate.locations.get("init_tasks")
     named = [("tasks", task) for task in config.data.tasks]
     named += [("init_tasks", task) for task in (starts.mapping() if starts else ())]
     for key, task in named:
         if task not in TASKS and task not in own:
-            place = candidate.places.get(key, candidate.variant.place)
-            entries = place.value if isinstance(place.value, list) else []
-            place = next((entry for entry in entries if entry.value == task), place)
+            location = candidate.locations.get(key, candidate.variant.location)
+            entries = location.value if isinstance(location.value, list) else []
+            location = next((entry for entry in entries if entry.value == task), location)
             try:
                 get_task(task, own)
             except ConfigError as error:
-                place.fail(str(error))
+                location.fail(str(error))
 
 
 def _unused(values: Values) -> frozenset[str]:
@@ -264,7 +266,7 @@ def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) ->
         config = with_global_batch(one.config, one.config.training.rows_per_rank * ranks)
         yield Run(
             name, signature(config), config, tuple(differs), resources,
-            one.former, hash_settings(flatten(config)), not (unread(config) or one.missing), one.missing,
+            one.legacy_signature, hash_settings(flatten(config)), not (unread(config) or one.missing), one.missing,
             one.config.contents or {},
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hyperformer.errors import nearest
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.durations import read_duration
 
 
@@ -89,7 +89,7 @@ class Resources:
 NAMES = tuple(item.name for item in fields(Resources) if item.name != "gpu_type")
 
 
-def read_resources(node: Located, base: Resources, also: tuple[str, ...] = ()) -> Resources:
+def read_resources(node: YamlNode, base: Resources, also: tuple[str, ...] = ()) -> Resources:
     """`base` with the entries of `node` on top; keys in `also` belong to the caller.
 
     Raises:
@@ -111,14 +111,14 @@ def read_resources(node: Located, base: Resources, also: tuple[str, ...] = ()) -
     return found
 
 
-def whole_number(entry: Located, least: int) -> int:
+def whole_number(entry: YamlNode, least: int) -> int:
     """A whole number of at least `least`; raises ConfigError with the line."""
     if isinstance(entry.value, bool) or not isinstance(entry.value, int) or entry.value < least:
         entry.fail(f"must be a whole number of at least {least}, not {entry.value_text()}")
     return entry.value
 
 
-def positive_number(entry: Located, what: str) -> float:
+def positive_number(entry: YamlNode, what: str) -> float:
     """A number above 0; raises ConfigError with the line."""
     number = entry.value
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < 1e9:
@@ -126,7 +126,7 @@ def positive_number(entry: Located, what: str) -> float:
     return float(number)
 
 
-def lines(entry: Located) -> tuple[str, ...]:
+def lines(entry: YamlNode) -> tuple[str, ...]:
     """A list of texts, or one text."""
     entries = [entry] if isinstance(entry.value, str) else entry.sequence()
     for item in entries:
@@ -135,8 +135,8 @@ def lines(entry: Located) -> tuple[str, ...]:
     return tuple(item.value for item in entries)
 
 
-def _word(pattern: str, what: str) -> Callable[[Located], str]:
-    def read(entry: Located) -> str:
+def _word(pattern: str, what: str) -> Callable[[YamlNode], str]:
+    def read(entry: YamlNode) -> str:
         value = entry.value
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
@@ -147,11 +147,11 @@ def _word(pattern: str, what: str) -> Callable[[Located], str]:
     return read
 
 
-def _number(least: int) -> Callable[[Located], int]:
+def _number(least: int) -> Callable[[YamlNode], int]:
     return lambda entry: whole_number(entry, least)
 
 
-def _gpus(entry: Located) -> tuple[str | None, int]:
+def _gpus(entry: YamlNode) -> tuple[str | None, int]:
     """Type and number of ``2``, ``a100:2``, ``1g.10gb:2``."""
     if not isinstance(entry.value, str):
         return None, whole_number(entry, 0)
@@ -161,14 +161,14 @@ def _gpus(entry: Located) -> tuple[str | None, int]:
     return match[1], int(match[2])
 
 
-def _memory(entry: Located) -> float:
+def _memory(entry: YamlNode) -> float:
     """GB per node; 0 or ``all``: the whole node's."""
     if entry.value in ("all", 0) and not isinstance(entry.value, bool):
         return 0.0
     return positive_number(entry, "GB, or 0 or all for the whole node,")
 
 
-def _sbatch(entry: Located) -> tuple[tuple[str, str | None], ...]:
+def _sbatch(entry: YamlNode) -> tuple[tuple[str, str | None], ...]:
     """``{hint: nomultithread, exclusive: true}`` -> (('hint', 'nomultithread'), ('exclusive', None))."""
     options: dict[str, str | None] = {}
     for key, item in entry.mapping().items():
@@ -193,7 +193,7 @@ def _sbatch(entry: Located) -> tuple[tuple[str, str | None], ...]:
     return tuple(options.items())
 
 
-def _srun(entry: Located) -> tuple[str, ...]:
+def _srun(entry: YamlNode) -> tuple[str, ...]:
     """Arguments of srun that leave the ranks and their logs as they are."""
     found = lines(entry)
     for word in found:
@@ -204,7 +204,7 @@ def _srun(entry: Located) -> tuple[str, ...]:
     return found
 
 
-def _minutes(entry: Located) -> int:
+def _minutes(entry: YamlNode) -> int:
     """Minutes from ``90``, ``1:30:00`` (hours) or ``2-12`` (days and hours), seconds rounded up."""
     found = entry.value
     if isinstance(found, str):
@@ -217,7 +217,7 @@ def _minutes(entry: Located) -> int:
 
 
 _NAME = r"[A-Za-z0-9_.,+-]+"
-_READERS: dict[str, Callable[[Located], Any]] = {
+_READERS: dict[str, Callable[[YamlNode], Any]] = {
     "gpu_option": _word("gres|gpus-per-node", "gres or gpus-per-node"),
     "cpus_per_task": _number(1),
     "mem_gb": _memory,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hyperformer.errors import nearest
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.failure_kinds import KINDS, UNLIMITED, Action, Failure, Kind
 from launchers.plan.resources import whole_number
 
@@ -39,7 +39,7 @@ class RetryPolicy:
         return cls({**_DEFAULTS, **known}, record.get("stop_after", cls.stop_after))
 
 
-def read_retry_policy(retries: Located | None, stop_after: Located | None) -> RetryPolicy:
+def read_retry_policy(retries: YamlNode | None, stop_after: YamlNode | None) -> RetryPolicy:
     """The policy that a profile's `retries:` and `stop_after:` ask for.
 
     Raises:
@@ -79,6 +79,6 @@ def next_step(failure: Failure, before: Sequence[Kind], progressed: bool, policy
     spent, budget = list(before).count(kind.name), policy.retries[kind.name]
     if budget is not None and spent >= budget:
         times = f"{spent} time{'s' if spent != 1 else ''}"
-        told = f"it was started again for this {times} already" if spent else f"`retries: {kind.name}` is 0"
-        return NextStep("end", f"{kind.words}; {told}")
+        reason = f"it was started again for this {times} already" if spent else f"`retries: {kind.name}` is 0"
+        return NextStep("end", f"{kind.words}; {reason}")
     return NextStep(kind.action, kind.words)

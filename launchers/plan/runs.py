@@ -14,7 +14,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.model_selection.rule import SelectionRule
 from launchers.plan.resources import Resources
 
-_FORMER = (
+_LEGACY = (
     "{} of a version that did not record what the files and folders in their settings held. They count as made with "
     "those of the first submit by this version; if these had changed before it, give the sweep a new `name:`"
 )
@@ -37,10 +37,10 @@ class Run:
         differs: (setting, value as text) in which it differs from other runs of its variant, seed last;
             the task of a single-task run is not among them.
         resources: what it asks for: the cluster profile's, and the sweep file's on top.
-        former: its signature before contents of files belonged to signatures.
+        legacy_signature: its signature before contents of files belonged to signatures.
         settings_hash: hash of its settings, whatever the files in them hold.
         missing: files of rows that it reads and that are not on this machine.
-        now: what its files hold now (:class:`hyperformer.data.contents.Contents`); they may be known as others.
+        contents_now: of its files (:class:`hyperformer.data.contents.Contents`); they may be known as others.
         is_read: whether it is known what all of them hold.
     """
 
@@ -49,11 +49,11 @@ class Run:
     config: RunConfig
     differs: tuple[tuple[str, str], ...]
     resources: Resources
-    former: str = ""
+    legacy_signature: str = ""
     settings_hash: str = ""
     is_read: bool = True
     missing: tuple[str, ...] = ()
-    now: Mapping[str, str] = field(default_factory=dict)
+    contents_now: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str | None:
@@ -73,7 +73,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Known:
+class RecordedRun:
     """What plan.json has on a run that exists.
 
     Attributes:
@@ -86,7 +86,7 @@ class Known:
 
     def agrees(self, run: Run) -> bool:
         """Whether no file that can be read now differs."""
-        return all(run.now.get(key, held) == held for key, held in self.contents.items())
+        return all(run.contents_now.get(key, held) == held for key, held in self.contents.items())
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Plan:
     select: SelectionRule | None = None
     waits: bool = False
 
-    def with_known(self, known: Mapping[str, Known]) -> Plan:
+    def with_recorded(self, known: Mapping[str, RecordedRun]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.
 
         Args:
@@ -124,23 +124,24 @@ class Plan:
         by_settings: dict[str, list[str]] = {}
         for signature, one in known.items():
             by_settings.setdefault(one.settings or "", []).insert(0, signature)  # the latest first
-        runs, former, unread = [], 0, []
+        runs, legacy, unread = [], 0, []
         for run in self.runs:
-            old = [one for one in (run.former, run.settings_hash) if one != run.signature and one in known]
+            others = (run.legacy_signature, run.settings_hash)
+            old = [one for one in others if one != run.signature and one in known]
             same = [one for one in by_settings.get(run.settings_hash, []) if known[one].agrees(run)]
-            is_former = bool(old) and known[old[0]].settings is None and known[old[0]].agrees(run)
-            if run.signature not in known and is_former:
-                run, former = run.known_as(old[0]), former + 1
+            is_legacy = bool(old) and known[old[0]].settings is None and known[old[0]].agrees(run)
+            if run.signature not in known and is_legacy:
+                run, legacy = run.known_as(old[0]), legacy + 1
             elif not run.is_read and same:
                 run = run.known_as(same[0])
                 unread.append(run)
             runs.append(run)
-        notes = [_FORMER.format("1 run is" if former == 1 else f"{former} runs are")] if former else []
+        notes = [_LEGACY.format("1 run is" if legacy == 1 else f"{legacy} runs are")] if legacy else []
         if unread:
             missing = sorted({path for run in unread for path in run.missing})
-            told = f" ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''})" if missing else ""
+            listed = f" ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''})" if missing else ""
             count = "1 run names" if len(unread) == 1 else f"{len(unread)} runs name"
-            notes.append(_UNREAD.format(count, told))
+            notes.append(_UNREAD.format(count, listed))
         return replace(self, runs=tuple(runs), notes=(*self.notes, *notes))
 
 

@@ -28,9 +28,9 @@ from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.build import settings
-from hyperformer.settings.files import CONFIGS
+from hyperformer.settings.config_files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
 from launchers.plan.resources import Resources, read_resources, whole_number
 from launchers.plan.sweep_files.extends import read_extended
@@ -73,16 +73,16 @@ class Variant:
 
     name: str
     config_file: Path
-    place: Located
+    location: YamlNode
 
 
 @dataclass(frozen=True)
 class ResourceRules:
     """`resources:` of the file. Precedence: those of a run's name, of its variant, of all runs, the cluster's."""
 
-    shared: Located | None = None
-    variants: dict[str, Located] = field(default_factory=dict)
-    runs: tuple[tuple[str, Located], ...] = ()
+    shared: YamlNode | None = None
+    variants: dict[str, YamlNode] = field(default_factory=dict)
+    runs: tuple[tuple[str, YamlNode], ...] = ()
 
     def of_variant(self, variant: str, cluster: Resources) -> Resources:
         """Those of a variant's runs, over the cluster's."""
@@ -111,13 +111,13 @@ class SweepFile:
     source: Path
     text: str
     variants: tuple[Variant, ...]
-    config: Located | None
-    base: dict[str, Located]
-    tasks: Located | None
-    grid: dict[str, Located]
-    zip: dict[str, Located]
-    overrides: dict[str, dict[str, Located]]
-    exclude: tuple[dict[str, Located], ...]
+    config: YamlNode | None
+    base: dict[str, YamlNode]
+    tasks: YamlNode | None
+    grid: dict[str, YamlNode]
+    zip: dict[str, YamlNode]
+    overrides: dict[str, dict[str, YamlNode]]
+    exclude: tuple[dict[str, YamlNode], ...]
     resources: ResourceRules
     max_parallel: int | None
     select: SelectionRule | None = None
@@ -186,22 +186,22 @@ def read_sweep(path: Path, stage: str = "") -> SweepFile:
     )
 
 
-def is_axis(key: str, node: Located) -> bool:
+def is_axis(key: str, node: YamlNode) -> bool:
     """Whether an override gives several values: a list, or for settings that are lists a list of lists."""
     if key in _IS_LIST:
         return isinstance(node.value, list) and any(isinstance(item.value, list) for item in node.value)
     return isinstance(node.value, list)
 
 
-def _name(node: Located | None, path: Path) -> str:
+def _name(node: YamlNode | None, path: Path) -> str:
     name = path.stem if node is None else node.value
     if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
         return name
-    place = node or Located(None, 1, "name", str(path))
-    place.fail(f"{name!r} cannot name a folder; use letters, digits and _ + - . (not a dot first)")
+    location = node or YamlNode(None, 1, "name", str(path))
+    location.fail(f"{name!r} cannot name a folder; use letters, digits and _ + - . (not a dot first)")
 
 
-def _variants(root: Located, top: dict[str, Located]) -> tuple[Variant, ...]:
+def _variants(root: YamlNode, top: dict[str, YamlNode]) -> tuple[Variant, ...]:
     node = top.get("variants", top.get("config"))
     if node is None:
         root.fail("must have `variants:` (names of shipped configs) or `config:` (a config file)")
@@ -216,7 +216,7 @@ def _variants(root: Located, top: dict[str, Located]) -> tuple[Variant, ...]:
     return tuple(found.values())
 
 
-def config_file(node: Located) -> Path:
+def config_file(node: YamlNode) -> Path:
     """The config file that `node` names: relative to the working directory, to the sweep file, or shipped."""
     if not isinstance(node.value, str):
         node.fail(f"must be the name or path of a config file, not {node.value_text()}")
@@ -226,14 +226,14 @@ def config_file(node: Located) -> Path:
         node.fail(str(error))
 
 
-def _check_setting(key: str, node: Located, *, also: tuple[str, ...] = ()) -> None:
+def _check_setting(key: str, node: YamlNode, *, also: tuple[str, ...] = ()) -> None:
     if key not in settings():
         node.fail(f"unknown setting {key!r}{nearest(key, settings())}")
     if key in _ELSEWHERE and key not in also:
         node.fail(_ELSEWHERE[key])
 
 
-def _settings(node: Located | None, what: str) -> dict[str, Located]:
+def _settings(node: YamlNode | None, what: str) -> dict[str, YamlNode]:
     entries = node.mapping() if node else {}
     for key, entry in entries.items():
         _check_setting(key, entry)
@@ -242,14 +242,14 @@ def _settings(node: Located | None, what: str) -> dict[str, Located]:
     return entries
 
 
-def _sourced(entries: dict[str, Located], earlier: Sequence[str]) -> dict[str, Located]:
+def _sourced(entries: dict[str, YamlNode], earlier: Sequence[str]) -> dict[str, YamlNode]:
     """The settings; `init_from` may name a run of an earlier stage."""
     if isinstance(getattr(entries.get("init_from"), "value", None), dict):
         read_source(entries["init_from"], earlier)
     return entries
 
 
-def _tasks(node: Located | None) -> Located | None:
+def _tasks(node: YamlNode | None) -> YamlNode | None:
     if node is not None:
         for entry in node.sequence():
             if not isinstance(entry.value, str):
@@ -257,7 +257,7 @@ def _tasks(node: Located | None) -> Located | None:
     return node
 
 
-def _lists(node: Located | None, what: str) -> dict[str, Located]:
+def _lists(node: YamlNode | None, what: str) -> dict[str, YamlNode]:
     entries = node.mapping() if node else {}
     for key, entry in entries.items():
         _check_setting(key, entry, also=("tasks",))
@@ -272,19 +272,19 @@ def _lists(node: Located | None, what: str) -> dict[str, Located]:
     return entries
 
 
-def _zip(node: Located | None, grid: Located | None) -> dict[str, Located]:
+def _zip(node: YamlNode | None, grid: YamlNode | None) -> dict[str, YamlNode]:
     entries = _lists(node, "zip")
     lengths = {key: len(entry.value) for key, entry in entries.items()}
     for key, entry in entries.items():
         if grid is not None and key in grid.mapping():
             entry.fail(f"{key} is in `grid:` too; it can be in one of them")
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            entry.fail(f"lists under `zip:` must be alike long, but {told}")
+            lengths_text = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            entry.fail(f"lists under `zip:` must be alike long, but {lengths_text}")
     return entries
 
 
-def _overrides(node: Located | None, names: list[str]) -> dict[str, dict[str, Located]]:
+def _overrides(node: YamlNode | None, names: list[str]) -> dict[str, dict[str, YamlNode]]:
     found = {}
     for name, entry in (node.mapping() if node else {}).items():
         if name not in names:
@@ -299,7 +299,7 @@ def _overrides(node: Located | None, names: list[str]) -> dict[str, dict[str, Lo
     return found
 
 
-def _exclude(node: Located | None) -> tuple[dict[str, Located], ...]:
+def _exclude(node: YamlNode | None) -> tuple[dict[str, YamlNode], ...]:
     entries = []
     for entry in node.sequence() if node else []:
         rule = entry.mapping()
@@ -312,10 +312,10 @@ def _exclude(node: Located | None) -> tuple[dict[str, Located], ...]:
     return tuple(entries)
 
 
-def _resources(node: Located | None, names: list[str]) -> ResourceRules:
+def _resources(node: YamlNode | None, names: list[str]) -> ResourceRules:
     if node is None:
         return ResourceRules()
-    entries: dict[str, Located] = node.mapping()
+    entries: dict[str, YamlNode] = node.mapping()
     special = entries["variants"].mapping() if "variants" in entries else {}
     for name, entry in special.items():
         if name not in names:
@@ -330,6 +330,6 @@ def _resources(node: Located | None, names: list[str]) -> ResourceRules:
     return rules
 
 
-def _max_parallel(resources: Located | None) -> int | None:
+def _max_parallel(resources: YamlNode | None) -> int | None:
     entry = resources.mapping().get("max_parallel") if resources else None
     return whole_number(entry, 1) if entry else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from launchers.plan.resources import Resources
-from launchers.slurm.commands import ask
+from launchers.slurm.commands import check_output
 
 _PRESENT = "--states=PD,R,S,CG,CF"
 
@@ -105,8 +105,10 @@ def read_accounting(
     if enforced:
         queue = _Queue(user, cluster)
         limits += _of_accounts(associations, queue)
-        told = ask("scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc", cluster=cluster)
-        limits += _of_groups(told, [each.account for each in associations])
+        output = check_output(
+            "scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc", cluster=cluster
+        )
+        limits += _of_groups(output, [each.account for each in associations])
         for row in rows:
             partitions = frozenset(name for name, qos in partition_qos.items() if qos == row[0])
             limits += _of_qos(row, partitions, associations, queue)
@@ -123,8 +125,8 @@ class _Queue:
     @cached_property
     def _rows(self) -> list[list[str]]:
         words = ("--all", "--noheader", "--array", _PRESENT, "--format=%u|%a|%q|%P")
-        told = ask("squeue", *words, cluster=self._cluster)
-        return [line.strip().split("|") for line in told.splitlines() if line.count("|") == 3]
+        output = check_output("squeue", *words, cluster=self._cluster)
+        return [line.strip().split("|") for line in output.splitlines() if line.count("|") == 3]
 
     def count(self, limit: SubmitLimit, of_user: bool) -> int:
         """The jobs that a limit counts."""
@@ -147,16 +149,16 @@ def _of_accounts(associations: Sequence[Association], queue: _Queue) -> Iterator
         yield from queue.limit(str(each.max_submit), True, about)
 
 
-def _of_groups(told: str, accounts: Sequence[str]) -> Iterator[SubmitLimit]:
+def _of_groups(output: str, accounts: Sequence[str]) -> Iterator[SubmitLimit]:
     """Limits that an account shares with all its users and the accounts below it (GrpSubmitJobs).
 
     Args:
-        told: what slurmctld says of its associations; it counts their jobs itself: ``GrpSubmitJobs=7(1)``.
+        output: what slurmctld says of its associations; it counts their jobs itself: ``GrpSubmitJobs=7(1)``.
         accounts: the user's.
     """
     parents: dict[str, str] = {}
     left: dict[tuple[str, bool], int] = {}  # of an account as a whole, and of the user in it
-    for record in told.split("ClusterName=")[1:]:
+    for record in output.split("ClusterName=")[1:]:
         fields = dict(re.findall(r"(\w+)=([^\s(]*)", record))
         key = fields["Account"], bool(fields["UserName"])
         if not key[1]:
@@ -186,9 +188,9 @@ def _of_qos(
 
 
 def _show(*words: str, fields: str) -> list[list[str]]:
-    told = ask("sacctmgr", "--noheader", "--parsable2", "show", *words, f"format={fields}")
+    output = check_output("sacctmgr", "--noheader", "--parsable2", "show", *words, f"format={fields}")
     width = fields.count(",")
-    return [line.split("|") for line in told.splitlines() if line.count("|") == width]
+    return [line.split("|") for line in output.splitlines() if line.count("|") == width]
 
 
 def _number(text: str) -> int | None:

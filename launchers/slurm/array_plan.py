@@ -37,7 +37,7 @@ class ArrayPlan:
         code: what the jobs run.
         environment: variables of the jobs, written into the text.
         secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
-        parallel: tasks at once at most; None: as many as the cluster has room for.
+        throttle: tasks at once at most; None: as many as the cluster has room for.
         after_previous: whether it waits for the end of the array before it.
     """
 
@@ -50,7 +50,7 @@ class ArrayPlan:
     code: Snapshot
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    parallel: int | None = None
+    throttle: int | None = None
     after_previous: bool = False
 
     @property
@@ -118,7 +118,7 @@ class ArrayPlan:
 
     def _array_directive(self) -> dict[str, str]:
         count = len(self.tasks)
-        return {"array": f"0-{count - 1}%{min(count, self.parallel or count)}"} if count > 1 else {}
+        return {"array": f"0-{count - 1}%{min(count, self.throttle or count)}"} if count > 1 else {}
 
     def _variables(self) -> dict[str, str]:
         # What else is on our PYTHONPATH belongs to this machine's python, not to the container's.

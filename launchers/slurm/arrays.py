@@ -40,7 +40,7 @@ def arrange(
         The arrays, and the runs for which the submit limit has no room now.
     """
     groups, left_out = _grouped(runs, limits)
-    caps, chained = shares([len(tasks) for _, tasks in groups], limits.parallel)
+    throttles, chained = split_throttle([len(tasks) for _, tasks in groups], limits.parallel)
     variables = {**(batch_script.OFFLINE if profile.offline else {}), **dict(profile.environment)}
     secrets = {name: value for name, value in variables.items() if redaction.is_secret(name, value)}
     environment = {name: value for name, value in variables.items() if name not in secrets}
@@ -50,9 +50,9 @@ def arrange(
     arrays = [
         ArrayPlan(
             number, ledger.job_name(number), ledger.paths, profile, resources, tasks, code,
-            environment, secrets, cap, after_previous=chained and number > first,
+            environment, secrets, throttle, after_previous=chained and number > first,
         )
-        for number, ((resources, tasks), cap) in enumerate(zip(groups, caps, strict=True), first)
+        for number, ((resources, tasks), throttle) in enumerate(zip(groups, throttles, strict=True), first)
     ]  # fmt: skip
     return arrays, left_out
 
@@ -83,18 +83,18 @@ def _grouped(runs: Sequence[Run], limits: Limits) -> tuple[list[tuple[Resources,
     return groups, left_out
 
 
-def shares(sizes: Sequence[int], parallel: int | None) -> tuple[list[int | None], bool]:
-    """The cap of the whole sweep, shared out among its arrays.
+def split_throttle(sizes: Sequence[int], parallel: int | None) -> tuple[list[int | None], bool]:
+    """The throttle of the whole sweep (ArrayTaskThrottle), split among its arrays.
 
-    SLURM caps one array, not several together. So each gets its part by size,
+    SLURM throttles one array, not several together. So each gets its part by size,
     and where there are more arrays than places they run one after the other.
 
     Args:
         sizes: tasks of each array.
-        parallel: tasks at once at most, of all arrays together; None: no cap.
+        parallel: tasks at once at most, of all arrays together; None: no limit.
 
     Returns:
-        The cap of each array, and whether each must wait for the one before.
+        The throttle of each array, and whether each must wait for the one before.
 
     >>> shares([1000, 1000, 500], 10)
     ([4, 4, 2], False)

@@ -12,7 +12,7 @@ from launchers.plan.resources import Resources
 
 # What the epilogue answers, as batch_script.sh reads it: the run starts again in this job; the script itself is to
 # requeue the job.
-AGAIN, REQUEUE = 75, 76
+RESTART_EXIT_CODE, REQUEUE_EXIT_CODE = 75, 76
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _TEMPLATE = Path(__file__).with_suffix(".sh")
 
@@ -24,10 +24,10 @@ def render(directives: Mapping[str, str | None], blocks: Mapping[str, str]) -> s
         directives: options of sbatch by long name; value None: a flag.
         blocks: shell text by the name of its place in the template. A place of its own line is `# @@name@@`.
     """
-    places = {**blocks, "directives": "\n".join(directive_lines(directives))}
+    placeholders = {**blocks, "directives": "\n".join(directive_lines(directives))}
     template = _TEMPLATE.read_text(encoding="utf-8")
     # One pass: what is filled in may hold the name of a place.
-    return re.sub(r"(?m)^# @@(\w+)@@\n|@@(\w+)@@", lambda match: _fill(match, places), template)
+    return re.sub(r"(?m)^# @@(\w+)@@\n|@@(\w+)@@", lambda match: _fill(match, placeholders), template)
 
 
 def directive_lines(directives: Mapping[str, str | None]) -> list[str]:
@@ -38,10 +38,10 @@ def directive_lines(directives: Mapping[str, str | None]) -> list[str]:
     ]
 
 
-def _fill(match: re.Match[str], places: Mapping[str, str]) -> str:
+def _fill(match: re.Match[str], placeholders: Mapping[str, str]) -> str:
     if match[2]:
-        return places[match[2]]
-    return f"{places[match[1]]}\n" if places[match[1]] else ""
+        return placeholders[match[2]]
+    return f"{placeholders[match[1]]}\n" if placeholders[match[1]] else ""
 
 
 def directives(resources: Resources) -> dict[str, str | None]:

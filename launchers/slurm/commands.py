@@ -74,7 +74,7 @@ def call(
         time.sleep(_PAUSE_S)
 
 
-def ask(*command: str, patience_s: float = 0.0, cluster: str | None = None) -> str:
+def check_output(*command: str, patience_s: float = 0.0, cluster: str | None = None) -> str:
     """What one of SLURM's commands prints.
 
     Raises:
@@ -138,8 +138,8 @@ def notes_on_shell() -> list[str]:
     names = sorted(filter(asks.fullmatch, os.environ))
     if not names:
         return []
-    told = ", ".join(f"{name}={os.environ[name]}" for name in names)
-    return [f"not used: {told}; what jobs ask for stands in the sweep file and in the cluster's profile"]
+    variables = ", ".join(f"{name}={os.environ[name]}" for name in names)
+    return [f"not used: {variables}; what jobs ask for stands in the sweep file and in the cluster's profile"]
 
 
 @contextmanager

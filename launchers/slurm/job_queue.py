@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from launchers.plan.durations import read_duration
-from launchers.slurm.commands import ClusterError, NoAnswer, ask, call, failure
+from launchers.slurm.commands import ClusterError, NoAnswer, call, check_output, failure
 from launchers.slurm.states import ENDED, read_state
 
 
@@ -109,7 +109,7 @@ def ids_by_name(names: Sequence[str], since: float, cluster: str | None = None) 
     Raises:
         ClusterError: SLURM does not answer.
     """
-    told = ask("squeue", "--noheader", "--states=all", f"--name={','.join(names)}",
+    told = check_output("squeue", "--noheader", "--states=all", f"--name={','.join(names)}",
                "--format=%i|%j|%T|%N", cluster=cluster)  # fmt: skip
     found = _accepted(told)
     gone = [name for name in names if name not in found]
@@ -257,7 +257,7 @@ class _NoAccounting(ClusterError):
 
 def _ask_sacct(*words: str, cluster: str | None) -> str:
     try:
-        return ask("sacct", "--noheader", "--parsable2", *words, cluster=cluster)
+        return check_output("sacct", "--noheader", "--parsable2", *words, cluster=cluster)
     except NoAnswer:
         raise
     except ClusterError as error:

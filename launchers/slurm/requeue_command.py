@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hyperformer.files import write_json
-from launchers.slurm.commands import ClusterError, ask, submitted_job
+from launchers.slurm.commands import ClusterError, check_output, submitted_job
 from launchers.slurm.this_job import JobTask, own_id
 from launchers.store.sweep_folder import moved_note
 
@@ -27,14 +27,14 @@ def requeue(exclude: Sequence[str] = ()) -> None:
     """
     job_id = own_id()
     try:
-        ask("scontrol", "requeue", job_id, patience_s=_PATIENCE_S)
+        check_output("scontrol", "requeue", job_id, patience_s=_PATIENCE_S)
     except ClusterError as error:
         # A preemption that requeues has done it already.
         if "pending execution" not in str(error).lower():
             raise
     if exclude:
         with suppress(ClusterError):
-            ask("scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(exclude)}")
+            check_output("scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(exclude)}")
 
 
 def resubmit(task: JobTask, script: Path, exclude: Sequence[str] = ()) -> None:
@@ -51,12 +51,12 @@ def resubmit(task: JobTask, script: Path, exclude: Sequence[str] = ()) -> None:
         # On the command line it takes the place of the script's own.
         nodes = [*filter(None, [task.submission.shape.get("exclude")]), *exclude]
         options.append(f"--exclude={','.join(nodes)}")
-    answer = ask("sbatch", "--parsable", *options, str(script), patience_s=_PATIENCE_S)
+    answer = check_output("sbatch", "--parsable", *options, str(script), patience_s=_PATIENCE_S)
     job_id, cluster = submitted_job(answer)
     note = moved_note(task.record, task.index)
     try:
         note.parent.mkdir(exist_ok=True)
         write_json(note, {"job_id": f"{job_id}_{task.index}" if task.is_array else job_id, "at": time.time()})
     except OSError as error:  # a job that the sweep does not know must not run
-        ask("scancel", job_id, cluster=cluster)
+        check_output("scancel", job_id, cluster=cluster)
         raise ClusterError(f"{error.filename}: {error.strerror}") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from launchers.plan.durations import read_duration
 from launchers.slurm.accounting import Accounting, read_accounting
-from launchers.slurm.commands import ClusterError, ask
+from launchers.slurm.commands import ClusterError, check_output
 
 
 @dataclass
@@ -88,10 +88,10 @@ def read_site(cluster: str | None = None) -> Site:
     """
     with ThreadPoolExecutor() as pool:  # at once: each takes its time to reach slurmctld
         kinds = ("config", "partition", "node", "reservation")
-        told = pool.map(
-            lambda kind: ask("scontrol", "--all", "--oneliner", "show", kind, cluster=cluster), kinds
+        answers = pool.map(
+            lambda kind: check_output("scontrol", "--all", "--oneliner", "show", kind, cluster=cluster), kinds
         )
-        settings, about_partitions, about_nodes, about_reservations = told
+        settings, about_partitions, about_nodes, about_reservations = answers
     config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
     partitions = {fields["PartitionName"]: _partition(fields) for fields in _records(about_partitions)}
     for fields in _records(about_nodes):
@@ -188,7 +188,7 @@ def is_down(node: str) -> bool:
     if not node:
         return False
     try:
-        told = ask("sinfo", "--noheader", f"--nodes={node}", "--format=%t").split()
+        states = check_output("sinfo", "--noheader", f"--nodes={node}", "--format=%t").split()
     except ClusterError:
         return False
-    return any(state.startswith(("down", "drain", "fail", "unk")) for state in told)
+    return any(state.startswith(("down", "drain", "fail", "unk")) for state in states)

@@ -37,7 +37,8 @@ class LocalJob:
     def stop(self) -> None:
         """Ask the run to save and end; a controller passes the signal on."""
         for process in filter(is_alive, self.attempt.read_processes()):
-            _signal(process["pid"], signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it may have ended meanwhile
+                os.kill(process["pid"], signal.SIGTERM)
             return
 
     def kill(self) -> None:
@@ -166,8 +167,3 @@ def _signals_ignored(*numbers: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it may have ended meanwhile
-        os.kill(pid, number)

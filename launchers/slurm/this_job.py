@@ -68,9 +68,9 @@ _ENDING: dict[str, Kind] = {
 
 def ending() -> Kind | None:
     """Why SLURM is ending this job, as the batch script saw it when the run had ended; None: it is not."""
-    told = dict(re.findall(r"\b(JobState|Restarts)=(\w+)", os.environ.get("HYPERFORMER_JOB_STATE", "")))
-    restarts = int(told.get("Restarts", "0")) > int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    return "requeued" if restarts else _ENDING.get(read_state(told.get("JobState", "")))
+    job_state = dict(re.findall(r"\b(JobState|Restarts)=(\w+)", os.environ.get("HYPERFORMER_JOB_STATE", "")))
+    restarts = int(job_state.get("Restarts", "0")) > int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return "requeued" if restarts else _ENDING.get(read_state(job_state.get("JobState", "")))
 
 
 def this_task(record: Path) -> JobTask:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyperformer.errors import HyperformerError
 from hyperformer.terminal import prepare_streams
-from launchers.api import Silent
+from launchers.api import QuietCallbacks
 from launchers.stages import record
 from launchers.stages.study import Study, next_look
 
@@ -20,7 +20,7 @@ def main(path: str, token: str) -> int:
         print(f"{path}: another look has taken the place of this one")
         return 0
     try:
-        found = next_look(gate, lambda sweep: Silent(yes=True))
+        found = next_look(gate, lambda sweep: QuietCallbacks(yes=True))
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from pathlib import Path
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.slurm import batch_script
-from launchers.slurm.commands import ClusterError, ask, clean_environment, environment, submitted_job
+from launchers.slurm.commands import ClusterError, check_output, clean_environment, environment, submitted_job
 from launchers.store import code_snapshot, redaction
 from launchers.store.code_snapshot import Snapshot
 
@@ -99,7 +99,7 @@ class Gate:
         options += [f"--dependency=afterany:{':'.join(jobs)}"] if jobs else []
         if self.waited or not jobs:
             options.append(f"--begin=now+{min(_MOST_S, _PAUSE_S * 2**self.waited)}seconds")
-        return ask("sbatch", "--parsable", *options, str(self.script), patience_s=_PATIENCE_S)
+        return check_output("sbatch", "--parsable", *options, str(self.script), patience_s=_PATIENCE_S)
 
     def _variables(self) -> Mapping[str, str]:
         variables = {

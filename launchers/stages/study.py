@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperformer.errors import HyperformerError
-from launchers.api import Start, StartOptions, Sweep
+from launchers.api import StartOptions, StartPlan, Sweep
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm import job_queue
@@ -19,12 +19,12 @@ from launchers.stages.record import GateRecord
 from launchers.stages.verdict import READY, Verdict, judge
 from launchers.status.run_status import STATES
 from launchers.store import code_snapshot
-from launchers.submit.choose import StartRule
-from launchers.submit.start import Listener
+from launchers.submit.start import StartCallbacks
+from launchers.submit.start_rule import StartRule
 
 # What a gate starts: runs that nobody has started yet. One that failed waits for the user.
 NEW = StartRule(frozenset({"missing"}))
-ListenerOf = Callable[[Sweep], Listener]
+ListenerOf = Callable[[Sweep], StartCallbacks]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Study:
         for one in self.stages.after:
             after.check(one, is_local)
 
-    def dry_runs(self, rule: StartRule, options: StartOptions) -> Iterator[tuple[Sweep, Start]]:
+    def dry_runs(self, rule: StartRule, options: StartOptions) -> Iterator[tuple[Sweep, StartPlan]]:
         """What each stage would start, as far as that is known before those ahead of it are done.
 
         Raises:

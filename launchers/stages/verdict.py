@@ -36,7 +36,7 @@ def judge(name: str, statuses: Sequence[RunStatus], may_diverge: bool = False) -
     Args:
         may_diverge: whether a run whose loss was no number counts as ended well: a choice leaves its setting out.
     """
-    going = [entry for entry in statuses if entry.is_going]
+    going = [entry for entry in statuses if entry.is_active]
     if going:
         jobs = (entry.job_id for entry in going if entry.cluster == "slurm" and entry.job_id)
         arrays = dict.fromkeys(job_id.partition("_")[0] for job_id in jobs)

@@ -8,7 +8,7 @@ from pathlib import Path
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
 
-_AGAIN = "; cancel them and submit again"
+_REMEDY = "; cancel them and submit again"
 
 
 def notes_on_files(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[str]:
@@ -33,7 +33,7 @@ def notes_on_files(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[str]:
     for code in {submission.code for submission in waiting}:
         if not Path(code).is_dir():
             count = sum(submission.code == code for submission in waiting)
-            notes.append(f"{count} queued runs will fail: their copy of the code, {code}, is gone{_AGAIN}")
+            notes.append(f"{count} queued runs will fail: their copy of the code, {code}, is gone{_REMEDY}")
     if waiting and not ledger.paths.submitit.is_dir():
-        notes.append(f"{len(waiting)} queued runs will fail: {ledger.paths.submitit} is gone{_AGAIN}")
+        notes.append(f"{len(waiting)} queued runs will fail: {ledger.paths.submitit} is gone{_REMEDY}")
     return notes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launchers.plan.runs import Run
-from launchers.status.pace import SLURM_S, Pace
+from launchers.status.polling import SLURM_S, PollInterval
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
@@ -139,8 +139,8 @@ def show(
     following = _Following(statuses) if statuses else None
     while True:
         # Asked before reading: what is written after that is read in the next round.
-        more = following is not None and following.goes_on()
-        if not readers or following is None or following.has_looked:
+        more = following is not None and following.is_active()
+        if not readers or following is None or following.has_asked:
             for log in find_logs():
                 readers.setdefault(log.path, _Reader(log))
         shown = _print_news(readers.values(), shown)
@@ -173,23 +173,23 @@ def _print_news(readers: Collection[_Reader], shown: _Reader | None) -> _Reader 
 
 
 class _Following:
-    """Whether runs still go, asked less and less often."""
+    """Whether runs are still active, asked less and less often."""
 
     def __init__(self, statuses: Callable[[float], Sequence[RunStatus]]) -> None:
         self._statuses = statuses
-        self._pace = Pace(SLURM_S)
+        self._poll_interval = PollInterval(SLURM_S)
         self._between_since: float | None = None
-        self._going = True
-        self.has_looked = False
+        self._was_active = True
+        self.has_asked = False
 
-    def goes_on(self) -> bool:
-        self.has_looked = self._pace.is_due()
-        if self.has_looked:
-            self._going = self._look(self._statuses(self._pace.pause_s), time.monotonic())
-        return self._going
+    def is_active(self) -> bool:
+        self.has_asked = self._poll_interval.is_due()
+        if self.has_asked:
+            self._was_active = self._any_active(self._statuses(self._poll_interval.pause_s), time.monotonic())
+        return self._was_active
 
-    def _look(self, statuses: Sequence[RunStatus], now: float) -> bool:
-        if any(status.is_going for status in statuses):
+    def _any_active(self, statuses: Sequence[RunStatus], now: float) -> bool:
+        if any(status.is_active for status in statuses):
             self._between_since = None
             return True
         if not any(status.goes_on for status in statuses):

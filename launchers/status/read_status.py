@@ -9,12 +9,12 @@ from pathlib import Path
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Run
 from launchers.slurm import states
-from launchers.status import reconcile
+from launchers.status.adopt_jobs import adopt_jobs
 from launchers.status.folder_check import notes_on_files
+from launchers.status.read_facts import read_run
 from launchers.status.run_facts import RunFacts
-from launchers.status.run_files import read_run
 from launchers.status.run_status import RunStatus
-from launchers.status.slurm_answers import Answer, ask
+from launchers.status.slurm_answers import Answer, query_jobs
 from launchers.status.state_rules import status_of
 from launchers.store.ledger import Ledger
 from launchers.store.processes import seconds_silent
@@ -32,12 +32,12 @@ def read_statuses(
         max_age_s: how old an answer of SLURM may be that another process got; 0: ask it now.
     """
     ledger.refresh()
-    notes = reconcile.adopt_jobs(ledger)
+    notes = adopt_jobs(ledger)
     runs = list(runs)
     waiting = waiting_runs(ledger.paths)
     facts = [read_run(ledger, run, waiting) for run in runs]
     waits_for = [each.job_key for each in facts if not each.is_done]
-    answer = ask(ledger.paths, filter(None, waits_for), max_age_s)
+    answer = query_jobs(ledger.paths, filter(None, waits_for), max_age_s)
     jobs = ledger.newest_jobs()
     found = []
     for run, each in zip(runs, facts, strict=True):

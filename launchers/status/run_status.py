@@ -18,8 +18,8 @@ STATES: tuple[State, ...] = (
     "unknown",
 )  # fmt: skip
 # Nobody has to start these: they are done, or under way, or nobody can tell.
-GOING = frozenset({"running", "pending", "waiting", "unknown"})
-LEFT_ALONE = GOING | {"done"}
+ACTIVE = frozenset({"running", "pending", "waiting", "unknown"})
+ACTIVE_OR_DONE = ACTIVE | {"done"}
 BAD = frozenset({"failed", "lost", "damaged"})
 
 
@@ -77,9 +77,9 @@ class RunStatus:
         return self.state == "lost" and self.slurm_state in states.RUNNING
 
     @property
-    def is_going(self) -> bool:
+    def is_active(self) -> bool:
         """Whether waiting for its end makes sense."""
-        return self.state in GOING and not self.unreadable
+        return self.state in ACTIVE and not self.unreadable
 
     @property
     def display_state(self) -> str:

@@ -31,7 +31,7 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-def ask(paths: SweepFolder, keys: Iterable[str], max_age_s: float = 0.0) -> Answer:
+def query_jobs(paths: SweepFolder, keys: Iterable[str], max_age_s: float = 0.0) -> Answer:
     """What SLURM says of jobs now, or said of them within the last `max_age_s` seconds.
 
     While it does not answer, what it said last, however old.
@@ -39,31 +39,31 @@ def ask(paths: SweepFolder, keys: Iterable[str], max_age_s: float = 0.0) -> Answ
     wanted = frozenset(keys)
     if not wanted:
         return Answer({}, wanted)
-    kept = recall(paths) if max_age_s else None
+    kept = read_cache(paths) if max_age_s else None
     if kept and wanted <= kept.answer.asked and 0 <= time.time() - kept.at <= max_age_s:
         return kept.answer
     try:
         answer = Answer(job_queue.query(wanted), wanted)
     except ClusterError as error:
-        kept = kept or recall(paths)
+        kept = kept or read_cache(paths)
         if kept is None:
             return Answer({}, frozenset(), (f"{error}; states of jobs are the last ones known",))
-        told = f"{error}; states of jobs are the last ones known, {_age(kept.at)} old"
+        note = f"{error}; states of jobs are the last ones known, {_age(kept.at)} old"
         # One that it did not know then is not lost: nobody can tell.
-        return Answer(kept.answer.jobs, frozenset(kept.answer.jobs), (told,))
-    keep(paths, answer)
+        return Answer(kept.answer.jobs, frozenset(kept.answer.jobs), (note,))
+    write_cache(paths, answer)
     return answer
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedAnswer:
     """An answer, and when SLURM gave it, in seconds since the epoch."""
 
     answer: Answer
     at: float
 
 
-def keep(paths: SweepFolder, answer: Answer) -> None:
+def write_cache(paths: SweepFolder, answer: Answer) -> None:
     """Write an answer to last_known.json. A memory, no record: without it nothing is lost."""
     if not answer.jobs:
         return
@@ -73,12 +73,14 @@ def keep(paths: SweepFolder, answer: Answer) -> None:
         stream.write(json.dumps(record))
 
 
-def recall(paths: SweepFolder) -> Kept | None:
+def read_cache(paths: SweepFolder) -> CachedAnswer | None:
     """What SLURM said last, or None if it never said anything."""
     try:
         record = json.loads(paths.last_known.read_text(encoding="utf-8"))
         jobs = {key: _job(values) for key, values in record["jobs"].items()}
-        return Kept(Answer(jobs, frozenset(jobs) | frozenset(record.get("gone", ()))), float(record["at"]))
+        return CachedAnswer(
+            Answer(jobs, frozenset(jobs) | frozenset(record.get("gone", ()))), float(record["at"])
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from launchers.plan.failure_kinds import KINDS
 from launchers.slurm import states
@@ -11,55 +12,38 @@ from launchers.status.run_status import RunStatus, State
 
 # A heartbeat is due every 15 seconds; a file server may show it late.
 SILENT_S = 300.0
+# Fields of RunStatus that are facts as they are.
+_COPIED = (
+    "name", "signature", "folder", "attempt", "cluster", "job_id", "slurm_cluster", "variant", "damaged", "unreadable",
+)  # fmt: skip
 
 
 def status_of(facts: RunFacts) -> RunStatus:
     """The one function from what is known of a run to how it stands."""
-    state, detail = _with_damage(facts, _judge(facts))
+    state, detail = _with_damage(facts, next(filter(None, (rule(facts) for rule in _RULES))))
     job, outcome = facts.slurm, None if state == "done" else facts.outcome
     in_slurm = job if facts.cluster == "slurm" and state != "done" else None
-    progress = facts.progress
+    copied: dict[str, Any] = {name: getattr(facts, name) for name in _COPIED}
+    copied |= {name: facts.progress.get(name) for name in ("step", "max_steps", "loss", "best_metric")}
     return RunStatus(
-        facts.name,
-        facts.signature,
-        facts.folder,
-        state,
-        detail,
-        attempt=facts.attempt,
-        cluster=facts.cluster,
-        job_id=facts.job_id,
-        slurm_cluster=facts.slurm_cluster,
+        **copied,
+        state=state,
+        detail=detail,
         host=facts.host or (in_slurm.node if in_slurm and state != "pending" else None),
-        step=progress.get("step"),
-        max_steps=progress.get("max_steps"),
-        loss=progress.get("loss"),
-        best_metric=progress.get("best_metric"),
-        seconds_left=progress.get("seconds_left") if state in ("running", "unknown") else None,
+        seconds_left=facts.progress.get("seconds_left") if state in ("running", "unknown") else None,
         elapsed=None if state == "pending" else _elapsed(facts, state),
         slurm_state=in_slurm.state if in_slurm else None,
         reason=in_slurm.reason if in_slurm else None,
         expected_start=(in_slurm.start or None) if in_slurm and state == "pending" else None,
-        variant=facts.variant,
         has_ended=outcome is not None,
         kind=outcome.kind if outcome else None,
         note=outcome.why if outcome else "",
         settled=outcome is not None and outcome.then is not None,
         goes_on=outcome is not None and outcome.then in ("again", "requeue"),
-        damaged=facts.damaged,
-        unreadable=facts.unreadable,
     )
 
 
 _Verdict = tuple[State, str]
-
-
-def _judge(facts: RunFacts) -> _Verdict:
-    """The first of the rules that applies."""
-    return next(verdict for verdict in (rule(facts) for rule in _RULES) if verdict)
-
-
-def _done(facts: RunFacts) -> _Verdict | None:
-    return ("done", "") if facts.is_done else None
 
 
 def _queued_by_slurm(facts: RunFacts) -> _Verdict | None:
@@ -78,8 +62,8 @@ def _run_by_slurm(facts: RunFacts) -> _Verdict | None:
         silent = facts.silent_s
         # A heartbeat of an earlier attempt says nothing of one that has only begun.
         if silent is not None and min(silent, _since_start(facts)) > SILENT_S and job.state == "RUNNING":
-            told = f"no sign of life for {silent / 60:.0f} minutes, though SLURM says RUNNING"
-            return "lost", f"{told}: `cancel` it, then submit"
+            why = f"no sign of life for {silent / 60:.0f} minutes, though SLURM says RUNNING"
+            return "lost", f"{why}: `cancel` it, then submit"
         return "running", "" if job.state == "RUNNING" else job.state
     if facts.is_cancelled:
         return None
@@ -107,22 +91,6 @@ def _trained_by_somebody(facts: RunFacts) -> _Verdict | None:
     return "running", f"trained by {facts.trainer}"
 
 
-def _cancelled(facts: RunFacts) -> _Verdict | None:
-    return ("cancelled", "") if facts.is_cancelled else None
-
-
-def _queued_on_a_machine(facts: RunFacts) -> _Verdict | None:
-    return ("waiting", "") if facts.is_waiting else None
-
-
-def _never_started(facts: RunFacts) -> _Verdict | None:
-    return ("missing", "") if facts.attempt is None else None
-
-
-def _has_ended(facts: RunFacts) -> _Verdict | None:
-    return _ended(facts) if facts.outcome else None
-
-
 def _ended(facts: RunFacts) -> _Verdict:
     outcome = facts.outcome
     assert outcome is not None
@@ -143,7 +111,7 @@ def _process_is_gone(facts: RunFacts) -> _Verdict | None:
     return "lost", f"its process is gone{last}"
 
 
-def _told_by_slurm(facts: RunFacts) -> _Verdict:
+def _reported_by_slurm(facts: RunFacts) -> _Verdict:
     """An end that the run itself had no time to write down."""
     job = facts.slurm
     if facts.cluster != "slurm" or facts.job_id is None:
@@ -164,18 +132,19 @@ def _told_by_slurm(facts: RunFacts) -> _Verdict:
     return "unknown", f"SLURM says {job.state}, which is no end that we know"
 
 
+# The first that applies.
 _RULES: tuple[Callable[[RunFacts], _Verdict | None], ...] = (
-    _done,
+    lambda facts: ("done", "") if facts.is_done else None,
     _queued_by_slurm,
     _run_by_slurm,
     _trained_here,
     _trained_by_somebody,
-    _cancelled,
-    _queued_on_a_machine,
-    _never_started,
-    _has_ended,
+    lambda facts: ("cancelled", "") if facts.is_cancelled else None,
+    lambda facts: ("waiting", "") if facts.is_waiting else None,
+    lambda facts: ("missing", "") if facts.attempt is None else None,
+    lambda facts: _ended(facts) if facts.outcome else None,
     _process_is_gone,
-    _told_by_slurm,
+    _reported_by_slurm,
 )
 
 

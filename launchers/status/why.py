@@ -34,57 +34,47 @@ def _why_pending(status: RunStatus, ledger: Ledger) -> str:
     )  # fmt: skip
 
 
-def _why_waiting(status: RunStatus, ledger: Ledger) -> str:
-    return f"waits for a place: it is in the queue of {queue_owner(ledger.paths)}"
-
-
-def _why_unknown(status: RunStatus, ledger: Ledger) -> str:
-    return status.detail or "its submit was interrupted, or is not over: SLURM has not told its job id"
-
-
 def _why_failed(status: RunStatus, ledger: Ledger) -> str:
-    told = " ".join(status.detail.split())
-    message = told.partition(": ")[2] or told
+    text = " ".join(status.detail.split())
+    message = text.partition(": ")[2] or text
     if status.note:
         # A launcher's own words stand in both.
-        told = (
-            told.removesuffix(message) + status.note
+        text = (
+            text.removesuffix(message) + status.note
             if status.note.startswith(message)
-            else f"{told}; {status.note}"
+            else f"{text}; {status.note}"
         )
-        return f"{told}; raise `mem_gb`, then `retry --oom`" if status.kind == "out_of_memory" else told
-    parts = [told]
+        return f"{text}; raise `mem_gb`, then `retry --oom`" if status.kind == "out_of_memory" else text
+    parts = [text]
     how = end_words(status.slurm_state or "", status.reason or "")
-    if how not in told:
+    if how not in text:
         parts.append(how)
-    last = last_words(status, ledger)
-    if last not in told and message not in last:
+    last = last_log_line(status, ledger)
+    if last not in text and message not in last:
         parts.append(f"last line of its log: {last}")
     return "; ".join(filter(None, parts))
 
 
 def _why_stopped(status: RunStatus, ledger: Ledger) -> str:
-    told = status.note or status.detail
-    return f"it stopped{': ' + told if told else ''}; submit resumes it from its last checkpoint"
-
-
-def _why_damaged(status: RunStatus, ledger: Ledger) -> str:
-    return status.detail
+    text = status.note or status.detail
+    return f"it stopped{': ' + text if text else ''}; submit resumes it from its last checkpoint"
 
 
 _MOST = 600
 _LINES: dict[str, Callable[[RunStatus, Ledger], str]] = {
     "pending": _why_pending,
-    "waiting": _why_waiting,
-    "unknown": _why_unknown,
+    "waiting": lambda status, ledger: f"waits for a place: it is in the queue of {queue_owner(ledger.paths)}",
+    "unknown": lambda status, ledger: (
+        status.detail or "its submit was interrupted, or is not over: SLURM has not told its job id"
+    ),
     "failed": _why_failed,
     "lost": _why_failed,
     "stopped": _why_stopped,
-    "damaged": _why_damaged,
+    "damaged": lambda status, ledger: status.detail,
 }
 
 
-def last_words(status: RunStatus, ledger: Ledger) -> str:
+def last_log_line(status: RunStatus, ledger: Ledger) -> str:
     """The last line of the run's traceback, or of its standard error."""
     folder = Path(status.folder)
     attempt = last_attempt(folder)
@@ -96,7 +86,7 @@ def last_words(status: RunStatus, ledger: Ledger) -> str:
     paths = [attempt.logs[1]] if attempt else []
     if status.cluster == "slurm" and status.job_id:
         paths.append(ledger.paths.job_logs(status.job_id)[1])
-    return next(filter(None, (attempts.last_words(attempts.tail(path)) for path in paths)), "")
+    return next(filter(None, (attempts.last_log_line(attempts.tail(path)) for path in paths)), "")
 
 
 def shared_by_failed(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> str | None:

@@ -132,10 +132,10 @@ class Attempt:
     def read_processes(self) -> list[dict[str, Any]]:
         """Of a local attempt: the process that trains, then submitit's, which started it and waits for it."""
         records = [self.read_started(), try_record(self.job_file) or {}]
-        told = [record for record in records if "pid" in record]
+        recorded = [record for record in records if "pid" in record]
         # One that has only just begun has not told of itself yet.
-        beginning = None if records[0] or any(map(is_alive, told)) else with_argument(self.folder)
-        return [beginning, *told] if beginning else told
+        beginning = None if records[0] or any(map(is_alive, recorded)) else with_argument(self.folder)
+        return [beginning, *recorded] if beginning else recorded
 
     @property
     def start(self) -> JobStart:
@@ -227,15 +227,15 @@ def tail(path: Path, since: int = 0) -> str:
 _CLOSING = re.compile(r"srun:|slurmstepd|attempt \d+ (writes to|goes on in)")
 
 
-def last_words(log: str) -> str:
+def last_log_line(log: str) -> str:
     """The last line of a log that tells something; '' if there is none."""
-    told = [line.strip() for line in log.splitlines() if line.strip()]
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     # SLURM's closing words, and our own, tell less than the line before them.
-    own = [line for line in told if not _CLOSING.match(line)]
-    return clip((own or told or [""])[-1], 300)
+    own = [line for line in lines if not _CLOSING.match(line)]
+    return clip((own or lines or [""])[-1], 300)
 
 
-_OF_THE_NODE = frozenset(name for name, kind in KINDS.items() if kind.of_the_node)
+_OF_THE_NODE = frozenset(name for name, kind in KINDS.items() if kind.blames_node)
 # A node that failed under a run does not get it again within a day.
 _SHUN_S = 24 * 3600.0
 

@@ -48,9 +48,9 @@ def read_checkout(code: Path) -> Checkout:
         _Git(code, *words) for words in (_LIST, ("rev-parse", "HEAD"), ("status", "--porcelain"))
     )
     found = Checkout()
-    names = sorted(filter(None, listed.said().split("\0")))
-    found.commit = head.said().strip() or None
-    found.changed = status.said().splitlines()
+    names = sorted(filter(None, listed.output().split("\0")))
+    found.commit = head.output().strip() or None
+    found.changed = status.output().splitlines()
     if not names and (listed.fault or (code / "pyproject.toml").exists()):
         why = f"git: {listed.fault}" if listed.fault else f"{code} is no git checkout"
         found.left_out.append(f"all but {' and '.join(PACKAGES)} ({why})")
@@ -69,7 +69,7 @@ def read_checkout(code: Path) -> Checkout:
     if any(not line.startswith("??") for line in found.changed):
         secret = [f":(exclude,top,literal){name}" for name in names if redaction.is_secret_file(name)]
         words = ("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--", ":(top)")
-        found.diff = _Git(code, *words, *secret).said()
+        found.diff = _Git(code, *words, *secret).output()
     return found
 
 
@@ -84,7 +84,7 @@ def _about(code: Path, names: Iterable[str], found: Checkout) -> dict[str, os.st
         except (FileNotFoundError, NotADirectoryError):  # git still lists what was removed
             continue
         if stat.S_ISDIR(here.st_mode):  # a submodule, or another repository
-            inner = [part for part in _Git(code / name, *_LIST).said().split("\0") if part]
+            inner = [part for part in _Git(code / name, *_LIST).output().split("\0") if part]
             todo += [f"{name}/{part}" for part in inner]
             if not inner:
                 found.left_out.append(f"{name} (a submodule that is not checked out)")
@@ -136,9 +136,9 @@ def _within_limits(about: Mapping[str, os.stat_result], found: Checkout) -> list
             break
     left = sorted(set(top.values()) - kept)
     if left:
-        told = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
+        names_text = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
         size = sum(each.st_size for each in about.values())
-        found.left_out.append(f"{told} (the checkout has {len(about):,} files, {size / 1e6:,.0f} MB)")
+        found.left_out.append(f"{names_text} (the checkout has {len(about):,} files, {size / 1e6:,.0f} MB)")
     return names
 
 
@@ -163,7 +163,7 @@ class _Git:
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 )  # fmt: skip
 
-    def said(self) -> str:
+    def output(self) -> str:
         """What it prints in the end; '' where it fails, and then `fault` says why."""
         if self._process is None:
             return ""

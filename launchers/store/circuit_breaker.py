@@ -26,7 +26,7 @@ from launchers.store.sweep_folder import SweepFolder
 _RECENT_S = 24 * 3600.0
 
 
-def count(run_folder: Path, failure: Failure, policy: RetryPolicy) -> None:
+def count_failure(run_folder: Path, failure: Failure, policy: RetryPolicy) -> None:
     """Count a run's failure; hold the sweep if it is one too many. Safe with many jobs at once.
 
     Failures without a known cause have nothing in common, and those of long ago had their own.
@@ -39,15 +39,15 @@ def count(run_folder: Path, failure: Failure, policy: RetryPolicy) -> None:
     (same / run_folder.name).touch()
     since = time.time() - _RECENT_S
     names = sorted(entry.name for entry in same.iterdir() if entry.stat().st_mtime > since)
-    if policy.stop_after and len(names) >= policy.stop_after and not sweep.held.exists():
+    if policy.stop_after and len(names) >= policy.stop_after and not sweep.held_file.exists():
         reason = f"{len(names)} runs failed alike: {failure.message}"
-        write_json(sweep.held, {"reason": clip(reason, 500), "runs": names, "at": time.time()})
+        write_json(sweep.held_file, {"reason": clip(reason, 500), "runs": names, "at": time.time()})
 
 
 def reason(sweep: SweepFolder) -> str | None:
     """Why the sweep is held, or None if it is not."""
     try:
-        record: dict[str, Any] | None = read_record(sweep.held)
+        record: dict[str, Any] | None = read_record(sweep.held_file)
     except LedgerError as error:
         return str(error)
     return None if record is None else str(record.get("reason", "its held.json says so"))
@@ -55,7 +55,7 @@ def reason(sweep: SweepFolder) -> str | None:
 
 def release(sweep: SweepFolder, run_folders: Iterable[Path]) -> None:
     """The user starts runs again: forget these runs' failures, and that the sweep is held."""
-    sweep.held.unlink(missing_ok=True)
+    sweep.held_file.unlink(missing_ok=True)
     names = {folder.name for folder in run_folders}
     for same in sweep.failures.glob("*"):
         if all(entry.name in names for entry in same.iterdir()):

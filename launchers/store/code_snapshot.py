@@ -72,7 +72,7 @@ class Snapshot:
         shutil.rmtree(beside, ignore_errors=True)
         for folder in dict.fromkeys(map(os.path.dirname, [*self.code.files, *self.code.links])):
             (beside / folder).mkdir(parents=True, exist_ok=True)
-        written = _write_files(self.code, beside, _Earlier(target.parent))
+        written = _write_files(self.code, beside, _PreviousCopy(target.parent))
         for name, link in self.code.links.items():
             (beside / name).symlink_to(link)
         _describe(self, beside / ".snapshot")
@@ -109,7 +109,7 @@ def read(code: Path, folder: Path) -> Snapshot:
     return Snapshot(folder / digest.hexdigest()[:12], found)
 
 
-class _Earlier:
+class _PreviousCopy:
     """The newest copy below a folder: its files can be linked to, as long as nobody has touched them."""
 
     def __init__(self, folder: Path) -> None:
@@ -130,13 +130,13 @@ class _Earlier:
         return False
 
 
-def _write_files(code: Checkout, folder: Path, earlier: _Earlier) -> dict[str, list[Any]]:
+def _write_files(code: Checkout, folder: Path, previous: _PreviousCopy) -> dict[str, list[Any]]:
     """Write the files; returns of each what its content and mode are, its size, and when it was changed last."""
     written: dict[str, list[Any]] = {}
     for name, (content, mode) in code.files.items():
         runs = bool(mode & stat.S_IXUSR)
         key, path = f"{hashlib.sha256(content).hexdigest()[:32]}{'x' * runs}", f"{folder}/{name}"
-        if not earlier.link(name, key, path):
+        if not previous.link(name, key, path):
             with open(path, "wb") as copy:
                 copy.write(content)
                 if runs:

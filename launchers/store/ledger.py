@@ -18,7 +18,7 @@ from hyperformer.errors import ConfigError
 from hyperformer.files import atomic_write, sweep_leftovers, write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
-from launchers.plan.runs import Known, Plan, Run
+from launchers.plan.runs import Plan, RecordedRun, Run
 from launchers.store import submissions
 from launchers.store.attempts import Attempt, Outcome, next_attempt, rename_damaged
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, read_record
@@ -63,7 +63,7 @@ class Ledger:
         self._submissions: list[Submission] | None = None
         self._newest: dict[str, QueuedJob] | None = None
         self._find_folders()
-        self.plan = plan.with_known(self._known())
+        self.plan = plan.with_recorded(self._recorded())
 
     @property
     def path(self) -> Path:
@@ -77,12 +77,13 @@ class Ledger:
                 if "-" in name and not name.startswith("."):
                     self.folders[name.rpartition("-")[2]] = self.paths.run(name)
 
-    def _known(self) -> dict[str, Known]:
+    def _recorded(self) -> dict[str, RecordedRun]:
         """Each run that exists, by signature; of one that has a folder only, nothing is recorded."""
         runs = self.known_runs() if self.path.is_dir() else {}
         found = {one: runs.get(one, {}) for one in (*(one for one in self.folders if one not in runs), *runs)}
         return {
-            one: Known(entry.get("settings"), entry.get("contents") or {}) for one, entry in found.items()
+            one: RecordedRun(entry.get("settings"), entry.get("contents") or {})
+            for one, entry in found.items()
         }
 
     def folder(self, run: Run) -> Path:
@@ -146,7 +147,7 @@ class Ledger:
             )  # to the end: the last of several with equal settings is the latest
             held = run.settings_hash if run.is_read else None
             held = before.get("settings") if run.config.known_as else held
-            contents = {**run.now, **(before.get("contents") or {})}
+            contents = {**run.contents_now, **(before.get("contents") or {})}
             known[run.signature] = {
                 "name": run.name,
                 "folder": self.folder(run).name,

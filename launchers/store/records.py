@@ -29,32 +29,30 @@ class DamagedRecord(LedgerError):
         self.why = why
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
+def is_a(*types: type) -> Callable[[Any], bool]:
+    """A check of a value's type; true and false are no numbers."""
+    return lambda value: isinstance(value, types) and not isinstance(value, bool)
 
 
-def _number(value: Any) -> bool:
-    """Also NaN, which a loss can be."""
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e18)
+_text, _mapping = is_a(str), is_a(dict)
 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) < 1e18
 
 
-def _mapping(value: Any) -> bool:
-    return isinstance(value, dict)
+def _number(value: Any) -> bool:
+    """Also NaN, which a loss can be."""
+    return isinstance(value, float) or _finite(value)
 
 
 def _lines(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return isinstance(value, list) and all(map(_text, value))
 
 
-def _metrics(value: Any) -> bool:
-    """{task: {metric: number}}"""
-    return isinstance(value, dict) and all(
-        isinstance(each, dict) and all(map(_number, each.values())) for each in value.values()
-    )
+def _values(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A JSON object whose values are all of a type."""
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
 
 
 def _parameters(value: Any) -> bool:
@@ -62,26 +60,15 @@ def _parameters(value: Any) -> bool:
     return isinstance(value, dict) and all(_finite(value.get(name)) for name in names)
 
 
-def _seconds(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_finite, value.values()))
-
-
-def _runs(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(entry, dict) and _text(entry.get("name")) for entry in value.values()
-    )
-
-
-def _numbers(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(number, int) for number in value.values())
-
+_metrics = _values(_values(_number))  # {task: {metric: number}}
+_runs = _values(lambda entry: isinstance(entry, dict) and _text(entry.get("name")))
 
 Kinds = Mapping[str, Callable[[Any], bool]]
 _PROCESS: Kinds = {"cluster": _text, "job_id": _text, "host": _text}
 # By file name: the types of its values, and the keys that must be there.
 _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     "plan.json": ({"name": _text, "source": _text, "runs": _runs}, ("runs",)),
-    "queue.json": ({"host": _text, "runs": _numbers}, ("host", "pid", "runs")),
+    "queue.json": ({"host": _text, "runs": _values(is_a(int))}, ("host", "pid", "runs")),
     "config.json": ({"signature": _text, "settings": _mapping}, ("signature", "settings")),
     "job.json": ({**_PROCESS, "gpu": _text}, ()),
     "started.json": ({**_PROCESS, "started": _finite}, ()),
@@ -98,7 +85,7 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     ),
     "result.json": (
         {"signature": _text, "test": _metrics, "validation": _metrics, "parameters": _parameters}
-        | {"seconds": _seconds, "test_average": _number, "validation_average": _number},
+        | {"seconds": _values(_finite), "test_average": _number, "validation_average": _number},
         ("signature", "test", "validation", "parameters"),
     ),
 }

@@ -57,17 +57,11 @@ def is_secret_file(path: str) -> bool:
 
 def hide(text: str) -> str:
     """The text with every secret replaced."""
-    found = hide_bytes(text.encode(errors="surrogatepass"))
-    return found.decode(errors="surrogatepass")
-
-
-def hide_bytes(data: bytes) -> bytes:
-    """A file's content with every secret replaced; one that is no text loses the known values only."""
-    return hider()(data)
+    return hider()(text.encode(errors="surrogatepass")).decode(errors="surrogatepass")
 
 
 def hider() -> Callable[[bytes], bytes]:
-    """:func:`hide_bytes` for many files: it knows the variables of now."""
+    """:func:`hide` for the content of many files, with the variables of now. One that is no text loses known values."""
     values = _values(os.environ)
 
     def hide_all(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hyperformer.settings.build import make_config, signature
 from hyperformer.settings.schema import RunConfig
 from launchers.plan.runs import Run
 from launchers.store import records
-from launchers.store.records import SCHEMA, DamagedRecord, LedgerError
+from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, is_a
 from launchers.store.sweep_folder import SweepFolder, moved_notes
 
 _SECTIONS = ("model", "adapter", "data", "training")
@@ -94,7 +94,7 @@ class Submission:
     moved: dict[int, str] = field(default_factory=dict)
 
     @property
-    def is_open(self) -> bool:
+    def is_unconfirmed(self) -> bool:
         """Whether it is not known if SLURM has it: the submit was interrupted, or is just going on."""
         return self.job_id is None and bool(self.tasks)
 
@@ -126,10 +126,6 @@ class QueuedJob:
         return self.submission.tasks[self.task]
 
 
-def _is(*types: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, types) and not isinstance(value, bool)
-
-
 def _is_plain_name(value: Any) -> bool:
     return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
 
@@ -139,14 +135,14 @@ def _are_tasks(value: Any) -> bool:
 
 
 _HEAD: records.Kinds = {
-    "number": _is(int), "job_name": _is(str), "cluster": _is(str), "submitted": _is(int, float),
-    "code": _is(str), "tasks": _are_tasks, "job_id": _is(str), "ranks": _is(int), "cpus": _is(int),
-    "shape": _is(dict), "policy": _is(dict), "slurm_cluster": _is(str),
+    "number": is_a(int), "job_name": is_a(str), "cluster": is_a(str), "submitted": is_a(int, float),
+    "code": is_a(str), "tasks": _are_tasks, "job_id": is_a(str), "ranks": is_a(int), "cpus": is_a(int),
+    "shape": is_a(dict), "policy": is_a(dict), "slurm_cluster": is_a(str),
 }  # fmt: skip
 _HEAD_NEEDED = ("number", "job_name", "cluster", "submitted", "code", "tasks")
 _ENTRY: records.Kinds = {
-    "signature": _is(str), "name": _is(str), "folder": _is_plain_name, "attempt": _is(int), "settings": _is(dict),
-    "contents": _is(dict, type(None)), "is_known": lambda value: isinstance(value, bool),
+    "signature": is_a(str), "name": is_a(str), "folder": _is_plain_name, "attempt": is_a(int), "settings": is_a(dict),
+    "contents": is_a(dict, type(None)), "is_known": lambda value: isinstance(value, bool),
 }  # fmt: skip
 _ENTRY_NEEDED = ("signature", "name", "folder", "attempt", "settings")
 
@@ -258,8 +254,3 @@ def numbers(folder: SweepFolder) -> list[tuple[int, bool]]:
         return []
     matches = [re.match(r"(0|[1-9][0-9]{0,17})\.json", name) for name in names]
     return [(int(match[1]), match[0] == match.string) for match in matches if match]
-
-
-def groups(entries: Sequence[QueuedRun], pack: int) -> list[list[QueuedRun]]:
-    """Entries in groups of `pack`: the runs of each task."""
-    return [list(entries[index : index + pack]) for index in range(0, len(entries), pack)]

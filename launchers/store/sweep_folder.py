@@ -3,10 +3,10 @@
 ::
 
     runs/<sweep>/
-      sweep.yaml  plan.json                      what was planned, and when last
+      sweep.yaml  plan.json                      the sweep file as it was last submitted, and its runs
       submissions/<n>.json                       what SLURM was given: runs, attempts, job id
       submissions/<n>.moved/<task>.json          the job that a task is in now, if it was submitted again
-      submitit/                                  batch scripts, and the logs of SLURM's jobs
+      submitit/                                  batch scripts, and the logs of SLURM's jobs; every node must see it
       code/<hash>/                               the code that those jobs run
       report/                                    tables and figures
       failures/<fingerprint>/<run's folder>      runs that failed alike
@@ -25,11 +25,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _Entry:
+    """A file or folder of the sweep's folder, as an attribute of :class:`SweepFolder`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: SweepFolder, owner: type[SweepFolder]) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class SweepFolder:
     """The paths in a sweep's folder. Nothing is read or written here."""
 
     path: Path
+
+    sweep_file = _Entry("sweep.yaml")
+    plan = _Entry("plan.json")
+    submissions = _Entry("submissions")
+    submitit = _Entry("submitit")
+    code = _Entry("code")
+    report = _Entry("report")
+    failures = _Entry("failures")
+    held_file = _Entry("held.json")
+    last_known = _Entry("last_known.json")
+    prefetched = _Entry("prefetched.json")
+    queue = _Entry("queue.json")
+    lock = _Entry(".lock")
 
     @classmethod
     def of_record(cls, record: Path) -> SweepFolder:
@@ -41,62 +64,12 @@ class SweepFolder:
         """The folder that a run's folder is in."""
         return cls(run_folder.parent)
 
-    @property
-    def sweep_file(self) -> Path:
-        """The copy of the sweep file as it was last submitted."""
-        return self.path / "sweep.yaml"
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.json"
-
-    @property
-    def submissions(self) -> Path:
-        return self.path / "submissions"
-
     def submission(self, number: int) -> Path:
         return self.submissions / f"{number}.json"
-
-    @property
-    def submitit(self) -> Path:
-        """Where submitit writes batch scripts and logs; every node must see it."""
-        return self.path / "submitit"
 
     def job_logs(self, job_id: str, rank: int | str = 0) -> tuple[Path, Path]:
         """Standard output and error of a rank; both arguments may be what SLURM replaces, such as %j and %t."""
         return self.submitit / f"{job_id}_{rank}_log.out", self.submitit / f"{job_id}_{rank}_log.err"
-
-    @property
-    def code(self) -> Path:
-        return self.path / "code"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report"
-
-    @property
-    def failures(self) -> Path:
-        return self.path / "failures"
-
-    @property
-    def held(self) -> Path:
-        return self.path / "held.json"
-
-    @property
-    def last_known(self) -> Path:
-        return self.path / "last_known.json"
-
-    @property
-    def prefetched(self) -> Path:
-        return self.path / "prefetched.json"
-
-    @property
-    def queue(self) -> Path:
-        return self.path / "queue.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / ".lock"
 
     def run(self, name: str) -> Path:
         """The folder of a run, by its name in a record."""

@@ -13,7 +13,7 @@ from hyperformer.run_files import run_lock
 from launchers.plan.runs import Run
 from launchers.slurm import job_queue, states
 from launchers.slurm.commands import ClusterError
-from launchers.status.run_status import GOING, RunStatus
+from launchers.status.run_status import ACTIVE, RunStatus
 from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
 from launchers.store.processes import is_alive
@@ -23,7 +23,7 @@ from launchers.store.submissions import QueuedRun
 def to_cancel(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> list[tuple[Run, RunStatus]]:
     """Those of the runs that go or wait; `statuses` are theirs, in order."""
     both = zip(runs, statuses, strict=True)
-    return [(run, status) for run, status in both if status.state in GOING or status.holds_a_job]
+    return [(run, status) for run, status in both if status.state in ACTIVE or status.holds_a_job]
 
 
 def cancel(ledger: Ledger, chosen: Sequence[tuple[Run, RunStatus]]) -> None:

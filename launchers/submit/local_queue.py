@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from launchers.job.attempt import run_in_folder
-from launchers.job.finish import End, settle
-from launchers.job.start import why_not_to_start
+from launchers.job.finish import EndedAttempt, finish_attempt
+from launchers.job.start_checks import why_not_to_start
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
-from launchers.status.pace import FILES_S, Pace
+from launchers.status.polling import FILES_S, PollInterval
 from launchers.status.read_status import read_local_status
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Outcome, last_attempt
@@ -29,7 +29,7 @@ from launchers.store.waiting_runs import QueueFile
 _TICK_S = 0.3
 
 
-class Watcher(Protocol):
+class ProgressCallback(Protocol):
     """Whoever shows the queue's progress."""
 
     def update(self, statuses: Sequence[RunStatus], message: str = "") -> None: ...
@@ -65,9 +65,11 @@ class LocalQueue:
         parallel: runs at once at most; None: one per GPU, or one per core without GPUs.
     """
 
-    def __init__(self, ledger: Ledger, runs: Iterable[Run], watcher: Watcher, parallel: int | None) -> None:
+    def __init__(
+        self, ledger: Ledger, runs: Iterable[Run], progress: ProgressCallback, parallel: int | None
+    ) -> None:
         self.ledger = ledger
-        self.watcher = watcher
+        self.progress = progress
         self.runs = ledger.plan.runs
         self.waiting = deque(runs)
         self.gpus = gpus()
@@ -76,20 +78,20 @@ class LocalQueue:
             self.parallel = min(self.parallel, len(self.gpus))
         self.threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
         self.policy = ledger.plan.profile.retry_policy
-        self.going: dict[str, tuple[Run, LocalJob]] = {}
+        self.jobs: dict[str, tuple[Run, LocalJob]] = {}
         # By signature: number of the run's first attempt in this queue.
         self.first = {run.signature: ledger.next_number(run) for run in self.waiting}
         self.file = QueueFile(ledger.paths)
-        self.pace = Pace(FILES_S)
+        self.poll_interval = PollInterval(FILES_S)
         self.statuses: dict[str, RunStatus] = {}
 
-    def work(self) -> None:
+    def run_all(self) -> None:
         """Run everything. A KeyboardInterrupt lets the runs save, and is passed on; a second one kills them."""
         with self.file.show(self.first):
             self.statuses = {run.signature: self._read(run) for run in self.runs}
             try:
                 while self.waiting or self._running():
-                    if self._reap() or self._start() or self.pace.is_due():
+                    if self._reap() or self._start() or self.poll_interval.is_due():
                         self._refresh()
                     time.sleep(_TICK_S)
                 self._refresh()
@@ -117,7 +119,7 @@ class LocalQueue:
                 continue
             gpu = self._free_gpu()
             attempt = self.ledger.new_attempt(run)
-            self.going[run.signature] = run, start_local(run_in_folder, folder, attempt, gpu, self.threads)
+            self.jobs[run.signature] = run, start_local(run_in_folder, folder, attempt, gpu, self.threads)
             self.statuses[run.signature] = self._read(run)
         return len(self.waiting) < before
 
@@ -130,13 +132,15 @@ class LocalQueue:
 
     def _reap(self) -> bool:
         """Decide what follows for the runs that have ended; whether there was any."""
-        ended = [(mark, run, job) for mark, (run, job) in self.going.items() if job.done()]
-        for mark, run, job in ended:
-            del self.going[mark]
-            step = settle(End(job.attempt, self.first[mark]), self.policy, self._wait_for_room)
+        ended = [(signature, run, job) for signature, (run, job) in self.jobs.items() if job.done()]
+        for signature, run, job in ended:
+            del self.jobs[signature]
+            step = finish_attempt(
+                EndedAttempt(job.attempt, self.first[signature]), self.policy, self._wait_for_room
+            )
             if step.action == "again":
                 self.waiting.appendleft(run)
-            self.statuses[mark] = self._read(run)
+            self.statuses[signature] = self._read(run)
         return bool(ended)
 
     def _wait_for_room(self, seconds: float) -> None:
@@ -147,32 +151,32 @@ class LocalQueue:
         self.file.beat()
         for run in self._running():
             self.statuses[run.signature] = self._read(run)
-        self.watcher.update([self.statuses[run.signature] for run in self.runs], message)
+        self.progress.update([self.statuses[run.signature] for run in self.runs], message)
 
     def _stop(self) -> None:
         """Ask every run to save and end, and wait for them; kill them if the user insists."""
         self.file.remove()
         self.statuses |= {run.signature: self._read(run) for run in self.waiting}
         self.waiting.clear()
-        for _, job in self.going.values():
+        for _, job in self.jobs.values():
             job.stop()
         try:
-            while self.going:
+            while self.jobs:
                 self._refresh("stopping: the runs save at their next step (Ctrl-C again: end them now)")
                 time.sleep(_TICK_S)
                 self._note_stopped()
         except KeyboardInterrupt:
-            for _, job in self.going.values():
+            for _, job in self.jobs.values():
                 job.kill()
-            while self.going:
+            while self.jobs:
                 time.sleep(_TICK_S)
                 self._note_stopped()
         self._refresh()
 
     def _note_stopped(self) -> None:
         """For a run that ended before it could tell how: we know, for we stopped it."""
-        for mark, (_, job) in list(self.going.items()):
+        for signature, (_, job) in list(self.jobs.items()):
             if job.done():
                 if not job.attempt.outcome_file.exists():
                     job.attempt.write_outcome(Outcome("stopped", "ended by the user before it could save"))
-                del self.going[mark]
+                del self.jobs[signature]

@@ -17,7 +17,7 @@ from launchers.plan.runs import Run
 from launchers.plan.sweep_files.source_runs import is_not_known_yet
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import SweepFolder
-from launchers.submit import disk_space
+from launchers.submit import preflight_disk
 
 ALL = "all"
 # What a user who knows better can ignore, by name.
@@ -51,7 +51,7 @@ def check_ignored(names: Iterable[str]) -> None:
             raise HyperformerError(f"--ignore {name}: no finding has that name{nearest(name, [*NAMES, ALL])}")
 
 
-def check(findings: Iterable[Finding], ignored: Collection[str] = ()) -> list[str]:
+def refuse_unless_ignored(findings: Iterable[Finding], ignored: Collection[str] = ()) -> list[str]:
     """Stop before anything is started, unless every finding is ignored.
 
     Args:
@@ -80,10 +80,10 @@ def check_runs_dir(runs_dir: Path) -> None:
     while not there.exists():
         there = there.parent
     if not os.access(there, os.W_OK):
-        check([Finding(None, f"--runs-dir {runs_dir}: {there} cannot be written to")])
+        refuse_unless_ignored([Finding(None, f"--runs-dir {runs_dir}: {there} cannot be written to")])
 
 
-def look(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], list[str]]:
+def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], list[str]]:
     """The findings on runs that are to start, whatever starts them; and notes for the user.
 
     Args:
@@ -91,7 +91,7 @@ def look(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], list[str]]:
     """
     if not runs:
         return [], []
-    room = disk_space.look(folder, len(runs))
+    room = preflight_disk.check_space(folder, len(runs))
     findings = [Finding("disk", text) for text in room.findings]
     known = (try_record(SweepFolder(folder).plan) or {}).get("runs", {})
     for run in runs:

@@ -12,13 +12,13 @@ from hyperformer.settings.deepspeed_json.read import read_user_json
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Run
 from launchers.slurm.site import Partition, Site
-from launchers.submit import disk_space
+from launchers.submit import preflight_disk
 from launchers.submit.preflight import Finding
 
 _NOT_SHARED = ("tmpfs", "ramfs", "overlay")
 
 
-def look(runs: Sequence[Run], site: Site, folder: Path) -> tuple[list[Finding], list[str]]:
+def find_problems(runs: Sequence[Run], site: Site, folder: Path) -> tuple[list[Finding], list[str]]:
     """Each thing that cannot work, and notes for the user.
 
     Args:
@@ -42,8 +42,8 @@ def look(runs: Sequence[Run], site: Site, folder: Path) -> tuple[list[Finding], 
 def unusable_name(folder: Path) -> Iterator[Finding]:
     """What SLURM would read in the names of log files; they would be other files, so it cannot be ignored."""
     if re.search(r"[%\\\x00-\x1f]", str(folder)):
-        told = "SLURM reads '%', '\\' and line breaks in the names of log files; choose another --runs-dir"
-        yield Finding(None, f"{folder}: {told}")
+        why = "SLURM reads '%', '\\' and line breaks in the names of log files; choose another --runs-dir"
+        yield Finding(None, f"{folder}: {why}")
 
 
 _Texts = list[tuple[str, str]]  # (name of the finding, what is wrong)
@@ -83,12 +83,12 @@ def _faults(resources: Resources, partition: Partition) -> Iterator[tuple[str, s
     if resources.nodes > most:
         yield "nodes", f"nodes: {resources.nodes}, but {name} gives {most} at most"
     if resources.gpus_per_node > partition.gpus_per_node:
-        told = f"{name} has {partition.gpus_per_node} per node"
-        yield "gpus", f"gpus_per_node: {resources.gpus_per_node}, but {told}"
+        why = f"{name} has {partition.gpus_per_node} per node"
+        yield "gpus", f"gpus_per_node: {resources.gpus_per_node}, but {why}"
     cpus = resources.ranks_per_node * (resources.cpus_per_task or 1)
     if cpus > partition.cpus_per_node:
-        told = f"{name} has {partition.cpus_per_node}"
-        yield "cores", f"cpus_per_task: {cpus} cores per node in all, but {told}"
+        why = f"{name} has {partition.cpus_per_node}"
+        yield "cores", f"cpus_per_task: {cpus} cores per node in all, but {why}"
     if resources.mem_gb is not None and resources.mem_gb > partition.mem_gb:
         yield "memory", f"mem_gb: {resources.mem_gb:g}, but {name} has {partition.mem_gb:.0f} GB per node"
     for feature in _missing_features(resources.constraint or "", partition.features):
@@ -123,11 +123,11 @@ def _idle_gpus(resources: Resources) -> Iterator[tuple[str, str]]:
     gpus = f"gpus_per_node is {resources.gpus_per_node}, but"
     if 1 < resources.ranks_per_node < resources.gpus_per_node and resources.pack == 1:
         idle = resources.gpus_per_node - resources.ranks_per_node
-        told = f"uses one GPU per task and leaves {idle} idle"
-        yield "gpus", f"{gpus} tasks_per_node: {resources.ranks_per_node} {told}"
+        why = f"uses one GPU per task and leaves {idle} idle"
+        yield "gpus", f"{gpus} tasks_per_node: {resources.ranks_per_node} {why}"
     if 1 < resources.pack < resources.gpus_per_node:
-        told = f"ask for {resources.pack}, or pack more"
-        yield "gpus", f"{gpus} {resources.pack} packed runs use one each; {told}"
+        why = f"ask for {resources.pack}, or pack more"
+        yield "gpus", f"{gpus} {resources.pack} packed runs use one each; {why}"
 
 
 def _batches(resources: Resources, runs: list[Run]) -> Iterator[Finding]:
@@ -143,10 +143,10 @@ def _batches(resources: Resources, runs: list[Run]) -> Iterator[Finding]:
 def _folder(folder: Path, site: Site, shapes: Iterable[Resources]) -> Iterator[Finding]:
     partitions = [each for resources in shapes for each in site.partitions_for(resources.partition)]
     elsewhere = {host for each in partitions for host in each.hosts} - {socket.gethostname()}
-    _, kind = disk_space.mount(folder)
+    _, kind = preflight_disk.mount(folder)
     if elsewhere and (kind in _NOT_SHARED or _is_temporary(folder)):
-        told = f"is on this machine only ({kind or 'a temporary folder'}), and the jobs run on others"
-        yield Finding("shared-folder", f"{folder} {told}; choose a --runs-dir that all nodes share")
+        why = f"is on this machine only ({kind or 'a temporary folder'}), and the jobs run on others"
+        yield Finding("shared-folder", f"{folder} {why}; choose a --runs-dir that all nodes share")
 
 
 def _is_temporary(folder: Path) -> bool:

@@ -14,13 +14,13 @@ from launchers.status.run_status import RunStatus
 from launchers.store import circuit_breaker
 from launchers.store.ledger import Ledger
 from launchers.store.lock import sweep_lock
-from launchers.submit import preflight, preflight_slurm, to_slurm
-from launchers.submit.choose import StartRule, choose, gather_evidence, without_failed_nodes
+from launchers.submit import preflight, preflight_slurm, slurm_start_plan
 from launchers.submit.estimate import Estimate
-from launchers.submit.hand_over import HandedOver, SubmittedArray, hand_over, left_for_later
-from launchers.submit.local_queue import LocalQueue, Watcher
+from launchers.submit.local_queue import LocalQueue, ProgressCallback
 from launchers.submit.preflight import Finding
-from launchers.submit.to_slurm import SlurmStart
+from launchers.submit.slurm_start_plan import SlurmStartPlan
+from launchers.submit.start_rule import StartRule, choose, gather_rule_facts, without_failed_nodes
+from launchers.submit.submit_arrays import SubmitProgress, SubmittedArray, left_for_later, submit_arrays
 
 LOCK_WAIT_S = 120.0
 
@@ -48,22 +48,22 @@ class StartOptions:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartPlan:
     """What is to start, found out without changing anything.
 
     Attributes:
         statuses: of all runs of the plan, in order.
         todo: the runs to start.
-        repeats: runs that the rule leaves, as they would fail in the same way again.
+        unfixed: runs that the rule leaves, as they would fail in the same way again.
         slurm: how they go to SLURM; None on this machine, or where none is to start.
     """
 
     statuses: list[RunStatus]
     todo: list[Run]
-    repeats: tuple[RunStatus, ...]
+    unfixed: tuple[RunStatus, ...]
     notes: list[str]
     findings: list[Finding]
-    slurm: SlurmStart | None = None
+    slurm: SlurmStartPlan | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -89,7 +89,7 @@ class SubmitResult:
         left_out: names of the runs that a later submit has to start.
     """
 
-    start: Start
+    start: StartPlan
     arrays: list[SubmittedArray] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -103,10 +103,10 @@ class SubmitResult:
         return [array.job_id for array in self.arrays]
 
 
-class Listener(Watcher, Protocol):
+class StartCallbacks(ProgressCallback, Protocol):
     """Whoever is told what happens, and asked."""
 
-    def announce(self, start: Start) -> None:
+    def announce(self, start: StartPlan) -> None:
         """Runs are about to start."""
 
     def confirm(self, question: str) -> bool:
@@ -116,7 +116,7 @@ class Listener(Watcher, Protocol):
         """Something that the user may want to know."""
 
 
-def look(ledger: Ledger, rule: StartRule, options: StartOptions, must_answer: bool = True) -> Start:
+def plan_start(ledger: Ledger, rule: StartRule, options: StartOptions, must_answer: bool = True) -> StartPlan:
     """Find out what would start, and what speaks against it; changes nothing.
 
     Args:
@@ -128,32 +128,32 @@ def look(ledger: Ledger, rule: StartRule, options: StartOptions, must_answer: bo
     """
     plan = ledger.plan
     statuses, notes = read_statuses(ledger, plan.runs)
-    choice = choose(rule, plan, statuses, gather_evidence(rule, ledger, statuses))
+    choice = choose(rule, plan, statuses, gather_rule_facts(rule, ledger, statuses))
     todo, shunned = without_failed_nodes(ledger, choice.start)
-    findings, more = preflight.look(todo, ledger.path)
+    findings, more = preflight.find_problems(todo, ledger.path)
     notes = [*plan.notes, *notes, *shunned, *more]
     slurm = None
     if todo and not plan.profile.is_local:
         parallel = options.max_parallel or plan.max_parallel
-        slurm = to_slurm.prepare(ledger, todo, parallel, must_answer)
+        slurm = slurm_start_plan.plan_slurm_start(ledger, todo, parallel, must_answer)
         findings += slurm.findings
         notes += slurm.notes
-    return Start(statuses, todo, choice.repeats, notes, findings, slurm)
+    return StartPlan(statuses, todo, choice.unfixed, notes, findings, slurm)
 
 
-def dry_run(ledger: Ledger, rule: StartRule, options: StartOptions) -> Start:
+def dry_run(ledger: Ledger, rule: StartRule, options: StartOptions) -> StartPlan:
     """What :func:`start` would do; writes nothing.
 
     Raises:
         PreflightError: with every finding that is not ignored.
     """
     _check_folder(ledger)
-    found = look(ledger, rule, options, must_answer=False)
-    found.notes.extend(preflight.check(found.findings, options.ignored))
+    found = plan_start(ledger, rule, options, must_answer=False)
+    found.notes.extend(preflight.refuse_unless_ignored(found.findings, options.ignored))
     return found
 
 
-def start(ledger: Ledger, rule: StartRule, options: StartOptions, listener: Listener) -> SubmitResult:
+def start(ledger: Ledger, rule: StartRule, options: StartOptions, callbacks: StartCallbacks) -> SubmitResult:
     """Start runs: on SLURM, and return as soon as it has them; on this machine, and return when they have ended.
 
     Raises:
@@ -166,37 +166,37 @@ def start(ledger: Ledger, rule: StartRule, options: StartOptions, listener: List
     profile = ledger.plan.profile
     _check_folder(ledger)
     with _locked(ledger):
-        found = look(ledger, rule, options)
-        found.notes.extend(preflight.check(found.findings, options.ignored))
-        listener.announce(found)
+        found = plan_start(ledger, rule, options)
+        found.notes.extend(preflight.refuse_unless_ignored(found.findings, options.ignored))
+        callbacks.announce(found)
         question = found.estimate.above(profile.confirm_above) if found.estimate else None
-        if question and not listener.confirm(question):
+        if question and not callbacks.confirm(question):
             raise NotConfirmed("nothing was submitted")
         ledger.commit(profile.cluster_argument if found.todo else None)
         for note in _clear_the_way(ledger, found):
-            listener.note(note)
+            callbacks.note(note)
         if not profile.is_local:
-            return _to_slurm(ledger, found, listener)
+            return _submit_to_slurm(ledger, found, callbacks)
         parallel = options.max_parallel or ledger.plan.max_parallel
-        LocalQueue(ledger, found.todo, listener, parallel).work()
+        LocalQueue(ledger, found.todo, callbacks, parallel).run_all()
         return SubmitResult(found)
 
 
-def _to_slurm(ledger: Ledger, found: Start, listener: Listener) -> SubmitResult:
-    handed = hand_over(ledger, found.slurm.arrays) if found.slurm else HandedOver()
-    for note in handed.notes:
-        listener.note(note)
-    if handed.left_out:
-        listener.note(left_for_later(handed.left_out, f"SLURM takes no more jobs now ({handed.limit})"))
-    left_out = [run.name for run in (*found.left_out, *handed.left_out)]
-    return SubmitResult(found, handed.arrays, left_out)
+def _submit_to_slurm(ledger: Ledger, found: StartPlan, callbacks: StartCallbacks) -> SubmitResult:
+    progress = submit_arrays(ledger, found.slurm.arrays) if found.slurm else SubmitProgress()
+    for note in progress.notes:
+        callbacks.note(note)
+    if progress.left_out:
+        callbacks.note(left_for_later(progress.left_out, f"SLURM takes no more jobs now ({progress.limit})"))
+    left_out = [run.name for run in (*found.left_out, *progress.left_out)]
+    return SubmitResult(found, progress.arrays, left_out)
 
 
 def _check_folder(ledger: Ledger) -> None:
     """Before anything is written there."""
     preflight.check_runs_dir(ledger.path.parent)
     if not ledger.plan.profile.is_local:
-        preflight.check(preflight_slurm.unusable_name(ledger.path))
+        preflight.refuse_unless_ignored(preflight_slurm.unusable_name(ledger.path))
     ledger.check_owner()
 
 
@@ -214,7 +214,7 @@ def _locked(ledger: Ledger) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _clear_the_way(ledger: Ledger, found: Start) -> Iterator[str]:
+def _clear_the_way(ledger: Ledger, found: StartPlan) -> Iterator[str]:
     """See that nothing of an earlier attempt stands in the way of the runs; yields notes for the user."""
     if not found.todo:
         return

@@ -16,11 +16,45 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import T5Config
 
-from hyperformer.adapters.model import HyperformerT5
-from hyperformer.adapters.reference import model_from_reference, reference_entries, reference_state_dict
-from hyperformer.settings.schema import TrainingConfig
+from hyperformer.adapters.model import HyperformerT5, hyperformer_config, new_model
+from hyperformer.adapters.reference import (
+    CROSS_BIAS,
+    load_reference_state_dict,
+    reference_entries,
+    reference_state_dict,
+)
+from hyperformer.settings.authors_format import translate
+from hyperformer.settings.build import make_config
+from hyperformer.settings.schema import HYPERNETWORKS, TrainingConfig
 from hyperformer.training.optimization import make_optimizer, token_loss
+
+
+def reference_model(
+    t5: dict[str, Any],
+    theirs: dict[str, Any],
+    weights: dict[str, Tensor],
+    shared: dict[str, Any] | None = None,
+) -> HyperformerT5:
+    """Our model with the authors' weights.
+
+    Args:
+        theirs: `tasks`, and for a model with adapters their adapter settings.
+        shared: `adapters` and `task_embeddings`: a name per task, where tasks share them.
+    """
+    has_adapters = "adapter_config_name" in theirs
+    values, _ = translate({"train_adapters": has_adapters, "max_steps": 1, **theirs}, "golden.json")
+    for key, reads in (("adapters", ("task",)), ("task_embeddings", HYPERNETWORKS)):
+        if values["adapter"] in reads and shared and shared[key] is not None:
+            values[key] = shared[key]
+    adapter = make_config(values).adapter
+    config = hyperformer_config(T5Config(**t5), adapter, tuple(theirs["tasks"]))
+    # A bias of zero changes nothing, but must be there when the weights are converted back.
+    config.cross_attention_bias = CROSS_BIAS in weights
+    model = new_model(config)
+    load_reference_state_dict(model, weights)
+    return model.eval()
 
 
 @dataclass(frozen=True)
@@ -44,13 +78,9 @@ class Fixture:
         """Ours, with their weights, trained as theirs is."""
         golden = self.golden
         plain = "adapter_config_name" not in (golden["adapter_args"] or {})
-        model = model_from_reference(
-            golden["t5_config"],
-            None if plain else golden["adapter_args"],
-            golden["tasks"],
-            adapters=golden["adapters"],
-            task_embeddings=golden["task_embeddings"],
-            state_dict=self.weights if weights is None else weights,
+        theirs = {"tasks": golden["tasks"]} | ({} if plain else golden["adapter_args"])
+        model = reference_model(
+            golden["t5_config"], theirs, self.weights if weights is None else weights, shared=golden
         )
         trained = set(golden["trainable"])
         model.requires_grad_(False)

@@ -17,7 +17,7 @@ from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.parameters import count_config
 from hyperformer.adapters.save import load_adapter
-from hyperformer.adapters.whole import load_model, load_trained
+from hyperformer.adapters.trained_model import load_model, load_trained
 from hyperformer.commands.convert import from_theirs, to_theirs
 from hyperformer.commands.export import export_task
 from hyperformer.commands.predict import Predictor

@@ -13,13 +13,13 @@ from places import FIXTURES, reference_settings
 from safetensors.torch import save_file
 
 from hyperformer.adapters.reference import CROSS_BIAS
-from hyperformer.adapters.whole import load_model
+from hyperformer.adapters.trained_model import load_model
 from hyperformer.cli import main
 from hyperformer.commands.convert import from_theirs, to_theirs
 from hyperformer.errors import CheckpointError, ConfigError
 
 # Notes on how training differs: nothing to a conversion.
-pytestmark = pytest.mark.filterwarnings("ignore::hyperformer.settings.files.ConfigWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::hyperformer.settings.config_files.ConfigWarning")
 FIXTURE = Fixture(FIXTURES / "reference" / "model" / "hyperformerpp_pre0_tte0")
 
 

@@ -10,7 +10,7 @@ import torch
 from trained_models import KINDS, TASKS, batch, make_adapter, make_base
 
 from hyperformer.adapters.save import load_adapter
-from hyperformer.adapters.whole import load_trained
+from hyperformer.adapters.trained_model import load_trained
 from hyperformer.commands.export import export_task
 from hyperformer.errors import CheckpointError, ConfigError
 

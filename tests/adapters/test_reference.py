@@ -21,7 +21,7 @@ from places import FIXTURES, reference_settings
 from hyperformer.adapters.parameters import count_config
 from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
 from hyperformer.errors import CheckpointError
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 
 
 @pytest.fixture(params=reference_settings(), ids=lambda path: path.name)

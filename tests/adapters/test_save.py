@@ -15,7 +15,7 @@ from trained_models import KINDS, TASKS, batch, make_adapter, make_base
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from hyperformer.adapters.save import load_adapter
-from hyperformer.adapters.whole import load_model, load_trained, save_model
+from hyperformer.adapters.trained_model import load_model, load_trained, save_model
 from hyperformer.errors import CheckpointError, HyperformerError
 from hyperformer.files import new_folder
 

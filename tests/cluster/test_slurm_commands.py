@@ -115,7 +115,7 @@ def test_what_slurm_took_before_it_refused_is_told(slurm_line: CommandLine) -> N
     wait_for(line, lambda counts: counts == {"done": 2, "missing": 1})
 
 
-def test_bill_is_confirmed_and_first_profile_is_written(slurm_line: CommandLine) -> None:
+def test_bill_is_confirmed_and_profile_is_written(slurm_line: CommandLine) -> None:
     line = slurm_line
     code, out = line.run("clusters", "init", "here")
     assert code == 0 and "partition: debug" in out and "4 nodes of 4 GPUs, 16 cores" in out

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from trained_models import make_adapter, make_base
 
-from hyperformer.adapters.whole import load_trained
+from hyperformer.adapters.trained_model import load_trained
 from hyperformer.cli import main
 from hyperformer.commands.predict import Predictor
 from hyperformer.data.metrics import compute_metrics

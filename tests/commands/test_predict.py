@@ -20,7 +20,7 @@ import pytest
 from places import ROOT
 from trained_models import make_adapter, make_base
 
-from hyperformer.adapters.whole import load_trained
+from hyperformer.adapters.trained_model import load_trained
 from hyperformer.cli import main
 from hyperformer.commands.export import export_task
 from hyperformer.commands.inputs import Input, Item, read_lines

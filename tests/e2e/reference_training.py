@@ -16,8 +16,11 @@ import numpy as np
 from safetensors.torch import load_file
 from transformers import T5Tokenizer
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+from agreement import reference_model
+
 from hyperformer.adapters.build import mark_trained
-from hyperformer.adapters.reference import CROSS_BIAS, model_from_reference, reference_state_dict
+from hyperformer.adapters.reference import CROSS_BIAS, reference_state_dict
 from hyperformer.data.collate import IGNORED, collate
 from hyperformer.data.tasks import get_task
 from hyperformer.run_files.recovery import Recovery
@@ -110,7 +113,7 @@ def main(folder: Path, spiece: Path, output: Path) -> None:
     start, final = (load_file(folder / f"{name}.safetensors") for name in ("state_dict", "final"))
     # The reference held old T5's cross-attention bias at zero; today's T5 has none.
     assert not start.pop(CROSS_BIAS).any() and not final.pop(CROSS_BIAS).any()
-    model = model_from_reference(t5, golden["adapter_args"], TASKS, state_dict=start)
+    model = reference_model(t5, {"tasks": TASKS, **(golden["adapter_args"] or {})}, start)
     mark_trained(model, config.model)
     batch = make_batch(config.training, context.size)
     engine = make_engine(model, config.training, batch, context)

@@ -26,7 +26,7 @@ from sweep_command import REPOSITORY, result_of
 from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from launchers import sweep
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
@@ -192,7 +192,7 @@ IN_LITTLE_MEMORY = """
 import resource, sys
 from hyperformer.data.tasks.user_tasks import load_user_tasks
 from hyperformer.errors import HyperformerError
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from launchers.plan.cluster_profile import NO_PROFILE, read_profile
 from launchers.plan.load_plan import load_plan
 from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config, replace, settings, signature
-from hyperformer.settings.files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
+from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
 from hyperformer.settings.schema import VARIANTS, RunConfig
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
@@ -151,7 +151,7 @@ def load_theirs(tmp_path: Path, **changes: object) -> RunConfig:
     return load_config(write(tmp_path, json.dumps(values)))
 
 
-@pytest.mark.filterwarnings("ignore::hyperformer.settings.files.ConfigWarning")
+@pytest.mark.filterwarnings("ignore::hyperformer.settings.config_files.ConfigWarning")
 def test_the_authors_hyperformer_plus_plus_is_ours(tmp_path: Path) -> None:
     theirs = load_theirs(tmp_path)
     ours = load_config("hyperformer++")
@@ -161,7 +161,7 @@ def test_the_authors_hyperformer_plus_plus_is_ours(tmp_path: Path) -> None:
     assert count_config(theirs).trained == count_config(ours).trained
 
 
-@pytest.mark.filterwarnings("ignore::hyperformer.settings.files.ConfigWarning")
+@pytest.mark.filterwarnings("ignore::hyperformer.settings.config_files.ConfigWarning")
 @pytest.mark.parametrize(
     ("changes", "kind", "variant"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.files import CONFIGS
+from hyperformer.settings.config_files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
 from launchers.plan.cluster_profile import PROFILES
 from launchers.plan.durations import read_duration

@@ -9,7 +9,7 @@ import pytest
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config, signature
 from hyperformer.settings.checks import check_schedule
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import TrainingConfig
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
@@ -82,11 +82,15 @@ def test_in_sweeps(tmp_path: Path) -> None:
         load_plan(str(write_sweep(head + "base:\n  warmup_ratio: 0.1\n  warmup_steps: 1")), NO_PROFILE)
     plan = load_plan(str(write_sweep(head + "base: {max_steps: 99, model_name_or_path: toy}")), NO_PROFILE)
     (finding,) = [
-        one for one in preflight.look(plan.runs, tmp_path / "runs/s")[0] if "warmup_steps" in one.text
+        one
+        for one in preflight.find_problems(plan.runs, tmp_path / "runs/s")[0]
+        if "warmup_steps" in one.text
     ]
     assert "warmup_steps is 500, but the run has only 99 steps" in finding.text
     Ledger(plan, tmp_path / "runs").commit()  # as an earlier version did, which took no notice
-    assert not [one for one in preflight.look(plan.runs, tmp_path / "runs/s")[0] if "warmup" in one.text]
+    assert not [
+        one for one in preflight.find_problems(plan.runs, tmp_path / "runs/s")[0] if "warmup" in one.text
+    ]
 
 
 def test_a_config_without_numbers_is_not_judged() -> None:

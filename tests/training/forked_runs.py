@@ -63,7 +63,7 @@ IMPORTED = [
     "transformers.models.t5.modeling_t5",
     "transformers.models.t5.tokenization_t5",
     "hyperformer.run",
-    "hyperformer.settings.files",
+    "hyperformer.settings.config_files",
     "hyperformer.data.toy",
 ]
 
@@ -248,7 +248,7 @@ def write_trace(path: str) -> None:
     print(time.time(), "starting", 0, file=stream)
     traced(log.RunLog, "step_done", lambda step: ("training", step))
     traced(log.RunLog, "phase", lambda phase: (phase, 0))
-    traced(write.Writing, "run", lambda: ("saving", 0))
+    traced(write.CheckpointWriter, "run", lambda: ("saving", 0))
 
 
 def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
@@ -276,7 +276,7 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
     from hyperformer.errors import HyperformerError, Interrupted
     from hyperformer.run import run
     from hyperformer.settings.build import replace
-    from hyperformer.settings.files import load_config
+    from hyperformer.settings.config_files import load_config
     from hyperformer.training import signals
 
     # These runs have few steps, of milliseconds.

@@ -30,19 +30,19 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def test_the_lead_is_what_is_going_on_and_a_save_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = StopFlag(deadline=time.time() + 100)
-    assert stop.lead(ALONE) == signals.MARGIN and stop.agreed(ALONE) == 0
+    assert stop.margin_s(ALONE) == signals.SAFETY_MARGIN_S and stop.agreed_signal(ALONE) == 0
     for what, seconds in (("step", 2.0), ("step", 1.0), ("batch", 4.0), ("save", 30.0)):
-        stop.took(what, seconds)  # type: ignore[arg-type]
-    assert stop.lead(ALONE) == 2 * 4 + 2 * 30 + signals.MARGIN
-    assert stop.agreed(ALONE) == 0
-    stop.took("batch", 16.0)
-    assert stop.agreed(ALONE) == signal.SIGUSR2
+        stop.record_duration(what, seconds)  # type: ignore[arg-type]
+    assert stop.margin_s(ALONE) == 2 * 4 + 2 * 30 + signals.SAFETY_MARGIN_S
+    assert stop.agreed_signal(ALONE) == 0
+    stop.record_duration("batch", 16.0)
+    assert stop.agreed_signal(ALONE) == signal.SIGUSR2
     # Several ranks look every few steps: long steps bring the looks closer, and count as often.
     many = DistributedContext(0, 0, 4, torch.device("cpu"))
     for seconds, steps in ((0.01, 8), (1.0, 5), (30.0, 1)):
         stop = StopFlag(deadline=1.0)
-        stop.took("step", seconds)
-        assert stop.lead(many) == pytest.approx(2 * steps * seconds + signals.MARGIN)
+        stop.record_duration("step", seconds)
+        assert stop.margin_s(many) == pytest.approx(2 * steps * seconds + signals.SAFETY_MARGIN_S)
 
 
 def test_signals_again(monkeypatch: pytest.MonkeyPatch) -> None:

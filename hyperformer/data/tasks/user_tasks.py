@@ -25,9 +25,9 @@ from hyperformer.data.metrics import METRICS
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
 from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import nearest
-from hyperformer.settings.yaml_source import Located, read_yaml
+from hyperformer.settings.yaml_source import YamlNode, read_yaml
 
-Readers = dict[str, Callable[[Located], Any]]
+Readers = dict[str, Callable[[YamlNode], Any]]
 REQUIRED = ("template", "target", "metrics")
 # A column, and perhaps a part of it: "text", "translation[en]". No attributes: a template runs no code.
 _FIELD = re.compile(r"[A-Za-z_][\w-]*(\[[\w-]+\])*")
@@ -52,7 +52,7 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
     return {name: _task(name, node) for name, node in root.value.items()}
 
 
-def _task(name: str, node: Located) -> Task:
+def _task(name: str, node: YamlNode) -> Task:
     if not _NAME.fullmatch(name):
         node.fail(f"{name!r} cannot be the name of a task: write letters, digits, '-', '_', '.' and '+'")
     if not isinstance(node.value, dict):
@@ -71,21 +71,21 @@ def _task(name: str, node: Located) -> Task:
     return task
 
 
-def _text(entry: Located) -> str:
+def _text(entry: YamlNode) -> str:
     value = entry.texts()
     if not isinstance(value, str):
         entry.fail(f"must be text (true, false and null in quotes), not {entry.value_text()}")
     return value
 
 
-def _texts(entry: Located) -> tuple[str, ...]:
+def _texts(entry: YamlNode) -> tuple[str, ...]:
     if not isinstance(entry.value, list):
         entry.fail(f"write a list of texts, such as [a, b], not {entry.value_text()}")
     return tuple(map(_text, entry.value))
 
 
-def _choice(*choices: str) -> Callable[[Located], str]:
-    def read(entry: Located) -> str:
+def _choice(*choices: str) -> Callable[[YamlNode], str]:
+    def read(entry: YamlNode) -> str:
         if entry.value not in choices:
             entry.fail(f"is {entry.value_text()}; write one of: {', '.join(map(repr, choices))}")
         return entry.value
@@ -93,19 +93,19 @@ def _choice(*choices: str) -> Callable[[Located], str]:
     return read
 
 
-def _truth(entry: Located) -> bool:
+def _truth(entry: YamlNode) -> bool:
     if not isinstance(entry.value, bool):
         entry.fail(f"is {entry.value_text()}; write true or false")
     return entry.value
 
 
-def _count(entry: Located) -> int:
+def _count(entry: YamlNode) -> int:
     if type(entry.value) is not int or entry.value < 1:
         entry.fail(f"is {entry.value_text()}; write a whole number above 0")
     return entry.value
 
 
-def _template(entry: Located) -> str:
+def _template(entry: YamlNode) -> str:
     template = _text(entry)
     try:
         parts = [(field, rest) for _, field, *rest in Formatter().parse(template) if field is not None]
@@ -120,17 +120,17 @@ def _template(entry: Located) -> str:
     return template
 
 
-def _target(entry: Located) -> str:
+def _target(entry: YamlNode) -> str:
     return _check_field(_text(entry), entry)
 
 
-def _check_field(field: str, entry: Located) -> str:
+def _check_field(field: str, entry: YamlNode) -> str:
     if not _FIELD.fullmatch(field):
         entry.fail(f"{field!r} is not a column; write 'column' or 'column[part]', nothing more")
     return field
 
 
-def _metrics(entry: Located) -> tuple[str, ...]:
+def _metrics(entry: YamlNode) -> tuple[str, ...]:
     names = _texts(entry)
     for name, item in zip(names, entry.value, strict=True):
         if name not in METRICS:
@@ -138,20 +138,20 @@ def _metrics(entry: Located) -> tuple[str, ...]:
     return names
 
 
-def _label_map(entry: Located) -> dict[str, str]:
+def _label_map(entry: YamlNode) -> dict[str, str]:
     mapped = {value: _text(label) for value, label in entry.mapping().items()}
     # A column of truth values holds Python's, whose text is "True".
     mapped |= {value.capitalize(): label for value, label in mapped.items() if value in ("true", "false")}
     return mapped
 
 
-def _splits(entry: Located) -> dict[str, str]:
+def _splits(entry: YamlNode) -> dict[str, str]:
     if not isinstance(entry.value, dict) or set(entry.value) != set(SPLITS):
         entry.fail(f"is {entry.value_text()}; name the source's split for each of {', '.join(SPLITS)}")
     return {split: _text(name) for split, name in entry.value.items()}
 
 
-def _hub(entry: Located) -> Hub:
+def _hub(entry: YamlNode) -> Hub:
     readers: Readers = {"path": _text, "name": _text, "note": _text, "parquet_copy": _truth}
     if not isinstance(entry.value, dict) or "path" not in entry.value:
         entry.fail(f"is {entry.value_text()}; write {{path: owner/name}}")

@@ -29,7 +29,7 @@ from hyperformer.training.checkpoints import engine_state
 from hyperformer.training.checkpoints.best_weights import BestWeights
 from hyperformer.training.checkpoints.find import find_newest
 from hyperformer.training.checkpoints.tensor_file import SavedShards
-from hyperformer.training.checkpoints.write import Writing, stage_to_cpu
+from hyperformer.training.checkpoints.write import CheckpointWriter, stage_to_cpu
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.train_state import (
     RankState,
@@ -49,7 +49,7 @@ def _versions() -> dict[str, str]:
 class _Pending:
     """A checkpoint that is being written; `started` is on the monotonic clock."""
 
-    writing: Writing
+    writing: CheckpointWriter
     manifest: Manifest
     started: float
 
@@ -186,7 +186,7 @@ class Checkpoints:
             versions=_versions(),
         )
         tensors = engine_state.tensors(engine, rank)
-        writing = Writing(partial, f"part-{rank}.safetensors", tensors, texts)
+        writing = CheckpointWriter(partial, f"part-{rank}.safetensors", tensors, texts)
         self._pending = _Pending(writing, manifest, started)
         self.context.barrier()
         if self.background:

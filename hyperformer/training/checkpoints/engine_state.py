@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 
 from hyperformer.errors import CheckpointError
-from hyperformer.training.checkpoints.parameter_shards import ParameterShard, base_optimizer, shards
+from hyperformer.training.checkpoints.parameter_shards import (
+    ParameterShard,
+    base_optimizer,
+    is_partitioned,
+    shards,
+)
 from hyperformer.training.checkpoints.tensor_file import SavedShards, shard_key
-from hyperformer.training.engine import is_partitioned
 
 WEIGHTS = "weights"
 

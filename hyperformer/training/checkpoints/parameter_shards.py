@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from hyperformer.errors import CheckpointError
-from hyperformer.training.engine import is_partitioned
 
 
 @dataclass
@@ -107,3 +106,8 @@ def _unpartitioned(outer: Any, base: Any) -> dict[nn.Parameter, tuple[Tensor, in
             places[half] = (group["params"][0 if flat else place], offset, group)
             offset += half.numel() if flat else 0
     return places
+
+
+def is_partitioned(engine: Any) -> bool:
+    """Whether the parameters are partitioned over the ranks (ZeRO stage 3)."""
+    return engine.zero_optimization_stage() == 3

@@ -14,7 +14,7 @@ from hyperformer.run_files.watchdog import beat
 from hyperformer.training.checkpoints.tensor_file import write_checked, write_tensors
 
 
-class Writing(threading.Thread):
+class CheckpointWriter(threading.Thread):
     """Writes a rank's files into a folder: call :meth:`run`, or `start` and `join`.
 
     Args:

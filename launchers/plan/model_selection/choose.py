@@ -40,11 +40,11 @@ class Validation:
 
 @dataclass(frozen=True)
 class Gap:
-    """Why a setting has no number of some seed. `run`: the run's name; `is_open`: that may still change."""
+    """Why a setting has no number of some seed. `run`: the run's name; `is_unconfirmed`: that may still change."""
 
     run: str
     why: str
-    is_open: bool
+    is_unconfirmed: bool
 
     @property
     def text(self) -> str:
@@ -108,7 +108,7 @@ class Choice:
     def is_final(self) -> bool:
         """Whether a setting was chosen, and no run that has yet to end can change that."""
         return self.chosen is not None and not any(
-            gap.is_open for option in self.options for gap in option.gaps
+            gap.is_unconfirmed for option in self.options for gap in option.gaps
         )
 
     @property
@@ -188,11 +188,11 @@ def _gaps(parts: Sequence[Validation], columns: Columns) -> Iterator[Gap]:
     """Why the runs of one seed give no number."""
     trained = {task for one in parts for task in one.run.config.data.tasks}
     for task in [task for task in columns if task not in trained]:
-        yield Gap(f"seed {parts[0].run.config.seed}", f"no run trains {task}", is_open=False)
+        yield Gap(f"seed {parts[0].run.config.seed}", f"no run trains {task}", is_unconfirmed=False)
     for one in parts:
         name = one.run.name
         if one.metrics is None:
-            yield Gap(name, "diverged" if one.diverged else one.state, is_open=not one.diverged)
+            yield Gap(name, "diverged" if one.diverged else one.state, is_unconfirmed=not one.diverged)
             continue
         for task in [task for task in columns if task in one.run.config.data.tasks]:
             values = one.metrics.get(task, {})
@@ -201,9 +201,9 @@ def _gaps(parts: Sequence[Validation], columns: Columns) -> Iterator[Gap]:
                 column for column in columns[task] if not math.isfinite(values.get(column, 0.0))
             )
             if lacking or not values:
-                yield Gap(name, f"no {lacking or 'metric'} of {task} in its result", is_open=False)
+                yield Gap(name, f"no {lacking or 'metric'} of {task} in its result", is_unconfirmed=False)
             if invalid:
-                yield Gap(name, f"{task} {invalid} is not finite", is_open=False)
+                yield Gap(name, f"{task} {invalid} is not finite", is_unconfirmed=False)
 
 
 def _score(number: Number, values: Sequence[Sequence[float]]) -> float:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from hyperformer.errors import nearest
 from hyperformer.settings.build import settings
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 
 KEYS = ("over", "by", "per_task")
 OVER_COLUMNS, OVER_TASKS = "average_over_columns", "average_over_tasks"
@@ -69,16 +69,16 @@ class SelectionRule:
     over: tuple[str, ...]
     number: Number
     per_task: bool
-    place: Located
+    place: YamlNode
 
 
-def read_rule(node: Located) -> SelectionRule:
+def read_rule(node: YamlNode) -> SelectionRule:
     """Read `select:` and check it as far as that goes without the runs (:func:`.check.check_rule` does the rest).
 
     Raises:
         ConfigError: with file, line and key.
     """
-    entries: dict[str, Located] = node.mapping()
+    entries: dict[str, YamlNode] = node.mapping()
     for key, entry in entries.items():
         if key not in KEYS:
             refuse_test(entry, f"{key} {entry.value_text()}")
@@ -97,7 +97,7 @@ def read_rule(node: Located) -> SelectionRule:
     return SelectionRule(_over(entries["over"]), number, is_per_task, by or node)
 
 
-def _number(node: Located) -> Number:
+def _number(node: YamlNode) -> Number:
     text = node.value
     if not isinstance(text, str):
         refuse_test(node, node.value_text())
@@ -111,13 +111,13 @@ def _number(node: Located) -> Number:
     return Number("metric" if metric else "task", task, metric)
 
 
-def refuse_test(node: Located, text: str) -> None:
+def refuse_test(node: YamlNode, text: str) -> None:
     """Explain why test results choose nothing, where a text asks for them."""
     if re.search(r"(?i)(?<![a-z])test(?![a-z])", text):
         node.fail(_NOT_TEST)
 
 
-def _over(node: Located) -> tuple[str, ...]:
+def _over(node: YamlNode) -> tuple[str, ...]:
     names: list[str] = []
     for entry in node.sequence():
         name = entry.value

@@ -22,9 +22,9 @@ from pathlib import Path, PurePath
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import EITHER_OR
 from hyperformer.settings.shipped import ShippedFiles
-from hyperformer.settings.yaml_source import Located, read_yaml
+from hyperformer.settings.yaml_source import YamlNode, read_yaml
 
-Entries = Mapping[str, Located]
+Entries = Mapping[str, YamlNode]
 
 _SETTINGS = ("base", "grid", "zip")
 # Below these, an entry without a value takes the lower file's away.
@@ -32,7 +32,7 @@ _NULL_REMOVES = ("", "grid", "zip", "overrides", "stages")
 _NOT_TAKEN_OVER = ("name", "extends")
 
 
-def read_extended(path: Path, shipped: ShippedFiles) -> tuple[str, Located]:
+def read_extended(path: Path, shipped: ShippedFiles) -> tuple[str, YamlNode]:
     """A sweep file's text with that of the files it extends, as comments; and its value on top of theirs.
 
     Raises:
@@ -41,7 +41,7 @@ def read_extended(path: Path, shipped: ShippedFiles) -> tuple[str, Located]:
     return _read(path, shipped, ())
 
 
-def _read(path: Path, shipped: ShippedFiles, before: tuple[Path, ...]) -> tuple[str, Located]:
+def _read(path: Path, shipped: ShippedFiles, before: tuple[Path, ...]) -> tuple[str, YamlNode]:
     text, root = read_yaml(path)
     node = root.value.get("extends") if isinstance(root.value, dict) else None
     if node is None:
@@ -57,7 +57,7 @@ def _read(path: Path, shipped: ShippedFiles, before: tuple[Path, ...]) -> tuple[
     return f"{text.rstrip()}\n\n# --- extends {lower}\n{told}\n", merge(under, root)
 
 
-def _find(node: Located, shipped: ShippedFiles) -> Path:
+def _find(node: YamlNode, shipped: ShippedFiles) -> Path:
     """The file that `extends` names: from the folder of the file that says so, or one that ships."""
     beside = Path(node.file).parent / Path(node.value).expanduser()
     if beside.is_file():
@@ -68,7 +68,7 @@ def _find(node: Located, shipped: ShippedFiles) -> Path:
         node.fail(f"{error} (paths count from the folder of this file)")
 
 
-def merge(under: Located, over: Located) -> Located:
+def merge(under: YamlNode, over: YamlNode) -> YamlNode:
     """What two mappings of sweep keys mean together; the module has the rules.
 
     Raises:
@@ -80,7 +80,7 @@ def merge(under: Located, over: Located) -> Located:
     return _merged(replace(under, value=below), over)
 
 
-def _merged(under: Located, over: Located, group: str = "") -> Located:
+def _merged(under: YamlNode, over: YamlNode, group: str = "") -> YamlNode:
     if not isinstance(under.value, dict) or not isinstance(over.value, dict):
         return over
     found = dict(under.value)
@@ -95,7 +95,7 @@ def _merged(under: Located, over: Located, group: str = "") -> Located:
     return replace(over, value=found)
 
 
-def _without_nulls(node: Located, group: str) -> Located:
+def _without_nulls(node: YamlNode, group: str) -> YamlNode:
     """A group that only the upper file has, without the entries that are to take something away."""
     if group not in _NULL_REMOVES or not isinstance(node.value, dict):
         return node
@@ -109,11 +109,11 @@ def _settings_of(above: Entries) -> set[str]:
     return found | {key for pair in EITHER_OR if found & set(pair) for key in pair}
 
 
-def _keys(node: Located) -> AbstractSet[str]:
+def _keys(node: YamlNode) -> AbstractSet[str]:
     return node.value.keys() if isinstance(node.value, dict) else frozenset()
 
 
-def _without(below: Entries, settings: Collection[str], keys: Collection[str]) -> dict[str, Located]:
+def _without(below: Entries, settings: Collection[str], keys: Collection[str]) -> dict[str, YamlNode]:
     """What the lower file says of other settings. In its stages, `keys` of the upper file's own level go too."""
     found = {key: node for key, node in below.items() if key not in settings}
     for group in _SETTINGS:
@@ -129,26 +129,26 @@ def _without(below: Entries, settings: Collection[str], keys: Collection[str]) -
     return found
 
 
-def _stage_without(node: Located, settings: Collection[str], keys: Collection[str]) -> Located:
+def _stage_without(node: YamlNode, settings: Collection[str], keys: Collection[str]) -> YamlNode:
     if not isinstance(node.value, dict):
         return node
     entries = {key: item for key, item in node.value.items() if key not in keys}
     return replace(node, value=_without(entries, settings, ()))
 
 
-def _each(node: Located, change: Callable[[Located], Located]) -> Located:
+def _each(node: YamlNode, change: Callable[[YamlNode], YamlNode]) -> YamlNode:
     if not isinstance(node.value, dict):
         return node
     return replace(node, value={key: change(item) for key, item in node.value.items()})
 
 
-def _less(node: Located, keys: Collection[str]) -> Located:
+def _less(node: YamlNode, keys: Collection[str]) -> YamlNode:
     if not isinstance(node.value, dict):
         return node
     return replace(node, value={key: item for key, item in node.value.items() if key not in keys})
 
 
-def _of_variants(below: dict[str, Located], variants: Located | None) -> dict[str, Located]:
+def _of_variants(below: dict[str, YamlNode], variants: YamlNode | None) -> dict[str, YamlNode]:
     """Without what is said of variants that the upper file leaves out."""
     if variants is None or not isinstance(variants.value, list):
         return below

@@ -12,7 +12,7 @@ from hyperformer.settings.build import flatten
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.runs import Plan, Run, value_text
-from launchers.plan.selection import select
+from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_files.stages import StageSource, read_source
 
 _NAMES = ("adapters", "task_embeddings")
@@ -44,7 +44,7 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
         ConfigError: no run, or several, are meant; or the file says another method than the source's.
     """
     values = candidate.values
-    node = candidate.places.get("init_from")
+    node = candidate.locations.get("init_from")
     if node is None or not isinstance(values.get("init_from"), dict):
         return values
     source = read_source(node, earlier)
@@ -59,7 +59,7 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
         )
     taken: dict[str, Any] = {key: theirs[key] for key in ADAPTER_SETTINGS if key not in _NAMES}
     for key, value in taken.items():
-        place = candidate.places.get(key)
+        place = candidate.locations.get(key)
         if place is not None and values[key] != value:
             place.fail(
                 f"{key} is {value_text(values[key])}, and {found.run.name} of stage {source.stage}, which the run "
@@ -94,7 +94,7 @@ def find_run(
 
 def _named(source: StageSource, plan: Plan) -> list[Run]:
     try:
-        return select(plan, [source.run or ""])
+        return select_runs(plan, [source.run or ""])
     except HyperformerError as error:
         source.place.fail(f"stage {source.stage}: {error}")
 

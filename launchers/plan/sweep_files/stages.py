@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperformer.errors import nearest
-from hyperformer.settings.yaml_source import Located
+from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.sweep_files.extends import merge
 
 REPORT = "report"
@@ -34,7 +34,7 @@ class After:
 
     job: str
     sweep: str
-    place: Located
+    place: YamlNode
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StageSource:
     """
 
     stage: str
-    place: Located
+    place: YamlNode
     is_chosen: bool = False
     run: str | None = None
     seed: int | None = None
@@ -62,7 +62,7 @@ def split_target(name: str | Path) -> tuple[str, str]:
     return (file, stage) if colon and not os.path.isfile(name) else (str(name), "")
 
 
-def stage_names(root: Located) -> tuple[str, ...]:
+def stage_names(root: YamlNode) -> tuple[str, ...]:
     """The stages of a file in order; (): it is an ordinary sweep.
 
     Raises:
@@ -71,7 +71,7 @@ def stage_names(root: Located) -> tuple[str, ...]:
     node = root.value.get("stages") if isinstance(root.value, dict) else None
     if node is None:
         return ()
-    entries: dict[str, Located] = node.mapping()
+    entries: dict[str, YamlNode] = node.mapping()
     if not entries:
         node.fail("has no stage")
     for name, entry in entries.items():
@@ -87,7 +87,7 @@ def stage_names(root: Located) -> tuple[str, ...]:
     return tuple(entries)
 
 
-def of_stage(root: Located, stage: str) -> Located:
+def of_stage(root: YamlNode, stage: str) -> YamlNode:
     """The sweep that a stage is, as if it had a file of its own.
 
     Raises:
@@ -107,7 +107,7 @@ def of_stage(root: Located, stage: str) -> Located:
     return merge(replace(root, value=shared), root.value["stages"].value[stage])
 
 
-def read_after(root: Located) -> tuple[After, ...]:
+def read_after(root: YamlNode) -> tuple[After, ...]:
     """What `after:` names.
 
     Raises:
@@ -119,7 +119,7 @@ def read_after(root: Located) -> tuple[After, ...]:
     return tuple(_after(entry) for entry in (node.sequence() if isinstance(node.value, list) else [node]))
 
 
-def _after(node: Located) -> After:
+def _after(node: YamlNode) -> After:
     text = str(node.value)
     is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
     if re.fullmatch(r"[1-9][0-9]*(_[0-9]+)?", text) and (is_number or isinstance(node.value, str)):
@@ -131,7 +131,7 @@ def _after(node: Located) -> After:
     return After("", f"{beside if beside.is_file() else file}{f':{stage}' if stage else ''}", node)
 
 
-def read_source(node: Located, earlier: Sequence[str]) -> StageSource:
+def read_source(node: YamlNode, earlier: Sequence[str]) -> StageSource:
     """Read `init_from:` where it is a mapping.
 
     Args:
@@ -140,7 +140,7 @@ def read_source(node: Located, earlier: Sequence[str]) -> StageSource:
     Raises:
         ConfigError: with file, line and key.
     """
-    entries: dict[str, Located] = node.mapping()
+    entries: dict[str, YamlNode] = node.mapping()
     for key, entry in entries.items():
         if key not in _SOURCE_KEYS:
             entry.fail(f"unknown key {key!r}{nearest(key, _SOURCE_KEYS)}")

@@ -19,10 +19,10 @@ from launchers.cli import suggested_command, tables
 from launchers.cli.layout import screen_table
 from launchers.plan.runs import Run
 from launchers.status import read_status
-from launchers.status.pace import Pace
+from launchers.status.polling import PollInterval
 from launchers.status.run_status import STATES, RunStatus, State
 from launchers.status.state_rules import status_of
-from launchers.submit.choose import Choice
+from launchers.submit.start_rule import StartChoice
 
 WriteSweep = Callable[[str], Path]
 TWO = f"{{base: {TOY}, variants: [hyperformer++], tasks: [toy-sentiment], grid: {{seed: [1, 2]}}}}"
@@ -51,23 +51,23 @@ def runs(*states: State, detail: str = "") -> list[RunStatus]:
     ],
 )
 def test_the_next_step_after_a_look(states: list[State], step: str) -> None:
-    found = suggested_command.after_a_look(runs(*states))
+    found = suggested_command.after_status(runs(*states))
     assert " ".join([found.command, *found.words]) == step
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_the_report_is_proposed_only_when_all_is_over(state: State) -> None:
     is_over = state in ("done", "cancelled")
-    assert (suggested_command.after_a_look(runs("done", state)) == suggested_command.REPORT) == is_over
+    assert (suggested_command.after_status(runs("done", state)) == suggested_command.REPORT) == is_over
     assert suggested_command.after_report(runs("done", state)) != suggested_command.REPORT
-    assert (suggested_command.after_a_look(runs("running", state)) == suggested_command.SUBMIT) is False
+    assert (suggested_command.after_status(runs("running", state)) == suggested_command.SUBMIT) is False
 
 
 def test_retry_is_proposed_only_where_it_starts_something(a_run: Run) -> None:
     failed = runs("failed", "done")
-    assert suggested_command.after_why(failed, Choice((a_run,))).command == "retry"
-    assert suggested_command.after_why(failed, Choice((), tuple(failed[:1]))).command == "logs"
-    assert suggested_command.after_why(runs("pending"), Choice(())) == suggested_command.WATCH
+    assert suggested_command.after_why(failed, StartChoice((a_run,))).command == "retry"
+    assert suggested_command.after_why(failed, StartChoice((), tuple(failed[:1]))).command == "logs"
+    assert suggested_command.after_why(runs("pending"), StartChoice(())) == suggested_command.WATCH
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_a_table_leaves_out_what_does_not_fit(width: int) -> None:
 def test_pauses_of_watchers_grow_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    pace, looks = Pace(60.0), []
+    interval, looks = PollInterval(60.0), []
     for _ in range(3600 * 8):
-        if pace.is_due():
+        if interval.is_due():
             looks.append(now)
         now += 0.125
     pauses = [after - before for before, after in zip(looks, looks[1:], strict=False)]

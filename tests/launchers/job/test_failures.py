@@ -16,9 +16,9 @@ from hyperformer.run_files import run_lock
 from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.settings.build import make_config
-from launchers.job import epilogue, finish, start
+from launchers.job import epilogue, finish, start_checks
 from launchers.job.classify import Evidence, classify
-from launchers.job.finish import End
+from launchers.job.finish import EndedAttempt
 from launchers.plan.failure_kinds import KINDS, Failure
 from launchers.plan.retry_policy import RetryPolicy, next_step
 from launchers.slurm import this_job
@@ -153,7 +153,7 @@ def test_lines_of_an_earlier_start_do_not_count(tmp_path: Path, monkeypatch: pyt
     for begin in (0, log.stat().st_size):
         monkeypatch.setenv("HYPERFORMER_LOG_FROM", str(begin))
         attempt.outcome_file.unlink(missing_ok=True)
-        finish.settle(End(attempt, 1, 1, log), RetryPolicy())
+        finish.finish_attempt(EndedAttempt(attempt, 1, 1, log), RetryPolicy())
         kinds.append(json.loads(attempt.outcome_file.read_text())["kind"])
     assert kinds == ["preempted", "set_up"]
     assert classify(Evidence(Outcome("done"), job_log=PREEMPTED)) is None
@@ -170,12 +170,12 @@ def test_a_start_that_ends_at_once_is_an_attempt_of_its_own(tmp_path: Path) -> N
 
 
 def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start.site, "is_down", lambda node: True)
+    monkeypatch.setattr(start_checks.site, "is_down", lambda node: True)
     policy = RetryPolicy.from_json({"retries": {"node_failure": 1}})
     folder = tmp_path / "s" / "r"
     answers = []
     for _ in range(3):
-        answers.append(start.settle_unfinished(folder, 1, policy))
+        answers.append(start_checks.close_unfinished_attempts(folder, 1, policy))
         attempt = attempts.next_attempt(folder, 1)
         attempt.folder.mkdir(parents=True)
         attempt.started_file.write_text('{"host": "node7", "started": 1.0}')
@@ -188,18 +188,18 @@ def test_budget_of_node_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other's attempt is not touched, nothing counts for stop_after, and nothing starts again."""
     folder = tmp_path / "s" / "r"
-    assert start.wait_for_trainer(folder) is None  # it never began
+    assert start_checks.wait_for_trainer(folder) is None  # it never began
     other = Attempt.of(folder, 1)
     other.folder.mkdir(parents=True)
     other.started_file.write_text('{"host": "node7", "started": 1.0}')
-    assert start.wait_for_trainer(folder) is None
+    assert start_checks.wait_for_trainer(folder) is None
     with run_lock.hold(folder):
-        refused = start.wait_for_trainer(folder)
+        refused = start_checks.wait_for_trainer(folder)
     assert refused is not None and f"trained by process {os.getpid()}" in refused.message
     assert not other.outcome_file.exists()
     mine = attempts.next_attempt(folder, 1)
     mine.write_outcome(refused)
-    step = finish.settle(End(mine, 1, 1), RetryPolicy(stop_after=1))
+    step = finish.finish_attempt(EndedAttempt(mine, 1, 1), RetryPolicy(stop_after=1))
     assert step.action == "end" and circuit_breaker.reason(SweepFolder(tmp_path / "s")) is None
 
 
@@ -209,7 +209,10 @@ def test_a_run_that_another_process_trains_is_left(tmp_path: Path, monkeypatch: 
 def test_a_refusal_to_train_twice_counts_for_nothing(tmp_path: Path, evidence: Evidence) -> None:
     failure = classify(evidence)
     assert failure is not None and failure.kind == "in_use"
-    assert next_step(failure, [], True, RetryPolicy()).action == "end" and not KINDS["in_use"].shared
+    assert (
+        next_step(failure, [], True, RetryPolicy()).action == "end"
+        and not KINDS["in_use"].counts_for_stop_after
+    )
 
 
 def test_no_word_of_ours_starts_a_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +290,7 @@ def test_too_little_memory_changes_what_was_too_much(tmp_path: Path) -> None:
     ):  # fmt: skip
         run.write_state(RunState("failed", micro_batch_parts=parts, eval_rows=rows))
         attempt.write_outcome(Outcome("failed", error_type=error, message="CUDA out of memory. Tried to"))
-        step = finish.settle(End(attempt, 1, 1), RetryPolicy())
+        step = finish.finish_attempt(EndedAttempt(attempt, 1, 1), RetryPolicy())
         assert step.action == "again"
         lines.append(step.why.partition(" instead")[0])
     assert lines == [
@@ -307,11 +310,11 @@ def test_full_disk_waits_and_then_ends(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(finish, "_has_room", lambda folder: False)
     slept: list[float] = []
     folder = tmp_path / "s" / "r"
-    decision = finish.settle(End(attempt), RetryPolicy(), slept.append)
+    decision = finish.finish_attempt(EndedAttempt(attempt), RetryPolicy(), slept.append)
     assert decision.action == "end" and len(slept) == 2 and not list(folder.glob(".room*"))
     monkeypatch.undo()
     attempt.write_outcome(Outcome("failed", error_type="DiskFull", message="no room"))
-    assert finish.settle(End(attempt), RetryPolicy(), slept.append).action == "again"
+    assert finish.finish_attempt(EndedAttempt(attempt), RetryPolicy(), slept.append).action == "again"
 
 
 def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +327,7 @@ def test_disk_too_full_for_the_last_words(tmp_path: Path, monkeypatch: pytest.Mo
         Attempt, "write_outcome", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "No space"))
     )
     slept: list[float] = []
-    decision = finish.settle(End(attempt, 1, 1), RetryPolicy(), slept.append)
+    decision = finish.finish_attempt(EndedAttempt(attempt, 1, 1), RetryPolicy(), slept.append)
     assert decision.action == "again" and len(slept) == 1
 
 
@@ -332,10 +335,10 @@ def test_sweep_is_held_after_so_many_alike(tmp_path: Path) -> None:
     folders = [tmp_path / f"r{number}" for number in range(4)]
     for number, folder in enumerate(folders):
         folder.mkdir()
-        circuit_breaker.count(
+        circuit_breaker.count_failure(
             folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), RetryPolicy()
         )
-        circuit_breaker.count(
+        circuit_breaker.count_failure(
             folder, Failure("bug", "KeyError: 'x'", "mark" if number else "other"), RetryPolicy()
         )
         assert (circuit_breaker.reason(SweepFolder(tmp_path)) is not None) == (number == 3)
@@ -349,7 +352,7 @@ def test_failures_of_long_ago_or_without_a_cause_hold_nothing(tmp_path: Path) ->
     sweep, policy = SweepFolder(tmp_path), RetryPolicy(stop_after=2)
     for number, fingerprint in enumerate(("", "", "", "a", "a")):
         (tmp_path / f"r{number}").mkdir()
-        circuit_breaker.count(tmp_path / f"r{number}", Failure("set_up", "x", fingerprint), policy)
+        circuit_breaker.count_failure(tmp_path / f"r{number}", Failure("set_up", "x", fingerprint), policy)
         for path in sweep.failures.rglob("r*"):
             os.utime(path, (1.0, 1.0))
     assert circuit_breaker.reason(sweep) is None

@@ -30,7 +30,7 @@ def test_each_run_ends_in_its_own_way(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(pack, "_TICK_S", 0.05)
-    pack.run_side_by_side(JobTask(record, submission, 0))
+    pack.Pack(JobTask(record, submission, 0)).run_all()
     ends = {run.config.seed: [each.read_outcome() for each in attempts(tmp_path / run.name)] for run in runs}
     told = {seed: [(end.status, end.then) for end in outcomes if end] for seed, outcomes in ends.items()}
     assert told == {1: [("done", None)], 13: [("failed", "end")], 85: [("failed", "again"), ("done", None)]}

@@ -11,7 +11,7 @@ import pytest
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from hyperformer.settings.yaml_source import read_key_value
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan

@@ -12,7 +12,7 @@ import pytest
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, signature
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
 from launchers.plan.runs import Plan

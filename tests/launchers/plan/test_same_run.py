@@ -19,7 +19,7 @@ from launchers.plan.cluster_profile import NO_PROFILE, ClusterProfile
 from launchers.plan.load_plan import make_plan
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
-from launchers.plan.selection import select
+from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_file import read_sweep
 from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger
@@ -101,7 +101,7 @@ def test_selection_compares_values(plan_of: PlanOf, word: str, number: int) -> N
         base: {data_source: folder, data_dir: /d/glue}
         grid: {learning_rate: [1e-3, 3e-4], seed: [1, 2]}
         """)
-    assert len(select(plan, [word])) == number
+    assert len(select_runs(plan, [word])) == number
 
 
 def test_exclude_compares_values(plan_of: PlanOf) -> None:

@@ -35,13 +35,13 @@ ClusterName=hpc Account=other UserName=me(0) Partition= Priority=0 ID=7
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     calls: list[tuple[str, ...]] = []
 
-    def ask(*command: str, cluster: str | None = None) -> str:
+    def check_output(*command: str, cluster: str | None = None) -> str:
         calls.append(command)
         if command[0] == "scontrol":
             return GROUPS
         return QUEUE if command[0] == "squeue" else USER if "user" in command else QOS
 
-    monkeypatch.setattr(accounting, "ask", ask)
+    monkeypatch.setattr(accounting, "check_output", check_output)
     return calls
 
 

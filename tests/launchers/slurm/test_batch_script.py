@@ -16,9 +16,9 @@ import pytest
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import replace, signature
-from hyperformer.settings.files import load_config
+from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import VARIANTS
-from launchers.job.pack import gpu_shares
+from launchers.job.pack import assign_gpus
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.resources import Resources
 from launchers.slurm import arrays, batch_script
@@ -37,8 +37,8 @@ FULL = Resources(
 )  # fmt: skip
 CASES: dict[str, tuple[str, Resources, dict[str, Any], int]] = {
     "bare": ("/runs/s", Resources(gpus_per_node=0), {}, 1),
-    "array": ("/runs/s", Resources(), {"parallel": 8}, 200),
-    "full": ("/runs/s", FULL, {"parallel": 2, "environment": {"HF_HOME": "/a b/hf"}}, 12),
+    "array": ("/runs/s", Resources(), {"throttle": 8}, 200),
+    "full": ("/runs/s", FULL, {"throttle": 2, "environment": {"HF_HOME": "/a b/hf"}}, 12),
     "spaces_and_quotes": ("/my 'runs'/$(x) \"y\"", Resources(tasks_per_node=2), {}, 3),
     "packed": ("/runs/s", Resources(gpus_per_node=1, cpus_per_task=8, pack=4), {}, 5),
 }
@@ -105,14 +105,17 @@ def test_scontrol_is_asked_for_this_task_only(variables: dict[str, str], job: st
     for name, script in (
         ("srun", "exit 3"),
         ("scontrol", f'echo "$@" >>{tmp_path}/asked; echo JobState=RUNNING'),
-        ("python", f'echo "$@ $HYPERFORMER_JOB_STATE" >{tmp_path}/told; exit {batch_script.REQUEUE}'),
+        (
+            "python",
+            f'echo "$@ $HYPERFORMER_JOB_STATE" >{tmp_path}/told; exit {batch_script.REQUEUE_EXIT_CODE}',
+        ),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", **variables}
     text = array_plan(tmp_path, Resources(), 1).text
     done = subprocess.run(["bash"], input=text, env=environment, text=True, capture_output=True)
-    assert done.returncode == batch_script.REQUEUE, done.stderr
+    assert done.returncode == batch_script.REQUEUE_EXIT_CODE, done.stderr
     assert (tmp_path / "asked").read_text() == f"show job --oneliner {job}\nrequeue {job}\n"
     told = (tmp_path / "told").read_text()
     assert "launchers.job.epilogue" in told and " 3 bash JobState=RUNNING" in told
@@ -122,7 +125,9 @@ def test_each_start_knows_where_its_part_of_the_log_begins(tmp_path: Path) -> No
     """The job's log is one file for all its starts; what SLURM wrote for an earlier one must not count."""
     commands = tmp_path / "commands"
     commands.mkdir()
-    answer = f"[ -e {tmp_path}/again ] && exit 0; touch {tmp_path}/again; exit {batch_script.AGAIN}"
+    answer = (
+        f"[ -e {tmp_path}/again ] && exit 0; touch {tmp_path}/again; exit {batch_script.RESTART_EXIT_CODE}"
+    )
     for name, text in (
         ("srun", "echo of this start >&2"),
         ("python", f"echo $HYPERFORMER_LOG_FROM >>{tmp_path}/from; {answer}"),
@@ -150,7 +155,10 @@ def test_each_start_knows_where_its_part_of_the_log_begins(tmp_path: Path) -> No
 
 def test_exit_codes_of_the_epilogue_are_those_of_the_script() -> None:
     text = Path(batch_script.__file__).with_suffix(".sh").read_text()
-    assert f'"$code" -eq {batch_script.AGAIN} ]' in text and f'"$code" -ne {batch_script.REQUEUE} ]' in text
+    assert (
+        f'"$code" -eq {batch_script.RESTART_EXIT_CODE} ]' in text
+        and f'"$code" -ne {batch_script.REQUEUE_EXIT_CODE} ]' in text
+    )
 
 
 def test_what_sbatch_is_told_besides_the_text() -> None:
@@ -187,19 +195,19 @@ def test_set_up_that_fails_ends_the_job() -> None:
 def test_a_cap_over_several_arrays(
     sizes: list[int], cap: int | None, parts: list[int | None], chained: bool
 ) -> None:
-    assert arrays.shares(sizes, cap) == (parts, chained)
+    assert arrays.split_throttle(sizes, cap) == (parts, chained)
 
 
 def test_shares_use_the_whole_cap_and_no_more() -> None:
     for sizes in ([7, 1, 1], [100, 50, 3, 2], [1, 1, 1, 1], [999, 998]):
         for cap in range(len(sizes), 40):
-            parts, chained = arrays.shares(sizes, cap)
+            parts, chained = arrays.split_throttle(sizes, cap)
             assert not chained and sum(part or 0 for part in parts) == cap and all(parts)
 
 
 def test_small_rules() -> None:
     assert arrays.split(10, 4) == [4, 3, 3] and arrays.split(4, 4) == [4] and arrays.split(3, None) == [3]
-    assert gpu_shares("0,1", 3) == ["0", "1", "0"] and gpu_shares("", 1) == [""]
+    assert assign_gpus("0,1", 3) == ["0", "1", "0"] and assign_gpus("", 1) == [""]
     assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,gpu,shard:8") == {"a100": 4, "t4": 1, "": 1}
     assert gpus_of("gpu:a100_1g.5gb:7") == {"a100_1g.5gb": 7} and gpus_of("(null)") == {}
 

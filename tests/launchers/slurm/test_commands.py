@@ -38,7 +38,7 @@ def test_no_variable_of_the_manual_pages_reaches_a_command(
     monkeypatch.setenv("HF_HOME", "/hf")
     for name in names:
         monkeypatch.setenv(name, "wrong")
-    seen = dict(line.split("=", 1) for line in commands.ask("squeue").splitlines())
+    seen = dict(line.split("=", 1) for line in commands.check_output("squeue").splitlines())
     assert seen.items() >= {"SLURM_CONF": "/c", "HF_HOME": "/hf"}.items()
     assert not {name for name in names if seen.get(name) == "wrong"}
 
@@ -103,14 +103,14 @@ def test_patience_while_the_controller_is_away(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(commands, "_run", run)
     monkeypatch.setattr(commands, "_PAUSE_S", 0.0)
     with pytest.raises(NoAnswer, match="SLURM does not answer: Unable to contact"):
-        commands.ask("squeue")
+        commands.check_output("squeue")
     answers = iter(["Unable to contact slurm controller (connect failure)", None, ""])
-    assert commands.ask("squeue", patience_s=60, cluster="two") == "fine"
+    assert commands.check_output("squeue", patience_s=60, cluster="two") == "fine"
     assert asked[-3:] == [("squeue", "--clusters=two")] * 3
 
 
 def test_a_command_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ClusterError, match="squeue is not here"):
-        commands.ask("squeue")
+        commands.check_output("squeue")
     assert not commands.is_available()

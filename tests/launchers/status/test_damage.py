@@ -125,7 +125,7 @@ def test_a_run_of_a_newer_version_is_left_alone(ledger: Ledger) -> None:
         status.state == "unknown"
         and "newer version of HyperFormer (schema 2, this one knows 1)" in status.detail
     )
-    assert not status.is_going  # nobody waits for it
+    assert not status.is_active  # nobody waits for it
 
 
 @pytest.mark.parametrize("name", ["plan.json", "config.json", "outcome.json", "state.json", "job.json"])

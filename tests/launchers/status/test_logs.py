@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launchers.plan.runs import Plan
-from launchers.status import logs, pace
+from launchers.status import logs, polling
 from launchers.status.logs import LogFile, find, show
 from launchers.status.run_status import RunStatus, State
 from launchers.store.ledger import Ledger
@@ -34,7 +34,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(logs, "time", clock)
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(polling, "time", clock)
     return clock
 
 

@@ -65,7 +65,7 @@ def test_a_run_that_ends_while_slurm_answers_is_not_lost(
 
 
 def test_a_local_run_that_ends_while_it_is_looked_at(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    from launchers.status import run_files
+    from launchers.status import read_facts
 
     (run,) = ledger.plan.runs
     attempt = Attempt.of(ledger.folder(run), 2)
@@ -76,7 +76,7 @@ def test_a_local_run_that_ends_while_it_is_looked_at(ledger: Ledger, monkeypatch
         attempt.write_outcome(Outcome("stopped"))  # just before it was gone
         return False
 
-    monkeypatch.setattr(run_files, "is_alive", is_alive)
+    monkeypatch.setattr(read_facts, "is_alive", is_alive)
     assert state_of(ledger) == "stopped"
 
 
@@ -99,7 +99,7 @@ def test_watchers_share_one_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     other = Ledger(ledger.plan, ledger.path.parent)
     assert state_of(other, max_age_s=60) == "running" and len(asked) == 1
     assert state_of(other) == "running" and len(asked) == 2  # who starts or cancels runs asks for himself
-    record = slurm_answers.recall(ledger.paths)
+    record = slurm_answers.read_cache(ledger.paths)
     assert record is not None
     for age, times in ((50, 2), (70, 3), (-70, 4)):  # the clock of another machine may be ahead
         monkeypatch.setattr(slurm_answers.time, "time", lambda age=age, at=time.time: record.at + age)
@@ -110,11 +110,11 @@ def test_watchers_share_one_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPat
 def test_an_answer_on_other_jobs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = SweepFolder(tmp_path)
     monkeypatch.setattr(job_queue, "query", lambda ids: {"7": SlurmJob("RUNNING")})
-    slurm_answers.ask(paths, ["7", "8"])
+    slurm_answers.query_jobs(paths, ["7", "8"])
     monkeypatch.setattr(job_queue, "query", lambda ids: {"9": SlurmJob("PENDING")})
-    shared = slurm_answers.ask(paths, ["7", "8"], max_age_s=60)
+    shared = slurm_answers.query_jobs(paths, ["7", "8"], max_age_s=60)
     assert shared.jobs == {"7": SlurmJob("RUNNING")} and shared.asked == {"7", "8"}  # 8: it does not know it
-    assert slurm_answers.ask(paths, ["7", "9"], max_age_s=60).jobs == {"9": SlurmJob("PENDING")}
+    assert slurm_answers.query_jobs(paths, ["7", "9"], max_age_s=60).jobs == {"9": SlurmJob("PENDING")}
 
 
 def test_what_slurm_said_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,12 +123,12 @@ def test_what_slurm_said_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     paths = SweepFolder(tmp_path)
     monkeypatch.setattr(job_queue, "query", down)
-    answer = slurm_answers.ask(paths, ["7"])
+    answer = slurm_answers.query_jobs(paths, ["7"])
     assert (answer.jobs, answer.asked) == ({}, frozenset()) and "down" in answer.notes[0]
     monkeypatch.setattr(job_queue, "query", lambda ids: {"7": SlurmJob("RUNNING")})
-    slurm_answers.ask(paths, ["7", "8"])
+    slurm_answers.query_jobs(paths, ["7", "8"])
     monkeypatch.setattr(job_queue, "query", down)
-    answer = slurm_answers.ask(paths, ["7", "8"])
+    answer = slurm_answers.query_jobs(paths, ["7", "8"])
     assert answer.jobs == {"7": SlurmJob("RUNNING")} and answer.asked == {"7"}  # of 8 nobody can tell now
     assert "the last ones known, less than a minute old" in answer.notes[0]
 
@@ -141,11 +141,11 @@ def test_a_memory_that_makes_no_sense_is_none(
 ) -> None:
     paths = SweepFolder(tmp_path)
     write_json(paths.last_known, {"at": time.time() + 1e6, "jobs": {"7": {"state": "RUNNING", "later": 1}}})
-    kept = slurm_answers.recall(paths)
+    kept = slurm_answers.read_cache(paths)
     assert kept is not None and kept.answer.jobs == {"7": SlurmJob("RUNNING")}
     assert "-" not in slurm_answers._age(kept.at)  # a clock that went back
     write_json(paths.last_known, {"at": 1.0, "jobs": {"7": job}})
-    assert slurm_answers.recall(paths) is None
+    assert slurm_answers.read_cache(paths) is None
 
 
 def test_runs_that_wait_in_a_queue_on_a_machine(

@@ -195,7 +195,7 @@ def test_the_state_for_people(facts: RunFacts, words: str) -> None:
 
 def test_who_holds_a_job_and_who_is_waited_for() -> None:
     silent: RunStatus = status_of(slurm("RUNNING", silent_s=SILENT_S + 60, started=1.0))
-    assert silent.holds_a_job and not silent.is_going
+    assert silent.holds_a_job and not silent.is_active
     assert not status_of(SLURM).holds_a_job
-    assert status_of(replace(NEVER, is_waiting=True)).is_going
-    assert not status_of(replace(SLURM, unreadable="a newer version")).is_going  # nobody will tell
+    assert status_of(replace(NEVER, is_waiting=True)).is_active
+    assert not status_of(replace(SLURM, unreadable="a newer version")).is_active  # nobody will tell

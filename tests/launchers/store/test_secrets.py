@@ -23,7 +23,7 @@ from launchers.store import code_snapshot, redaction
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
-from launchers.submit.to_slurm import _in_scripts
+from launchers.submit.slurm_start_plan import _in_scripts
 
 NO_CODE = Snapshot(Path("code"))
 MARK = "s3cr3tFakeValue0123456789"

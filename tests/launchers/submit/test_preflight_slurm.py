@@ -12,7 +12,7 @@ import pytest
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.slurm.site import Partition, Reservation, Site
-from launchers.submit.preflight_slurm import look
+from launchers.submit.preflight_slurm import find_problems
 
 
 def partition(name: str, **more: Any) -> Partition:
@@ -58,14 +58,14 @@ SITE = Site(
 )
 def test_findings(plan_of: Callable[[str], Plan], resources: Resources, findings: list[str]) -> None:
     (run,) = plan_of("{variants: [finetune], tasks: [rte]}").runs
-    found, _ = look([replace(run, resources=resources)], SITE, Path("/shared/runs/s"))
+    found, _ = find_problems([replace(run, resources=resources)], SITE, Path("/shared/runs/s"))
     assert [each.name for each in found] == findings, found
 
 
 def test_what_holds_for_some_partitions_of_a_list_is_a_note(plan_of: Callable[[str], Plan]) -> None:
     (run,) = plan_of("{variants: [finetune], tasks: [rte]}").runs
     run = replace(run, resources=Resources(partition="short,debug,away"))
-    _, notes = look([run], SITE, Path("/shared/runs/s"))
+    _, notes = find_problems([run], SITE, Path("/shared/runs/s"))
     assert notes == [
         "partition away is down now: jobs wait in it (finetune)",
         "jobs cannot run in all of their partitions: time: 60 minutes, but partition short allows 30 (finetune)",
@@ -77,4 +77,4 @@ def test_a_folder_that_the_nodes_do_not_share(plan_of: Callable[[str], Plan]) ->
     far = replace(SITE, partitions={**SITE.partitions, "far": partition("far", hosts={"node7"})})
     for names, found in (("debug", []), ("far", ["shared-folder"]), ("debug,far", ["shared-folder"])):
         run = replace(run, resources=Resources(partition=names))
-        assert [each.name for each in look([run], far, Path("/tmp/runs/s"))[0]] == found
+        assert [each.name for each in find_problems([run], far, Path("/tmp/runs/s"))[0]] == found

@@ -13,7 +13,7 @@ from launchers import sweep as command_line
 from launchers.api import Sweep
 from launchers.plan.runs import Plan
 from launchers.status.run_status import STATES, RunStatus, State
-from launchers.submit.choose import SUBMIT, Choice, Evidence, StartRule, choose, retry_rule
+from launchers.submit.start_rule import SUBMIT, RuleFacts, StartChoice, StartRule, choose, retry_rule
 
 SWEEP = """
     base: {model_name_or_path: toy, data_source: toy}
@@ -27,15 +27,15 @@ PROFILE = (
 )
 
 
-def apply(plan: Plan, rule: StartRule, states: list[State], evidence: Evidence | None = None) -> Choice:
+def apply(plan: Plan, rule: StartRule, states: list[State], evidence: RuleFacts | None = None) -> StartChoice:
     statuses = [
         RunStatus(run.name, run.signature, "", state, cluster="slurm")
         for run, state in zip(plan.runs, states, strict=True)
     ]
-    return choose(rule, plan, statuses, evidence or Evidence())
+    return choose(rule, plan, statuses, evidence or RuleFacts())
 
 
-def started(choice: Choice) -> list[int]:
+def started(choice: StartChoice) -> list[int]:
     return [run.config.seed for run in choice.start]
 
 
@@ -62,9 +62,9 @@ def test_names_and_evidence(plan_of: Callable[[str], Plan]) -> None:
     assert started(apply(plan, retry_rule(["seed=2", "*"]), failed)) == [2]
     with pytest.raises(HyperformerError, match="no run is named 'x'"):
         apply(plan, retry_rule(["x"]), failed)
-    memory = Evidence(out_of_memory=frozenset({second, third}), repeats=frozenset({third}))
+    memory = RuleFacts(out_of_memory=frozenset({second, third}), unfixed=frozenset({third}))
     choice = apply(plan, retry_rule(out_of_memory=True), failed, memory)
-    assert started(choice) == [2] and [status.signature for status in choice.repeats] == [third]
+    assert started(choice) == [2] and [status.signature for status in choice.unfixed] == [third]
     # `submit` starts also what would fail in the same way again.
     assert started(apply(plan, SUBMIT, failed, memory)) == [1, 2, 3]
     assert first not in memory.out_of_memory
@@ -76,8 +76,8 @@ def test_a_run_whose_job_still_runs_is_left(plan_of: Callable[[str], Plan]) -> N
         RunStatus(run.name, run.signature, "", "lost", cluster="slurm", slurm_state="RUNNING")
         for run in plan.runs
     ]
-    assert not choose(SUBMIT, plan, lost, Evidence()).start
-    assert not choose(retry_rule(), plan, lost, Evidence()).start
+    assert not choose(SUBMIT, plan, lost, RuleFacts()).start
+    assert not choose(retry_rule(), plan, lost, RuleFacts()).start
 
 
 def fail(folder: Path) -> None:

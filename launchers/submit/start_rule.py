@@ -9,9 +9,9 @@ from pathlib import Path
 from launchers.job import classify
 from launchers.plan.failure_kinds import KINDS
 from launchers.plan.runs import Plan, Run
-from launchers.plan.selection import select
-from launchers.status.run_status import BAD, LEFT_ALONE, STATES, RunStatus
-from launchers.status.why import last_words
+from launchers.plan.select_runs import select_runs
+from launchers.status.run_status import ACTIVE_OR_DONE, BAD, STATES, RunStatus
+from launchers.status.why import last_log_line
 from launchers.store import code_snapshot
 from launchers.store.attempts import failed_nodes
 from launchers.store.ledger import Ledger
@@ -28,41 +28,41 @@ class StartRule:
         states: runs in these states may start.
         names: names, globs and key=value of the runs that are meant; none: all.
         out_of_memory: only runs that ran out of memory.
-        leave_repeats: leave runs that would fail in the same way again: same code, same settings.
+        skip_unfixed: leave runs that would fail in the same way again: same code, same settings.
     """
 
     states: frozenset[str]
     names: tuple[str, ...] = ()
     out_of_memory: bool = False
-    leave_repeats: bool = False
+    skip_unfixed: bool = False
 
 
-SUBMIT = StartRule(frozenset(STATES) - LEFT_ALONE)
+SUBMIT = StartRule(frozenset(STATES) - ACTIVE_OR_DONE)
 
 
 def retry_rule(names: Iterable[str] = (), failed: bool = False, out_of_memory: bool = False) -> StartRule:
     """What `retry` starts: runs that ended badly, and unless `failed` those that were stopped or cancelled."""
     stopped: frozenset[str] = frozenset() if failed or out_of_memory else frozenset({"stopped", "cancelled"})
-    return StartRule(BAD | stopped, tuple(names), out_of_memory, leave_repeats=True)
+    return StartRule(BAD | stopped, tuple(names), out_of_memory, skip_unfixed=True)
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RuleFacts:
     """What a rule has to know beyond the statuses. Signatures of runs."""
 
     out_of_memory: frozenset[str] = frozenset()
-    repeats: frozenset[str] = frozenset()
+    unfixed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a rule says of a sweep: the runs to start, and the statuses of those left as repeats."""
+class StartChoice:
+    """What a rule says of a sweep: the runs to start, and the statuses of those left as not fixed."""
 
     start: tuple[Run, ...]
-    repeats: tuple[RunStatus, ...] = ()
+    unfixed: tuple[RunStatus, ...] = ()
 
 
-def choose(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus], evidence: Evidence) -> Choice:
+def choose(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus], facts: RuleFacts) -> StartChoice:
     """Apply a rule. Pure: asks nobody, reads nothing.
 
     Args:
@@ -73,26 +73,26 @@ def choose(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus], evidence:
     """
     candidates = _candidates(rule, plan, statuses)
     if rule.out_of_memory:
-        candidates = [pair for pair in candidates if pair[0].signature in evidence.out_of_memory]
-    if not rule.leave_repeats:
-        return Choice(tuple(run for run, _ in candidates))
-    return Choice(
-        tuple(run for run, _ in candidates if run.signature not in evidence.repeats),
-        tuple(status for run, status in candidates if run.signature in evidence.repeats),
+        candidates = [pair for pair in candidates if pair[0].signature in facts.out_of_memory]
+    if not rule.skip_unfixed:
+        return StartChoice(tuple(run for run, _ in candidates))
+    return StartChoice(
+        tuple(run for run, _ in candidates if run.signature not in facts.unfixed),
+        tuple(status for run, status in candidates if run.signature in facts.unfixed),
     )
 
 
-def gather_evidence(rule: StartRule, ledger: Ledger, statuses: Sequence[RunStatus]) -> Evidence:
+def gather_rule_facts(rule: StartRule, ledger: Ledger, statuses: Sequence[RunStatus]) -> RuleFacts:
     """Read what the rule has to know, and no more."""
     failed = [status for _, status in _candidates(rule, ledger.plan, statuses)]
-    return Evidence(
+    return RuleFacts(
         frozenset(s.signature for s in failed if rule.out_of_memory and _ran_out_of_memory(s, ledger)),
-        frozenset(_repeats(failed, ledger)) if rule.leave_repeats else frozenset(),
+        frozenset(_unfixed(failed, ledger)) if rule.skip_unfixed else frozenset(),
     )
 
 
 def _candidates(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus]) -> list[tuple[Run, RunStatus]]:
-    meant = {run.signature for run in select(plan, rule.names)} if rule.names else None
+    meant = {run.signature for run in select_runs(plan, rule.names)} if rule.names else None
     return [
         (run, status)
         for run, status in zip(plan.runs, statuses, strict=True)
@@ -102,7 +102,7 @@ def _candidates(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus]) -> l
     ]
 
 
-def _repeats(failed: Sequence[RunStatus], ledger: Ledger) -> list[str]:
+def _unfixed(failed: Sequence[RunStatus], ledger: Ledger) -> list[str]:
     """Those that failed on SLURM for a reason that does not go away, with the code as it is now."""
     lasting = [
         s for s in failed if s.cluster == "slurm" and s.state == "failed" and s.kind in _NEEDS_NEW_CODE
@@ -123,8 +123,8 @@ def _ran_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
     """Whether the run ended for want of memory, of the GPU or the machine."""
     kind = status.kind
     if kind is None:  # its end was never classified: its job was gone too soon, or did not get so far
-        told = f"{status.slurm_state} {status.detail} {last_words(status, ledger)}"
-        failure = classify.classify(classify.Evidence(log=told))
+        log = f"{status.slurm_state} {status.detail} {last_log_line(status, ledger)}"
+        failure = classify.classify(classify.Evidence(log=log))
         kind = failure.kind if failure else None
     return kind in _OUT_OF_MEMORY
 

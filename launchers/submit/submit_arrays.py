@@ -12,9 +12,9 @@ from hyperformer.errors import HyperformerError
 from launchers.plan.runs import Run
 from launchers.slurm.arrays import ArrayPlan
 from launchers.slurm.commands import ClusterError
-from launchers.status import reconcile
+from launchers.status.adopt_jobs import adopt_jobs
 from launchers.store.ledger import Ledger
-from launchers.store.submissions import QueuedRun, Submission, groups, task_lines
+from launchers.store.submissions import QueuedRun, Submission, task_lines
 
 # SLURM's names for them: AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit, QOSGrpSubmitJobsLimit, ...
 SUBMIT_LIMIT = re.compile(r"\w*(?:Max|Grp)SubmitJobs?\w*Limit")
@@ -29,7 +29,7 @@ class SubmittedArray:
 
 
 @dataclass
-class HandedOver:
+class SubmitProgress:
     """What SLURM has taken.
 
     Attributes:
@@ -61,7 +61,7 @@ def left_for_later(runs: Sequence[Run], why: str) -> str:
     return f"{are_left} for a later submit: {why}; submit again when some have ended"
 
 
-def hand_over(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> HandedOver:
+def submit_arrays(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> SubmitProgress:
     """Submit the arrays.
 
     Raises:
@@ -69,73 +69,70 @@ def hand_over(ledger: Ledger, arrays: Sequence[ArrayPlan]) -> HandedOver:
         PartlySubmitted: it took some arrays, and no job of the next one.
     """
     runs = [run for array in arrays for run in array.runs]
-    queued = {run.signature: _queued(ledger, run) for run in runs}
-    handed = HandedOver()
+    queued = {
+        run.signature: QueuedRun.of(run, ledger.folder(run).name, ledger.next_number(run)) for run in runs
+    }
+    progress = SubmitProgress()
     for array in arrays:
         try:
-            _submit_what_fits(ledger, array, queued, handed)
+            _submit_what_fits(ledger, array, queued, progress)
         except ClusterError as error:
-            if not handed.arrays:
+            if not progress.arrays:
                 raise
-            raise PartlySubmitted(error, handed.arrays, len(runs)) from error
-    return handed
+            raise PartlySubmitted(error, progress.arrays, len(runs)) from error
+    return progress
 
 
 def _submit_what_fits(
-    ledger: Ledger, array: ArrayPlan, queued: Mapping[str, QueuedRun], handed: HandedOver
+    ledger: Ledger, array: ArrayPlan, queued: Mapping[str, QueuedRun], progress: SubmitProgress
 ) -> None:
     """Submit an array. Where a limit refuses it, half of it, and so on: the limit may be known to SLURM alone."""
     tasks, size = array.tasks, len(array.tasks)
     while tasks and size:
         number = ledger.next_submission()
-        # The rest of it comes after what was taken, so that together they keep to the array's cap.
-        chained = array.parallel is not None and len(tasks) < len(array.tasks)
+        # The rest of it comes after what was taken, so that together they keep to the array's throttle.
+        chained = array.throttle is not None and len(tasks) < len(array.tasks)
         piece = dataclasses.replace(
             array, number=number, job_name=ledger.job_name(number), tasks=tasks[:size],
             after_previous=array.after_previous or chained,
         )  # fmt: skip
         try:
-            handed.arrays.append(_submit(ledger, piece, queued, handed))
+            progress.arrays.append(_submit(ledger, piece, queued, progress))
         except ClusterError as error:
             limit = SUBMIT_LIMIT.search(str(error))
             if limit is None:
                 raise
-            handed.limit, size = limit[0], size // 2
+            progress.limit, size = limit[0], size // 2
         else:
             tasks = tasks[size:]
             size = min(size, len(tasks))
-    handed.left_out += [run for task in tasks for run in task]
+    progress.left_out += [run for task in tasks for run in task]
 
 
 def _submit(
-    ledger: Ledger, array: ArrayPlan, queued: Mapping[str, QueuedRun], handed: HandedOver
+    ledger: Ledger, array: ArrayPlan, queued: Mapping[str, QueuedRun], progress: SubmitProgress
 ) -> SubmittedArray:
     array.code.write()
-    runs = [queued[run.signature] for run in array.runs]
+    tasks = [[queued[run.signature] for run in task] for task in array.tasks]
     submission = Submission(
         array.number, array.job_name, array.profile.cluster_argument, time.time(), str(array.code.folder),
-        groups(runs, array.resources.pack), ranks=array.resources.ranks,
+        tasks, ranks=array.resources.ranks,
         cpus=array.resources.cpus_per_task, shape=dataclasses.asdict(array.resources),
         policy=array.profile.retry_policy.as_json(), slurm_cluster=array.profile.slurm_cluster,
     )  # fmt: skip
     lines = task_lines(submission.tasks)
     ledger.record_submission(submission, lines)
     try:
-        job = array.submit(handed.arrays[-1].job_id if handed.arrays else None)
+        job = array.submit(progress.arrays[-1].job_id if progress.arrays else None)
     except ClusterError as error:
-        reconcile.adopt_jobs(ledger)
+        adopt_jobs(ledger)
         (found,) = (each.job_id for each in ledger.submissions() if each.number == array.number)
         if found is None:
             raise
-        handed.notes.append(f"{error}; but SLURM has taken job {found}")
-        return SubmittedArray(found, len(runs))
+        progress.notes.append(f"{error}; but SLURM has taken job {found}")
+        return SubmittedArray(found, len(array.runs))
     # A site's own sbatch may choose the cluster.
     cluster = job.cluster or submission.slurm_cluster
     submitted = dataclasses.replace(submission, job_id=job.job_id, slurm_cluster=cluster)
     ledger.record_submission(submitted, lines)
-    return SubmittedArray(job.job_id, len(runs))
-
-
-def _queued(ledger: Ledger, run: Run) -> QueuedRun:
-    folder, number = ledger.folder(run).name, ledger.next_number(run)
-    return QueuedRun.of(run, folder, number)
+    return SubmittedArray(job.job_id, len(array.runs))

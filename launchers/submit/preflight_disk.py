@@ -16,23 +16,25 @@ _WAY_ON = "remove what is no longer needed there, ask for more, or choose anothe
 
 
 @dataclass(frozen=True)
-class Room:
+class SpaceReport:
     """What is too little for the sweep, and what may become so: a line each."""
 
     findings: list[str]
     notes: list[str]
 
 
-def look(folder: Path, count: int) -> Room:
+def check_space(folder: Path, count: int) -> SpaceReport:
     """Look whether `count` runs have room in `folder`, which need not be there."""
-    there = folder
-    while not there.exists():
-        there = there.parent
-    there = there.resolve()
-    limits = quota.limits(there, *mount(there))
-    return Room(
-        [*_disk(there, count), *(text for limit in limits for text in _too_little(there, limit, count))],
-        [text for limit in limits for text in _soon_too_little(there, limit, count)],
+    while not folder.exists():
+        folder = folder.parent
+    folder = folder.resolve()
+    limits = quota.limits(folder, *mount(folder))
+    return SpaceReport(
+        [
+            *_disk(folder, count),
+            *(text for limit in limits for text in _too_little(folder, limit, count)),
+        ],
+        [text for limit in limits for text in _soon_too_little(folder, limit, count)],
     )
 
 
@@ -44,39 +46,39 @@ def mount(folder: Path) -> tuple[Path, str]:
         mounts = []
     best, kind = "/", ""
     for line in mounts:
-        _, place, name, *_ = line.split(" ")
-        place = place.replace("\\040", " ")
-        if folder.is_relative_to(place) and len(place) >= len(best):
-            best, kind = place, name
+        _, mount_point, name, *_ = line.split(" ")
+        mount_point = mount_point.replace("\\040", " ")
+        if folder.is_relative_to(mount_point) and len(mount_point) >= len(best):
+            best, kind = mount_point, name
     return Path(best), kind
 
 
-def _disk(there: Path, count: int) -> Iterator[str]:
+def _disk(folder: Path, count: int) -> Iterator[str]:
     try:
-        disk = os.statvfs(there)
+        disk = os.statvfs(folder)
     except OSError:
         return
     free = disk.f_bavail * disk.f_frsize
     if free < count * _BYTES_A_RUN:
-        yield f"{there}: {free >> 20} MB are free, too little for {count} runs"
+        yield f"{folder}: {free >> 20} MB are free, too little for {count} runs"
     if disk.f_files and disk.f_favail < count * _FILES_A_RUN:
         yield (
-            f"{there}: room for {disk.f_favail} more files, but {count} runs need about {count * _FILES_A_RUN}"
+            f"{folder}: room for {disk.f_favail} more files, but {count} runs need about {count * _FILES_A_RUN}"
         )
 
 
-def _too_little(there: Path, limit: quota.Limit, count: int) -> Iterator[str]:
+def _too_little(folder: Path, limit: quota.Limit, count: int) -> Iterator[str]:
     if limit.is_over:
-        told = f"is exceeded ({_used(limit, limit.soft)}) and its grace time over, so that nothing is written there"
+        state = f"is exceeded ({_used(limit, limit.soft)}) and its grace time over, so that nothing is written there"
     elif limit.left < _need(limit, count):
-        told = f"leaves {_amount(limit, limit.left)} ({_used(limit, limit.hard)})"
+        state = f"leaves {_amount(limit, limit.left)} ({_used(limit, limit.hard)})"
     else:
         return
-    yield f"{there}: {limit.whose} {told}, but {_needed(limit, count)}; {_WAY_ON}"
+    yield f"{folder}: {limit.whose} {state}, but {_needed(limit, count)}; {_WAY_ON}"
 
 
-def _soon_too_little(there: Path, limit: quota.Limit, count: int) -> Iterator[str]:
-    used = f"{there}: {limit.whose} ({_used(limit, limit.soft)})"
+def _soon_too_little(folder: Path, limit: quota.Limit, count: int) -> Iterator[str]:
+    used = f"{folder}: {limit.whose} ({_used(limit, limit.soft)})"
     if limit.grace_ends is not None:
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(limit.grace_ends))
         yield f"{used} is exceeded: after {until} nothing more is written there, unless you remove something"

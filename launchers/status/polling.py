@@ -8,7 +8,7 @@ FIRST_S = 2.0
 SLURM_S, FILES_S = 60.0, 10.0  # the longest pause where SLURM is asked, and where only files are read
 
 
-class Pace:
+class PollInterval:
     """Pauses that grow with the time that was watched, from 2 seconds on.
 
     A pause is a quarter of that time, so that what is seen is late by a quarter of it at most.

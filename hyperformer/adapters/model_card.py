@@ -109,7 +109,7 @@ class ModelCard:
             f"hyperformer predict FOLDER --task {task} --input rows.jsonl --output answers.jsonl\n"
             "```\n\n"
             "```python\n"
-            "from hyperformer.adapters.whole import load_trained\n"
+            "from hyperformer.adapters.trained_model import load_trained\n"
             "from hyperformer.commands.predict import Predictor\n\n"
             'trained = load_trained("FOLDER")  # trained.model is the torch module\n'
             f'print(Predictor(trained, "{task}").answers(["a source text"]))\n'

@@ -13,7 +13,7 @@ from hyperformer.run_files import run_lock
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Run
 from launchers.status.run_facts import RunFacts
-from launchers.store.attempts import Attempt, Outcome, attempts, last_attempt, last_words, tail
+from launchers.store.attempts import Attempt, Outcome, attempts, last_attempt, last_log_line, tail
 from launchers.store.ledger import Ledger
 from launchers.store.processes import is_alive
 from launchers.store.records import DamagedRecord, LedgerError, read_record
@@ -187,4 +187,4 @@ def _liveness(attempt: Attempt) -> dict[str, Any]:
         return {"process": "alive"}
     if None in alive:
         return {"process": "elsewhere", "host": processes[alive.index(None)].get("host")}
-    return {"process": "gone", "last_line": last_words(tail(attempt.logs[1]))}
+    return {"process": "gone", "last_line": last_log_line(tail(attempt.logs[1]))}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.submit import disk_space, quota
+from launchers.submit import preflight_disk, quota
 from launchers.submit.quota import Limit, read_figures
 
 HEAD = "     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace\n"
@@ -34,19 +34,19 @@ def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: st
 
 def look_with(
     folder: Path, monkeypatch: pytest.MonkeyPatch, user: str = NO_LIMIT, group: str = NO_LIMIT, count: int = 2
-) -> disk_space.Room:
+) -> preflight_disk.SpaceReport:
     text = QUOTA.format(
         user="me (PhD)", uid=os.geteuid(), gid=os.getegid(), user_figures=user, group_figures=group
     )
     pretend(folder, monkeypatch, "quota", f"cat <<'END'\n{text}END\nexit 1")
-    return disk_space.look(folder / "runs" / "s", count)
+    return preflight_disk.check_space(folder / "runs" / "s", count)
 
 
 def test_a_pretended_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(*figures: str, count: int = 2) -> disk_space.Room:
+    def look(*figures: str, count: int = 2) -> preflight_disk.SpaceReport:
         return look_with(tmp_path, monkeypatch, *figures, count=count)
 
-    assert look() == disk_space.Room([], [])
+    assert look() == preflight_disk.SpaceReport([], [])
     (told,) = look("20480   20000   21504       0      14       0       0       0").findings
     assert "your quota leaves 1 MB (20 of 21 MB used), but 2 runs need about 2 MB" in told
     assert str(tmp_path) in told and "choose another --runs-dir" in told
@@ -77,18 +77,18 @@ def test_what_says_nothing_is_no_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     pretend(tmp_path, monkeypatch, "quota", script)
-    assert disk_space.look(tmp_path, 2) == disk_space.Room([], [])
+    assert preflight_disk.check_space(tmp_path, 2) == preflight_disk.SpaceReport([], [])
 
 
 def test_without_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert disk_space.look(tmp_path, 2) == disk_space.Room([], [])
+    assert preflight_disk.check_space(tmp_path, 2) == preflight_disk.SpaceReport([], [])
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tmp_path, monkeypatch, "quota", "exec sleep 60")
     monkeypatch.setattr(quota, "_TIMEOUT_S", 0.2)
-    assert disk_space.look(tmp_path, 2) == disk_space.Room([], [])
+    assert preflight_disk.check_space(tmp_path, 2) == preflight_disk.SpaceReport([], [])
 
 
 @pytest.mark.parametrize(

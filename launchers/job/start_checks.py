@@ -40,7 +40,7 @@ def not_started(why: str, kind: Kind) -> Outcome:
     return Outcome("stopped", why, kind=kind, then="end", why=why)
 
 
-def settle_unfinished(folder: Path, first: int, policy: RetryPolicy) -> Outcome | None:
+def close_unfinished_attempts(folder: Path, first: int, policy: RetryPolicy) -> Outcome | None:
     """Write down the end of earlier attempts that could not do so themselves: SLURM has started the job again.
 
     Returns:
@@ -54,8 +54,10 @@ def settle_unfinished(folder: Path, first: int, policy: RetryPolicy) -> Outcome 
             host = str(attempt.read_started().get("host", ""))
             kind: Kind = "node_failure" if site.is_down(host) else "requeued"
             decision = next_step(Failure(kind, ""), kinds, progressed=True, policy=policy)
-            told = f"it was on {host}"
-            attempt.write_outcome(Outcome("stopped", told, kind=kind, then=decision.action, why=decision.why))
+            message = f"it was on {host}"
+            attempt.write_outcome(
+                Outcome("stopped", message, kind=kind, then=decision.action, why=decision.why)
+            )
             if decision.action == "end":
                 return not_started(decision.why, kind)
         outcome = attempt.read_outcome()

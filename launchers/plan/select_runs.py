@@ -8,11 +8,11 @@ from contextlib import suppress
 
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.settings.build import coerce, flatten, settings
-from hyperformer.settings.files import parse_override
+from hyperformer.settings.config_files import parse_override
 from launchers.plan.runs import Plan, Run, value_text
 
 
-def select(plan: Plan, words: Sequence[str]) -> list[Run]:
+def select_runs(plan: Plan, words: Sequence[str]) -> list[Run]:
     """The runs whose name matches any of the names and globs and that have all of the values, in plan order.
 
     Raises:

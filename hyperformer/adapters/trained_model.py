@@ -14,9 +14,9 @@ from transformers import T5Config
 
 from hyperformer.adapter_folder import CONFIG_NAME, adapter_files
 from hyperformer.adapters.build import quiet_transformers
-from hyperformer.adapters.card import ModelCard
 from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
+from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import load_adapter
 from hyperformer.errors import CheckpointError
@@ -29,7 +29,7 @@ TOKENIZER_FILES = (
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained model, from the folder of an adapter or of a whole model.
 
     Attributes:
@@ -46,7 +46,7 @@ class Trained:
     task_file: Path | None
 
 
-def load_trained(name: str | Path, base: str | None = None) -> Trained:
+def load_trained(name: str | Path, base: str | None = None) -> TrainedModel:
     """Load an adapter or a whole model, from a folder or from a repository on the hub.
 
     Args:
@@ -72,7 +72,7 @@ def load_trained(name: str | Path, base: str | None = None) -> Trained:
             "of a run, name its folder"
         )
     task_file = folder / TASKS_NAME
-    return Trained(model, folder, is_adapter, tokenizer, task_file if task_file.exists() else None)
+    return TrainedModel(model, folder, is_adapter, tokenizer, task_file if task_file.exists() else None)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

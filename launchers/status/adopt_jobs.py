@@ -23,7 +23,7 @@ def adopt_jobs(ledger: Ledger) -> list[str]:
     Where neither is certain (SLURM does not answer, somebody is just submitting)
     they stay as they are, and their runs are unknown.
     """
-    open_ones = [submission for submission in ledger.submissions() if submission.is_open]
+    open_ones = [submission for submission in ledger.submissions() if submission.is_unconfirmed]
     if not open_ones:
         return []
     mine = is_mine(ledger.path)

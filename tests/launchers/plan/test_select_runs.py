@@ -12,7 +12,7 @@ from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
-from launchers.plan.selection import select
+from launchers.plan.select_runs import select_runs
 from launchers.slurm.accounting import Accounting, SubmitLimit
 from launchers.slurm.arrays import Limits, arrange
 from launchers.store.code_snapshot import Snapshot
@@ -34,7 +34,7 @@ SWEEP = "{variants: [hyperformer, adapters], tasks: [rte, cola], grid: {seed: [1
     ],
 )  # fmt: skip
 def test_words_that_mean_runs(plan_of: PlanOf, words: list[str], number: int) -> None:
-    assert len(select(plan_of(SWEEP), words)) == number
+    assert len(select_runs(plan_of(SWEEP), words)) == number
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_words_that_mean_runs(plan_of: PlanOf, words: list[str], number: int) ->
 )
 def test_words_that_mean_none(plan_of: PlanOf, word: str, message: str) -> None:
     with pytest.raises(HyperformerError, match=message):
-        select(plan_of(SWEEP), word.split())
+        select_runs(plan_of(SWEEP), word.split())
 
 
 @pytest.mark.parametrize("word", [["seed=1"], None, 3])
 def test_a_word_is_a_text(plan_of: PlanOf, word: object) -> None:
     with pytest.raises(HyperformerError, match="give each name or key=value as a text of its own"):
-        select(plan_of(SWEEP), [word])  # type: ignore[list-item]
+        select_runs(plan_of(SWEEP), [word])  # type: ignore[list-item]
 
 
 def test_resources_by_variant_and_by_run(plan_of: PlanOf) -> None:
@@ -82,7 +82,7 @@ def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf, tmp_path: Path) -> N
     accounting = Accounting(limits=(SubmitLimit("your account", 5), SubmitLimit("the QOS x", 1, qos="x")))
     arrays, left_out = arrange(ledger, plan.runs, profile, NO_CODE, Limits(3, 2, accounting))
     assert [(len(array.tasks), len(array.runs)) for array in arrays] == [(2, 2), (2, 2), (1, 3)]
-    assert [array.parallel for array in arrays] == [1, 1, 1] and len(left_out) == 5
+    assert [array.throttle for array in arrays] == [1, 1, 1] and len(left_out) == 5
     assert [array.number for array in arrays] == [1, 2, 3] and not arrays[1].after_previous
     assert len({array.job_name for array in arrays}) == 3
     arrays, _ = arrange(ledger, plan.runs, profile, NO_CODE, Limits(parallel=1))

@@ -19,12 +19,12 @@ from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger
 from launchers.submit import prefetch, preflight_slurm
 from launchers.submit.estimate import Estimate, estimate
-from launchers.submit.hand_over import SUBMIT_LIMIT, left_for_later
 from launchers.submit.preflight import Finding
+from launchers.submit.submit_arrays import SUBMIT_LIMIT, left_for_later
 
 
 @dataclass(frozen=True)
-class SlurmStart:
+class SlurmStartPlan:
     """How runs would go to SLURM, found out without changing anything.
 
     Attributes:
@@ -38,7 +38,9 @@ class SlurmStart:
     notes: list[str]
 
 
-def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answer: bool) -> SlurmStart:
+def plan_slurm_start(
+    ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answer: bool
+) -> SlurmStartPlan:
     """Find out how runs go to SLURM, and what it would refuse.
 
     Args:
@@ -66,13 +68,13 @@ def prepare(ledger: Ledger, todo: Sequence[Run], parallel: int | None, must_answ
     arrays, left_out = arrange(ledger, todo, jobs, code.result(), limits)
     if left_out:
         notes.append(_why_left_out(left_out, limits.accounting))
-    findings, more = preflight_slurm.look(todo, site, ledger.path) if site else ([], [])
+    findings, more = preflight_slurm.find_problems(todo, site, ledger.path) if site else ([], [])
     notes += more
     findings += _in_profile(ledger, todo)
     findings += _in_scripts(arrays)
     start, objections = _ask_sbatch(arrays) if site else (None, [])
     # What was found without sbatch is said better.
-    return SlurmStart(arrays, left_out, estimate(arrays, start), findings or objections, notes)
+    return SlurmStartPlan(arrays, left_out, estimate(arrays, start), findings or objections, notes)
 
 
 def _why_left_out(runs: Sequence[Run], accounting: Accounting) -> str:
@@ -90,8 +92,8 @@ def _in_profile(ledger: Ledger, todo: Sequence[Run]) -> Iterator[Finding]:
     profile = ledger.plan.profile
     if profile.offline:
         for name in prefetch.missing(todo, ledger.path, dict(profile.environment)):
-            told = f"fetch it: sweep.py prefetch {ledger.plan.source}"
-            yield Finding("offline", f"{name}: not on this machine, and the nodes are offline; {told}")
+            remedy = f"fetch it: sweep.py prefetch {ledger.plan.source}"
+            yield Finding("offline", f"{name}: not on this machine, and the nodes are offline; {remedy}")
     if profile.container:
         for text in profile.container.findings((run.config for run in todo), ledger.path):
             yield Finding("container", text)
@@ -102,8 +104,7 @@ def _in_scripts(arrays: Sequence[ArrayPlan]) -> Iterator[Finding]:
     for array in arrays:
         fault = _shell_fault(array.text) if array.resources.setup else None
         if fault:
-            told = f"the set-up commands are not shell: {fault} ({array.runs[0].name})"
-            yield Finding("setup", told)
+            yield Finding("setup", f"the set-up commands are not shell: {fault} ({array.runs[0].name})")
         shown = redaction.hide(array.text)
         if shown != array.text:
             line = next(line for line in shown.splitlines() if redaction.HIDDEN.decode() in line)
