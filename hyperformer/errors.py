@@ -41,7 +41,7 @@ class Hang(HyperformerError):
 
 
 class Diverged(HyperformerError):
-    """The loss is no longer a number. No checkpoint was saved with it."""
+    """The loss, a gradient or the weights are no longer finite numbers. No checkpoint was saved with them."""
 
 
 class OutOfMemory(HyperformerError):

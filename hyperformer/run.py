@@ -24,7 +24,7 @@ from hyperformer.errors import ConfigError, Interrupted
 from hyperformer.files import write_json
 from hyperformer.hub_access import hub_revision
 from hyperformer.run_files.recovery import read_recovery
-from hyperformer.run_files.run_folder import RunFolder, RunState
+from hyperformer.run_files.run_folder import RunFolder, RunState, as_begun
 from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
 from hyperformer.settings.build import flatten
@@ -47,6 +47,7 @@ from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_check import check_memory
 from hyperformer.training.memory.shortage import shortage_told
+from hyperformer.training.numerics.kernels import choose_kernels, prepare_environment
 from hyperformer.training.rank_classification import check_decode
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import joined
@@ -99,16 +100,16 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
         ConfigError, DataError, CheckpointError: what the user can correct.
         RunInUse: another process trains this run.
         DiskFull: there is no room for a file.
-        Diverged: the loss is no longer a number.
+        Diverged: its numbers are no longer finite.
         Hang: another rank no longer moves.
         Interrupted: a signal, or the deadline, asked to stop; everything is saved.
     """
     tasks, folder = _tasks(config), RunFolder(config.output_dir)
+    prepare_environment(config.training)
     with joined(local_rank, config.training) as context, hangs_told(folder, context.rank):
         context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
-        identified = context.on_main(
-            lambda: identify(config, folder.read_record() if folder.has_begun else None, context.size)
-        )
+        record = context.on_main(lambda: folder.read_record() if folder.has_begun else None)
+        identified = context.on_main(lambda: as_begun(identify(config, record, context.size), record))
         return _run_once(_Job(identified, tasks, folder, context), deadline)
 
 
@@ -231,6 +232,7 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     """Load data and model, and make the engine."""
     config = job.config
     source = job.context.on_each(lambda: find_source(config))
+    choose_kernels(config.training)
     set_seed(config.seed)
     beat("loading the tokenizer", PATIENT)
     tokenizer = job.context.on_each(lambda: load_tokenizer(config.model))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,11 @@ from typing import Any, Literal
 from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import read_json, write_json
 from hyperformer.settings.build import describe_content, flatten, make_config, settings, signature
+from hyperformer.settings.precision import sums_in_float32, zero_stage
 from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
+
+# What versions did that had no such setting.
+_EARLIER = {"tf32": False}
 
 Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
 
@@ -160,6 +165,32 @@ class RunFolder:
         return result
 
 
+def as_begun(config: RunConfig, record: Mapping[str, Any] | None) -> RunConfig:
+    """The config of a run that resumes, or is made longer, with the arithmetic that it began with.
+
+    Args:
+        record: what config.json in the run's folder holds; None: the run begins.
+
+    Raises:
+        CheckpointError: an earlier version began it, with an arithmetic that there is no longer.
+    """
+    if record is None:
+        return config
+    then, stage = _EARLIER | record["settings"], zero_stage(config.training)
+    was_bf16 = "tf32" not in record["settings"] and then.get("precision") == "bf16"
+    if was_bf16 and sums_in_float32(config.training.precision, stage) and then.get("zero_stage") == stage:
+        raise CheckpointError(
+            "the run began under a version that summed gradients in bf16; now they are summed in float32, which "
+            "trains otherwise. Choose another output_dir, or move its folder away"
+        )
+    shorter = dataclasses.replace(config.training, max_steps=then["max_steps"])
+    is_same = signature(dataclasses.replace(config, training=shorter)) == record["signature"]
+    if not is_same or then["tf32"] == config.training.tf32:
+        return config
+    training = dataclasses.replace(config.training, tf32=then["tf32"])
+    return dataclasses.replace(config, training=training, known_as=signature(config))
+
+
 def can_be_longer(config: RunConfig) -> bool:
     """Whether a run could be stopped at any step and made longer later: no step's learning rate depends on the last."""
     return config.training.lr_scheduler in CONSTANT_SCHEDULES
@@ -167,7 +198,7 @@ def can_be_longer(config: RunConfig) -> bool:
 
 def _changes(record: dict[str, Any], config: RunConfig) -> dict[str, str]:
     """Setting -> how it changed, in words: of settings and contents that can change a result."""
-    then, now = flatten(make_config(record["settings"])), flatten(config)
+    then, now = flatten(make_config(_EARLIER | record["settings"])), flatten(config)
     held, holds = record.get("contents") or {}, config.contents or {}
     both = held.keys() & holds.keys()
     known = {key.partition("/")[0] for key in both}  # data_dir/rte/train

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
+from hyperformer.settings.precision import precision_in_signature
 from hyperformer.settings.schema import EITHER_OR, OUTPUT, PATH_OR_NAME, Bounds, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
 
@@ -79,7 +80,7 @@ class Setting:
     @property
     def choices(self) -> tuple[Any, ...]:
         """The values that it can have, if they are few; else ()."""
-        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+        return next((typing.get_args(kind) for kind in self.kinds if typing.get_origin(kind) is Literal), ())
 
     def is_used(self, values: Mapping[str, Any]) -> bool:
         """Whether a run with these flat values uses the setting; missing values have their defaults."""
@@ -333,7 +334,8 @@ def hash_settings(flat: Mapping[str, Any]) -> str:
     told = {
         key: value
         for key, value in flat.items()
-        if key not in known or (known[key].result and value != defaults[key])
+        if key not in known or (known[key].result and value != defaults[key] and key != "zero_stage")
     }
+    told |= precision_in_signature(flat)
     text = json.dumps(told, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

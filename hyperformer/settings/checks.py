@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperformer.errors import ConfigError
+from hyperformer.settings.precision import zero_stage
 from hyperformer.settings.schema import EITHER_OR, RunConfig, TrainingConfig
 
 
@@ -46,7 +47,7 @@ def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
             fail("init_tasks", f"{task} is none of the run's tasks ({', '.join(tasks)})")
     if model.init_tasks is not None and adapter.adapter == "none":
         fail("init_tasks", "adapter is none: plain T5 has nothing of a single task")
-    if training.reference_optimizer and (training.zero_stage, training.precision) != (0, "fp32"):
+    if training.reference_optimizer and (zero_stage(training), training.precision) != (0, "fp32"):
         fail("reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was")
     for key in ("adapters", "task_embeddings"):
         if flat[key] is not None and len(flat[key]) != len(tasks):

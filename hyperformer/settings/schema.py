@@ -217,7 +217,16 @@ class TrainingConfig:
         "mean", "mean: per token of the global batch; sum: over tokens, mean over ranks (the authors')"
     )
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine")
-    zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
+    tf32: bool = setting(
+        True,
+        "GPUs: float32 products in TF32 (10 bits of mantissa), as the authors' torch; no effect on a CPU",
+    )
+    deterministic: bool = setting(
+        False, "GPUs: only deterministic kernels, so that a resumed run is bit-identical; slower"
+    )
+    zero_stage: Literal[0, 1, 2, 3] | None = setting(
+        None, "DeepSpeed ZeRO stage; default: 0 in fp32, 1 in bf16 and fp16"
+    )
     gradient_checkpointing: bool = setting(False, "recompute activations: less memory, slower", result=False)
     memory_check: bool | None = setting(
         None,

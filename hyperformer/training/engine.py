@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from typing import Any
 
@@ -23,16 +25,20 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
     """
     import deepspeed
 
-    if config.precision == "fp16" and context.device.type == "cpu":
-        raise ConfigError("precision is fp16, which DeepSpeed does not run on the CPU: write bf16 or fp32")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     settings, optimizer = engine_config(config, batch), make_optimizer(model, config)
     # A schedule of the user's file is one of DeepSpeed's own.
     schedule = None if "scheduler" in settings else make_schedule(optimizer, config)
     try:
-        engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, lr_scheduler=schedule, config=settings, dist_init_required=False
-        )
+        # Its optimizer for bf16 prints how much memory each parameter group takes.
+        with contextlib.redirect_stdout(io.StringIO()):
+            engine, *_ = deepspeed.initialize(
+                model=model,
+                optimizer=optimizer,
+                lr_scheduler=schedule,
+                config=settings,
+                dist_init_required=False,
+            )
     except (ValueError, TypeError, AssertionError) as error:
         if config.deepspeed_config is None:
             raise

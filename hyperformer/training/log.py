@@ -99,21 +99,38 @@ class RunLog:
         if time.time() - self._state_written > _STATE_INTERVAL:
             self._write_state()
 
-    def training(self, step: int, loss: float, learning_rate: float) -> None:
-        """A logged step: mean loss since the last one, in the units of `loss_reduction`."""
+    def skipped(self, step: int, loss_scale: float) -> None:
+        """A step that changed no weights, because the gradient overflowed in fp16.
+
+        Args:
+            loss_scale: of the next step.
+        """
+        if self.main:
+            say(
+                f"step {step}/{self.max_steps}  skipped: the gradient overflowed; loss scale {loss_scale:g} now"
+            )
+
+    def training(self, step: int, loss: float | None, learning_rate: float) -> None:
+        """A logged step.
+
+        Args:
+            loss: mean since the last line, in the units of `loss_reduction`; None: all steps since were skipped.
+        """
         if not self.main:
             return
         rate = (step - self.start) / max(time.time() - self.started, 1e-9)
         self._update(step=step, loss=loss)
-        self._record(step, "train", {"loss": loss, "learning_rate": learning_rate})
+        values = {"loss": loss, "learning_rate": learning_rate}
+        self._record(step, "train", {name: value for name, value in values.items() if value is not None})
+        told = "-" if loss is None else f"{loss:.4f}"
         if self._bar.disable:
             left = duration(self.state.seconds_left or 0)
             say(
-                f"step {step}/{self.max_steps}  loss {loss:.4f}  lr {learning_rate:.2e}  "
+                f"step {step}/{self.max_steps}  loss {told}  lr {learning_rate:.2e}  "
                 f"{rate:.2f} steps/s  {left} left"
             )
         else:
-            self._bar.set_postfix(loss=f"{loss:.4f}")
+            self._bar.set_postfix(loss=told)
 
     def validation(
         self, step: int, metrics: Mapping[str, Mapping[str, float]], average: float, best: bool

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import torch
-
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import average
-from hyperformer.errors import CheckpointError, Diverged, Interrupted
+from hyperformer.errors import CheckpointError, Interrupted
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
@@ -23,6 +20,7 @@ from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import RunData, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.out_of_memory import RowLimit
+from hyperformer.training.numerics.step_numbers import StepNumbers
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
 from hyperformer.training.train_state import Metrics, TrainState
@@ -58,8 +56,7 @@ class Trainer:
             self.sampler.load_state_dict(self.state.sampler)
             if self.state.step < config.training.max_steps:
                 self._continue_beyond_end()
-        # Sum of the losses since the last log line; stays on the device.
-        self._loss = torch.tensor(loss, device=self.context.device)
+        self.numbers = StepNumbers(engine, self.state, self.context, loss, checkpoints.folder.newest)
         self._saved = self._position()
         self._learning_rate = 0.0
         self.limit = RowLimit(say, in_place=not is_partitioned(engine))
@@ -83,7 +80,7 @@ class Trainer:
 
         Raises:
             Interrupted: a signal, or the deadline, asked to stop; everything is saved.
-            Diverged: the loss is no longer a number.
+            Diverged: the loss, a gradient or the weights are no longer finite numbers.
             DiskFull, CheckpointError: a checkpoint could not be written.
         """
         try:
@@ -126,11 +123,13 @@ class Trainer:
 
     def _step_and_log(self, log: RunLog, stop: StopFlag) -> None:
         settings, started = self.config.training, time.monotonic()
-        self._step()
+        is_skipped = self._step()
         self.context.step_done()
         self.state.step += 1
         step = self.state.step
         log.step_done(step)
+        if is_skipped:
+            log.skipped(step, self.numbers.loss_scale)
         if step % settings.logging_steps == 0 or step == settings.max_steps:
             self._log(log)
         seconds = time.monotonic() - started
@@ -138,24 +137,24 @@ class Trainer:
         stop.record_duration("step", seconds)
         beat(f"step {step + 1}")
 
-    def _step(self) -> None:
-        """One optimizer step on one task's batch, the same task on every rank."""
+    def _step(self) -> bool:
+        """One optimizer step on one task's batch, the same task on every rank; returns whether it was skipped."""
         self._learning_rate = self.engine.get_lr()[0]
         task, indices = self.sampler.next_batch()
         split = self.data.train[task]
-        scale = self._loss_scale(split, indices)
+        weight, is_skipped = self._loss_weight(split, indices), False
         for rows in indices.reshape(self.context.size, self.batch.accumulation, -1)[self.context.rank]:
             batch = collate(split, rows, pad_token_id=self.data.tokenizer.pad_token_id)
             batch = {
                 name: tensor.to(self.context.device, non_blocking=True) for name, tensor in batch.items()
             }
             logits = self.engine(**batch, task=task, use_cache=False).logits
-            loss = token_loss(logits, batch["labels"], self.config.training.label_smoothing) * scale
+            loss = token_loss(logits, batch["labels"], self.config.training.label_smoothing) * weight
             self.engine.backward(loss)
-            self.engine.step()
-            self._loss += loss.detach() / self.batch.accumulation
+            is_skipped = self.numbers.after_backward(loss.detach() / self.batch.accumulation)
+        return is_skipped
 
-    def _loss_scale(self, split: TokenizedSplit, indices: Any) -> float:
+    def _loss_weight(self, split: TokenizedSplit, indices: Any) -> float:
         """What a forward's summed token loss is multiplied by, before the engine averages over ranks and forwards."""
         if self.config.training.loss_reduction == "mean":
             # Undo the engine's average, and divide by the tokens of the global batch, which every rank can count.
@@ -164,32 +163,16 @@ class Trainer:
         # The sum over the tokens of what the settings call a micro-batch, however it is split now.
         return self.config.training.per_device_train_batch_size / self.batch.micro
 
-    def _mean_loss(self) -> float:
-        """Mean loss per step since the last line, over all ranks.
-
-        Raises:
-            Diverged: it is not a number.
-        """
-        steps = max(1, self.state.step - self.state.logged_step)
-        loss = self.context.sum(self._loss).item() / self.context.size / steps
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss is {loss} at step {self.state.step}: lower learning_rate, or write precision=fp32 "
-                f"or bf16; the last complete checkpoint is {self.checkpoints.folder.newest() or 'none'}"
-            )
-        return loss
-
     def _log(self, log: RunLog) -> None:
-        log.training(self.state.step, self._mean_loss(), self._learning_rate)
+        log.training(self.state.step, self.numbers.mean_loss(), self._learning_rate)
         # The line of the end alone does not count: a run can be made longer.
         if self.state.step % self.config.training.logging_steps == 0:
-            self._loss.zero_()
-            self.state.logged_step = self.state.step
+            self.numbers.new_line()
 
     # Evaluation.
 
     def _validate(self, log: RunLog, stop: StopFlag) -> None:
-        self._mean_loss()
+        self.numbers.check(self.config.training.max_steps)
         log.phase("evaluating")
         started, state = time.monotonic(), self.state
         metrics = self._evaluate(self.data.validation, log, stop)
@@ -253,10 +236,10 @@ class Trainer:
     # Saving and stopping.
 
     def _save(self, stop: StopFlag) -> None:
-        """Save, unless the loss since the last line says that the weights are spoilt."""
-        self._mean_loss()
+        """Save, unless the weights are spoilt."""
+        self.numbers.check(self.config.training.max_steps)
         self.state.sampler = self.sampler.state_dict()
-        self.checkpoints.save(self.engine, self.state, self._loss.item())
+        self.checkpoints.save(self.engine, self.state, self.numbers.loss.item())
         self._saved = self._position()
         stop.record_duration("save", self.checkpoints.save_seconds)
 

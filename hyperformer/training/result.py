@@ -14,6 +14,7 @@ from hyperformer.files import git_environment
 from hyperformer.settings.build import signature
 from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_use import peak_memory
+from hyperformer.training.numerics.kernels import describe_numerics, numerics_in_words
 from hyperformer.training.train_state import Metrics
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
@@ -27,6 +28,7 @@ def introduction(trainer: Trainer, parameters: ParameterCount) -> str:
         f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
         f"({parameters.trained_percent_per_task:.2f}% of T5 per task)",
         f"training rows: {rows}; {context.size} x {context.device.type}",
+        f"numbers: {numerics_in_words(describe_numerics(trainer.engine, config.training))}",
     ]
     usual = (config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps)
     if (batch.micro, batch.accumulation) != usual:
@@ -53,6 +55,8 @@ def make_result(trainer: Trainer, parameters: ParameterCount, test: Metrics) -> 
         "validation_average": state.best_metric,
         "test_average": average(test) if test else None,
         "best_step": state.best_step or state.step,
+        "skipped_steps": state.skipped_steps,
+        "numerics": describe_numerics(trainer.engine, config.training),
         "parameters": {
             "total": parameters.total,
             "trained": parameters.trained,

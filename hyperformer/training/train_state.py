@@ -34,6 +34,8 @@ class TrainState:
     Attributes:
         step: optimizer steps done.
         logged_step: step of the last line with a loss.
+        skipped_steps: of the steps done, those that changed no weights (fp16: the scaled gradient overflowed).
+        logged_skipped: the same, at the last line.
         evaluated_step: step of the last complete validation.
         sampler: exact position in every task's stream.
         best_step: step of the best validation so far, 0 before the first.
@@ -48,6 +50,8 @@ class TrainState:
 
     step: int = 0
     logged_step: int = 0
+    skipped_steps: int = 0
+    logged_skipped: int = 0
     evaluated_step: int = 0
     sampler: dict[str, Any] = field(default_factory=dict)
     best_step: int = 0

@@ -7,12 +7,14 @@ SLURM would refuse is in :mod:`launchers.submit.preflight_slurm`.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.settings.checks import check_schedule
+from hyperformer.settings.precision import check_precision
+from hyperformer.settings.schema import TrainingConfig
 from launchers.plan.runs import Run
 from launchers.plan.sweep_files.source_runs import is_not_known_yet
 from launchers.store.records import try_record
@@ -97,14 +99,16 @@ def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], lis
     for run in runs:
         findings += _data(run)
         findings += _files(run)
+        findings += _refused(run, check_precision)
         if run.signature not in known:  # what an earlier version planned ends as it began
-            findings += _schedule(run)
+            findings += _refused(run, check_schedule)
     return findings, room.notes
 
 
-def _schedule(run: Run) -> Iterator[Finding]:
+def _refused(run: Run, check: Callable[[TrainingConfig], None]) -> Iterator[Finding]:
+    """What a check of the settings that a run starts with has against it."""
     try:
-        check_schedule(run.config.training)
+        check(run.config.training)
     except ConfigError as error:
         yield Finding(None, str(error))
 

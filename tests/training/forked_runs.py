@@ -3,10 +3,11 @@
 As a script it reads a JSON object a line from stdin, does that run, and answers
 with one a line::
 
-    {"folder": ..., "settings": {...}, "ranks": 2, "at": ["step", 5], "signal": 9, "log": ..., "patch": {}}
+    {"folder": ..., "settings": {...}, "ranks": 2, "at": ["step", 5], "signal": 9, "log": ..., "faults": {}}
     {"codes": [-9, -9]}
 
 ``trace`` names a file for the times of what rank 0 does; it is ``slow`` to load by so many seconds a split.
+``faults``: functions of numeric_faults.py, with their arguments.
 
 ``at`` names where rank 0 sends itself the signal: at the n-th finished "step", "batch" of
 evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start,
@@ -107,6 +108,7 @@ class ForkedRuns:
         limits: dict[str, int] | None = None,
         trace: Path | None = None,
         slow: float = 0.0,
+        faults: dict[str, list[Any]] | None = None,
         **settings: Any,
     ) -> Ended:
         """One run, to its end or to the signal; raises nothing for one that fails."""
@@ -128,6 +130,7 @@ class ForkedRuns:
             "limits": limits or {},
             "trace": trace and str(trace),
             "slow": slow,
+            "faults": faults or {},
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps(order), file=self._process.stdin, flush=True)
@@ -271,6 +274,8 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         write_trace(order["trace"])
     if order["slow"] and rank == 0:
         load_slowly(order["slow"])
+    for name, arguments in order["faults"].items():
+        getattr(importlib.import_module("numeric_faults"), name)(*arguments)
     if order["at"] and rank == 0:
         poke(order["at"], order["signal"])
     from hyperformer.errors import HyperformerError, Interrupted

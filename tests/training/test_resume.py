@@ -42,10 +42,20 @@ def assert_same(one: Path, other: Path) -> None:
 
 CASES: list[Any] = [
     *((variant, ONE_TASK if variant in ("adapters", "finetune_single_task") else {}) for variant in VARIANTS),
-    ("adapters_dagger", {"zero_stage": 1, "gradient_accumulation_steps": 2}),
+    # The loss scale is too large at first: steps are skipped before the stop, between it and the kill, and after.
+    (
+        "adapters_dagger",
+        {"precision": "fp16", "gradient_accumulation_steps": 2, "faults": {"fp16_on_cpu": []}},
+    ),
     ("adapters_dagger", {"zero_stage": 2, "precision": "bf16", "gradient_accumulation_steps": 2}),
     ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2}),
-    ("hyperformer++", {"zero_stage": 0, "precision": "bf16"}),
+    ("hyperformer++", {"precision": "bf16", "gradient_accumulation_steps": 2}),
+    pytest.param("hyperformer++", {"zero_stage": 0, "precision": "bf16"}, marks=pytest.mark.slow),
+    pytest.param(
+        "hyperformer++",
+        {"zero_stage": 3, "precision": "fp16", "faults": {"fp16_on_cpu": []}},
+        marks=pytest.mark.slow,
+    ),
     ("hyperformer++", {"zero_stage": 1, "save_in_background": True}),
 ]
 

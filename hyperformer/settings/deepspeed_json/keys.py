@@ -128,7 +128,7 @@ _FORMATS: dict[str, Rule] = {
 }
 
 _ZERO: dict[str, Rule] = {
-    "stage": _same("zero_stage"),
+    "stage": FromSetting(("zero_stage",), zero_stage),
     **{
         name: Passed(POSITIVE, auto=True)
         for name in ("reduce_bucket_size", "allgather_bucket_size", "stage3_prefetch_bucket_size")

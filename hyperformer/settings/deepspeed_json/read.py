@@ -17,6 +17,7 @@ from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.deepspeed_json.keys import KEYS, SCHEDULERS
 from hyperformer.settings.deepspeed_json.refused import REFUSED, is_off
 from hyperformer.settings.deepspeed_json.rules import AUTO, Checked, FromSetting, Passed, Rule, is_number
+from hyperformer.settings.precision import zero_stage
 from hyperformer.settings.schema import TrainingConfig
 
 _SWITCHED = {"bf16": "bf16", "fp16": "fp16"}  # section -> the precision that it is of
@@ -144,7 +145,10 @@ class _Reading:
         elif _kind(value) != _kind(ours):
             self.problems.append(f'{told} must be {_kind(ours)}, or "auto"')
         elif value != ours:
-            held = " and ".join(f"{name} is {getattr(self.training, name)}" for name in rule.settings)
+            values = vars(self.training)
+            held = " and ".join(
+                f"{name} is {ours if values[name] is None else values[name]}" for name in rule.settings
+            )
             self.problems.append(f'{told} the setting {held}; write {_remedy(rule, value)}, or "auto" there')
 
     def _pass(self, path: str, rule: Passed, value: Any) -> None:
@@ -189,13 +193,14 @@ def _shown(value: Any) -> str:
 
 def _together(training: TrainingConfig, passed: Mapping[str, Any]) -> Iterator[str]:
     """What the file adds, and the settings do not allow."""
+    stage = zero_stage(training)
     for name, least in (("offload_optimizer", 1), ("offload_param", 3)):
-        if passed.get(f"zero_optimization.{name}.device") == "cpu" and training.zero_stage < least:
-            told = f"zero_optimization.{name} needs ZeRO, and the setting zero_stage is {training.zero_stage}"
+        if passed.get(f"zero_optimization.{name}.device") == "cpu" and stage < least:
+            told = f"zero_optimization.{name} needs ZeRO, and the setting zero_stage is {stage}"
             yield f"{told}; write zero_stage={'3' if least == 3 else '1, 2 or 3'}, or remove the section"
     dtype = passed.get("data_types.grad_accum_dtype", training.precision)
-    if dtype != training.precision and (training.zero_stage == 0 or dtype != "fp32"):
-        told = f"precision is {training.precision} and zero_stage {training.zero_stage}"
+    if dtype != training.precision and (stage == 0 or dtype != "fp32"):
+        told = f"precision is {training.precision} and zero_stage {stage}"
         fit = f"{training.precision}, or fp32 with zero_stage=1, 2 or 3"
         yield f"data_types.grad_accum_dtype is {dtype}, but the setting {told}; write {fit}"
 

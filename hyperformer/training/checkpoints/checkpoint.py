@@ -30,6 +30,7 @@ from hyperformer.training.checkpoints.best_weights import BestWeights
 from hyperformer.training.checkpoints.find import find_newest
 from hyperformer.training.checkpoints.tensor_file import SavedShards
 from hyperformer.training.checkpoints.write import CheckpointWriter, stage_to_cpu
+from hyperformer.training.numerics.finite import trained_weights_are_finite
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.train_state import (
     RankState,
@@ -128,9 +129,17 @@ class Checkpoints:
                 self.find()
                 continue
             engine_state.load_tensors(engine, content.shards)
+            if not self._is_finite(engine):
+                self._damaged[name] = "its weights are not finite numbers"
+                self.find()
+                continue
             engine_state.load_counters(engine, content.counters)
             self.best.in_use(content.state.best_files)
             return content.state, self._load_rank_state(content.ranks, content.state.step)
+
+    def _is_finite(self, engine: Any) -> bool:
+        """Whether the weights are finite on all ranks: earlier versions saved what was not."""
+        return all(self.context.gather(bool(trained_weights_are_finite(engine))))
 
     def _read(self, engine: Any, name: str) -> _Content:
         """A checkpoint's content, checked against the engine; changes nothing."""

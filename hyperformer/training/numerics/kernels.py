@@ -1,0 +1,55 @@
+"""How this process computes: float32 products in TF32 or not, any kernel or deterministic ones only."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from hyperformer.settings.schema import TrainingConfig
+
+
+def prepare_environment(config: TrainingConfig) -> None:
+    """Set what CUDA's libraries read once, when they start. A value that the user has set stays.
+
+    cuBLAS is deterministic with a workspace of its own (NVIDIA's cuBLAS manual, section "Results
+    reproducibility"). NCCL's NVLS adds in the switches, in no fixed order.
+    """
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("NCCL_ALGO", "^NVLS")
+
+
+def choose_kernels(config: TrainingConfig) -> None:
+    """Choose the kernels of this process, for all that it computes from now on.
+
+    With `deterministic`, an operation that has no deterministic kernel raises RuntimeError.
+    """
+    torch.use_deterministic_algorithms(config.deterministic)
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32
+        # The backward passes of the fused attentions add in no fixed order; the plain one is always there.
+        torch.backends.cuda.enable_flash_sdp(not config.deterministic)
+        torch.backends.cuda.enable_mem_efficient_sdp(not config.deterministic)
+        torch.backends.cuda.enable_cudnn_sdp(not config.deterministic)
+
+
+def describe_numerics(engine: Any, config: TrainingConfig) -> dict[str, Any]:
+    """How the engine computes on this machine: for result.json."""
+    weights, sums = (str(dtype).removeprefix("torch.") for dtype in engine.get_data_types())
+    return {
+        "weights": weights,
+        "gradient_sums": sums,
+        "zero_stage": engine.zero_optimization_stage(),
+        "tf32": torch.cuda.is_available() and config.tf32,
+        "deterministic": config.deterministic,
+    }
+
+
+def numerics_in_words(numerics: dict[str, Any]) -> str:
+    """A line for people, of what :func:`describe_numerics` returns."""
+    words = [numerics["weights"], f"gradients summed in {numerics['gradient_sums']}"]
+    words.append(f"ZeRO stage {numerics['zero_stage']}")
+    words += ["float32 products in TF32"] if numerics["tf32"] else []
+    return ", ".join([*words, *(["deterministic kernels"] if numerics["deterministic"] else [])])
