@@ -10,11 +10,25 @@ from typing import Any
 import torch
 
 
-def fp16_on_cpu() -> None:
-    """Let DeepSpeed run fp16 on any CPU: it takes only those with instructions for it."""
+def fp16_on_cpu(power: int | None = None) -> None:
+    """Let DeepSpeed run fp16 on any CPU: it takes only those with instructions for it.
+
+    Args:
+        power: of 2, the first loss scale; None: DeepSpeed's, 16.
+    """
     from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
 
+    from hyperformer.training import engine
+
     CPU_Accelerator.is_fp16_supported = lambda self: True
+    real = engine.engine_config
+
+    def with_scale(*arguments: Any) -> dict[str, Any]:
+        made = real(*arguments)
+        made["fp16"] |= {} if power is None else {"initial_scale_power": power}
+        return made
+
+    engine.engine_config = with_scale
 
 
 def no_fp16() -> None:

@@ -42,10 +42,10 @@ def assert_same(one: Path, other: Path) -> None:
 
 CASES: list[Any] = [
     *((variant, ONE_TASK if variant in ("adapters", "finetune_single_task") else {}) for variant in VARIANTS),
-    # The loss scale is too large at first: steps are skipped before the stop, between it and the kill, and after.
+    # The first steps are skipped: their loss scale is too large.
     (
         "adapters_dagger",
-        {"precision": "fp16", "gradient_accumulation_steps": 2, "faults": {"fp16_on_cpu": []}},
+        {"precision": "fp16", "gradient_accumulation_steps": 2, "faults": {"fp16_on_cpu": [11]}},
     ),
     ("adapters_dagger", {"zero_stage": 2, "precision": "bf16", "gradient_accumulation_steps": 2}),
     ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2}),
@@ -53,7 +53,7 @@ CASES: list[Any] = [
     pytest.param("hyperformer++", {"zero_stage": 0, "precision": "bf16"}, marks=pytest.mark.slow),
     pytest.param(
         "hyperformer++",
-        {"zero_stage": 3, "precision": "fp16", "faults": {"fp16_on_cpu": []}},
+        {"zero_stage": 3, "precision": "fp16", "faults": {"fp16_on_cpu": [13]}},
         marks=pytest.mark.slow,
     ),
     ("hyperformer++", {"zero_stage": 1, "save_in_background": True}),

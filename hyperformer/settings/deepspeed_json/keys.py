@@ -21,6 +21,7 @@ from hyperformer.settings.deepspeed_json.rules import (
     Values,
     one_of,
 )  # fmt: skip
+from hyperformer.settings.precision import zero_stage
 
 _OFF, _ON = one_of(False), one_of(True)
 _ONE_WAY = "only DeepSpeed's default is tested here"

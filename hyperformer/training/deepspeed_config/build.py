@@ -31,7 +31,9 @@ def _check_device(config: TrainingConfig) -> None:
     from deepspeed.accelerator import get_accelerator
 
     if config.precision == "fp16" and not get_accelerator().is_fp16_supported():
-        raise ConfigError("precision is fp16, which DeepSpeed does not run on this device: write bf16 or fp32")
+        raise ConfigError(
+            "precision is fp16, which DeepSpeed does not run on this device: write bf16 or fp32"
+        )
 
 
 def _from_settings(config: TrainingConfig, batch: Batch) -> dict[str, Any]:

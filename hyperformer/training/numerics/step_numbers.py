@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hyperformer.errors import Diverged
 from hyperformer.training.checkpoints.parameter_shards import base_optimizer
-from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.numerics.finite import trained_weights_are_finite
+from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.train_state import TrainState
 
 # In fp16, from the largest loss scale (2^32) to the smallest takes 34 skipped steps; a fixed scale never changes.
