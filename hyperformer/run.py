@@ -214,8 +214,8 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     with shortage_told(trainer, job.folder, recovery):
         check_memory(trainer, log)
         trainer.train(log, stop)
-        test = trainer.test(log, stop)
-    result = make_result(trainer, model.parameters, test) | {"micro_batch_parts": splits, "inputs": inputs}
+        tested = trainer.test(log, stop)
+    result = make_result(trainer, model.parameters, tested) | {"micro_batch_parts": splits, "inputs": inputs}
     result["eval_rows"] = log.state.eval_rows
     if unknown is not None:
         result[UNKNOWN_BEFORE] = unknown

@@ -19,6 +19,7 @@ LAYERS = {
         {"commands"},
         {"run"},
         {"training"},
+        {"answers"},
         {"adapters", "data", "run_files"},
         {"settings"},
         {"files", "disk_space", "terminal", "hub_access", "adapter_folder"},

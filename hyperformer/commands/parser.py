@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperformer.data.readers.files import FORMATS
+from hyperformer.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyperformer.commands.predict import Request
@@ -19,8 +20,17 @@ _BASE = (
 
 
 def add_model_commands(commands: Any) -> None:
-    """Add predict, evaluate, export, convert, push and similarity to the parser's subcommands."""
-    for add in (_add_predict, _add_evaluate, _add_export, _add_convert, _add_push, _add_similarity):
+    """Add predict, evaluate, rescore, export, convert, push and similarity to the parser's subcommands."""
+    adders = (
+        _add_predict,
+        _add_evaluate,
+        _add_rescore,
+        _add_export,
+        _add_convert,
+        _add_push,
+        _add_similarity,
+    )
+    for add in adders:
         add(commands)
 
 
@@ -28,10 +38,18 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict", help="answer texts or rows, from a file or a pipe, as JSON lines"
     )
-    _add_request(predict)
+    _add_request(predict, task_needed=False)
     predict.add_argument(
         "--output", default="-", metavar="FILE", help="JSON lines; '-' (default): standard output"
     )
+    predict.add_argument(
+        "--glue-submission", type=Path, metavar="FOLDER", help="instead of --input and --output: answer GLUE's test "
+        "sets of --task, or of all the model's tasks, and write the files that GLUE's server takes",
+    )  # fmt: skip
+    predict.add_argument(
+        "--data-dir", metavar="DIR", help="with --glue-submission: holds <task>/test.jsonl (mnli: test_matched and "
+        "test_mismatched; the diagnostic set: ax/test) or another format; default: the Hugging Face hub",
+    )  # fmt: skip
     predict.set_defaults(command=_predict)
 
 
@@ -40,12 +58,25 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate", help="score a trained model on rows with labels; prints the task's metrics as JSON"
     )
     _add_request(evaluate)
+    evaluate.add_argument(
+        "--answers", type=Path, metavar="FILE", help="also write each row's answer there, as a run keeps them "
+        "(.jsonl or .jsonl.gz)",
+    )  # fmt: skip
     evaluate.set_defaults(command=_evaluate)
 
 
-def _add_request(command: argparse.ArgumentParser) -> None:
+def _add_rescore(commands: Any) -> None:
+    rescore = commands.add_parser(
+        "rescore",
+        help="compute a run's metrics again from the answers that it kept, and compare; loads no model",
+    )
+    rescore.add_argument("run", type=Path, help="the folder of a run that is done")
+    rescore.set_defaults(command=_rescore)
+
+
+def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) -> None:
     command.add_argument("model", help=f"{_TRAINED}, or a run's folder")
-    command.add_argument("--task", required=True)
+    command.add_argument("--task", required=task_needed)
     command.add_argument(
         "--input", default="-", metavar="FILE", help="rows with the task's columns (.jsonl, .json, .csv, .tsv, "
         ".parquet), which get its template and prefix; lines of other files are sources as they are; '-' (default): "
@@ -121,14 +152,47 @@ def _request(arguments: argparse.Namespace) -> Request:
 def _predict(arguments: argparse.Namespace) -> int:
     from hyperformer.commands.predict import run_predict
 
+    if arguments.glue_submission is not None:
+        return _glue_submission(arguments)
+    if arguments.task is None or arguments.data_dir is not None:
+        raise ConfigError("predict needs --task; --data-dir is for --glue-submission, which needs none")
     run_predict(_request(arguments), arguments.output)
+    return 0
+
+
+def _glue_submission(arguments: argparse.Namespace) -> int:
+    from hyperformer.commands.glue_submission import Submission, run_submission
+
+    if (arguments.input, arguments.input_format, arguments.output) != ("-", "auto", "-"):
+        raise ConfigError(
+            "--glue-submission reads GLUE's test sets and writes its own files: leave out --input, "
+            "--input-format and --output; --data-dir says where the test sets are"
+        )
+    run_submission(
+        Submission(
+            arguments.model,
+            arguments.glue_submission,
+            arguments.task,
+            arguments.data_dir,
+            base=arguments.base,
+            decode=arguments.decode,
+            batch_size=arguments.batch_size,
+        )
+    )
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from hyperformer.commands.evaluate import run_evaluate
 
-    print(json.dumps(run_evaluate(_request(arguments)), indent=2))
+    print(json.dumps(run_evaluate(_request(arguments), arguments.answers), indent=2))
+    return 0
+
+
+def _rescore(arguments: argparse.Namespace) -> int:
+    from hyperformer.commands.rescore import run_rescore
+
+    run_rescore(arguments.run)
     return 0
 
 

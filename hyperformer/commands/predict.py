@@ -51,12 +51,16 @@ class Request:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"--batch-size is {self.batch_size}; write a whole number above 0")
+        check_batch_size(self.batch_size)
 
     def predictor(self) -> Predictor:
         """The model, loaded."""
         return Predictor(load_trained(self.model, self.base), self.task, decode=self.decode)
+
+
+def check_batch_size(size: int) -> None:
+    if size < 1:
+        raise ConfigError(f"--batch-size is {size}; write a whole number above 0")
 
 
 class Predictor:
@@ -103,9 +107,10 @@ class Predictor:
         mask = (torch.arange(input_ids.shape[1], device=self.device) < lengths[:, None]).long()
         batch = {"input_ids": input_ids, "attention_mask": mask}
         decoding = Decoding(self.decode)
-        return self.limit.answer(
+        found = self.limit.answer(
             batch, lambda part: answer(self.model, self.task, self.tokenizer, part, decoding)
         )
+        return [one.text for one in found]
 
     def predict(self, items: Iterable[Item], batch_size: int) -> Iterator[dict[str, Any]]:
         """Each item's columns and its answer; a batch is answered as soon as it is full."""

@@ -20,7 +20,7 @@ import numpy as np
 import tokenizers
 import transformers
 
-from hyperformer.data.examples import Examples
+from hyperformer.data.examples import Examples, checksum_of_targets
 from hyperformer.data.tasks.task import Task
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig
@@ -65,6 +65,7 @@ class TokenizedSplit:
         truncated_sources: how many sources were longer than the limit, and cut.
         truncated_targets: the same of targets.
         fingerprint: number of rows, and a checksum of their tokens and answers.
+        row_hashes: of :meth:`Examples.row_hashes`; empty for rows that are only trained on.
     """
 
     source_ids: Ragged
@@ -73,6 +74,7 @@ class TokenizedSplit:
     truncated_sources: int
     truncated_targets: int
     fingerprint: str
+    row_hashes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -85,6 +87,7 @@ class TokenizedSplit:
             source_ids=Ragged(np.concatenate(sources), np.asarray([len(row) for row in sources])),
             target_ids=Ragged(np.concatenate(targets), np.asarray([len(row) for row in targets])),
             target_texts=[self.target_texts[int(index)] for index in indices],
+            row_hashes=[self.row_hashes[int(index)] for index in indices] if self.row_hashes else (),
         )
 
     def sources(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
@@ -123,7 +126,7 @@ def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: Dat
         targets,
         truncated_sources=int(array[2]),
         truncated_targets=int(array[3]),
-        fingerprint=f"{count} rows, {array[:1].view(np.uint32)[0]:08x}{zlib.crc32(json.dumps(targets).encode()):08x}",
+        fingerprint=f"{count} rows, {array[:1].view(np.uint32)[0]:08x}{checksum_of_targets(targets)}",
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Formatter
@@ -19,17 +22,40 @@ _UNLABELLED = ("", "-1", "-1.0")
 
 @dataclass(frozen=True)
 class Examples:
-    """A source and a target text for each row."""
+    """A source and a target text for each row.
+
+    Attributes:
+        prefix: the text that every source starts with, because the variant is told the task by it.
+    """
 
     sources: Sequence[str]
     targets: Sequence[str]
+    prefix: str = ""
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Examples:
         """The examples of some rows, in that order."""
-        return Examples([self.sources[i] for i in indices], [self.targets[i] for i in indices])
+        sources, targets = ([texts[i] for i in indices] for texts in (self.sources, self.targets))
+        return Examples(sources, targets, self.prefix)
+
+    def row_hashes(self) -> list[str]:
+        """16 hex digits (64 bits of BLAKE2b) for each row: of its texts, and not of the prefix.
+
+        So the rows of two runs can be aligned, whatever their variants.
+        """
+        rows = zip(self.sources, self.targets, strict=True)
+        return [_hash(f"{source.removeprefix(self.prefix)}\0{target}") for source, target in rows]
+
+
+def checksum_of_targets(targets: Sequence[str]) -> str:
+    """8 hex digits: the last ones of a split's fingerprint (:class:`TokenizedSplit`)."""
+    return f"{zlib.crc32(json.dumps(list(targets)).encode()):08x}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def make_examples(task: Task, rows: Rows, *, prefix: bool, keep_unlabelled: bool = False) -> Examples:
@@ -49,7 +75,8 @@ def make_examples(task: Task, rows: Rows, *, prefix: bool, keep_unlabelled: bool
     targets = _targets(task, rows, keep_unlabelled)
     sources = make_sources(task, rows, prefix=prefix)
     labelled = [row for row, target in enumerate(targets) if target is not None]
-    return Examples(sources, [target or "" for target in targets]).take(labelled)
+    start = _prefix(task) if prefix else ""
+    return Examples(sources, [target or "" for target in targets], start).take(labelled)
 
 
 def make_sources(task: Task, rows: Rows, *, prefix: bool) -> list[str]:
@@ -57,11 +84,14 @@ def make_sources(task: Task, rows: Rows, *, prefix: bool) -> list[str]:
     parts = list(Formatter().parse(task.template))
     fields = [field for _, field, _, _ in parts if field is not None]
     _check_columns(task, rows, task.source_columns)
-    start = f"{task.prefix} " if prefix else ""
-    pattern = _escape(start) + "".join(
+    pattern = _escape(_prefix(task) if prefix else "") + "".join(
         _escape(literal) + ("" if field is None else "{}") for literal, field, _, _ in parts
     )
     return list(map(pattern.format, *(_texts(task, rows, field) for field in fields)))
+
+
+def _prefix(task: Task) -> str:
+    return f"{task.prefix} "
 
 
 def _escape(literal: str) -> str:

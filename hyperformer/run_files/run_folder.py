@@ -10,6 +10,7 @@ recovery.json      what a launcher changed after a failed attempt (hyperformer.r
 heartbeat          touched while the process lives (hyperformer.run_files.watchdog)
 checkpoints/       what a resume needs (hyperformer.run_files.checkpoint_folder)
 adapter/           what was trained, of the kept checkpoint (safetensors + config)
+answers/           the answers that result.json's metrics were computed from (hyperformer.answers.files)
 tensorboard/       the same numbers for TensorBoard
 =================  ====================================================================
 """
@@ -17,6 +18,7 @@ tensorboard/       the same numbers for TensorBoard
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperformer.errors import CheckpointError, FileError
-from hyperformer.files import read_json, write_json
+from hyperformer.files import new_folder, read_json, write_json
 from hyperformer.settings.build import describe_content, flatten, make_config, settings, signature
 from hyperformer.settings.precision import sums_in_float32, zero_stage
 from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
@@ -74,6 +76,7 @@ class RunFolder:
         self.heartbeat = self.path / "heartbeat"
         self.checkpoints = self.path / "checkpoints"
         self.adapter = self.path / "adapter"
+        self.answers = self.path / "answers"
         self.tensorboard = self.path / "tensorboard"
 
     def make(self) -> None:
@@ -106,7 +109,7 @@ class RunFolder:
             if not _is_longer(config, there, changes):
                 raise CheckpointError(_other_settings(self.path, config, changes))
             if self.result.exists():
-                self.result.rename(self.earlier_result(there["settings"]["max_steps"]))
+                self.keep_result(there["settings"]["max_steps"])
         held = (there or {}).get("contents") if config.known_as else config.contents
         record = {"signature": mine, "settings": flatten(config)}
         write_json(self.config, record if held is None else {**record, "contents": dict(held)})
@@ -114,6 +117,14 @@ class RunFolder:
     def earlier_result(self, steps: int) -> Path:
         """Where the result is kept that a run had before it was made longer."""
         return self.path / f"result-{steps}-steps.json"
+
+    def keep_result(self, steps: int) -> None:
+        """Rename the result of a run that is made longer; copy its answers, of which the longer run may need some."""
+        answers = self.path / f"answers-{steps}-steps"
+        if self.answers.exists() and not answers.exists():
+            with new_folder(answers) as folder:
+                shutil.copytree(self.answers, folder, dirs_exist_ok=True)
+        self.result.rename(self.earlier_result(steps))
 
     @property
     def has_begun(self) -> bool:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hyperformer.answers.answers import Answer, Answers, make_answers
+from hyperformer.answers.files import is_intact, write_answers
 from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.label_checks import decode
-from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import Task, answer_length
+from hyperformer.disk_space import disk_full_told
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.rank_classification import best_labels
 from hyperformer.training.ranks.distributed import DistributedContext
+from hyperformer.training.train_state import Metrics
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Decoding:
 @torch.no_grad()
 def answer(
     model: Any, task: Task, tokenizer: Any, batch: Mapping[str, Tensor], decoding: Decoding
-) -> list[str]:
+) -> list[Answer]:
     """The model's answers to one batch of one task.
 
     Args:
@@ -63,7 +67,33 @@ def answer(
         pad_token_id=tokenizer.pad_token_id,
         synced_gpus=decoding.synced_gpus,
     )
-    return decode(tokenizer, answers)
+    return [Answer(text.strip(), text) for text in decode(tokenizer, answers)]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation of one split found, on every rank.
+
+    Attributes:
+        metrics: in percent, task -> metric -> value; those of rank 0.
+        answers: task -> the answers to its rows.
+    """
+
+    metrics: Metrics
+    answers: dict[str, Answers]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a run's last evaluation found.
+
+    Attributes:
+        metrics: of the test splits, in percent: task -> metric -> value.
+        answers: split -> task -> its file, as result.json lists it.
+    """
+
+    metrics: Metrics
+    answers: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -85,35 +115,43 @@ class Evaluator:
     after_batch: Callable[[float], None] = lambda seconds: None
     limit: RowLimit = field(default_factory=RowLimit)
 
-    def metrics(
-        self, tasks: Mapping[str, Task], splits: Mapping[str, TokenizedSplit]
-    ) -> dict[str, dict[str, float]]:
-        """Metrics of every split's task in percent, task -> metric -> value: those of rank 0, on every rank."""
-        metrics = {
-            name: compute_metrics(tasks[name], self.answers(tasks[name], split), split.target_texts)
-            for name, split in splits.items()
-        }
-        # Two kinds of CPU may round differently, and the metrics decide what all ranks do next.
-        return self.context.broadcast_from_main(metrics)
+    def evaluate(
+        self, tasks: Mapping[str, Task], name: str, splits: Mapping[str, TokenizedSplit]
+    ) -> Evaluation:
+        """Answer one split of every task, and score the answers.
 
-    def answers(self, task: Task, split: TokenizedSplit) -> list[str]:
+        Args:
+            name: of the split.
+            splits: task -> its rows.
+        """
+        answers = {
+            task: make_answers(
+                tasks[task], name, self.answers(tasks[task], split), split.target_texts, split.row_hashes
+            )
+            for task, split in splits.items()
+        }
+        metrics = {task: found.metrics() for task, found in answers.items()}
+        # Two kinds of CPU may round differently, and the metrics decide what all ranks do next.
+        return Evaluation(self.context.broadcast_from_main(metrics), answers)
+
+    def answers(self, task: Task, split: TokenizedSplit) -> list[Answer]:
         """The model's answer to each row of `split`, in the rows' order, on every rank."""
         was_training = self.model.training
         self.model.eval()
-        mine: dict[int, str] = {}
+        mine: dict[int, Answer] = {}
         try:
             for rows in self._batches(split):
                 started = time.monotonic()
                 batch = collate(split, rows, pad_token_id=self.tokenizer.pad_token_id)
                 batch = {name: tensor.to(self.context.device) for name, tensor in batch.items()}
-                texts = self.limit.answer(
+                answers = self.limit.answer(
                     batch, lambda part: answer(self.model, task, self.tokenizer, part, self.decoding)
                 )
-                mine.update(zip(rows.tolist(), texts, strict=True))
+                mine.update(zip(rows.tolist(), answers, strict=True))
                 self.after_batch(time.monotonic() - started)
         finally:
             self.model.train(was_training)
-        everyone: dict[int, str] = {}
+        everyone: dict[int, Answer] = {}
         for part, most in self.context.gather((mine, self.limit.rows)):
             everyone.update(part)
             self.limit.rows = min(self.limit.rows, most)
@@ -129,3 +167,30 @@ class Evaluator:
         step = self.batch_size * self.context.size
         padded = np.concatenate([order, np.repeat(order[-1:], -len(order) % step)])
         return list(padded.reshape(-1, self.context.size, self.batch_size)[:, self.context.rank])
+
+
+def keep_answers(found: Evaluation, folder: Path, context: DistributedContext) -> dict[str, Any]:
+    """Write the answers into `folder`, on rank 0; returns task -> its file, as result.json lists it, on every rank.
+
+    Raises:
+        DiskFull, CheckpointError: a file could not be written.
+    """
+
+    def write() -> dict[str, Any]:
+        with disk_full_told(folder):
+            return {task: write_answers(folder, answers) for task, answers in found.answers.items()}
+
+    return context.on_main(write)
+
+
+def are_kept(
+    files: Mapping[str, Any], tasks: Collection[str], folder: Path, context: DistributedContext
+) -> bool:
+    """Whether the answers of all these tasks are there as they were written, as rank 0 sees it.
+
+    Args:
+        files: what :func:`keep_answers` returned.
+    """
+    return context.on_main(
+        lambda: files.keys() == set(tasks) and all(is_intact(folder, file) for file in files.values())
+    )

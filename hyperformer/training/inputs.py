@@ -80,7 +80,8 @@ def _load(config: RunConfig, task: Task, tokenizer: Any) -> dict[str, TokenizedS
     for split in config.splits:
         beat(f"loading {task.name} {split}", PATIENT)
         examples = load_split(task, split, config.data, prefix=config.task_prefix)
-        tokenized[split] = tokenize_split(examples, task, tokenizer, config.data)
+        rows = tokenize_split(examples, task, tokenizer, config.data)
+        tokenized[split] = rows if split == "train" else replace(rows, row_hashes=examples.row_hashes())
     return tokenized
 
 

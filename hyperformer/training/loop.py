@@ -16,14 +16,14 @@ from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.parameter_shards import is_partitioned
 from hyperformer.training.deepspeed_config.batch import Batch
-from hyperformer.training.evaluation import Decoding, Evaluator
+from hyperformer.training.evaluation import Decoding, Evaluation, Evaluator, Tested, are_kept, keep_answers
 from hyperformer.training.inputs import RunData, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.step_numbers import StepNumbers
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
-from hyperformer.training.train_state import Metrics, TrainState
+from hyperformer.training.train_state import TrainState
 
 
 class _AskedToStop(Exception):
@@ -175,31 +175,32 @@ class Trainer:
         self.numbers.check(self.config.training.max_steps)
         log.phase("evaluating")
         started, state = time.monotonic(), self.state
-        metrics = self._evaluate(self.data.validation, log, stop)
-        mean = average(metrics)
+        found = self._evaluate("validation", log, stop)
+        metrics, mean = found.metrics, average(found.metrics)
         best = state.best_metric is None or mean > state.best_metric
         if state.step % self.config.training.eval_steps:
             state.remember_end()
         if best:
             state.best_file = self.checkpoints.best.save(self.engine, state.step)
             state.best_step, state.best_metric, state.best_metrics = state.step, mean, metrics
+            state.best_answers = keep_answers(found, log.folder.answers, self.context)
         state.evaluated_step = state.step
         self.checkpoints.best.in_use(state.best_files)
         state.evaluate_seconds += time.monotonic() - started
         log.validation(state.step, metrics, mean, best)
         log.phase("training")
 
-    def _evaluate(self, splits: dict[str, TokenizedSplit], log: RunLog, stop: StopFlag) -> Metrics:
-        """Metrics of every task with the weights as they are; ends early if asked to stop."""
+    def _evaluate(self, split: str, log: RunLog, stop: StopFlag) -> Evaluation:
+        """Answers and metrics of every task with the weights as they are; ends early if asked to stop."""
 
         def after_batch(seconds: float) -> None:
             beat("a batch of evaluation")
             stop.record_duration("batch", seconds)
             self._check_stop(stop)
 
-        metrics = self.evaluator(after_batch).metrics(self.data.tasks, splits)
+        found = self.evaluator(after_batch).evaluate(self.data.tasks, split, getattr(self.data, split))
         log.evaluation_rows(self.limit.rows)
-        return metrics
+        return found
 
     def evaluator(self, after_batch: Callable[[float], None]) -> Evaluator:
         """What evaluates the weights as they are; `after_batch` as in :class:`Evaluator`."""
@@ -214,12 +215,13 @@ class Trainer:
             self.limit,
         )
 
-    def test(self, log: RunLog, stop: StopFlag) -> Metrics:
-        """Metrics on the test splits, with the weights of the best validation if there was one.
+    def test(self, log: RunLog, stop: StopFlag) -> Tested:
+        """Evaluate the test splits, with the weights of the best validation if there was one.
 
         Raises:
             Interrupted: asked to stop; the next start evaluates again.
-            CheckpointError: the weights of the best validation are damaged.
+            DiskFull, CheckpointError: the weights of the best validation are damaged, or the answers could
+                not be written.
         """
         if self.state.best_file is not None:
             self.checkpoints.best.load(self.engine, self.state.best_file)
@@ -227,11 +229,33 @@ class Trainer:
         started = time.monotonic()
         try:
             self._check_stop(stop)
-            metrics = self._evaluate(self.data.test, log, stop)
+            self._renew_answers(log, stop)
+            found = self._evaluate("test", log, stop)
         except _AskedToStop as asked:
             self._interrupted(asked, log)
+        files = {
+            "validation": self.state.best_answers,
+            "test": keep_answers(found, log.folder.answers, self.context),
+        }
         self.state.evaluate_seconds += time.monotonic() - started
-        return metrics
+        return Tested(found.metrics, files)
+
+    def _renew_answers(self, log: RunLog, stop: StopFlag) -> None:
+        """Answer the validation rows again if the answers of the best validation are not there as they were written.
+
+        They may be damaged, of a validation that a longer run does not have, or not kept by an earlier version.
+        """
+        state = self.state
+        if are_kept(state.best_answers, state.best_metrics, log.folder.answers, self.context):
+            return
+        found, state.best_answers = self._evaluate("validation", log, stop), {}
+        if found.metrics == state.best_metrics:
+            state.best_answers = keep_answers(found, log.folder.answers, self.context)
+        elif self.context.is_main:
+            say(
+                f"the answers of the validation at step {state.best_step} are not kept: they were not there as they "
+                f"were written, and the same weights now score {found.metrics} instead of {state.best_metrics}"
+            )
 
     # Saving and stopping.
 

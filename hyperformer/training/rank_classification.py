@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from hyperformer.answers.answers import Answer
 from hyperformer.data.collate import IGNORED, pad
 from hyperformer.data.tasks import Task
 from hyperformer.errors import ConfigError, HyperformerError
@@ -32,8 +33,8 @@ def check_decode(tasks: Iterable[Task], decode: str) -> None:
 @torch.no_grad()
 def best_labels(
     model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor
-) -> list[str]:
-    """The most probable label of each row.
+) -> list[Answer]:
+    """The most probable label of each row, with the log-probabilities of all.
 
     Args:
         model: a HyperformerT5.
@@ -46,8 +47,13 @@ def best_labels(
             f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
             "or too large for this precision (try fp32 or bf16)"
         )
-    assert task.labels is not None
-    return [task.labels[number] for number in scores.argmax(dim=1).tolist()]
+    labels, best = task.labels or (), scores.argmax(dim=1).tolist()
+    # The fewest digits that stand for this very float32.
+    logprobs = [[float(str(score)) for score in row] for row in scores.cpu().numpy()]
+    return [
+        Answer(labels[number], label_logprobs=dict(zip(labels, row, strict=True)))
+        for number, row in zip(best, logprobs, strict=True)
+    ]
 
 
 def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from hyperformer.adapters.parameters import ParameterCount
 from hyperformer.data.metrics import average
 from hyperformer.files import git_environment
 from hyperformer.settings.build import signature
+from hyperformer.training.evaluation import Tested
 from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_use import peak_memory
 from hyperformer.training.numerics.kernels import describe_numerics, numerics_in_words
-from hyperformer.training.train_state import Metrics
 
 _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 
@@ -41,7 +41,7 @@ def introduction(trainer: Trainer, parameters: ParameterCount) -> str:
     return "\n".join(lines)
 
 
-def make_result(trainer: Trainer, parameters: ParameterCount, test: Metrics) -> dict[str, Any]:
+def make_result(trainer: Trainer, parameters: ParameterCount, tested: Tested) -> dict[str, Any]:
     """What result.json holds; metrics in percent, sizes in bytes, times in seconds."""
     config, state = trainer.config, trainer.state
     return {
@@ -51,12 +51,13 @@ def make_result(trainer: Trainer, parameters: ParameterCount, test: Metrics) -> 
         "ranks": trainer.context.size,
         "signature": signature(config),
         "validation": state.best_metrics,
-        "test": test,
+        "test": tested.metrics,
         "validation_average": state.best_metric,
-        "test_average": average(test) if test else None,
+        "test_average": average(tested.metrics) if tested.metrics else None,
         "best_step": state.best_step or state.step,
         "skipped_steps": state.skipped_steps,
         "numerics": describe_numerics(trainer.engine, config.training),
+        "answers": tested.answers,
         "parameters": {
             "total": parameters.total,
             "trained": parameters.trained,

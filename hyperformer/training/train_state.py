@@ -13,7 +13,7 @@ import torch
 from transformers import set_seed
 
 Metrics = dict[str, dict[str, float]]
-_OF_VALIDATION = ("evaluated_step", "best_step", "best_metric", "best_metrics", "best_file")
+_OF_VALIDATION = ("evaluated_step", "best_step", "best_metric", "best_metrics", "best_file", "best_answers")
 
 
 @dataclass
@@ -42,6 +42,7 @@ class TrainState:
         best_metric: its average metric, percent.
         best_metrics: its metrics per task.
         best_file: name and checksum of the weights that it saw.
+        best_answers: task -> the file of its answers, as result.json lists it.
         before_end: the fields of :data:`_OF_VALIDATION` before a validation that came only because
             the run ended; a longer run has none there.
         train_seconds: spent in training steps by all attempts.
@@ -58,6 +59,7 @@ class TrainState:
     best_metric: float | None = None
     best_metrics: Metrics = field(default_factory=dict)
     best_file: list[str] | None = None
+    best_answers: dict[str, Any] = field(default_factory=dict)
     before_end: dict[str, Any] | None = None
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
@@ -68,7 +70,8 @@ class TrainState:
 
     def forget_end(self) -> None:
         """The run is made longer: that validation never was."""
-        for name, value in (self.before_end or {}).items():
+        # An earlier version kept no answers.
+        for name, value in {"best_answers": {}, **(self.before_end or {})}.items():
             setattr(self, name, value)
         self.before_end = None
 

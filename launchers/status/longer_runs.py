@@ -57,7 +57,7 @@ def find_longer(ledger: Ledger, runs: Sequence[Run]) -> list[LongerRun]:
 
 
 def extend(ledger: Ledger, longer: Sequence[LongerRun]) -> None:
-    """Give each run the folder of the shorter one, whose result is kept as ``result-<steps>-steps.json``.
+    """Give each run the folder of the shorter one, whose result is kept (:meth:`RunFolder.keep_result`).
 
     Raises:
         LockError, RunInUse: another process works on the sweep, or on one of these runs.
@@ -67,7 +67,7 @@ def extend(ledger: Ledger, longer: Sequence[LongerRun]) -> None:
             folder = RunFolder(one.folder)
             with hold(one.folder):
                 if folder.result.exists():
-                    folder.result.rename(folder.earlier_result(one.steps))
+                    folder.keep_result(one.steps)
             one.folder.rename(ledger.folder(one.run))
         ledger.refresh()
         ledger.commit(gone=[one.shorter for one in longer])

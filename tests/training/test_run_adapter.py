@@ -65,7 +65,8 @@ def test_a_fresh_t5_with_the_adapter_is_the_model(tmp_path: Path) -> None:
     tasks = {name: get_task(name) for name in run.data.tasks}
     data = load_run_data(run, tasks, tokenizer, ALONE)
     model = load_adapter(folder.adapter)
-    metrics = Evaluator(model, tokenizer, ALONE, 32, Decoding("rank")).metrics(tasks, data.test)
+    evaluator = Evaluator(model, tokenizer, ALONE, 32, Decoding("rank"))
+    metrics = evaluator.evaluate(tasks, "test", data.test).metrics
     assert metrics == result["test"]
     assert any(value for columns in metrics.values() for value in columns.values())
     assert f"{result['parameters']['trained']:,}" in (folder.adapter / "README.md").read_text()

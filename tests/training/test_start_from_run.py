@@ -51,7 +51,7 @@ def test_start_from_a_run(runs: ForkedRuns, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(config.model)
     data = load_run_data(config, tasks, tokenizer, ALONE)
     fresh = Evaluator(load_adapter(folder.adapter), tokenizer, ALONE, 2, Decoding("rank"))
-    assert fresh.metrics(tasks, data.test) == result["test"]
+    assert fresh.evaluate(tasks, "test", data.test).metrics == result["test"]
     record = json.loads((source / "adapter" / "hyperformer_adapter.json").read_text())
     assert result["inputs"]["init_from"] == record["weights_sha256"]
 

@@ -106,7 +106,8 @@ def _evaluate(trainer: Trainer) -> None:
     for task, split in _heaviest(trainer)[:_BATCHES]:
         order = np.argsort(split.source_ids.lengths(), kind="stable")[::-1]
         rows = order[: trainer.config.training.per_device_eval_batch_size * trainer.context.size]
-        trainer.evaluator(after_batch).metrics({task.name: task}, {task.name: split.subset(rows)})
+        part = {task.name: split.subset(rows)}
+        trainer.evaluator(after_batch).evaluate({task.name: task}, "memory check", part)
 
 
 def _heaviest(trainer: Trainer) -> list[tuple[Task, TokenizedSplit]]:

@@ -6,12 +6,14 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from hyperformer.errors import EvaluationOutOfMemory
 
+T = TypeVar("T")
 _WORDS = re.compile(r"out of memory|DefaultCPUAllocator: (can't|not enough)|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 
 
@@ -52,8 +54,8 @@ class RowLimit:
         self.tell, self.in_place, self.rows = tell, in_place, sys.maxsize
 
     def answer(
-        self, batch: Mapping[str, Tensor], answer: Callable[[Mapping[str, Tensor]], list[str]]
-    ) -> list[str]:
+        self, batch: Mapping[str, Tensor], answer: Callable[[Mapping[str, Tensor]], list[T]]
+    ) -> list[T]:
         """What `answer` returns for each row of a batch.
 
         Args:
@@ -62,7 +64,7 @@ class RowLimit:
         Raises:
             EvaluationOutOfMemory: the memory does not even hold one row, or the forward cannot be repeated here.
         """
-        total, done = _count(batch), list[str]()
+        total, done = _count(batch), list[T]()
         while len(done) < total:
             rows = slice(len(done), len(done) + self.rows)
             part = {name: tensor[rows] for name, tensor in batch.items()}
@@ -79,8 +81,8 @@ class RowLimit:
         return done
 
     def _try(
-        self, part: Mapping[str, Tensor], answer: Callable[[Mapping[str, Tensor]], list[str]]
-    ) -> list[str] | None:
+        self, part: Mapping[str, Tensor], answer: Callable[[Mapping[str, Tensor]], list[T]]
+    ) -> list[T] | None:
         """The answers; None if the memory is too small for these rows, and the limit is lower now."""
         try:
             return answer(part)
