@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hyperformer.answers.answers import Answers, read_scored
@@ -44,14 +44,19 @@ def class_report(answers: Answers) -> ClassReport | None:
         targets, given, labels=list(numbers), zero_division=0
     )
     matrix = confusion_matrix(targets, given, labels=[*numbers, len(known)])
-    percents = (tuple(100 * float(value) for value in values) for values in (precision, recall, f1))
     last = INVALID if INVALID not in task.labels else "none of the labels"
     return ClassReport(
         (*task.labels, last),
-        *percents,
+        _percent(precision),
+        _percent(recall),
+        _percent(f1),
         tuple(map(int, rows)),
         tuple(tuple(map(int, line)) for line in matrix),
     )
+
+
+def _percent(shares: Iterable[float]) -> tuple[float, ...]:
+    return tuple(100 * float(share) for share in shares)
 
 
 def _numbers(known: Sequence[object], values: Sequence[object]) -> list[int]:

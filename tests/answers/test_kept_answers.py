@@ -163,6 +163,7 @@ def test_files_that_are_missing_or_were_never_kept(tmp_path: Path) -> None:
         len(found.findings) == 1 and "test-rte.jsonl is missing; move result.json away" in found.findings[0]
     )
     assert set(found.answers) == {("test", "cola")}
+    assert found.numbers == {("test", "cola", "mcc"): 0.0}  # no average of a part
     with pytest.raises(FileError, match="lists no answers of test mnli; there are: cola, rte"):
         read_answers(run, "test", "mnli")
     result = json.loads((run / "result.json").read_text())

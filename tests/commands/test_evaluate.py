@@ -68,6 +68,15 @@ def test_metrics_are_those_of_the_answers(
     }
     if decode == "rank":
         assert 0 < expected["acc"] < 100
+    kept, again = tmp_path / "kept.jsonl", ("--decode", decode, "--batch-size", 7)
+    assert evaluate(folder / "run", "mrpc", "--input", rows, *again, "--answers", kept) == 0
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    targets, scored = [line["target"] for line in lines], [str(line["answer"]) for line in lines]
+    assert targets == [str(row["label"]) for row in ROWS]
+    assert compute_metrics(TASKS["mrpc"], scored, targets) == expected
+    assert all(
+        ("label_logprobs" in line) == (line["generated"] is None) == (decode == "rank") for line in lines
+    )
 
 
 def test_own_tasks_from_csv(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,10 @@ from safetensors.torch import load_file
 from training.forked_runs import ForkedRuns
 from training.test_resume import assert_same
 
-ELASTIC = {"dropout": 0.0, "per_device_train_batch_size": 2, "logging_steps": 1}
+from hyperformer.answers.verify import verify_run
+
+# So many rows that batches of evaluation are filled up, on any number of ranks.
+ELASTIC = {"dropout": 0.0, "per_device_train_batch_size": 2, "logging_steps": 1, "n_val": 5, "n_test": 7}
 
 
 def losses(folder: Path) -> list[float]:
@@ -52,6 +55,10 @@ def test_a_run_resumes_on_fewer_and_on_more_ranks(
     print(f"stage {stage}, 4 -> 2 -> 1 -> 4 ranks: losses {loss:.1e}, weights {weights:.1e}")
     assert loss < 1e-4 and weights < 1e-3
     assert len(losses(folder)) == 8
+    found, first = verify_run(folder), verify_run(four_ranks)
+    assert found.findings == first.findings == ()
+    assert {split: len(rows) for (split, _), rows in found.answers.items()} == {"validation": 5, "test": 7}
+    assert all(rows.hashes == first.answers[key].hashes for key, rows in found.answers.items())
 
 
 def test_two_ranks_with_dropout_resume_bit_identical(runs: ForkedRuns, tmp_path: Path) -> None:

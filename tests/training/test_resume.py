@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from training.forked_runs import ForkedRuns
 
+from hyperformer.answers.verify import verify_run
 from hyperformer.settings.schema import VARIANTS
 
 ONE_TASK = {"tasks": ["toy-sentiment"]}
@@ -36,8 +37,11 @@ def assert_same(one: Path, other: Path) -> None:
     for name in ("metrics.jsonl", "adapter/hyperformer_adapter.safetensors"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
-    for name in ("validation", "test", "best_step"):
+    for name in ("validation", "test", "best_step", "answers"):
         assert results[0][name] == results[1][name]
+    for path in (one / "answers").iterdir():
+        assert path.read_bytes() == (other / "answers" / path.name).read_bytes(), path.name
+    assert verify_run(other).findings == ()
 
 
 CASES: list[Any] = [

@@ -16,6 +16,8 @@ import torch
 from places import ROOT
 from safetensors.torch import load
 
+from hyperformer.answers.verify import verify_run
+
 ENTRY = ROOT / "hyperformer" / "finetune_t5_trainer.py"
 STEPS = 12
 SETTINGS = {
@@ -192,6 +194,10 @@ def test_all_variants_make_a_result(tmp_path: Path) -> None:
     for folder in folders:
         result = json.loads((folder / "result.json").read_text())
         assert set(result["test"]) == set(result["validation"]) <= set(tasks)
+        found = verify_run(folder)
+        assert found.findings == () and set(found.answers) == {
+            (split, task) for split in ("validation", "test") for task in result["test"]
+        }
         assert result["parameters"]["trained"] <= result["parameters"]["total"]
         assert result["peak_memory_bytes"] > 1e6 and result["seconds"]["train"] > 0
         assert set(result["versions"]) == {"torch", "transformers", "datasets", "deepspeed"}
