@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig, ModelConfig
 from hyperformer.training.evaluation import Decoding, answer
+from hyperformer.training.memory.allocator import use_expandable_segments
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.rank_classification import check_decode
 
@@ -84,6 +86,7 @@ class Predictor:
         check_decode([self.task], decode)
         self.decode = decode
         self.tokenizer = load_tokenizer(ModelConfig(model_name_or_path=trained.tokenizer_name), config)
+        use_expandable_segments(os.environ)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = trained.model.to(self.device)
         plain = config.adapter_config.adapter == "none"

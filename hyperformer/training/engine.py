@@ -13,6 +13,7 @@ from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.deepspeed_config.build import engine_config
+from hyperformer.training.memory.zero_buckets import size_buckets
 from hyperformer.training.optimization import make_optimizer, make_schedule
 from hyperformer.training.ranks.distributed import DistributedContext
 
@@ -26,7 +27,7 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    settings, optimizer = engine_config(config, batch), make_optimizer(model, config)
+    settings, optimizer = size_buckets(engine_config(config, batch), model), make_optimizer(model, config)
     # A schedule of the user's file is one of DeepSpeed's own.
     schedule = None if "scheduler" in settings else make_schedule(optimizer, config)
     try:

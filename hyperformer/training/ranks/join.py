@@ -14,6 +14,7 @@ import torch.distributed as dist
 from hyperformer.errors import ConfigError, HyperformerError, Interrupted
 from hyperformer.run_files.watchdog import watch
 from hyperformer.settings.schema import TrainingConfig
+from hyperformer.training.memory.allocator import use_expandable_segments
 from hyperformer.training.ranks.distributed import Bookkeeping, DistributedContext
 from hyperformer.training.ranks.launch_variables import rank_variables
 from hyperformer.training.ranks.timeouts import Timeouts
@@ -36,6 +37,7 @@ def join(local_rank: int | None = None, config: TrainingConfig | None = None) ->
     import deepspeed
 
     timeouts = Timeouts.of(config or TrainingConfig())
+    use_expandable_segments(os.environ)
     cuda = torch.cuda.is_available()
     _check_gpus_work(cuda)
     os.environ |= rank_variables(os.environ, local_rank)
