@@ -21,12 +21,13 @@ from transformers import T5Config
 from hyperformer.adapters.build import build_model
 from hyperformer.errors import HyperformerError
 from hyperformer.settings.build import make_config
-from hyperformer.training import distributed
 from hyperformer.training.checkpoints import engine_state
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
+from hyperformer.training.ranks.distributed import DistributedContext
+from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState
 
 TASKS = ["toy-sentiment", "toy-similarity"]
@@ -42,7 +43,7 @@ BASE = {
 class Training:
     """One engine over a tiny T5 with random weights, always the same."""
 
-    def __init__(self, settings: dict[str, Any], context: distributed.DistributedContext) -> None:
+    def __init__(self, settings: dict[str, Any], context: DistributedContext) -> None:
         config = make_config({**BASE, **settings})
         torch.manual_seed(0)
         t5 = T5Config(
@@ -78,7 +79,7 @@ class Training:
         return found.hexdigest()[:16]
 
 
-def facts(settings: dict[str, Any], context: distributed.DistributedContext) -> dict[str, Any]:
+def facts(settings: dict[str, Any], context: DistributedContext) -> dict[str, Any]:
     """What an engine with these settings is and does, and whether it resumes from a checkpoint."""
     first = Training(settings, context)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +114,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not come between
     torch.set_num_threads(1)
-    context = distributed.start()
+    context = join()
     found: dict[str, Any] = {}
     for name, settings in json.load(sys.stdin).items():
         try:
