@@ -25,7 +25,7 @@ setup(
     package_data={
         "hyperformer": ["configs/*.json", "scripts/*.sh", "data/assets/**/*"],
         "launchers.slurm": ["*.sh"],
-        "launchers.sweeps": ["*.yaml"],
+        "launchers.sweeps": ["*.yaml", "sizes/*.yaml"],
         "launchers.clusters": ["*.yaml"],
     },
     # Versions that were tested together are in constraints.txt.

@@ -41,6 +41,8 @@ class Candidate:
 def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     """Every combination of one variant, a task at a time where the variant trains so."""
     values = read_config_file(variant.config_file)
+    if isinstance(variant.location.value, dict):
+        values["variant"] = variant.name  # the label that the sweep file gives it
     values.setdefault("variant", variant.name)
     locations: Locations = {}
     if file.config is not None:

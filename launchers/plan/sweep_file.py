@@ -5,7 +5,7 @@ extends    another sweep file that this one stands on top of (:mod:`launchers.pl
 name       name of the sweep, and of its folder; default: the file's name
 config     JSON config file: settings under `base`, or the whole method if no variants
 base       settings of every run, over each variant's own config
-variants   names of shipped configs, or paths of config files
+variants   names of shipped configs, or paths of config files; {LABEL: CONFIG} gives one a label of its own
 tasks      tasks of every run; single-task variants get a run for each
 grid       setting: list of values; every combination runs
 zip        setting: list of values, all lists alike long; the n-th values go together
@@ -64,6 +64,7 @@ _ELSEWHERE = {
     "variant": "name variants under `variants:`",
     "tasks": "name tasks under `tasks:`, at the top of the file",
 }
+_LABEL = r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*"
 _IS_LIST = frozenset(key for key, entry in settings().items() if entry.is_list)
 
 
@@ -195,7 +196,7 @@ def is_axis(key: str, node: YamlNode) -> bool:
 
 def _name(node: YamlNode | None, path: Path) -> str:
     name = path.stem if node is None else node.value
-    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
+    if isinstance(name, str) and re.fullmatch(_LABEL, name):
         return name
     location = node or YamlNode(None, 1, "name", str(path))
     location.fail(f"{name!r} cannot name a folder; use letters, digits and _ + - . (not a dot first)")
@@ -208,12 +209,24 @@ def _variants(root: YamlNode, top: dict[str, YamlNode]) -> tuple[Variant, ...]:
     entries = [node] if "variants" not in top else node.sequence()
     found: dict[str, Variant] = {}
     for entry in entries:
-        file = config_file(entry)
-        name = file.stem
+        name, file = _named_config(entry)
         if name in found:
             entry.fail(f"{name!r} is named twice")
         found[name] = Variant(name, file, entry)
     return tuple(found.values())
+
+
+def _named_config(entry: YamlNode) -> tuple[str, Path]:
+    """The label of a variant, and its config file: the file's name, or what ``{LABEL: FILE}`` says."""
+    if not isinstance(entry.value, dict):
+        file = config_file(entry)
+        return file.stem, file
+    if len(entry.value) != 1:
+        entry.fail("must be one {LABEL: CONFIG}, such as {without-norms: hyperformer}")
+    ((label, node),) = entry.value.items()
+    if not re.fullmatch(_LABEL, label):
+        node.fail(f"{label!r} cannot name a variant; use letters, digits and _ + - . (not a dot first)")
+    return label, config_file(node)
 
 
 def config_file(node: YamlNode) -> Path:

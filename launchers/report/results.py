@@ -91,4 +91,6 @@ def _source(run: Run) -> tuple[Any, ...]:
     """The settings that say what a run reads."""
     flat = flatten(run.config)
     keys = [key for key, item in settings().items() if item.section in ("model", "data") and item.result]
-    return (run.config.task_prefix, *(flat[key] for key in keys if key != "tasks"))
+    # What a run starts from does not change which rows it reads, nor which T5 lies below.
+    others = ("tasks", "init_from", "init_tasks")
+    return (run.config.task_prefix, *(flat[key] for key in keys if key not in others))

@@ -1,4 +1,4 @@
-"""``extends:``: a sweep file on top of another. Every value keeps its own file and line.
+"""``extends:``: a sweep file on top of another, or of several, each on top of the one before. Values keep their places.
 
 The rules, for what the two files say of one key:
 
@@ -46,19 +46,21 @@ def _read(path: Path, shipped: ShippedFiles, before: tuple[Path, ...]) -> tuple[
     node = root.value.get("extends") if isinstance(root.value, dict) else None
     if node is None:
         return text, root
-    if not isinstance(node.value, str):
-        node.fail(f"must be the name or path of one sweep file, not {node.value_text()}")
-    lower = _find(node, shipped)
-    chain = (*before, path.resolve())
-    if lower.resolve() in chain:
-        node.fail(f"extends itself: {' -> '.join(each.name for each in (*chain, lower))}")
-    lower_text, under = _read(lower, shipped, chain)
-    told = "\n".join(f"# {line}".rstrip() for line in lower_text.splitlines())
-    return f"{text.rstrip()}\n\n# --- extends {lower}\n{told}\n", merge(under, root)
+    chain, under = (*before, path.resolve()), replace(root, value={})
+    for entry in node.sequence() if isinstance(node.value, list) else [node]:
+        lower = _find(entry, shipped)
+        if lower.resolve() in chain:
+            entry.fail(f"extends itself: {' -> '.join(each.name for each in (*chain, lower))}")
+        lower_text, value = _read(lower, shipped, chain)
+        told = "\n".join(f"# {line}".rstrip() for line in lower_text.splitlines())
+        text, under = f"{text.rstrip()}\n\n# --- extends {lower}\n{told}\n", merge(under, value)
+    return text, merge(under, root)
 
 
 def _find(node: YamlNode, shipped: ShippedFiles) -> Path:
     """The file that `extends` names: from the folder of the file that says so, or one that ships."""
+    if not isinstance(node.value, str):
+        node.fail(f"must be the name or path of a sweep file, not {node.value_text()}")
     beside = Path(node.file).parent / Path(node.value).expanduser()
     if beside.is_file():
         return beside
@@ -77,7 +79,7 @@ def merge(under: YamlNode, over: YamlNode) -> YamlNode:
     above = over.mapping()
     below = {key: node for key, node in under.mapping().items() if key not in _NOT_TAKEN_OVER}
     below = _of_variants(_without(below, _settings_of(above), above.keys()), above.get("variants"))
-    return _merged(replace(under, value=below), over)
+    return _merged(replace(under, value=below), replace(over, value=above))
 
 
 def _merged(under: YamlNode, over: YamlNode, group: str = "") -> YamlNode:
@@ -87,19 +89,20 @@ def _merged(under: YamlNode, over: YamlNode, group: str = "") -> YamlNode:
     for key, node in over.value.items():
         inner = f"{group}.{key}" if group else key
         if node.value is None and group in _NULL_REMOVES:
-            found.pop(key, None)
+            if found.pop(key, None) is None and group not in _SETTINGS:
+                node.fail(
+                    "has no value, which takes away what the lower file says of it, and that says nothing of it"
+                )
         elif key not in found:
-            found[key] = _without_nulls(node, inner)
+            found[key] = _merged(replace(node, value={}), node, inner) if _is_group(node, inner) else node
         else:
             found[key] = merge(found[key], node) if group == "stages" else _merged(found[key], node, inner)
     return replace(over, value=found)
 
 
-def _without_nulls(node: YamlNode, group: str) -> YamlNode:
-    """A group that only the upper file has, without the entries that are to take something away."""
-    if group not in _NULL_REMOVES or not isinstance(node.value, dict):
-        return node
-    return replace(node, value={key: item for key, item in node.value.items() if item.value is not None})
+def _is_group(node: YamlNode, group: str) -> bool:
+    """Whether it is a mapping in which an entry without a value takes something away."""
+    return group in _NULL_REMOVES and isinstance(node.value, dict)
 
 
 def _settings_of(above: Entries) -> set[str]:
@@ -148,11 +151,16 @@ def _less(node: YamlNode, keys: Collection[str]) -> YamlNode:
     return replace(node, value={key: item for key, item in node.value.items() if key not in keys})
 
 
+def _labels(variant: YamlNode) -> AbstractSet[str]:
+    """What `overrides` call a variant."""
+    return _keys(variant) or {PurePath(str(variant.value)).name.removesuffix(".json")}
+
+
 def _of_variants(below: dict[str, YamlNode], variants: YamlNode | None) -> dict[str, YamlNode]:
     """Without what is said of variants that the upper file leaves out."""
     if variants is None or not isinstance(variants.value, list):
         return below
-    named = {PurePath(str(item.value)).name.removesuffix(".json") for item in variants.value}
+    named = {label for item in variants.value for label in _labels(item)}
     found = dict(below)
     if "overrides" in found:
         found["overrides"] = _less(found["overrides"], _keys(found["overrides"]) - named)

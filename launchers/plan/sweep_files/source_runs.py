@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError
-from hyperformer.settings.build import flatten
+from hyperformer.settings.build import flatten, settings
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.runs import Plan, Run, value_text
@@ -57,7 +57,8 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
             f"{found.run.name} of stage {source.stage} was trained with adapter={theirs['adapter']}, and "
             f"{values['variant']} has adapter={values.get('adapter', 'none')}: start it from a run of its own method"
         )
-    taken: dict[str, Any] = {key: theirs[key] for key in ADAPTER_SETTINGS if key not in _NAMES}
+    used = [key for key in sorted(ADAPTER_SETTINGS) if key not in _NAMES and settings()[key].is_used(theirs)]
+    taken: dict[str, Any] = {key: theirs[key] for key in used}
     for key, value in taken.items():
         place = candidate.locations.get(key)
         if place is not None and values[key] != value:

@@ -72,6 +72,20 @@ def test_variants_and_tasks_of_the_upper_file(extended: Callable[[str], Plan]) -
     }  # fmt: skip
 
 
+def test_several_files_each_on_top_of_the_one_before(write_sweep: Write) -> None:
+    write_sweep(LOWER, "lower.yaml")
+    write_sweep("base: {max_steps: 8, seed: 9}\nresources: {mem_gb: 1}", "size.yaml")
+    plan = load_plan(str(write_sweep("extends: [lower.yaml, size.yaml]\nbase: {seed: 3}")), NO_PROFILE)
+    assert {found[1:] for found in values(plan, "max_steps", "seed")} == {(8, 3)}
+    assert "extends" in plan.text and "# base: {max_steps: 8, seed: 9}" in plan.text
+
+
+def test_nothing_takes_away_what_is_there(extended: Callable[[str], Plan]) -> None:
+    for text, key in {"zip:": "zip", "overrides: {hyperformer++: }": r"overrides.hyperformer\+\+"}.items():
+        with pytest.raises(ConfigError, match=f"s.yaml, line 2, {key}: has no value, which takes away"):
+            extended(text)
+
+
 def test_errors_name_the_file_that_says_it(write_sweep: Write, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     write_sweep("variants: [adapters]\ntasks: [rte]\nbase:\n  seeed: 3\n", "below/lower.yaml")
@@ -84,9 +98,11 @@ def test_errors_name_the_file_that_says_it(write_sweep: Write, tmp_path: Path) -
 
 
 def test_files_that_are_not_there_or_extend_themselves(write_sweep: Write) -> None:
+    write_sweep(LOWER, "lower.yaml")
     for text, message in {
         "extends: nothing.yaml": "line 1, extends: nothing.yaml: no such sweep file",
-        "extends: [a, b]": r"line 1, extends: must be the name or path of one sweep file, not \['a', 'b'\]",
+        "extends: 3": "line 1, extends: must be the name or path of a sweep file, not 3",
+        "extends: [lower.yaml, 3]": r"line 1, extends\[1\]: must be the name or path of a sweep file, not 3",
         "extends: s.yaml": "line 1, extends: extends itself: s.yaml -> s.yaml",
     }.items():
         with pytest.raises(ConfigError, match=message):

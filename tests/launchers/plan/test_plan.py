@@ -355,3 +355,25 @@ def test_one_map_of_starts_serves_runs_of_other_tasks(plan_of: Callable[[str], P
     assert not any(run.is_read for run in plan.runs)  # the run to start from is not there yet
     with pytest.raises(ConfigError, match=r"line 4, base.init_tasks: .*'imbd'.*did you mean 'imdb'"):
         plan_of(text.replace("STARTS", "{imbd: sst2}"))
+
+
+def test_one_config_under_several_labels(plan_of: Callable[[str], Plan]) -> None:
+    text = """
+        variants: [hyperformer, {no-norms: hyperformer}]
+        tasks: [rte]
+        overrides: {no-norms: {unfreeze_layer_norms: false}}
+        """
+    plan = plan_of(text)
+    assert {run.name: run.config.model.unfreeze_layer_norms for run in plan.runs} == {
+        "hyperformer": True,
+        "no-norms": False,
+    }
+    assert [run.row[0] for run in plan.runs] == ["hyperformer", "no-norms"]
+    for entry, message in {
+        "{hyperformer: adapters}": "'hyperformer' is named twice",
+        "{a: hyperformer, b: adapters}": r"line 2, variants\[1\]: must be one \{LABEL: CONFIG\}",
+        "{a/b: hyperformer}": "'a/b' cannot name a variant",
+        "{a: hyperfrmer}": r"line 2, variants\[1\].a: hyperfrmer: no such config file; did you mean",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            plan_of(text.replace("{no-norms: hyperformer}", entry))
