@@ -42,7 +42,7 @@ setup(
         "protobuf",
         "pyyaml>=6.0",
         "numpy>=1.26",
-        "scipy>=1.11",
+        "scipy>=1.15",
         "scikit-learn>=1.3",
         "sacrebleu>=2.4",
         "rouge-score>=0.1.2",

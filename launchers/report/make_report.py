@@ -8,6 +8,7 @@ from launchers.plan.model_selection.choose import choose
 from launchers.plan.model_selection.rule import Number, SelectionRule
 from launchers.report.report_data import ReportData
 from launchers.report.results import RunResult
+from launchers.report.significance import comparisons, with_intervals
 from launchers.report.tables import all_groups, chosen_groups, make_table, splits
 
 
@@ -23,10 +24,12 @@ def make_report(name: str, entries: Sequence[RunResult], rule: SelectionRule | N
     choices = choose(rule, [entry.on("validation") for entry in entries]) if rule else []
     groups = chosen_groups(entries, choices) if rule else every
     shown = splits(entries)
+    tables = [with_intervals(make_table(groups, split, number)) for split in shown]
     return ReportData(
         name=name,
         runs=tuple(entries),
-        tables=tuple(make_table(groups, split, number) for split in shown),
+        tables=tuple(tables),
         appendix=tuple(make_table(every, split, number, True) for split in shown) if rule else (),
         choices=tuple(choices),
+        comparisons=tuple(comparisons(tables[0])),
     )

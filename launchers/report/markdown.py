@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from launchers.report.report_data import Cell, ReportData, Table
+from launchers.report.report_data import AVERAGES, Cell, ReportData, Table
 from launchers.report.text import (
     PARAMETER_TITLES,
     cell_text,
     choice_text,
     column_name,
+    comparison_text,
     footnotes,
+    interval_text,
     parameter_texts,
+    seed_notes,
     seeds_text,
     table_title,
 )
@@ -28,6 +31,7 @@ def markdown(data: ReportData) -> str:
     lines += _list(data.notes)
     for table in data.tables:
         lines += _table(table)
+    lines += _over_seeds(data)
     if data.choices:
         lines += ["", "## Chosen settings", *_list([choice_text(choice) for choice in data.choices])]
     if data.appendix:
@@ -48,6 +52,28 @@ def _table(table: Table) -> Iterator[str]:
         values += [cell_text(row.validation)] if table.has_choices else []
         yield _line([*values, seeds_text(row), *parameter_texts(row.parameters)])
     yield from _list(footnotes(table))
+
+
+def _over_seeds(data: ReportData) -> Iterator[str]:
+    """Averages with their intervals, and the best row against the others."""
+    table = data.tables[0]
+    if not seed_notes(table):
+        return
+    header = [
+        "variant",
+        "n",
+        *(f"{column_name(column)}{what}" for column in AVERAGES for what in ("", ", 95% interval")),
+    ]
+    yield from ("", f"## Over seeds ({table.split})", "", _line(header))
+    yield _line(["---", *["---:"] * (len(header) - 1)])
+    for row in table.rows:
+        values = [text for column in AVERAGES for text in _with_interval(row.cells[column])]
+        yield _line([row.label, seeds_text(row), *values])
+    yield from _list([*seed_notes(table), *map(comparison_text, data.comparisons)])
+
+
+def _with_interval(cell: Cell) -> tuple[str, str]:
+    return cell_text(cell), interval_text(cell.interval)
 
 
 def _bold(cell: Cell) -> str:

@@ -99,6 +99,7 @@ class Row:
 
     Attributes:
         settings: (setting, value as text) in which it differs from other rows of its variant.
+        runs: its runs, the ones without a result too.
         choices: with `select:`, what was chosen for this row: one choice, or one per task.
         cells: every column of the table has one.
         validation: the number that settings are chosen by (`Table.validation_name`).
@@ -114,6 +115,7 @@ class Row:
     done: int
     planned: int
     unfinished: tuple[tuple[str, str, str], ...]
+    runs: tuple[RunResult, ...] = ()
     gaps: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
 
@@ -153,7 +155,9 @@ class Table:
         validation_name: what `Row.validation` is, in words.
         is_appendix: it shows all settings, the ones that were not chosen too.
         warnings: why some results should not be compared.
-        precision: of the columns of which it is known; only of the test split.
+        precision: of the columns of the test split of which it is known.
+        pairs: in how many comparisons the p-values of cells are corrected; 0: rows were not tested.
+        untested: why rows are not tested against each other in some columns, a line each.
     """
 
     split: str
@@ -163,6 +167,8 @@ class Table:
     is_appendix: bool = False
     warnings: tuple[str, ...] = ()
     precision: Mapping[Column, Precision] = field(default_factory=dict)
+    pairs: int = 0
+    untested: tuple[str, ...] = ()
 
     @property
     def has_choices(self) -> bool:
@@ -172,19 +178,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The best row by average over columns and another one, by their seeds.
+    """The row with the best average over tasks and another one, by their seeds; each seed has its average over tasks.
 
     Attributes:
-        probability: that a seed of `better` scores higher on a task than a seed of `other`, over tasks, in percent.
-        difference: of their averages over columns.
-        p: of that difference, by a permutation test over seeds; `least_p`: the smallest that so many seeds can give.
+        probability: that a seed of `better` scores higher on a task than a seed of `other`, percent, mean over tasks.
+        interval: of it, over seeds; None where a row has one seed.
+        difference: of their averages over tasks, percentage points.
+        p: of the difference, two-sided, by a permutation test; None where a row has one seed.
+        least_p: the smallest p that so many seeds can give.
     """
 
     better: str
     other: str
-    probability: Interval
+    probability: float
+    interval: Interval | None
     difference: float
-    p: float
+    p: float | None
     least_p: float
 
 

@@ -111,6 +111,7 @@ def _row(group: Group, split: str, number: Number, columns: Mapping[str, Columns
         done=len(group.entries) - len(unfinished),
         planned=len(group.entries),
         unfinished=tuple((entry.run.name, entry.status.state, entry.status.detail) for entry in unfinished),
+        runs=group.entries,
         gaps=tuple(gap.text for gap in average.gaps if gap.run not in names),
         choices=group.choices,
     )

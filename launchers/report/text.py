@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from hyperformer.errors import clip
 from launchers.plan.model_selection.choose import Choice
 from launchers.plan.model_selection.rule import SHORT_METRICS
-from launchers.report.report_data import Cell, Column, Parameters, Row, Table
+from launchers.report.report_data import LEVEL, Cell, Column, Comparison, Interval, Parameters, Row, Table
 from launchers.status.run_status import BAD
 
 MISSING = "–"
+# Of intervals of the mean, measured on seeds from a normal distribution; from 5 seeds on (interquartile mean): 93%.
+_COVERAGE = {2: 50, 3: 75, 4: 81}
 PARAMETER_TITLES = ("parameters", "trained", "% per task")
 
 
@@ -64,6 +66,46 @@ def footnotes(table: Table) -> list[str]:
             notes.append(f"{row.label}: {_unfinished(row)}.")
         notes += [f"{row.label}: {gap}." for gap in row.gaps]
     return notes
+
+
+def interval_text(interval: Interval | None) -> str:
+    """'70.9 to 71.6', '70.9 to 71.6 (interquartile mean 71.3)'; '–' for none."""
+    if interval is None:
+        return MISSING
+    what = f" ({interval.of} {interval.estimate:.1f})" if interval.of == "interquartile mean" else ""
+    return f"{interval.low:.1f} to {interval.high:.1f}{what}"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """What the seeds of two rows tell of each other, in a line."""
+    told = f"{comparison.better} against {comparison.other}: {comparison.difference:+.1f} points on average over tasks"
+    if comparison.p is not None:
+        told += f" (p = {comparison.p:.2f}, permutation test over seeds"
+        low = comparison.least_p >= LEVEL
+        told += f"; so few seeds cannot give less than {comparison.least_p:.2f})" if low else ")"
+    told += f"; a seed scores higher on a task in {comparison.probability:.0f}% of pairs"
+    interval = comparison.interval
+    return (
+        told
+        + (f" ({interval.low:.0f} to {interval.high:.0f})" if interval else " (one seed: no interval)")
+        + "."
+    )
+
+
+def seed_notes(table: Table) -> list[str]:
+    """What the intervals of a table mean."""
+    seeds = sorted({cell.n for row in table.rows for cell in row.cells.values() if cell.interval})
+    if not seeds:
+        return []
+    told = [
+        "Intervals are 95% percentile bootstrap intervals over seeds; with 5 seeds or more, of the interquartile mean."
+    ]
+    few = [f"{count} seeds {_COVERAGE[count]}%" for count in seeds if count in _COVERAGE]
+    if few:
+        told.append(
+            f"With few seeds they are too short. They hold the true value in about: {', '.join(few)} of cases."
+        )
+    return told
 
 
 def choice_text(choice: Choice) -> str:

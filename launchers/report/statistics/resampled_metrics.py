@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperformer.data.metrics import METRICS, READERS
+from hyperformer.data.tasks import Task
+
 Array = NDArray[np.float64]
 Answers = Sequence[Any]
 
@@ -57,7 +60,10 @@ def _classes(answers: Answers, targets: Answers, classes: Answers) -> Array:
 
 
 def _binary_classes(answers: Answers, targets: Answers, labels: Answers) -> Array:
-    valid = [answer if answer in (0, 1) else int(target == 0) for answer, target in zip(answers, targets, strict=True)]
+    valid = [
+        answer if answer in (0, 1) else int(target == 0)
+        for answer, target in zip(answers, targets, strict=True)
+    ]
     return _classes(valid, targets, [1])
 
 
@@ -87,7 +93,7 @@ def _pairs(answers: Answers, targets: Answers, labels: Answers) -> Array:
 
 
 def _pearson(weights: Array, features: Array) -> Array:
-    usable = np.isfinite(features).all(axis=1)
+    usable: Any = np.isfinite(features).all(axis=1)
     values = np.where(usable[:, None], features, 0.0)
     found = _correlation(weights, np.broadcast_to(values.T[:, None], (2, *weights.shape)))
     return np.where(weights @ ~usable > 0, 0.0, found)  # not defined, which counts as 0
@@ -130,3 +136,20 @@ RESAMPLED = {
     "spearman_corrcoef": ResampledMetric(_pairs, _spearman),
 }
 """By the name of the metric in :data:`hyperformer.data.metrics.METRICS`."""
+BY_COLUMN = {METRICS[name].columns[0]: metric for name, metric in RESAMPLED.items()}
+"""By the column of the table; none of these metrics has several."""
+
+
+def features_of(task: Task, answers: Answers, targets: Sequence[str]) -> dict[str, Array]:
+    """The features of one model's answers for each column of the task's metrics that can be resampled.
+
+    Args:
+        answers: as the metrics read them; `targets`: as text.
+    """
+    read = READERS[task.answer]
+    right, labels = [read(text.strip()) for text in targets], [read(label) for label in task.labels or ()]
+    return {
+        METRICS[name].columns[0]: RESAMPLED[name].features(answers, right, labels)
+        for name in task.metrics
+        if name in RESAMPLED
+    }

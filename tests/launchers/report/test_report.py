@@ -116,6 +116,9 @@ def test_files(ledger: Ledger, tmp_path: Path) -> None:
     assert "| adapters | **42.0 ±1.0** | **81.5 ±0.7*** |" in text and "| 2–3 of 3 |" in text
     assert "1 of 6 runs have no result; missing: adapters-mrpc-seed3" in text
     assert "## Validation" in text
+    assert "| hyperformer++ | 2 of 3 | 64.8 ±0.7* | 64.3 to 65.3 | 59.0 ±0.7* | 58.5 to 59.5 |" in text
+    assert "They hold the true value in about: 2 seeds 50%, 3 seeds 75% of cases." in text
+    assert "hyperformer++ against adapters: +0.0 points on average over tasks (p = 1.00, " in text
     with (tmp_path / "report" / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["variant"] for row in rows] == ["hyperformer++", "adapters"] * 2
