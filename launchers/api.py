@@ -30,8 +30,8 @@ from launchers.report.report_data import ReportData
 from launchers.report.results import collect
 from launchers.slurm import commands
 from launchers.status import logs, why
+from launchers.status.extend_runs import LongerRun, extend, find_longer
 from launchers.status.logs import LogFile
-from launchers.status.longer_runs import LongerRun, extend, find_longer
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger, last_cluster

@@ -243,11 +243,7 @@ class HyperformerT5(T5ForConditionalGeneration):
         return super().generate(*args, **kwargs)
 
     def _check_assistant(self, assistant: Any) -> None:
-        """See that the assistant of assisted decoding can be told the task.
-
-        Raises:
-            ConfigError: it cannot.
-        """
+        """See that the assistant of assisted decoding can be told the task; raises ConfigError if it cannot."""
         if not isinstance(assistant, HyperformerT5):
             if self.adapters is not None:
                 raise ConfigError(
@@ -304,11 +300,7 @@ class _WeightsOfOneCall(dict[str, list[SiteWeights]]):
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """The activation of that name; raises ConfigError if there is none."""
     name = name.lower()
     if name not in ACT2FN:
         raise ConfigError(f"non_linearity: unknown activation {name!r}{nearest(name, ACT2FN)}")

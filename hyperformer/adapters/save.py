@@ -154,11 +154,7 @@ def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
 def _copy_weights(
     model: HyperformerT5, weights: dict[str, Tensor], record: AdapterRecord, files: AdapterFiles
 ) -> None:
-    """Copy an adapter's weights into the model.
-
-    Raises:
-        CheckpointError: a weight is unknown, missing, or of another shape; or the file has been changed.
-    """
+    """Copy an adapter's weights into the model, if they and the file are what they should be."""
     path = files.weights
     ours = dict(model.named_parameters())
     for name, weight in weights.items():

@@ -131,11 +131,7 @@ def _settings(path: Path) -> RunConfig:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Their weights by name.
-
-    Raises:
-        CheckpointError: the weights are missing, damaged, or mixed with other objects.
-    """
+    """Their weights by name, and nothing else."""
     if (folder / SAFETENSORS).exists():
         return read_safetensors(folder / SAFETENSORS)
     path = folder / BINARY
@@ -163,11 +159,7 @@ def _one_type(weights: dict[str, Tensor], folder: Path) -> torch.dtype:
 
 
 def _with_tied(weights: dict[str, Tensor], config: HyperformerConfig, folder: Path) -> dict[str, Tensor]:
-    """`weights` with T5's tied matrix under all of its names.
-
-    Raises:
-        CheckpointError: its values differ between the names.
-    """
+    """`weights` with T5's tied matrix under all of its names, where its values do not differ between them."""
     names = [*_EMBEDDINGS, _HEAD] if config.scale_decoder_outputs else list(_EMBEDDINGS)
     there = [name for name in names if name in weights]
     for name in there[1:]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, nearest
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _PREFIX = "tag:yaml.org,2002:"
@@ -68,12 +68,22 @@ class YamlNode:
         is_number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         return self.written if is_number else self.value
 
-    def mapping(self) -> dict[str, YamlNode]:
-        """The value as a mapping; raises ConfigError if it is none. Nothing at all is an empty one."""
+    def mapping(self, known: Collection[str] | None = None) -> dict[str, YamlNode]:
+        """The value as a mapping, of which nothing at all is an empty one.
+
+        Args:
+            known: the keys that it can have; None: any.
+
+        Raises:
+            ConfigError: it is none, or has an unknown key.
+        """
         if self.value is None:
             return {}
         if not isinstance(self.value, dict):
             self.fail(f"must be a mapping (name: value lines), not {self.value_text()}")
+        for key, entry in self.value.items():
+            if known is not None and key not in known:
+                entry.fail(f"unknown key {key!r}{nearest(key, known)}")
         return self.value
 
     def sequence(self) -> list[YamlNode]:

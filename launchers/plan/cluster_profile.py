@@ -24,7 +24,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyperformer.errors import nearest
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode, read_yaml
 from launchers.plan.container import JobContainer, read_container
@@ -86,10 +85,7 @@ def load_profile(name: str) -> ClusterProfile:
 def read_profile(path: Path) -> ClusterProfile:
     """Read and check a profile. Raises ConfigError with file, line and key."""
     _, root = read_yaml(path)
-    top = root.mapping()
-    for key, entry in top.items():
-        if key not in KEYS:
-            entry.fail(f"unknown key {key!r}{nearest(key, KEYS)}")
+    top = root.mapping(KEYS)
     resources = read_resources(top["resources"], Resources()) if "resources" in top else Resources()
     return ClusterProfile(
         name=path.stem,

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperformer.errors import nearest
 from hyperformer.settings.build import flatten, settings
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
@@ -108,10 +107,7 @@ def read_container(node: YamlNode) -> JobContainer:
     Raises:
         ConfigError: with file, line and key.
     """
-    entries = node.mapping()
-    for key, entry in entries.items():
-        if key not in KEYS:
-            entry.fail(f"unknown key {key!r}{nearest(key, KEYS)}")
+    entries = node.mapping(KEYS)
     for key in ("runtime", "image"):
         if key not in entries:
             node.fail(

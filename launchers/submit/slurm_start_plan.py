@@ -12,8 +12,8 @@ from launchers.plan.runs import Run
 from launchers.slurm import commands
 from launchers.slurm.accounting import Accounting
 from launchers.slurm.array_plan import ArrayPlan
-from launchers.slurm.arrays import Limits, arrange
 from launchers.slurm.commands import ClusterError
+from launchers.slurm.group_into_arrays import Limits, group_into_arrays
 from launchers.slurm.site import Site, read_site
 from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger
@@ -65,7 +65,7 @@ def plan_slurm_start(
     profile = ledger.plan.profile
     jobs = dataclasses.replace(profile, offline=profile.offline or _all_prefetched(ledger, todo))
     limits = Limits(parallel, site.max_array_size, site.accounting) if site else Limits(parallel)
-    arrays, left_out = arrange(ledger, todo, jobs, code.result(), limits)
+    arrays, left_out = group_into_arrays(ledger, todo, jobs, code.result(), limits)
     if left_out:
         notes.append(_why_left_out(left_out, limits.accounting))
     findings, more = preflight_slurm.find_problems(todo, site, ledger.path) if site else ([], [])

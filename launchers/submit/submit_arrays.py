@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from hyperformer.errors import HyperformerError
 from launchers.plan.runs import Run
-from launchers.slurm.arrays import ArrayPlan
 from launchers.slurm.commands import ClusterError
+from launchers.slurm.group_into_arrays import ArrayPlan
 from launchers.status.adopt_jobs import adopt_jobs
 from launchers.store.ledger import Ledger
 from launchers.store.submissions import QueuedRun, Submission, task_lines

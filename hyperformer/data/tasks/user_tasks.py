@@ -57,9 +57,7 @@ def _task(name: str, node: YamlNode) -> Task:
         node.fail(f"{name!r} cannot be the name of a task: write letters, digits, '-', '_', '.' and '+'")
     if not isinstance(node.value, dict):
         node.fail(f"expected a mapping with {', '.join(REQUIRED)}, ..., not {node.value_text()}")
-    for key, entry in node.value.items():
-        if key not in READERS:
-            entry.fail(f"unknown key {key!r}{nearest(key, READERS)}")
+    node.mapping(READERS.keys())
     for key in REQUIRED:
         if key not in node.value or node.value[key].value in (None, "", []):
             node.fail(f"{key!r} is missing")
@@ -155,10 +153,7 @@ def _hub(entry: YamlNode) -> Hub:
     readers: Readers = {"path": _text, "name": _text, "note": _text, "parquet_copy": _truth}
     if not isinstance(entry.value, dict) or "path" not in entry.value:
         entry.fail(f"is {entry.value_text()}; write {{path: owner/name}}")
-    for key, value in entry.value.items():
-        if key not in readers:
-            value.fail(f"unknown key {key!r}{nearest(key, readers)}")
-    return Hub(**{key: readers[key](value) for key, value in entry.value.items()})
+    return Hub(**{key: readers[key](value) for key, value in entry.mapping(readers.keys()).items()})
 
 
 READERS: Readers = {

@@ -140,10 +140,7 @@ def read_source(node: YamlNode, earlier: Sequence[str]) -> StageSource:
     Raises:
         ConfigError: with file, line and key.
     """
-    entries: dict[str, YamlNode] = node.mapping()
-    for key, entry in entries.items():
-        if key not in _SOURCE_KEYS:
-            entry.fail(f"unknown key {key!r}{nearest(key, _SOURCE_KEYS)}")
+    entries = node.mapping(_SOURCE_KEYS)
     stage = entries.get("stage")
     if stage is None:
         node.fail("must name a stage, such as {stage: train, select: best}, or be the folder of a run")

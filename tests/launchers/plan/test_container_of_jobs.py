@@ -12,7 +12,7 @@ import pytest
 from hyperformer.errors import ConfigError
 from launchers.plan.cluster_profile import NO_PROFILE, load_profile
 from launchers.plan.load_plan import load_plan
-from launchers.slurm.arrays import Limits, arrange
+from launchers.slurm.group_into_arrays import Limits, group_into_arrays
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
 
@@ -45,7 +45,7 @@ def sbatch_of(folder: Path, runs_dir: str, profile_text: str) -> str:
     plan = load_plan(str(sweep), profile)
     ledger = Ledger(plan, Path(runs_dir))
     code = Snapshot(Path(runs_dir) / "s/code/0123")
-    (array,), _ = arrange(ledger, plan.runs, profile, code, Limits())
+    (array,), _ = group_into_arrays(ledger, plan.runs, profile, code, Limits())
     return array.text
 
 

@@ -14,7 +14,7 @@ from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.plan.select_runs import select_runs
 from launchers.slurm.accounting import Accounting, SubmitLimit
-from launchers.slurm.arrays import Limits, arrange
+from launchers.slurm.group_into_arrays import Limits, group_into_arrays
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import Ledger
 from launchers.store.sweep_folder import SweepFolder
@@ -80,12 +80,12 @@ def test_arrays_of_shapes_limits_and_packs(plan_of: PlanOf, tmp_path: Path) -> N
     plan = plan_of(SWEEP[:-1] + ", resources: {variants: {adapters: {pack: 3}}}}")
     ledger, profile = Ledger(plan, tmp_path), ClusterProfile("slurm")
     accounting = Accounting(limits=(SubmitLimit("your account", 5), SubmitLimit("the QOS x", 1, qos="x")))
-    arrays, left_out = arrange(ledger, plan.runs, profile, NO_CODE, Limits(3, 2, accounting))
+    arrays, left_out = group_into_arrays(ledger, plan.runs, profile, NO_CODE, Limits(3, 2, accounting))
     assert [(len(array.tasks), len(array.runs)) for array in arrays] == [(2, 2), (2, 2), (1, 3)]
     assert [array.throttle for array in arrays] == [1, 1, 1] and len(left_out) == 5
     assert [array.number for array in arrays] == [1, 2, 3] and not arrays[1].after_previous
     assert len({array.job_name for array in arrays}) == 3
-    arrays, _ = arrange(ledger, plan.runs, profile, NO_CODE, Limits(parallel=1))
+    arrays, _ = group_into_arrays(ledger, plan.runs, profile, NO_CODE, Limits(parallel=1))
     assert arrays[0].resources == Resources()
     assert [array.after_previous for array in arrays] == [False, True]
 

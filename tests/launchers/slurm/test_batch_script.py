@@ -21,8 +21,9 @@ from hyperformer.settings.schema import VARIANTS
 from launchers.job.pack import assign_gpus
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.resources import Resources
-from launchers.slurm import arrays, batch_script
+from launchers.slurm import batch_script
 from launchers.slurm.array_plan import ArrayPlan
+from launchers.slurm.group_into_arrays import split, split_throttle
 from launchers.slurm.site import gpus_of
 from launchers.store.code_snapshot import Snapshot
 from launchers.store.ledger import LedgerError
@@ -195,18 +196,18 @@ def test_set_up_that_fails_ends_the_job() -> None:
 def test_a_cap_over_several_arrays(
     sizes: list[int], cap: int | None, parts: list[int | None], chained: bool
 ) -> None:
-    assert arrays.split_throttle(sizes, cap) == (parts, chained)
+    assert split_throttle(sizes, cap) == (parts, chained)
 
 
 def test_shares_use_the_whole_cap_and_no_more() -> None:
     for sizes in ([7, 1, 1], [100, 50, 3, 2], [1, 1, 1, 1], [999, 998]):
         for cap in range(len(sizes), 40):
-            parts, chained = arrays.split_throttle(sizes, cap)
+            parts, chained = split_throttle(sizes, cap)
             assert not chained and sum(part or 0 for part in parts) == cap and all(parts)
 
 
 def test_small_rules() -> None:
-    assert arrays.split(10, 4) == [4, 3, 3] and arrays.split(4, 4) == [4] and arrays.split(3, None) == [3]
+    assert split(10, 4) == [4, 3, 3] and split(4, 4) == [4] and split(3, None) == [3]
     assert assign_gpus("0,1", 3) == ["0", "1", "0"] and assign_gpus("", 1) == [""]
     assert gpus_of("gpu:a100:4(S:0-1),gpu:t4:1,gpu,shard:8") == {"a100": 4, "t4": 1, "": 1}
     assert gpus_of("gpu:a100_1g.5gb:7") == {"a100_1g.5gb": 7} and gpus_of("(null)") == {}

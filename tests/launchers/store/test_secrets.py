@@ -18,7 +18,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan
 from launchers.slurm.array_plan import ArrayPlan
-from launchers.slurm.arrays import Limits, arrange
+from launchers.slurm.group_into_arrays import Limits, group_into_arrays
 from launchers.store import code_snapshot, redaction
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.code_snapshot import Snapshot
@@ -144,7 +144,7 @@ def test_a_profiles_secrets_are_not_in_the_sbatch_file(
         "HF_HOME": "/hf",
     }
     profile = ClusterProfile("x", environment=tuple(values.items()))
-    (array,), _ = arrange(Ledger(plan, tmp_path), plan.runs, profile, NO_CODE, Limits())
+    (array,), _ = group_into_arrays(Ledger(plan, tmp_path), plan.runs, profile, NO_CODE, Limits())
     assert array.environment == {"HF_HOME": "/hf"} and array.secrets.keys() == values.keys() - {"HF_HOME"}
     assert not list(_in_scripts([array]))
 

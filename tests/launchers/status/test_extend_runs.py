@@ -14,7 +14,7 @@ from hyperformer.settings.build import replace
 from launchers import sweep as command_line
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
-from launchers.status.longer_runs import extend, find_longer
+from launchers.status.extend_runs import extend, find_longer
 from launchers.status.read_status import read_statuses
 from launchers.store.ledger import Ledger
 

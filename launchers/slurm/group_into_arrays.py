@@ -31,7 +31,7 @@ class Limits:
     accounting: Accounting = Accounting()
 
 
-def arrange(
+def group_into_arrays(
     ledger: Ledger, runs: Sequence[Run], profile: ClusterProfile, code: Snapshot, limits: Limits
 ) -> tuple[list[ArrayPlan], list[Run]]:
     """One array for each shape of resources, split where the site's limits ask for it.
