@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperformer.adapters.whole import Trained, load_trained
+from hyperformer.adapters.trained_model import TrainedModel, load_trained
 from hyperformer.answers.glue import load_sets, sets_of, still_missing, write_submission
 from hyperformer.commands.predict import Predictor, check_batch_size
 from hyperformer.data.examples import make_sources
@@ -72,7 +72,7 @@ def run_submission(wanted: Submission) -> None:
         print(f"a submission also needs {', '.join(missing)}")
 
 
-def _predictor(wanted: Submission, trained: Trained, task: str) -> Predictor:
+def _predictor(wanted: Submission, trained: TrainedModel, task: str) -> Predictor:
     predictor = Predictor(trained, task, decode=wanted.decode)
     if predictor.task != TASKS[task]:
         raise ConfigError(
