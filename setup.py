@@ -35,7 +35,7 @@ setup(
         "huggingface_hub>=1.0",
         "datasets>=4.0",
         "pyarrow>=15",
-        "deepspeed>=0.17",
+        "deepspeed>=0.19,<0.20",
         "submitit>=1.5.3,<1.6",
         "safetensors>=0.4",
         "sentencepiece>=0.2",

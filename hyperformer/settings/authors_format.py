@@ -26,7 +26,7 @@ _ALWAYS: dict[str, tuple[Any, str]] = {
     "greater_is_better": (True, "the best checkpoint is that of the best average metric"),
     "ignore_pad_token_for_loss": (True, "padding never counts in the loss"),
     "data_seed": (42, "splits are drawn with seed 42, as theirs"),
-    "adafactor": (False, "the optimizer is AdamW; another one can be set in deepspeed_config"),
+    "adafactor": (False, "the optimizer is AdamW"),
     "local_rank": (-1, "ranks come from the launcher"),
     "eval_beams": (None, "a task's row in the task table says how many beams it is decoded with"),
     "encoder_layerdrop": (None, "T5 has no layer drop"),

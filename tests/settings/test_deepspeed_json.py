@@ -146,9 +146,11 @@ def test_the_signature_holds_what_the_file_changes(tmp_path: Path) -> None:
         signature_of(tmp_path, {"scheduler": {"type": "WarmupLR"}}),
         signature_of(tmp_path, {"scheduler": {"type": "WarmupLR", "params": {"warmup_type": "linear"}}}),
         signature_of(tmp_path, {"bf16": {"check_grad_overflow": False}}, precision="bf16"),
+        signature_of(tmp_path, {"data_types": {"grad_accum_dtype": "bf16"}}, precision="bf16"),
+        signature_of(tmp_path, {"data_types": {"grad_accum_dtype": "fp32"}}, precision="bf16"),
         plain,
     }
-    assert len(others) == 6
+    assert len(others) == 8 and signature_of(tmp_path, None, precision="bf16") in others
     spelled = json.dumps(offload, indent=4).replace("500000000.0", "5e8")
     assert signature_of(tmp_path / "elsewhere", spelled) == signature_of(tmp_path, offload)
     assert (

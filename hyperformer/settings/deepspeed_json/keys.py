@@ -21,7 +21,7 @@ from hyperformer.settings.deepspeed_json.rules import (
     Values,
     one_of,
 )  # fmt: skip
-from hyperformer.settings.precision import zero_stage
+from hyperformer.settings.precision import sums_in_float32, zero_stage
 
 _OFF, _ON = one_of(False), one_of(True)
 _ONE_WAY = "only DeepSpeed's default is tested here"
@@ -125,7 +125,11 @@ _FORMATS: dict[str, Rule] = {
     ),
     "amp.opt_level": Checked(ANY, auto=True),
     "communication_data_type": Passed(one_of("fp32", "fp16", "bf16", None), result=True),
-    "data_types.grad_accum_dtype": Passed(one_of("fp32", "fp16", "bf16", None), result=True),
+    "data_types.grad_accum_dtype": Passed(
+        one_of("fp32", "fp16", "bf16", None),
+        default=lambda t: "fp32" if sums_in_float32(t.precision, zero_stage(t)) else t.precision,
+        result=True,
+    ),
 }
 
 _ZERO: dict[str, Rule] = {

@@ -158,7 +158,8 @@ class _Reading:
         if is_number(value) and value == int(value):
             value = int(value)  # 5e8 is a whole number
         self.found.passed[path] = value
-        if rule.result and value != rule.default:
+        default = rule.default(self.training) if callable(rule.default) else rule.default
+        if rule.result and value != default:
             self.found.result[path] = value
 
 

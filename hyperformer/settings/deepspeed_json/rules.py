@@ -40,7 +40,7 @@ class Passed:
     """A key that DeepSpeed gets as the file has it.
 
     Attributes:
-        default: DeepSpeed's own value.
+        default: what it is without the file, or a function of the settings that gives it.
         result: whether it can change the run's result, and so belongs to the signature. Sizes of buffers
             and the like cannot, beyond the order in which ranks are summed.
         auto: whether it can be "auto": as if the key were not there.
