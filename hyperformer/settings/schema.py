@@ -234,7 +234,9 @@ class TrainingConfig:
         "default: if there is a GPU",
         result=False,
     )
-    deepspeed_config: str | None = setting(None, "DeepSpeed JSON with what has no setting (docs/deepspeed.md)", path=PATH)
+    deepspeed_config: str | None = setting(
+        None, "your DeepSpeed JSON; the settings decide (docs/deepspeed.md)", path=PATH
+    )
     eval_steps: int = setting(1_000, "steps between evaluations on validation", bounds=POSITIVE)
     save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)
     save_total_limit: int = setting(
