@@ -28,7 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     shared = _options()
     shipped = ", ".join(SWEEPS.names())
     shared.add_argument(
-        "sweep", metavar="SWEEP", help=f"sweep file, or the name of a shipped one ({shipped})"
+        "sweep",
+        metavar="SWEEP",
+        help=f"sweep file, or the name of a shipped one ({shipped}); one of its stages: FILE:STAGE",
     )
     shared.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), metavar="FOLDER",

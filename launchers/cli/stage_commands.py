@@ -210,7 +210,7 @@ def _heading(study: Study, stage: str) -> str:
 def _print_gate(study: Study, stage: str) -> None:
     told = gate_text(study, stage)
     if told:
-        print(f"\n{stage} {told}")
+        print(f"\n{stage or study.stages.name} {told}")
 
 
 def _worst(study: Study, views: Sequence[View]) -> int:
@@ -295,7 +295,7 @@ def _show(one: StudyTarget, found: Advance, is_local: bool) -> int:
         if study.open(stage).view().has_begun:
             print(_heading(study, stage))
             inspect.report(one.of(stage), False)
-    if found.stage:
+    if found.stage is not None:
         _print_gate(study, found.stage)
     elif not is_local:
         print("all stages are done")

@@ -21,6 +21,7 @@ from hyperformer.settings.build import flatten, settings
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.resources import lines
+from launchers.plan.sweep_files.stages import is_not_known_yet
 
 APPTAINER, PYXIS = "apptainer", "pyxis"
 KEYS = ("runtime", "image", "mounts")
@@ -80,6 +81,8 @@ class JobContainer:
                 yield f"{text}: a path with ',' or ':' cannot be named to {self.runtime}; choose another"
         seen = [Path(mount.split(":")[1]) for mount in self._all(folder)] + [Path.home()]
         for key, path in _paths(configs):
+            # Runs of an earlier stage lie beside the sweep's folder.
+            path = folder.parent if is_not_known_yet(str(path)) else path
             if not any(path.is_relative_to(place) for place in seen):
                 yield f"{key} {path}: jobs do not see it in the container; add {path} to its `mounts:`"
 

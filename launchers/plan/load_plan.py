@@ -35,8 +35,8 @@ from launchers.plan.grid import Candidate, Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
-from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, is_not_known_yet, with_source
-from launchers.plan.sweep_files.stages import StageSource, split_target
+from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, with_source
+from launchers.plan.sweep_files.stages import StageSource, is_not_known_yet, split_target
 
 if TYPE_CHECKING:
     from hyperformer.data.contents import Contents

@@ -24,7 +24,7 @@ def main(path: str, token: str) -> int:
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{found.stage or 'all stages are done'}: {found.verdict.why or found.verdict.kind}")
+    print("all stages are done" if found.stage is None else f"{found.stage}: {found.verdict.why}")
     study = Study(gate.target, Path(gate.runs_dir), gate.cluster)
     for stage in study.names:
         sweep = study.open(stage)

@@ -13,7 +13,9 @@ from launchers.api import StartOptions, StartPlan, Sweep
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm import job_queue
-from launchers.stages import after, record
+from launchers.slurm.commands import ClusterError
+from launchers.stages import record
+from launchers.stages.after import job_verdict
 from launchers.stages.gate_job import Gate
 from launchers.stages.record import GateRecord
 from launchers.stages.verdict import READY, Verdict, judge
@@ -29,9 +31,9 @@ ListenerOf = Callable[[Sweep], StartCallbacks]
 
 @dataclass(frozen=True)
 class Advance:
-    """How far a study came: what stands before the stage that did not start; `stage` is '' if all are done."""
+    """How far a study came: the stage that did not start, and what stands before it; None: all are done."""
 
-    stage: str
+    stage: str | None
     verdict: Verdict = READY
     gate: GateRecord | None = None
 
@@ -80,10 +82,17 @@ class Study:
     # Looking ahead
 
     def check(self) -> None:
-        """See that what the first stage waits for can be asked about. Raises ConfigError."""
+        """See that what the first stage waits for can be asked about.
+
+        Raises:
+            ConfigError: it is a job of SLURM, and the runs are on this machine; or there is no such sweep.
+        """
         is_local = self.open(self.names[0]).plan.profile.is_local
         for one in self.stages.after:
-            after.check(one, is_local)
+            if one.job and is_local:
+                one.location.fail(f"job {one.job} is SLURM's, and these runs go to this machine (--cluster)")
+            if one.sweep and self._awaited(one.sweep).path.samefile(self.path):
+                one.location.fail("is this very file: it would wait for itself")
 
     def dry_runs(self, rule: StartRule, options: StartOptions) -> Iterator[tuple[Sweep, StartPlan]]:
         """What each stage would start, as far as that is known before those ahead of it are done.
@@ -124,16 +133,37 @@ class Study:
         if verdict != READY:
             return self._hold(len(self.names), verdict, options, waited)
         self._write(REPORT, "started")
-        return Advance("")
+        return Advance(None)
 
     def _before(self, number: int) -> Verdict:
         """Whether the stage of that number may start, by what comes before it."""
         if number == 0:
-            profile = self.open(self.names[0]).plan.profile
-            found = (after.look(one, self.runs_dir, profile) for one in self.stages.after)
+            cluster = self.open(self.names[0]).plan.profile.slurm_cluster
+            found = (
+                job_verdict(one.job, cluster)
+                if one.job
+                else self._awaited(one.sweep).outcome(only=split_target(one.sweep)[1])
+                for one in self.stages.after
+            )
             return next((one for one in found if one != READY), READY)
         sweep = self.open(self.names[number - 1])
         return judge(sweep.plan.name, sweep.statuses(), may_diverge=sweep.plan.select is not None)
+
+    def _awaited(self, target: str) -> Study:
+        return Study(split_target(target)[0], self.runs_dir, self.cluster)
+
+    def outcome(self, only: str = "") -> Verdict:
+        """Whether all stages are done, or only the one named; one whose turn has yet to come is waited for."""
+        for stage in [only] if only else self.names:
+            sweep = self.open(stage)
+            verdict, gate = judge(sweep.plan.name, sweep.statuses()), self.gate(stage)
+            if verdict.kind == "blocked" and gate is not None and gate.state == "waits":
+                return Verdict(
+                    "waits", f"{sweep.plan.name} has not begun", tuple(filter(None, [gate.job_id]))
+                )
+            if verdict != READY:
+                return verdict
+        return READY
 
     def _why_not_chosen(self, number: int) -> str:
         """Why it is not known which runs a stage starts from, though all before it have ended."""
@@ -165,7 +195,14 @@ class Study:
         code = code_snapshot.read(code_snapshot.CODE, sweep.ledger.paths.code)
         path = self.gate_file(stage)
         job = Gate(name, path, gate.token, sweep.plan.profile, code, gate.jobs, gate.waited)
-        job_id, cluster = job.submit()
+        try:
+            job_id, cluster = job.submit()
+        except ClusterError as error:
+            what = "writes the report" if stage == REPORT else f"starts stage {stage or self.stages.name}"
+            raise ClusterError(
+                f"SLURM did not take the job that {what} ({error}); what was submitted before stays. `submit` again "
+                "when it does, or when the runs have ended"
+            ) from error
         return record.write(
             path, replace(gate, job_id=job_id, slurm_cluster=cluster or sweep.plan.profile.slurm_cluster)
         )

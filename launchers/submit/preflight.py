@@ -16,7 +16,7 @@ from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.precision import check_precision
 from hyperformer.settings.schema import TrainingConfig
 from launchers.plan.runs import Run
-from launchers.plan.sweep_files.source_runs import is_not_known_yet
+from launchers.plan.sweep_files.stages import is_not_known_yet
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import preflight_disk

@@ -110,7 +110,7 @@ def test_a_size_for_two_cores_runs_from_start_to_report(name: str, tmp_path: Pat
     file.write_text(f"extends: {SWEEPS.find(name)}\n{LEAST}{LEFT[name]}\n")
     study = Study(str(file), tmp_path / "runs", "local")
     found = study.advance(SUBMIT, StartOptions(), lambda sweep: QuietCallbacks(yes=True))
-    assert found.stage == "", found
+    assert found.stage is None, found
     for stage in study.names:
         sweep = study.open(stage)
         path, report = sweep.report()

@@ -13,11 +13,9 @@ from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.runs import Plan, Run, value_text
 from launchers.plan.select_runs import select_runs
-from launchers.plan.sweep_files.stages import StageSource, read_source
+from launchers.plan.sweep_files.stages import NOT_KNOWN_YET, StageSource, read_source
 
 _NAMES = ("adapters", "task_embeddings")
-_NOT_KNOWN_YET = "/stage:"
-"""Begins the `init_from` of a run whose source is not known yet: no such file is ever there."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,6 @@ class SourceRun:
 
 FindSource = Callable[[StageSource, Values], SourceRun | None]
 """A stage's source, and the values of a run that starts from it -> the run; None: it is not known yet."""
-
-
-def is_not_known_yet(init_from: str | None) -> bool:
-    """Whether the run that another one starts from has yet to be trained, or chosen."""
-    return init_from is not None and init_from.startswith(_NOT_KNOWN_YET)
 
 
 def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) -> Values:
@@ -50,10 +43,10 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
     source = read_source(node, earlier)
     found = find(source, values)
     if found is None:
-        return values | {"init_from": f"{_NOT_KNOWN_YET}{source.stage}"}
+        return values | {"init_from": f"{NOT_KNOWN_YET}{source.stage}"}
     theirs = flatten(found.run.config)
     if theirs["adapter"] != values.get("adapter", "none"):
-        source.place.fail(
+        source.location.fail(
             f"{found.run.name} of stage {source.stage} was trained with adapter={theirs['adapter']}, and "
             f"{values['variant']} has adapter={values.get('adapter', 'none')}: start it from a run of its own method"
         )
@@ -97,14 +90,14 @@ def _named(source: StageSource, plan: Plan) -> list[Run]:
     try:
         return select_runs(plan, [source.run or ""])
     except HyperformerError as error:
-        source.place.fail(f"stage {source.stage}: {error}")
+        source.location.fail(f"stage {source.stage}: {error}")
 
 
 def _chosen(
     source: StageSource, plan: Plan, validations: Sequence[Validation], values: Mapping[str, Any]
 ) -> Sequence[Run] | None:
     if plan.select is None:
-        source.place.fail(f"stage {source.stage} has no `select:`, so it chooses nothing; write one there")
+        source.location.fail(f"stage {source.stage} has no `select:`, so it chooses nothing; write one there")
     choices = [one for one in choose(plan.select, validations) if one.variant == values["variant"]]
     wanted = _wanted_task(values)
     of_task = [one for one in choices if one.task == wanted]
@@ -127,9 +120,9 @@ def _only_setting(source: StageSource, plan: Plan, values: Mapping[str, Any]) ->
 
 def _check_one(source: StageSource, values: Mapping[str, Any], labels: Sequence[str]) -> None:
     if not labels:
-        source.place.fail(f"stage {source.stage} trains no variant {values['variant']}")
+        source.location.fail(f"stage {source.stage} trains no variant {values['variant']}")
     if len(labels) > 1:
-        source.place.fail(
+        source.location.fail(
             f"stage {source.stage} has several settings of {values['variant']} ({', '.join(labels)}); choose one by "
             "`select: best`, or name a run by `run:`"
         )
@@ -151,7 +144,7 @@ def _of_task(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]
     found = [run for run in runs if run.task == wanted]
     if not found:
         tasks = ", ".join(dict.fromkeys(str(run.task) for run in runs))
-        source.place.fail(
+        source.location.fail(
             f"stage {source.stage} has a run for each task ({tasks}) and none for {wanted}; say which one by init_tasks"
         )
     return found
@@ -161,12 +154,12 @@ def _of_seed(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]
     by_seed = {run.config.seed: run for run in runs}
     wanted = source.seed if source.seed is not None else values.get("seed", 42)
     if len(by_seed) < len(runs):
-        source.place.fail(f"several runs are meant: {', '.join(run.name for run in runs)}")
+        source.location.fail(f"several runs are meant: {', '.join(run.name for run in runs)}")
     if source.seed is None and len(by_seed) == 1:
         return runs[0]
     if wanted not in by_seed:
         seeds = ", ".join(map(str, by_seed))
-        source.place.fail(
+        source.location.fail(
             f"stage {source.stage} has the seeds {seeds}, and not {wanted}; name one of them by `seed:`"
         )
     return by_seed[wanted]

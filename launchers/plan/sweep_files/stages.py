@@ -24,6 +24,8 @@ from launchers.plan.sweep_files.extends import merge
 
 REPORT = "report"
 """What follows the last stage; no stage bears this name."""
+NOT_KNOWN_YET = "/stage:"
+"""Begins the `init_from` of a run whose source is not known yet: no such file is ever there."""
 _FILE_ONLY = ("stages", "after", "name", "extends")
 _SOURCE_KEYS = ("stage", "select", "run", "seed")
 
@@ -34,7 +36,7 @@ class After:
 
     job: str
     sweep: str
-    place: YamlNode
+    location: YamlNode
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,15 @@ class StageSource:
     """
 
     stage: str
-    place: YamlNode
+    location: YamlNode
     is_chosen: bool = False
     run: str | None = None
     seed: int | None = None
+
+
+def is_not_known_yet(init_from: str | None) -> bool:
+    """Whether the run that another one starts from has yet to be trained, or chosen."""
+    return init_from is not None and init_from.startswith(NOT_KNOWN_YET)
 
 
 def split_target(name: str | Path) -> tuple[str, str]:

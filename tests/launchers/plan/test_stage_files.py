@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sweep_command import result_of
+from finished_runs import finish
 
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
-from hyperformer.settings.build import flatten
 from launchers.api import Sweep
 from launchers.plan.runs import Run
 from launchers.plan.sweep_file import read_stages
-from launchers.plan.sweep_files.source_runs import is_not_known_yet
+from launchers.plan.sweep_files.stages import is_not_known_yet
 
 TEXT = """
     name: x
@@ -33,19 +31,6 @@ TEXT = """
         grid: {seed: [1, 2]}
     """
 Write = Callable[..., Path]
-
-
-def finish(sweep: Sweep, score: Callable[[Mapping[str, Any], str], float] = lambda flat, task: 50.0) -> None:
-    """Have the runs of a sweep end well, as far as their files tell."""
-    for run in sweep.plan.runs:
-        result = result_of(run)
-        flat = flatten(run.config)
-        result["validation"] = {task: {"acc": score(flat, task)} for task in run.config.data.tasks}
-        folder = sweep.ledger.new_attempt(run).run_folder
-        (folder / "adapter").mkdir()
-        write_json(folder / "adapter" / "hyperformer_adapter.json", {"tasks": list(run.config.data.tasks)})
-        (folder / "adapter" / "hyperformer_adapter.safetensors").write_text(run.signature)
-        write_json(folder / "result.json", result)
 
 
 def source(run: Run) -> str:

@@ -1,0 +1,140 @@
+"""The command line on a sweep file with stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_runs import FakeLocalJob
+
+from launchers import sweep
+from launchers.stages import __main__ as gate_entry
+from launchers.stages import record
+from launchers.stages.record import GateRecord
+from launchers.submit import local_queue
+
+TEXT = """
+    base: {model_name_or_path: toy, data_source: toy, warmup_steps: 0}
+    variants: [hyperformer++]
+    stages:
+      train:
+        tasks: [toy-sentiment]
+        grid: {seed: [SEED, 2]}
+      transfer:
+        base: {init_from: {stage: train, seed: 2}, init_tasks: {toy-entailment: toy-sentiment}}
+        tasks: [toy-entailment]
+    """
+Sweep = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """`sweep.py` in the test's folder and process, without trainings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local_queue, "start_local", FakeLocalJob)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def run(*words: str) -> tuple[int, str]:
+        code = sweep.main([*words, *(["--cluster", "local"] if words[0] in ("submit", "retry") else [])])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    return run
+
+
+def waits(line: Sweep) -> dict[str, Any]:
+    _, out = line("status", "s.yaml", "--json")
+    found = json.loads(out)
+    return {"report": found["report"]} | {each["stage"]: each["waits"] for each in found["stages"]}
+
+
+def test_before_and_after_on_one_machine(
+    line: Sweep, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_sweep(TEXT.replace("SEED", "1"))
+    code, out = line("plan", "s.yaml")
+    assert code == 0 and "stage train" in out and "stage transfer" in out and "2 missing" in out
+    assert "which runs it starts from is known when those before it are done" in out
+    code, out = line("submit", "s.yaml", "-n")
+    assert code == 0 and out.count("nothing was done") == 2 and not (tmp_path / "runs").exists()
+    for words in (("logs", "s.yaml", "hyper*"), ("retry", "s.yaml", "hyper*")):
+        code, out = line(*words)
+        assert code == 2 and "s.yaml:train" in out
+    code, out = line("submit", "s.yaml:transfer")
+    assert code == 2 and "s.transfer: the runs that it starts from are not done" in out
+    code, out = line("submit", "s.yaml")
+    assert code == 0 and "s.transfer: 1 of 1 runs to start" in out and "s.transfer: test results" in out
+    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"s.train", "s.transfer", "s.report"}
+    assert waits(line) == {"report": "", "train": "", "transfer": ""}
+    code, out = line("submit", "s.yaml")
+    assert code == 0 and "0 of 2 runs to start, 2 done" in out and "0 of 1 runs to start, 1 done" in out
+    code, out = line("why", "s.yaml")
+    assert code == 0 and out.count("no run waits or failed") == 2
+    code, out = line("report", "s.yaml:transfer")
+    assert code == 0 and "s.train" not in out
+
+
+def test_a_failed_source_on_one_machine(
+    line: Sweep, write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_sweep(TEXT.replace("SEED", "13"))
+    code, out = line("submit", "s.yaml")
+    told = "does not start: 1 run of s.train has no result: hyperformer++-seed13 (failed: DataError: row 7 has no "
+    told += "label)"
+    assert code == 1 and f"transfer {told}" in out
+    assert waits(line)["transfer"] == told and not (tmp_path / "runs/s.transfer/plan.json").exists()
+    code, out = line("status", "s.yaml")
+    assert code == 1 and f"stage transfer {told}" in out
+    code, out = line("retry", "s.yaml", "-n")
+    assert code == 0 and "would retry hyperformer++-seed13" in out and waits(line)["transfer"] == told
+    code, out = line("retry", "s.yaml", "-y")
+    assert code == 0 and "s.transfer: 1 of 1 runs to start" in out
+    assert waits(line)["transfer"] == ""
+    code, out = line("retry", "s.yaml", "-y")
+    assert code == 0 and "nothing to retry" in out
+
+
+def test_after_another_sweep(line: Sweep, write_sweep: Callable[..., Path]) -> None:
+    write_sweep(TEXT.replace("SEED", "13"))
+    text = "after: s.yaml\nvariants: [finetune]\ntasks: [toy-sentiment]\nbase: {data_source: toy, warmup_steps: 0}"
+    write_sweep(text, "t.yaml")
+    code, out = line("submit", "t.yaml")
+    assert code == 1 and "t does not start: 2 runs of s.train have no result" in out
+    line("submit", "s.yaml")
+    line("retry", "s.yaml", "-y")
+    code, out = line("submit", "t.yaml")
+    assert code == 0 and "t: 1 of 1 runs to start" in out
+    for after, message in {
+        "t.yaml": "line 1, after: is this very file",
+        "7": "line 1, after: job 7 is SLURM's, and these runs go to this machine",
+        "nobody.yaml": "nobody.yaml: no such sweep file",
+    }.items():
+        write_sweep(text.replace("s.yaml", after), "t.yaml")
+        code, out = line("submit", "t.yaml")
+        assert code == 2 and message in out, out
+
+
+def test_only_the_newest_gate_acts_and_only_on_the_file_that_was_submitted(
+    line: Sweep, write_sweep: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(TEXT.replace("SEED", "1"))
+    line("submit", "s.yaml")
+    gate = tmp_path / "runs/s.transfer/gate.json"
+    known = record.read(gate)
+    assert known is not None and known.state == "started"
+    waiting = record.write(gate, GateRecord(**{**vars(known), "state": "waits", "cluster": "local"}))
+    assert gate_entry.main(str(gate), "another") == 0 and record.read(gate) == waiting
+    path.write_text(path.read_text().replace("seed: 2", "seed: 1"))
+    assert gate_entry.main(str(gate), waiting.token) == 2
+    assert "s.yaml was changed since it was submitted: `submit` it again" in capsys.readouterr().err
+    assert "was changed" in waits(line)["transfer"]
+    path.write_text(path.read_text().replace("{stage: train, seed: 1}", "{stage: train, seed: 2}"))
+    record.write(gate, waiting)
+    assert gate_entry.main(str(gate), waiting.token) == 0
+    out = capsys.readouterr().out
+    assert "all stages are done" in out and out.count("report: ") == 2
