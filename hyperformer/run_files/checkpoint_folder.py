@@ -169,14 +169,30 @@ class CheckpointFolder:
             CheckpointError: what is wrong with it, as a clause ("part-0.safetensors is missing").
         """
         manifest = self.manifest(name)
+        self.check_files(name, manifest)
+        return manifest
+
+    def check_files(self, name: str, manifest: Manifest, share: tuple[int, int] = (0, 1)) -> None:
+        """Check that a checkpoint's files are bit-identical to what was written.
+
+        Args:
+            share: (rank, ranks): check only the files that fall to this one of several readers.
+
+        Raises:
+            CheckpointError: what is wrong with it, as in :meth:`verify`.
+        """
+        rank, ranks = share
         try:
-            for file, (size, expected) in manifest.files.items():
-                _check_file(self.path / name / file, expected, size)
+            files = [
+                (self.path / name / file, expected, size) for file, (size, expected) in manifest.files.items()
+            ]
+            files.sort(key=lambda file: (-file[2], file[0].name))
             if manifest.best is not None:
-                _check_file(self.path / manifest.best[0], manifest.best[1])
+                files.insert(0, (self.path / manifest.best[0], manifest.best[1], None))
+            for path, expected, size in files[rank::ranks]:
+                _check_file(path, expected, size)
         except (AttributeError, TypeError, ValueError) as error:
             raise CheckpointError(f"its {MANIFEST} is damaged: {error}") from error
-        return manifest
 
     def retire(self, name: str, why: str) -> Path:
         """Rename a checkpoint to ``.<why>-<name>``, which nothing reads or removes; returns the new path."""

@@ -64,18 +64,18 @@ class BestWeights:
         """
         path = self.path / file[0]
 
-        def check() -> Any:
-            try:
-                if checksum(path) != file[1]:
-                    raise CheckpointError("its checksum differs")
-                return safe_open(str(path), framework="pt")
-            except (OSError, SafetensorError, CheckpointError) as error:
-                raise CheckpointError(
-                    f"{path}, the weights of the best validation, is damaged ({error}); start the same command "
-                    "again: it resumes from a checkpoint before that validation, if one is kept"
-                ) from error
+        def check() -> None:
+            if checksum(path) != file[1]:
+                raise CheckpointError("its checksum differs")
 
-        return self.context.on_each(check)
+        try:
+            self.context.on_main(check)
+            return self.context.on_each(lambda: safe_open(str(path), framework="pt"))
+        except (OSError, SafetensorError, CheckpointError) as error:
+            raise CheckpointError(
+                f"{path}, the weights of the best validation, is damaged ({error}); start the same command "
+                "again: it resumes from a checkpoint before that validation, if one is kept"
+            ) from error
 
     def load(self, engine: Any, file: list[str]) -> None:
         """Put the kept weights into the model; raises as :meth:`open` does."""

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,9 @@ from hyperformer.run_files.checkpoint_folder import CheckpointFolder, Manifest
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.training.checkpoints import engine_state
 from hyperformer.training.checkpoints.best_weights import BestWeights
+from hyperformer.training.checkpoints.content import read_content
 from hyperformer.training.checkpoints.find import find_newest
-from hyperformer.training.checkpoints.tensor_file import SavedShards
+from hyperformer.training.checkpoints.saved_shards import ShardIndex
 from hyperformer.training.checkpoints.write import CheckpointWriter, stage_to_cpu
 from hyperformer.training.numerics.finite import trained_weights_are_finite
 from hyperformer.training.ranks.distributed import DistributedContext
@@ -48,21 +47,17 @@ def _versions() -> dict[str, str]:
 
 @dataclass
 class _Pending:
-    """A checkpoint that is being written; `started` is on the monotonic clock."""
+    """A checkpoint that is being written.
+
+    Attributes:
+        trained: what it must hold: parameter -> number of elements.
+        started: on the monotonic clock.
+    """
 
     writing: CheckpointWriter
     manifest: Manifest
+    trained: dict[str, int]
     started: float
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What was read from a checkpoint."""
-
-    state: TrainState
-    ranks: Sequence[RankState]
-    counters: dict[str, Any]
-    shards: SavedShards
 
 
 class Checkpoints:
@@ -103,7 +98,7 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, or there were, and none can be read.
         """
-        self.found = self.context.on_main(lambda: find_newest(self.folder, self._damaged))
+        self.found = find_newest(self.folder, self._damaged, self.context)
         return self.found and self.found[1]
 
     def load(self, engine: Any) -> tuple[TrainState, float]:
@@ -119,10 +114,11 @@ class Checkpoints:
         """
         while True:
             assert self.found is not None  # there is one, or `find` has raised
-            name = self.found[0]
+            name, manifest = self.found
             beat(f"loading {name}", PATIENT)
             try:
-                content = self.context.on_each(lambda name=name: self._read(engine, name))  # type: ignore[misc]
+                trained = engine_state.trained_sizes(engine)
+                content = read_content(self.folder.path / name, manifest, trained, self.context)
             except Exception as error:
                 # Its checksums are right and its content is not: made by hand, so any error is possible.
                 self._damaged[name] = f"it cannot be read: {type(error).__name__}: {str(error)[:200]}"
@@ -135,33 +131,15 @@ class Checkpoints:
                 continue
             engine_state.load_counters(engine, content.counters)
             self.best.in_use(content.state.best_files)
-            return content.state, self._load_rank_state(content.ranks, content.state.step)
+            if content.mine is not None:
+                set_random_states(content.mine.random)
+            else:
+                derive_random_states(self.seed, content.state.step, self.context.rank)
+            return content.state, content.loss
 
     def _is_finite(self, engine: Any) -> bool:
         """Whether the weights are finite on all ranks: earlier versions saved what was not."""
         return all(self.context.gather(bool(trained_weights_are_finite(engine))))
-
-    def _read(self, engine: Any, name: str) -> _Content:
-        """A checkpoint's content, checked against the engine; changes nothing."""
-        path, manifest = self.folder.path / name, self.folder.manifest(name)
-        values = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-        numbers = range(manifest.world_size)
-        ranks = [RankState(**json.loads((path / f"random-{number}.json").read_text())) for number in numbers]
-        shards = SavedShards(sorted(path / file for file in manifest.files if file.endswith(".safetensors")))
-        engine_state.check(engine, shards)
-        return _Content(TrainState(**values["progress"]), ranks, values["engine"], shards)
-
-    def _load_rank_state(self, ranks: Sequence[RankState], step: int) -> float:
-        """Random states, and the losses since the last line, for as many ranks as there are now."""
-        rank, size = self.context.rank, self.context.size
-        if rank < len(ranks):
-            set_random_states(ranks[rank].random)
-        else:
-            derive_random_states(self.seed, step, rank)
-        if len(ranks) == size:
-            return ranks[rank].loss
-        # A line has the mean over the ranks.
-        return sum(each.loss for each in ranks) * size / len(ranks) if rank == 0 else 0.0
 
     # Saving.
 
@@ -196,7 +174,7 @@ class Checkpoints:
         )
         tensors = engine_state.tensors(engine, rank)
         writing = CheckpointWriter(partial, f"part-{rank}.safetensors", tensors, texts)
-        self._pending = _Pending(writing, manifest, started)
+        self._pending = _Pending(writing, manifest, engine_state.trained_sizes(engine), started)
         self.context.barrier()
         if self.background:
             writing.tensors = stage_to_cpu(tensors)
@@ -218,14 +196,19 @@ class Checkpoints:
         writing, step = pending.writing, pending.manifest.step
         writing.join()
         error = writing.error and write_error(writing.error, writing.folder)
-        written = self.context.gather((writing.files, error))
-        try:
-            for _, failure in written:
-                if failure is not None:
-                    raise failure
+        failures = [failure for failure in self.context.gather(error) if failure is not None]
+        written = self.context.gather_on_main((writing.files, {writing.tensor_file: writing.table}))
+
+        def publish() -> None:
+            tables = {file: table for _, each in written for file, table in each.items()}
+            ShardIndex(tables).check(pending.trained)
             files = {name: entry for names, _ in written for name, entry in names.items()}
-            manifest = dataclasses.replace(pending.manifest, files=files)
-            self.context.on_main(lambda: self._publish(writing.folder, manifest))
+            self._publish(writing.folder, dataclasses.replace(pending.manifest, files=files))
+
+        try:
+            if failures:
+                raise failures[0]
+            self.context.on_main(publish)
         except CheckpointError as failure:
             if self.context.is_main:
                 shutil.rmtree(writing.folder, ignore_errors=True)

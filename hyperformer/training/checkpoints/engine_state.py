@@ -13,16 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperformer.errors import CheckpointError
 from hyperformer.training.checkpoints.parameter_shards import (
     ParameterShard,
     base_optimizer,
     is_partitioned,
     shards,
 )
-from hyperformer.training.checkpoints.tensor_file import SavedShards, shard_key
-
-WEIGHTS = "weights"
+from hyperformer.training.checkpoints.saved_shards import WEIGHTS, SavedShards, shard_key
 
 
 def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
@@ -45,25 +42,13 @@ def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
     return list(unique.items())
 
 
-def check(engine: Any, saved: SavedShards) -> None:
-    """Check that what was saved belongs to this model, and is all of it.
-
-    Raises:
-        CheckpointError: it is not.
-    """
-    trained = {name: _numel(p) for name, p in engine.module.named_parameters() if p.requires_grad}
-    if trained.keys() != saved.names():
-        other = sorted(trained.keys() ^ saved.names())
-        raise CheckpointError(f"it is of another model ({len(other)} parameters differ, {other[0]} is one)")
-    for name, count in trained.items():
-        for kind in {WEIGHTS, *saved.kinds(name)}:
-            if saved.count(name, kind) != count:
-                raise CheckpointError(f"{kind} of {name} has {saved.count(name, kind)} elements of {count}")
+def trained_sizes(engine: Any) -> dict[str, int]:
+    """Every parameter that trains -> its number of elements, whatever part of it this rank holds."""
+    return {name: _numel(p) for name, p in engine.module.named_parameters() if p.requires_grad}
 
 
 def load_tensors(engine: Any, saved: SavedShards) -> None:
-    """Restore weights and optimizer state that :func:`check` has accepted. Every rank calls this."""
-    trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
+    """Restore weights and optimizer state, which :meth:`ShardIndex.check` has accepted. Every rank calls this."""
     base = base_optimizer(engine)
     with _at_rest(engine):
         for shard in shards(engine):
@@ -71,16 +56,22 @@ def load_tensors(engine: Any, saved: SavedShards) -> None:
             if is_partitioned(engine) and shard.count:
                 share: Tensor = shard.parameter.ds_tensor  # type: ignore[attr-defined]
                 share.data.view(-1)[: shard.count].copy_(shard.view(shard.key))
-    if engine.optimizer is not base and not is_partitioned(engine):
-        put_weights(
-            engine,
-            {name: lambda n=name, p=p: saved.read(n, WEIGHTS, 0, p.numel()) for name, p in trained.items()},
-        )
+    if engine.optimizer is base or is_partitioned(engine):
+        return
+    if hasattr(engine.optimizer, "update_lp_params"):
+        # Of the model's own copy, each rank has set its part, and the ranks send each other theirs.
+        engine.optimizer.update_lp_params()
+        return
+    trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
+    put_weights(
+        engine,
+        {name: lambda n=name, p=p: saved.read(n, WEIGHTS, 0, p.numel()) for name, p in trained.items()},
+    )
 
 
 def _load_piece(shard: ParameterShard, base: torch.optim.Optimizer, saved: SavedShards) -> None:
     state = base.state[shard.key]
-    for kind in saved.kinds(shard.name):
+    for kind in saved.index.kinds(shard.name):
         if kind != WEIGHTS and kind not in state:
             # Before its first step an optimizer has no state.
             state[kind] = torch.zeros_like(shard.key, requires_grad=False)
@@ -134,7 +125,7 @@ def put_weights(engine: Any, weights: dict[str, Any]) -> None:
 
 
 def trained_weights(engine: Any, also: Callable[[str], bool] = lambda name: False) -> dict[str, Tensor]:
-    """The parameters that train, by name, on the CPU of every rank. Every rank calls this.
+    """The parameters that train, by name, on the CPU of rank 0; {} on the others. Every rank calls this.
 
     Args:
         also: whether a parameter of that name is included even if it does not train.
@@ -146,7 +137,8 @@ def trained_weights(engine: Any, also: Callable[[str], bool] = lambda name: Fals
         for name, parameter in engine.module.named_parameters():
             if parameter.requires_grad or also(name):
                 with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
-                    weights[name] = parameter.detach().cpu().clone()
+                    if torch.distributed.get_rank() == 0:
+                        weights[name] = parameter.detach().to("cpu", copy=True)
     return weights
 
 

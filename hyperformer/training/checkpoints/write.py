@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hyperformer.run_files.watchdog import beat
@@ -24,6 +25,7 @@ class CheckpointWriter(threading.Thread):
 
     Attributes:
         files: file name -> [size, checksum], as in a manifest.
+        table: what is in the tensor file: key -> number of elements.
         error: what went wrong, or None.
     """
 
@@ -37,6 +39,7 @@ class CheckpointWriter(threading.Thread):
         super().__init__(name="checkpoint", daemon=True)
         self.folder, self.tensor_file, self.tensors, self.texts = folder, tensor_file, tensors, texts
         self.files: dict[str, list[Any]] = {}
+        self.table = {key: tensor.numel() for key, tensor in tensors}
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -61,5 +64,15 @@ class CheckpointWriter(threading.Thread):
 
 
 def stage_to_cpu(tensors: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
-    """Copies in CPU memory, which the next step does not change."""
-    return [(key, tensor.detach().to("cpu", copy=True)) for key, tensor in tensors]
+    """Copies in CPU memory, which the next step does not change. From a GPU, all are copied at once into pinned memory.
+
+    torch keeps pinned memory that is no longer used for the next save.
+    """
+    staged = []
+    for key, tensor in tensors:
+        on_gpu = tensor.is_cuda
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=on_gpu)
+        staged.append((key, copy.copy_(tensor.detach(), non_blocking=on_gpu)))
+    if any(tensor.is_cuda for _, tensor in tensors):
+        torch.cuda.synchronize()
+    return staged
