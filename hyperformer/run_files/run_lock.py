@@ -7,7 +7,9 @@
 2. The trainer touches the file every :data:`HEARTBEAT_SECONDS`. So a trainer on another machine is
    seen also where locks are not passed on: it is gone when the file was left alone for :data:`LEASE_SECONDS`.
 3. A trainer that was cut off for longer than that, and whose run was taken over, ends its own
-   process (:data:`~hyperformer.errors.TAKEN_OVER_EXIT`) at its next heartbeat.
+   process (:data:`~hyperformer.errors.TAKEN_OVER_EXIT`) at its next heartbeat. Where locks are not
+   passed on, two that start at once both find the run free; the later record stands, and the
+   other trainer sees it within seconds, before its first step.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from hyperformer.run_files.watchdog import HEARTBEAT_SECONDS
 
 NAME = ".trainer.lock"
 LEASE_SECONDS = 6 * HEARTBEAT_SECONDS
+# A trainer looks first so soon after it started, then after twice as long, up to a heartbeat.
+_FIRST_LOOK_SECONDS = 0.5
 # A status command asks for the lock, too, for a moment.
 _TRIES, _PAUSE_SECONDS = 20, 0.05
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
@@ -169,7 +173,9 @@ def _wait_for_other_machine(path: Path) -> None:
 
 
 def _beat(path: Path, mine: str, ended: threading.Event) -> None:
-    while not ended.wait(HEARTBEAT_SECONDS):
+    pause = _FIRST_LOOK_SECONDS
+    while not ended.wait(min(pause, HEARTBEAT_SECONDS)):
+        pause *= 2
         with suppress(OSError):  # a file server that is away; it is asked again
             text = _read(path)
             if text == mine:

@@ -114,7 +114,7 @@ _ROWS = (
     FailureKind(
         "hang", "nothing moved for hang_minutes", "again", 1,
         recognised_by="nothing moved (a step, a batch of evaluation, a file of a checkpoint) for `hang_minutes`, a "
-        "setting: 30",
+        "setting: 30; or a rank waited in vain for another one",
         follows=f"all stacks are in its log; {_IN_PLACE}",
     ),
     FailureKind(

@@ -115,6 +115,34 @@ def test_of_many_that_start_at_once_one_trains(tmp_path: Path) -> None:
     assert sorted(log.read_text().split()) == ["held", *["refused"] * 5]
 
 
+def test_of_many_machines_that_start_at_once_one_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None sees the lock of another; a boot id of its own stands for a machine."""
+    monkeypatch.setattr(run_lock, "HEARTBEAT_SECONDS", 15.0)
+    monkeypatch.setattr(run_lock, "_lock", lambda descriptor, path, kind: descriptor)
+    # All read the file before the first writes into it: the worst case.
+    barrier, wait = FORK.Barrier(4), run_lock._wait_for_other_machine
+
+    def read(path: Path) -> None:
+        wait(path)
+        barrier.wait()
+
+    monkeypatch.setattr(run_lock, "_wait_for_other_machine", read)
+
+    def contend(number: int) -> None:
+        run_lock._boot = lambda: f"machine {number}"  # type: ignore[assignment]
+        with hold(tmp_path):
+            time.sleep(2)
+
+    processes = [FORK.Process(target=contend, args=(number,)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(process.exitcode or 0 for process in processes) == [0, *[TAKEN_OVER_EXIT] * 3]
+
+
 def test_a_status_command_does_not_stand_in_the_way(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text("x")
     ended = threading.Event()
