@@ -204,6 +204,35 @@ def test_all_variants_make_a_result(tmp_path: Path) -> None:
         assert list((folder / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
+def test_single_tasks_on_two_ranks_stop_and_resume(tmp_path: Path) -> None:
+    """Under torchrun, whose store knows the ranks of the first task when the second begins; then under deepspeed."""
+    settings = {"zero_stage": 2, "per_device_train_batch_size": 4, "max_steps": 40, "eval_steps": 40}
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc_per_node", "2"]
+    process = subprocess.Popen(
+        [*torchrun, *command("adapters", tmp_path / "run", **settings)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    tasks = 0
+    for line in process.stdout:
+        tasks += "parameters train" in line
+        if tasks == 2 and line.startswith("step 4/"):
+            process.terminate()
+            break
+    out, err = process.communicate(timeout=300)
+    assert process.returncode != 0 and "stopped by SIGTERM after step" in err, out + err
+    first, second = tmp_path / "run/toy-sentiment", tmp_path / "run/toy-similarity"
+    assert (first / "result.json").exists() and not (second / "result.json").exists()
+    assert json.loads((second / "state.json").read_text())["phase"] == "stopped"
+    out = run("adapters", tmp_path / "run", two_ranks(), **settings)
+    assert out.count("already done") == 1 and "resuming from step" in out
+    peaks = [json.loads((task / "result.json").read_text())["peak_memory_bytes"] for task in (first, second)]
+    assert peaks[1] < 1.1 * peaks[0]
+
+
 def test_a_folder_of_another_run_is_never_overwritten(tmp_path: Path) -> None:
     small = {"max_steps": 1, "warmup_steps": 0, "eval_steps": 1, "n_val": 4, "n_test": 4}
     run("adapters_dagger", tmp_path / "run", **small)
