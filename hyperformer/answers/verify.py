@@ -76,20 +76,22 @@ def verify_run(folder: str | Path) -> Verification:
 def _faults(answers: Answers, result: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with rows whose checksum is right."""
     task = answers.task
-    for row, (generated, scored) in enumerate(zip(answers.generated, answers.scored, strict=True)):
-        if generated is not None:
-            expected = read_scored(task, generated)
-        elif answers.label_logprobs is not None:
-            logprobs = answers.label_logprobs[row]
-            expected = read_scored(task, max(logprobs, key=logprobs.__getitem__))
-        else:
-            yield f"row {row}: neither a generated text nor log-probabilities"
-            continue
-        if str(scored) != str(expected):
-            yield f"row {row}: the answer is {scored!r}, and what the model gave is read as {expected!r}"
+    for row, scored in enumerate(answers.scored):
+        given = _given(answers, row)
+        if str(scored) not in [str(read_scored(task, text)) for text in given]:
+            yield f"row {row}: the answer is {scored!r}, and the model gave {' or '.join(map(repr, given)) or 'none'}"
     fingerprint = result.get("inputs", {}).get("rows", {}).get(f"{task.name} {answers.split}", "")
     if not fingerprint.endswith(checksum_of_targets(answers.targets)):
         yield "the targets are not those of the rows that the run read (`inputs` in result.json)"
+
+
+def _given(answers: Answers, row: int) -> list[str]:
+    """What the model gave: its text, or the most probable labels (several, if they are equally probable)."""
+    generated, logprobs = answers.generated[row], answers.label_logprobs
+    if generated is not None:
+        return [generated]
+    of_row = {} if logprobs is None else logprobs[row]
+    return [label for label, value in of_row.items() if value == max(of_row.values())]
 
 
 def _recorded(result: Mapping[str, Any]) -> dict[Key, Any]:

@@ -86,6 +86,10 @@ def test_log_probabilities_are_kept(tmp_path: Path) -> None:
     found = read_answers(run, "test", "rte")
     assert found.generated == [None, None] and found.label_logprobs == [{"0": -2.25, "1": -0.25}] * 2
     assert verify_run(run).findings == ()
+    edit_lines(run, change('"1": -0.25', '"1": -2.25'), checksum=True)
+    assert verify_run(run).findings == ()  # equally probable: either may be chosen
+    edit_lines(run, change('"1": -2.25', '"1": -3.25'), checksum=True)
+    assert verify_run(run).findings == ("test rte: row 0: the answer is '1', and the model gave '0'",)
 
 
 def test_rows_are_known_again_whatever_the_variant() -> None:
@@ -137,8 +141,9 @@ def change(old: str, new: str) -> Callable[[list[str]], None]:
         (swap, "holds no answers of 3 rows: it has 3 rows, or they are not in order"),
         (lambda lines: lines.pop(), "holds no answers of 3 rows"),
         (change('"target": "1"', '"target": "0"'), "test rte: the targets are not those of the rows"),
-        (change('"answer": "0"', '"answer": "1"'), "row 0: the answer is '1', and what the model gave is read as '0'"),
-        (change('"generated": "0"', '"generated": "1"'), "row 0: the answer is '0', and what the model gave is"),
+        (change('"answer": "0"', '"answer": "1"'), "row 0: the answer is '1', and the model gave '0'"),
+        (change('"generated": "0"', '"generated": "1"'), "row 0: the answer is '0', and the model gave '1'"),
+        (change('"generated": "0"', '"generated": null'), "row 0: the answer is '0', and the model gave none"),
         (change("}", ""), "holds no answers of 3 rows"),
     ],
 )  # fmt: skip
