@@ -118,8 +118,8 @@ _ROWS = (
         follows=f"all stacks are in its log; {_IN_PLACE}",
     ),
     FailureKind(
-        "diverged", "its loss is no longer a number", "again", 1,
-        recognised_by="the loss is no longer a finite number",
+        "diverged", "its loss, gradient or weights are no longer numbers", "again", 1,
+        recognised_by="the loss, a gradient or a weight is no longer a finite number; in fp16, no loss scale fits",
         follows="the newest checkpoint is renamed; restarts from the one before, if there is one",
     ),
     FailureKind(

@@ -51,8 +51,8 @@ def collect(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[RunResult]:
 def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
     """What runs with the same model and data settings did not have in common, though they should.
 
-    The rows of a hub data set, or a model's weights, may have changed between two runs; each run has
-    recorded what it read (``inputs`` in result.json).
+    The rows of a hub data set, or a model's weights, may have changed between two runs, or the kind of device;
+    each run has recorded what it read (``inputs`` in result.json) and how it computed (``numerics``).
     """
     found: dict[tuple[Any, str], dict[str, list[str]]] = {}
     for entry in entries:
@@ -63,6 +63,11 @@ def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
         if inputs.get("global_batch_size"):
             rows = entry.run.config.training.rows_per_rank
             read[f"the global batch ({rows} rows per rank)"] = inputs["global_batch_size"]
+        if entry.result is not None and entry.run.config.training.tf32:
+            # The device decides, and versions before the setting did not use TF32.
+            read["the format of float32 products (TF32 or not)"] = entry.result.get("numerics", {}).get(
+                "tf32", False
+            )
         source = _source(entry.run)
         for what, value in read.items():
             found.setdefault((source, what), {}).setdefault(str(value), []).append(entry.run.name)

@@ -73,6 +73,27 @@ def _change_loss(forwards: tuple[int, ...], change: Any) -> None:
     loop.token_loss = token_loss
 
 
+def no_waiting() -> None:
+    """Raise where a step reads a number from the device."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from hyperformer.training.numerics.step_numbers import StepNumbers
+
+    class NoReading(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.ops.aten._local_scalar_dense.default:
+                raise AssertionError("a number was read from the device")
+            return function(*args, **(kwargs or {}))
+
+    real = StepNumbers.after_backward
+
+    def after_backward(self: StepNumbers, loss: torch.Tensor) -> bool:
+        with NoReading():
+            return real(self, loss)
+
+    StepNumbers.after_backward = after_backward
+
+
 def huge_update(step: int) -> None:
     """Multiply the weights by infinity in an optimizer step, after a finite gradient."""
     from torch.optim.optimizer import register_optimizer_step_post_hook

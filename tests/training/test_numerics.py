@@ -88,8 +88,9 @@ def test_adam_sees_the_gradient_of_float32(
 def test_an_infinite_gradient_ends_the_run_and_is_not_saved(
     settings: dict[str, Any], runs: ForkedRuns, tmp_path: Path
 ) -> None:
-    """It comes at step 5 with a loss that is finite; step 6 would be saved."""
-    ended = runs.run(tmp_path, **settings, logging_steps=100, faults={"infinite_gradient": [5]})
+    """It comes at step 5 with a loss that is finite; step 6 would be saved. The look at it waits for no device."""
+    unseen: dict[str, list[int]] = {} if settings else {"no_waiting": []}
+    ended = runs.run(tmp_path, **settings, logging_steps=100, faults={"infinite_gradient": [5], **unseen})
     assert 2 in ended.codes and "Traceback" not in ended.out, ended.out
     assert "Diverged: the gradient of step 5 is not a finite number: lower learning_rate" in ended.out
     assert "the last complete checkpoint is step-3" in ended.out and newest(tmp_path) == "step-3"
@@ -153,12 +154,18 @@ def test_a_run_that_skips_all_steps_fails(steps: int, told: str, runs: ForkedRun
     assert not (tmp_path / "result.json").exists() and not (tmp_path / "checkpoints/latest").exists()
 
 
-@pytest.mark.parametrize("fits", [False, True])
-def test_fp16_where_it_cannot_be_trained(fits: bool, runs: ForkedRuns, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "fault", "told"),
+    [
+        ({}, "no_fp16", "DeepSpeed does not run on this device"),
+        ({"zero_stage": 0}, "fp16_on_cpu", "zero_stage is 0, but precision is fp16"),
+    ],
+)
+def test_fp16_where_it_cannot_be_trained(
+    settings: dict[str, Any], fault: str, told: str, runs: ForkedRuns, tmp_path: Path
+) -> None:
     """Before anything is loaded."""
-    told = "ZeRO stage 0: DeepSpeed scales the loss" if fits else "DeepSpeed does not run on this device"
-    some = faults() if fits else {"no_fp16": []}
-    ended = runs.run(tmp_path, **FP16, zero_stage=0, model_name_or_path="/nowhere", faults=some)
+    ended = runs.run(tmp_path, **FP16, **settings, model_name_or_path="/nowhere", faults={fault: []})
     assert ended.codes == [2] and told in ended.out and "Traceback" not in ended.out
 
 
