@@ -24,6 +24,7 @@ from launchers.plan.sweep_file import SWEEPS, read_sweep
 from launchers.plan.sweep_files.source_runs import SourceRun, find_run
 from launchers.plan.sweep_files.stages import StageSource, split_target
 from launchers.report import csv_files, files
+from launchers.report.latex.document import write_pdf
 from launchers.report.make_report import make_report
 from launchers.report.plots import plot_similarities
 from launchers.report.report_data import ReportData
@@ -253,7 +254,7 @@ class Sweep:
         return make_report(self.plan.name, collect(self.ledger, view.statuses), self.plan.select)
 
     def report(self, view: View | None = None) -> tuple[Path, ReportData]:
-        """Write report.md and the CSV files; returns the path of the first, and what is in them.
+        """Write report.md, table.tex and the CSV files; returns the path of the first, and what is in them.
 
         Raises:
             HyperformerError: nothing was started yet; nothing was written.
@@ -263,6 +264,17 @@ class Sweep:
             raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is no report")
         data = self.report_data(view)
         return files.write_report(self.ledger.paths.report, data), data
+
+    def pdf(self, data: ReportData) -> Path:
+        """Write the report as report.pdf, which needs a TeX; returns its path.
+
+        Raises:
+            ConfigError: no TeX is installed.
+            HyperformerError: TeX does not take the document.
+        """
+        path = self.ledger.paths.report / "report.pdf"
+        write_pdf(path, data)
+        return path
 
     def plots(self, view: View | None = None) -> list[Path]:
         """Draw how alike the tasks of each hypernetwork are; returns the files."""

@@ -60,7 +60,7 @@ def run(words: argparse.Namespace) -> int:
         case "why":
             return inspect.why(target, words.names)
         case "report":
-            return inspect.report(target, words.plots)
+            return inspect.report(target, words.plots, words.pdf)
         case "prefetch":
             return inspect.prefetch(target)
     raise AssertionError(words.command)

@@ -14,7 +14,7 @@ from rich.console import Console
 from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console
-from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, show_report
+from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, short_path, show_report
 from launchers.cli.progress import Progress
 from launchers.cli.suggested_command import STATUS, SUBMIT, after_report, after_status, after_why
 from launchers.plan.cluster_profile import PROFILES
@@ -121,12 +121,14 @@ def why(target: Target, names: Sequence[str]) -> int:
     return DONE
 
 
-def report(target: Target, with_plots: bool) -> int:
+def report(target: Target, with_plots: bool = False, with_pdf: bool = False) -> int:
     """Write the results table, and show it."""
     sweep = target.open()
     view = sweep.view()
     print_notes(view.notes)
-    show_report(sweep, view)
+    data = show_report(sweep, view)
+    if with_pdf and data:
+        print(f"pdf: {short_path(sweep.pdf(data))}")
     for path in sweep.plots(view) if with_plots else ():
         print(f"plot: {path}")
     print_next(target, after_report(view.statuses))

@@ -12,6 +12,7 @@ from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console, print_table
 from launchers.cli.suggested_command import SuggestedCommand
+from launchers.report.report_data import ReportData
 from launchers.report.text import choice_text, footnotes
 from launchers.status.run_status import BAD, RunStatus
 
@@ -46,7 +47,7 @@ def print_next(target: Target, step: SuggestedCommand) -> None:
     """The next useful command, ready to copy."""
     program = ["hyperformer-sweep"]
     if sys.argv[0].endswith(".py"):
-        program = ["python", str(_short(Path(sys.argv[0])))]
+        program = ["python", str(short_path(Path(sys.argv[0])))]
     words = [*program, step.command, target.sweep, *step.words]
     if step.command in ("submit", "retry") and target.cluster:
         words += ["--cluster", target.cluster]
@@ -74,17 +75,17 @@ def agreed(question: str, yes: bool) -> bool:
     return yes or not can_ask() or ask(question)
 
 
-def _short(path: Path) -> Path:
+def short_path(path: Path) -> Path:
     """Relative to the working directory if it lies below it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def show_report(sweep: Sweep, view: View) -> None:
-    """Write the report, and show its table."""
+def show_report(sweep: Sweep, view: View) -> ReportData | None:
+    """Write the report, and show its table; returns what is in it, None while nothing was started."""
     if not view.has_begun:
         print(f"{sweep.plan.name}: nothing was started yet, so there is no report")
-        return
+        return None
     path, data = sweep.report(view)
     out = console()
     table = data.tables[0]
@@ -93,4 +94,5 @@ def show_report(sweep: Sweep, view: View) -> None:
         print_table(out, piece)
     for note in [*footnotes(table), *map(choice_text, data.choices), *data.notes]:
         out.print(note)
-    print(f"\nreport: {_short(path)}")
+    print(f"\nreport: {short_path(path)}")
+    return data

@@ -100,6 +100,7 @@ def _add_inspect_commands(add: _Add) -> None:
         "--plots", action="store_true",
         help="also draw how similar the tasks of each hypernetwork are (needs matplotlib)",
     )  # fmt: skip
+    one.add_argument("--pdf", action="store_true", help="also compile report.pdf (needs a TeX)")
 
 
 def _names_argument() -> argparse.ArgumentParser:

@@ -44,7 +44,7 @@ from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 _EACH: dict[str, Callable[[Target, argparse.Namespace], int]] = {
     "plan": lambda target, words: inspect.plan(target),
     "why": lambda target, words: inspect.why(target, ()),
-    "report": lambda target, words: inspect.report(target, words.plots),
+    "report": lambda target, words: inspect.report(target, words.plots, words.pdf),
     "prefetch": lambda target, words: inspect.prefetch(target),
 }
 
@@ -294,7 +294,7 @@ def _show(one: StudyTarget, found: Advance, is_local: bool) -> int:
     for stage in study.names if is_local else ():
         if study.open(stage).view().has_begun:
             print(_heading(study, stage))
-            inspect.report(one.of(stage), False)
+            inspect.report(one.of(stage))
     if found.stage is not None:
         _print_gate(study, found.stage)
     elif not is_local:
