@@ -8,7 +8,8 @@ from launchers.plan.model_selection.choose import choose
 from launchers.plan.model_selection.rule import Number, SelectionRule
 from launchers.report.report_data import ReportData
 from launchers.report.results import RunResult
-from launchers.report.significance import comparisons, with_intervals
+from launchers.report.statistics.row_tests import with_tests
+from launchers.report.statistics.seed_tests import comparisons, with_intervals
 from launchers.report.tables import all_groups, chosen_groups, make_table, splits
 
 
@@ -25,6 +26,7 @@ def make_report(name: str, entries: Sequence[RunResult], rule: SelectionRule | N
     groups = chosen_groups(entries, choices) if rule else every
     shown = splits(entries)
     tables = [with_intervals(make_table(groups, split, number)) for split in shown]
+    tables = [with_tests(table) if table.split == "test" else table for table in tables]
     return ReportData(
         name=name,
         runs=tuple(entries),

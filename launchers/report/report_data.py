@@ -65,7 +65,7 @@ class Cell:
         std: sample standard deviation; None for a single seed.
         values: seed -> value.
         interval: None for a single seed.
-        is_best: no other row of the table has a higher mean.
+        is_best: no other row of the table has a higher mean, and some have one.
         difference: from the best row; None for that row itself, for averages, and where answers are missing.
     """
 

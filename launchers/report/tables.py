@@ -130,17 +130,17 @@ def _cell(scored: ScoredSetting) -> Cell:
 
 
 def _with_best(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, the best of each column marked."""
-    best: dict[Column, float] = {}
+    """The rows, the best of each column marked where several have a value."""
+    means: dict[Column, list[float]] = {}
     for row in rows:
         for column, cell in row.cells.items():
-            if cell.mean is not None:
-                best[column] = max(cell.mean, best.get(column, cell.mean))
+            means.setdefault(column, []).extend([] if cell.mean is None else [cell.mean])
+    best = {column: max(values) for column, values in means.items() if len(values) > 1}
     return tuple(
         replace(
             row,
             cells={
-                column: replace(cell, is_best=cell.mean is not None and cell.mean == best[column])
+                column: replace(cell, is_best=column in best and cell.mean == best[column])
                 for column, cell in row.cells.items()
             },
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hyperformer.errors import clip
 from launchers.plan.model_selection.choose import Choice
@@ -13,6 +13,8 @@ from launchers.status.run_status import BAD
 MISSING = "–"
 # Of intervals of the mean, measured on seeds from a normal distribution; from 5 seeds on (interquartile mean): 93%.
 _COVERAGE = {2: 50, 3: 75, 4: 81}
+_LARGE_ERROR = 1.0
+"""Percentage points; a test set with a larger standard error is said to be small."""
 PARAMETER_TITLES = ("parameters", "trained", "% per task")
 
 
@@ -61,11 +63,35 @@ def footnotes(table: Table) -> list[str]:
         notes.append("± is the sample standard deviation over seeds; n is the number of seeds.")
     if any(cell.mean is not None and not cell.is_complete for cell in cells):
         notes.append("* over fewer seeds than planned.")
+    notes += _test_notes(table)
     for row in table.rows:
         if row.unfinished:
             notes.append(f"{row.label}: {_unfinished(row)}.")
         notes += [f"{row.label}: {gap}." for gap in row.gaps]
     return notes
+
+
+def _test_notes(table: Table) -> Iterator[str]:
+    """What was tested between rows, and which test sets are too small to tell."""
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    if any(cell.difference is not None for cell in cells):
+        yield (
+            "† worse than the best row of the column (bold): paired bootstrap over the test rows, with the spread "
+            f"between seeds; p < {LEVEL} after Holm's correction for all {table.pairs} pairs of the table."
+        )
+        if any(cell.n == 1 for cell in cells):
+            yield "Rows with one seed are tested as they are: what other seeds would give is not known."
+    small = [
+        f"{column_name(column)} ({one.rows:,} rows: {one.standard_error:.1f})"
+        for column, one in table.precision.items()
+        if one.standard_error >= _LARGE_ERROR
+    ]
+    if small:
+        yield (
+            "Small test sets: on other rows of the same kind a result would differ by this standard error, in points: "
+            f"{', '.join(small)}. Differences of less than twice that say little."
+        )
+    yield from (f"Not tested against other rows: {text}." for text in table.untested)
 
 
 def interval_text(interval: Interval | None) -> str:

@@ -57,7 +57,8 @@ def paired_bootstrap(
     rows_variance = float(differences.var(ddof=1)) * rows / (rows - 1)
     seeds = [_Seeds.of(observed[side], drawn[side]) for side in sides]
     common = max(0.0, rows_variance - sum(side.noise for side in seeds))
-    parts = [(common, rows - 1), *((side.variance, side.freedom) for side in seeds)]
+    between = sum(side.variance for side in seeds), sum(side.freedom for side in seeds)
+    parts = [(common, rows - 1), between]
     variance = sum(part for part, _ in parts)
     if max(variance, rows_variance) == 0:  # every row says the same: as many tosses of a coin
         return PairedResult(value, value, value, 1.0 if value == 0 else min(1.0, 2.0 * 0.5**rows))

@@ -1,0 +1,88 @@
+"""Tests between the rows of a test table, on the answers that the runs kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from launchers.report.report_data import AVERAGES, Column, Difference, Precision, Row, Table
+from launchers.report.statistics.kept_answers import read_kept
+
+if TYPE_CHECKING:
+    from launchers.report.statistics.paired import PairedResult
+    from launchers.report.statistics.resampled_metrics import Array
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A row against the best one of a column."""
+
+    row: int
+    column: Column
+    test_rows: int
+    result: PairedResult
+
+
+def with_tests(table: Table) -> Table:
+    """The test table with each row tested against the best of its column, and with what the test sets can tell."""
+    tested: list[_Tested] = []
+    precision: dict[Column, Precision] = {}
+    untested: dict[str, list[str]] = {}
+    pairs = 0
+    columns = [column for column in table.columns if column not in AVERAGES and column[1]]
+    for task in dict.fromkeys(task for task, _ in columns):
+        kept = read_kept(table, task)
+        for why, names in kept.faults.items():
+            told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            untested.setdefault(f"{told}: {why}", []).append(task)
+        for column in [column for column in columns if column[0] == task]:
+            models = {number: kept.of_row(row, column) for number, row in enumerate(table.rows)}
+            models = {number: found for number, found in models.items() if found}
+            pairs += math.comb(len(models), 2)
+            means = [row.cells[column].mean for row in table.rows]
+            best = means.index(max((mean for mean in means if mean is not None), default=None))
+            if best in models:
+                precision[column] = _precision(column, models[best])
+                tested += _against(best, column, models)
+    return replace(
+        table,
+        rows=_marked(table, tested, pairs),
+        precision=precision,
+        pairs=pairs,
+        untested=tuple(f"{', '.join(tasks)}: {why}" for why, tasks in untested.items()),
+    )
+
+
+def _against(best: int, column: Column, models: Mapping[int, Sequence[Array]]) -> list[_Tested]:
+    from launchers.report.statistics.paired import paired_bootstrap
+    from launchers.report.statistics.resampled_metrics import BY_COLUMN
+
+    found = []
+    for number, mine in models.items():
+        if number != best:
+            result = paired_bootstrap(BY_COLUMN[column[1]], mine, models[best])
+            if result is not None:
+                found.append(_Tested(number, column, len(mine[0]), result))
+    return found
+
+
+def _precision(column: Column, models: Sequence[Array]) -> Precision:
+    from launchers.report.statistics.paired import standard_error
+    from launchers.report.statistics.resampled_metrics import BY_COLUMN
+
+    return Precision(len(models[0]), standard_error(BY_COLUMN[column[1]], models[0]))
+
+
+def _marked(table: Table, tested: Sequence[_Tested], pairs: int) -> tuple[Row, ...]:
+    """The rows, with the tests in their cells."""
+    from launchers.report.statistics.paired import holm
+
+    cells = [dict(row.cells) for row in table.rows]
+    corrected = holm([one.result.p for one in tested], pairs)
+    for one, p_holm in zip(tested, corrected, strict=True):
+        result = one.result
+        difference = Difference(result.value, result.low, result.high, result.p, p_holm, one.test_rows)
+        cells[one.row][one.column] = replace(cells[one.row][one.column], difference=difference)
+    return tuple(replace(row, cells=found) for row, found in zip(table.rows, cells, strict=True))
