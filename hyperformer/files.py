@@ -18,11 +18,14 @@ _LEFTOVER_S = 3600
 
 
 @contextmanager
-def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(path: str | Path, mode: str = "w", *, durable: bool = True) -> Iterator[IO[Any]]:
     """Open a temporary file in the folder of `path`; on a clean exit flush it to disk and rename it.
 
     The file gets the permissions of the user's umask. On an error nothing is
     left behind and an older `path` stays as it was.
+
+    Args:
+        durable: wait until the disk has it. Without that, a machine that loses power may keep an empty file.
     """
     path = Path(path)
     try:
@@ -34,8 +37,9 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         apply_umask(temporary)
         temporary.replace(path)
     except BaseException as error:
@@ -64,9 +68,9 @@ def sweep_leftovers(folder: Path) -> None:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    with atomic_write(path) as stream:
+def write_json(path: str | Path, value: Any, *, durable: bool = True) -> None:
+    """Write `value` as indented JSON, atomically; `durable` as in :func:`atomic_write`."""
+    with atomic_write(path, durable=durable) as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
 

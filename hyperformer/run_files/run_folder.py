@@ -153,8 +153,9 @@ class RunFolder:
         is_known = signature(config) != record["signature"]
         return dataclasses.replace(config, known_as=record["signature"]) if is_known else config
 
-    def write_state(self, state: RunState) -> None:
-        write_json(self.state, dataclasses.asdict(dataclasses.replace(state, updated=time.time())))
+    def write_state(self, state: RunState, *, durable: bool = True) -> None:
+        values = dataclasses.asdict(dataclasses.replace(state, updated=time.time()))
+        write_json(self.state, values, durable=durable)
 
     def read_state(self) -> RunState | None:
         """The last state written, or None before the first."""

@@ -8,7 +8,9 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
+from hyperformer.data.collate import collate
 from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.label_checks import notes
@@ -38,6 +40,11 @@ class RunData:
     validation: dict[str, TokenizedSplit]
     test: dict[str, TokenizedSplit]
     tokenizer: Any
+
+    def training_batch(self, task: str, rows: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
+        """Some training rows of a task, padded, on the device."""
+        batch = collate(self.train[task], rows, pad_token_id=self.tokenizer.pad_token_id)
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 class Sampler(Protocol):

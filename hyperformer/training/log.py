@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hyperformer.disk_space import disk_full_told
-from hyperformer.files import atomic_write
+from hyperformer.files import atomic_write, flush
 from hyperformer.run_files.recovery import Recovery, record_eval_rows
 from hyperformer.run_files.run_folder import Phase, RunFolder, RunState
 from hyperformer.training.train_state import TrainState
@@ -36,6 +36,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _in_words(values: Mapping[str, float | None]) -> str:
+    """The values of a line of training, for people."""
+    shown = (("loss", "loss {:.4f}"), ("learning_rate", "lr {:.2e}"), ("gradient_norm", "norm {:.2f}"))
+    parts = [words.format(values[name]) if values[name] is not None else f"{name} -" for name, words in shown]
+    parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
+    parts.append(f"{(values['peak_memory_bytes'] or 0) / 2**30:.1f} GiB")
+    return "  ".join(parts)
 
 
 class RunLog:
@@ -110,27 +119,30 @@ class RunLog:
                 f"step {step}/{self.max_steps}  skipped: the gradient overflowed; loss scale {loss_scale:g} now"
             )
 
-    def training(self, step: int, loss: float | None, learning_rate: float) -> None:
+    def training(self, step: int, values: Mapping[str, float | None]) -> None:
         """A logged step.
 
         Args:
-            loss: mean since the last line, in the units of `loss_reduction`; None: all steps since were skipped.
+            values: `loss` (mean since the last line, in the units of `loss_reduction`; None: all steps since
+                were skipped), `learning_rate`, `gradient_norm` (of this step, before clipping; None: it was
+                skipped), `skipped_steps` (in all), and those of :meth:`StepMeter.values`.
         """
         if not self.main:
             return
         rate = (step - self.start) / max(time.time() - self.started, 1e-9)
-        self._update(step=step, loss=loss)
-        values = {"loss": loss, "learning_rate": learning_rate}
+        self._update(step=step, loss=values["loss"])
         self._record(step, "train", {name: value for name, value in values.items() if value is not None})
-        told = "-" if loss is None else f"{loss:.4f}"
         if self._bar.disable:
             left = duration(self.state.seconds_left or 0)
-            say(
-                f"step {step}/{self.max_steps}  loss {told}  lr {learning_rate:.2e}  "
-                f"{rate:.2f} steps/s  {left} left"
-            )
+            say(f"step {step}/{self.max_steps}  {_in_words(values)}  {rate:.2f} steps/s  {left} left")
         else:
-            self._bar.set_postfix(loss=told)
+            self._bar.set_postfix_str(_in_words(values))
+
+    def save(self) -> None:
+        """Wait until the disk has the lines so far. Nothing else here waits for the disk."""
+        if self.main and self.folder.metrics.exists():
+            with disk_full_told(self.folder.metrics):
+                flush(self.folder.metrics)
 
     def validation(
         self, step: int, metrics: Mapping[str, Mapping[str, float]], average: float, best: bool
@@ -184,7 +196,7 @@ class RunLog:
         """Write state.json. The run continues without it: everything in it is elsewhere, too."""
         self._state_written = time.time()
         try:
-            self.folder.write_state(self.state)
+            self.folder.write_state(self.state, durable=False)
         except OSError as error:
             if not self._state_failed:
                 print(

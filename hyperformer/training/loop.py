@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import average
 from hyperformer.errors import CheckpointError, Interrupted
@@ -23,6 +22,7 @@ from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.step_numbers import StepNumbers
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.signals import StopFlag
+from hyperformer.training.step_meter import StepMeter
 from hyperformer.training.train_state import TrainState
 
 
@@ -58,7 +58,7 @@ class Trainer:
                 self._continue_beyond_end()
         self.numbers = StepNumbers(engine, self.state, self.context, loss, checkpoints.folder.newest)
         self._saved = self._position()
-        self._learning_rate = 0.0
+        self._learning_rate, self.meter = 0.0, StepMeter()
         self.limit = RowLimit(say, in_place=not is_partitioned(engine))
 
     def _continue_beyond_end(self) -> None:
@@ -88,7 +88,7 @@ class Trainer:
             self.checkpoints.wait()
         except _AskedToStop as asked:
             if self._saved != self._position():
-                self._save(stop)
+                self._save(log, stop)
             self.checkpoints.wait()
             self._interrupted(asked, log)
         return self.state
@@ -103,7 +103,7 @@ class Trainer:
                 self._validate(log, stop)
             step, last = self.state.step, self.state.step == settings.max_steps
             if self._saved != self._position() and (step % settings.save_steps == 0 or last):
-                self._save(stop)
+                self._save(log, stop)
             self._between_steps(step, stop)
             if last:
                 return
@@ -123,7 +123,8 @@ class Trainer:
 
     def _step_and_log(self, log: RunLog, stop: StopFlag) -> None:
         settings, started = self.config.training, time.monotonic()
-        is_skipped = self._step()
+        with self.meter.step():
+            is_skipped = self._step()
         self.context.step_done()
         self.state.step += 1
         step = self.state.step
@@ -143,11 +144,12 @@ class Trainer:
         task, indices = self.sampler.next_batch()
         split = self.data.train[task]
         weight, is_skipped = self._loss_weight(split, indices), False
+        self.meter.count(
+            int(split.source_ids.lengths(indices).sum() + split.target_ids.lengths(indices).sum())
+        )
         for rows in indices.reshape(self.context.size, self.batch.accumulation, -1)[self.context.rank]:
-            batch = collate(split, rows, pad_token_id=self.data.tokenizer.pad_token_id)
-            batch = {
-                name: tensor.to(self.context.device, non_blocking=True) for name, tensor in batch.items()
-            }
+            with self.meter.data():
+                batch = self.data.training_batch(task, rows, self.context.device)
             logits = self.engine(**batch, task=task, use_cache=False).logits
             loss = token_loss(logits, batch["labels"], self.config.training.label_smoothing) * weight
             self.engine.backward(loss)
@@ -164,10 +166,17 @@ class Trainer:
         return self.config.training.per_device_train_batch_size / self.batch.micro
 
     def _log(self, log: RunLog) -> None:
-        log.training(self.state.step, self.numbers.mean_loss(), self._learning_rate)
+        values = {
+            "loss": self.numbers.mean_loss(),
+            "learning_rate": self._learning_rate,
+            "gradient_norm": self.numbers.gradient_norm(),
+            "skipped_steps": self.state.skipped_steps,
+        }
+        log.training(self.state.step, {**values, **self.meter.values()})
         # The line of the end alone does not count: a run can be made longer.
         if self.state.step % self.config.training.logging_steps == 0:
             self.numbers.new_line()
+            self.meter.new_line()
 
     # Evaluation.
 
@@ -259,9 +268,10 @@ class Trainer:
 
     # Saving and stopping.
 
-    def _save(self, stop: StopFlag) -> None:
-        """Save, unless the weights are spoilt."""
+    def _save(self, log: RunLog, stop: StopFlag) -> None:
+        """Save, unless the weights are spoilt. A checkpoint counts on the lines of the log before it."""
         self.numbers.check(self.config.training.max_steps)
+        log.save()
         self.state.sampler = self.sampler.state_dict()
         self.checkpoints.save(self.engine, self.state, self.numbers.loss.item())
         self._saved = self._position()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from hyperformer.data.collate import collate
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.tasks import Task
 from hyperformer.run_files.watchdog import PATIENT, beat
@@ -70,8 +69,7 @@ def _train(trainer: Trainer) -> None:
     model.train()
     for task, row in longest_rows(trainer.data.train):
         rows = np.repeat(row, trainer.batch.micro)
-        batch = collate(trainer.data.train[task], rows, pad_token_id=trainer.data.tokenizer.pad_token_id)
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        batch = trainer.data.training_batch(task, rows, device)
         logits = model(**batch, task=task, use_cache=False).logits
         loss = token_loss(logits, batch["labels"], trainer.config.training.label_smoothing)
         torch.autograd.grad(loss, trained, allow_unused=True)
