@@ -21,14 +21,24 @@ WORK, CACHE, COMMIT = Path("/work"), Path("/cache"), Path(sys.prefix) / "commit"
 LOCK, SHARED_NAME = ".hyperformer.lock", "container"
 BAD_INPUT = 2
 # The subcommands of `hyperformer`; each is a command of the image too.
-OF_HYPERFORMER = ("train", "params", "predict", "evaluate", "export", "similarity", "push", "convert")
+OF_HYPERFORMER = (
+    "train",
+    "params",
+    "predict",
+    "evaluate",
+    "rescore",
+    "export",
+    "similarity",
+    "push",
+    "convert",
+)
 
 USAGE = """\
 usage: docker run [options] IMAGE COMMAND ...
 
   sweep SWEEP [...]         what `hyperformer-sweep` does: run a sweep, plan, status, report, ...
   train CONFIG [key=value]  one run, on all GPUs that the container has, or on the CPU
-  params, predict, evaluate, export, similarity, push, convert
+  params, predict, evaluate, rescore, export, similarity, push, convert
                             as `hyperformer` has them; COMMAND --help says more
   check [--quick]           versions, GPUs, and whether the folders can be written
   bash, python, ...         any program of the image
