@@ -117,39 +117,41 @@ def _load(one: GlueSet, data_dir: str | None) -> Rows:
 
 
 def write_submission(one: GlueSet, answers: Sequence[str], folder: Path) -> Path:
-    """Write a test set's file; returns its path.
+    """Write a test set's file into `folder`, which is created if needed; returns its path.
 
     Args:
         answers: for each row, as the model gave it.
 
     Raises:
-        DataError: an answer is not one that GLUE takes.
+        DataError: an answer is not one that GLUE takes; nothing is written.
     """
     task = TASKS[one.task]
-    lines = [f"{row}\t{_prediction(one, task, row, text)}\n" for row, text in enumerate(answers)]
-    path = folder / one.file
-    with atomic_write(path) as stream:
-        stream.writelines(["index\tprediction\n", *lines])
-    return path
+    predictions = [_prediction(one, task, text) for text in answers]
+    wrong = [row for row, prediction in enumerate(predictions) if prediction is None]
+    if wrong:
+        labels = task.labels or ()
+        wanted = (
+            f"a number from {labels[0]} to {labels[-1]}" if task.rounded else f"a label: {', '.join(labels)}"
+        )
+        raise DataError(
+            f"{one.file}: GLUE wants {wanted}. Of {len(answers):,} answers {len(wrong):,} are none, the first in row "
+            f"{wrong[0]}: {answers[wrong[0]]!r}. With --decode rank every answer is a label. Nothing was written for "
+            "this test set"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / one.file) as stream:
+        stream.write("index\tprediction\n")
+        stream.writelines(f"{row}\t{prediction}\n" for row, prediction in enumerate(predictions))
+    return folder / one.file
 
 
-def _prediction(one: GlueSet, task: Task, row: int, text: str) -> str:
-    labels = task.labels or ()
-    value = read_scored(task, text)
+def _prediction(one: GlueSet, task: Task, text: str) -> str | None:
+    """An answer in the form that GLUE takes; None: it has none."""
+    labels, value = task.labels or (), read_scored(task, text)
     if task.rounded:
-        least, most = float(labels[0]), float(labels[-1])
-        if math.isfinite(value) and least <= value <= most:
-            return str(value)
-        wanted = f"a number from {labels[0]} to {labels[-1]}"
-    else:
-        for label in labels:
-            if read_scored(task, label) == value:
-                return one.forms.get(label, label)
-        wanted = f"one of the labels {', '.join(labels)}"
-    raise DataError(
-        f"{one.file}: the answer to row {row} is {text!r}, and GLUE wants {wanted}; nothing was written for this "
-        "test set. With --decode rank every answer is a label"
-    )
+        is_score = math.isfinite(value) and float(labels[0]) <= value <= float(labels[-1])
+        return str(value) if is_score else None
+    return next((one.forms.get(label, label) for label in labels if read_scored(task, label) == value), None)
 
 
 def still_missing(folder: Path) -> list[str]:

@@ -59,7 +59,6 @@ def run_submission(wanted: Submission) -> None:
             f"{wanted.folder} has {', '.join(there)} already; move them away, or name another folder"
         )
     rows = load_sets(sets, wanted.data_dir)
-    wanted.folder.mkdir(parents=True, exist_ok=True)
     for one, of_set in zip(sets, rows, strict=True):
         answers = _answers(predictors[one.task], of_set, wanted.batch_size)
         print(f"{write_submission(one, answers, wanted.folder)}: {len(answers):,} answers")

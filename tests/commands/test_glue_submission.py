@@ -134,8 +134,10 @@ def test_predict_still_needs_a_task(model: Path, capsys: pytest.CaptureFixture[s
 def test_label_forms(file: str, answer: str, written: str | None, tmp_path: Path) -> None:
     one = next(one for one in glue.SETS if one.file == file)
     if written is None:
-        with pytest.raises(DataError, match=f"{file}: the answer to row 0 is .* GLUE wants"):
-            glue.write_submission(one, [answer], tmp_path)
+        with pytest.raises(
+            DataError, match=f"{file}: GLUE wants .*Of 1 answers 1 are none, the first in row 0"
+        ):
+            glue.write_submission(one, [answer], tmp_path / "out")
         assert not list(tmp_path.iterdir())
     else:
         assert (

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import torch
 from training.forked_runs import ForkedRuns
 
 from hyperformer.answers.verify import verify_run
 from hyperformer.cli import main
+from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.training.evaluation import Evaluation
+from hyperformer.training.loop import Trainer
+from hyperformer.training.ranks.distributed import DistributedContext
+from hyperformer.training.train_state import TrainState
 
 
 def test_damaged_answers_of_the_validation_are_made_again(runs: ForkedRuns, tmp_path: Path) -> None:
@@ -24,6 +32,21 @@ def test_damaged_answers_of_the_validation_are_made_again(runs: ForkedRuns, tmp_
     assert [path.read_bytes() for path in (first, second)] == before
     assert verify_run(folder).findings == () and len(verify_run(folder).answers) == 4
     assert main(["rescore", str(folder)]) == 0
+
+
+def test_answers_that_come_out_otherwise_are_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fake trainer: the same weights with another answer cannot be had at will."""
+    state = TrainState(
+        best_step=4, best_metrics={"rte": {"acc": 50.0}}, best_answers={"rte": {"file": "gone"}}
+    )
+    again = Evaluation({"rte": {"acc": 75.0}}, {})
+    alone = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
+    fake = SimpleNamespace(state=state, context=alone, _evaluate=lambda *_: again)
+    Trainer._renew_answers(fake, SimpleNamespace(folder=RunFolder(tmp_path)), None)  # type: ignore[arg-type]
+    assert state.best_answers == {} and state.best_metrics == {"rte": {"acc": 50.0}}
+    assert "the answers of the validation at step 4 are not kept" in capsys.readouterr().out
 
 
 def test_a_longer_run_keeps_the_answers_of_the_shorter(runs: ForkedRuns, tmp_path: Path) -> None:
