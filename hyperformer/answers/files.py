@@ -126,7 +126,14 @@ def read_result(run: RunFolder) -> dict[str, Any]:
     result = run.read_result()
     if result is None:
         raise FileError(f"{run.path} is not the folder of a run that is done: it has no {run.result.name}")
+    for split in ("validation", "test"):
+        if not _is_nested(result.get(split)):
+            raise FileError(f"{run.result} is damaged: {split!r} does not give metrics for each task")
     return result
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values())
 
 
 def listed(run: RunFolder, result: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -138,7 +145,7 @@ def listed(run: RunFolder, result: Mapping[str, Any]) -> dict[str, dict[str, dic
     files = result.get("answers")
     if files is None:
         raise FileError(f"{run.result} lists no answers: the run is of an earlier version, which kept none")
-    if not (isinstance(files, dict) and all(isinstance(tasks, dict) for tasks in files.values())):
+    if not _is_nested(files):
         raise FileError(f"{run.result} is damaged: its list of answers is not a mapping")
     return files
 
@@ -185,7 +192,7 @@ def _task(folder: Path, name: str, entry: Mapping[str, Any]) -> Task:
         metrics, kind = tuple(entry["metrics"]), entry["answer"]
         known = set(metrics) <= METRICS.keys() and kind in READERS
         is_here = Path(entry["file"]).name == entry["file"] and type(entry["bytes"]) is int
-        if not (known and is_here and type(entry["rows"]) is int):
+        if not (known and is_here and type(entry["rows"]) is int and isinstance(entry["checksum"], str)):
             raise ValueError("an unknown metric, kind of answer or file")
         return Task(name, "", "", metrics, labels, rounded=bool(entry["rounded"]), answer=kind)
     except (KeyError, TypeError, ValueError) as error:

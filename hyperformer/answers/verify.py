@@ -80,8 +80,10 @@ def _faults(answers: Answers, result: Mapping[str, Any]) -> Iterator[str]:
         given = _given(answers, row)
         if str(scored) not in [str(read_scored(task, text)) for text in given]:
             yield f"row {row}: the answer is {scored!r}, and the model gave {' or '.join(map(repr, given)) or 'none'}"
-    fingerprint = result.get("inputs", {}).get("rows", {}).get(f"{task.name} {answers.split}", "")
-    if not fingerprint.endswith(checksum_of_targets(answers.targets)):
+    inputs = result.get("inputs")
+    rows = inputs.get("rows") if isinstance(inputs, dict) else None
+    fingerprint = rows.get(f"{task.name} {answers.split}") if isinstance(rows, dict) else None
+    if not str(fingerprint).endswith(checksum_of_targets(answers.targets)):
         yield "the targets are not those of the rows that the run read (`inputs` in result.json)"
 
 
@@ -123,6 +125,6 @@ def _differences(recorded: Mapping[Key, Any], computed: Mapping[Key, float]) -> 
         if there == again:
             continue
         line = f"{' '.join(filter(None, key))}: result.json has {there}, the answers give {again}"
-        if there is not None and again is not None and math.isclose(there, again, rel_tol=1e-12):
+        if isinstance(there, float) and again is not None and math.isclose(there, again, rel_tol=1e-12):
             line += " (so small a difference may be another processor's rounding)"
         yield key, line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from hyperformer.data.tasks import TASKS, Task
 from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import FileError
 from hyperformer.files import write_json
+
+# Keys of result.json on which no number of this task depends.
+HARMLESS = {("signature",)} | {
+    ("answers", "test", "rte", *more) for more in (("rounded",), ("labels",), ("labels", 0), ("labels", 1))
+}
 
 
 def task_for(name: str, kind: str) -> Task:
@@ -201,3 +206,31 @@ def test_make_answers_reads_as_metrics_do() -> None:
     given = [Answer(text.strip(), text) for text in (" 1 ", "x", "1_0")]
     found = make_answers(TASKS["cola"], "test", given, ["1", "0", "1"], ["a", "b", "c"])
     assert found.scored == [1, -1, 10]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The keys that lead to every value inside of a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def test_whatever_stands_in_result_json_there_is_one_clear_error(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", (TASKS["rte"], [("1", "0"), ("1", "1")]))
+    good = (run / "result.json").read_text()
+    for path in places(json.loads(good)):
+        for odd in (None, -3, "x", [], {}, [1], {"x": 1}, True):
+            *way, last = path
+            bad = inner = json.loads(good)
+            for key in way:
+                inner = inner[key]
+            if inner[last] == odd:
+                continue
+            inner[last] = odd
+            write_json(run / "result.json", bad)
+            try:
+                found = verify_run(run).findings
+            except FileError as error:
+                found = (str(error),)
+            assert found or path in HARMLESS, (path, odd)
