@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hyperformer.settings.files import load_config
 
 from hyperformer.adapters.build import build_model
 from hyperformer.settings.build import replace
+from hyperformer.settings.config_files import load_config
 from hyperformer.training.checkpoints import saved_shards
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
