@@ -16,8 +16,9 @@ from typing import Any
 
 from hyperformer.errors import ConfigError, HyperformerError
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
-from launchers.plan.load_plan import UnreadableInput, make_plan
+from launchers.plan.load_plan import make_plan
 from launchers.plan.model_selection.choose import Validation
+from launchers.plan.planned_run import UnreadableInput
 from launchers.plan.runs import Plan, Run
 from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_file import SWEEPS, read_sweep

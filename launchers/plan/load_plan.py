@@ -14,25 +14,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from hyperformer.errors import ConfigError, DataError
+from hyperformer.errors import ConfigError
 from hyperformer.settings.build import (
     coerce,
     flatten,
     hash_settings,
-    make_config,
     settings,
     signature,
     unread,
-    with_local_names,
 )  # fmt: skip
-from hyperformer.settings.schema import OUTPUT, RunConfig
+from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
-from launchers.plan.grid import Candidate, Values, candidates
+from launchers.plan.grid import Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
+from launchers.plan.planned_run import PlannedRun, plan_run, unused_settings
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
 from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, with_source
@@ -42,26 +40,6 @@ if TYPE_CHECKING:
     from hyperformer.data.contents import Contents
 
 _DEFAULTS = flatten(RunConfig())
-_NOT_ALWAYS_USED = [entry for entry in settings().values() if entry.used_by or entry.several_tasks]
-_SPELLED = [entry for entry in settings().values() if (entry.path and entry.path != OUTPUT) or entry.choices]
-
-
-class UnreadableInput(ConfigError):
-    """A file or folder that a setting names is there, and is not what it should be."""
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """A run before it has a name. `legacy_signature`: its signature before contents belonged to it."""
-
-    candidate: Candidate
-    config: RunConfig
-    legacy_signature: str
-    missing: tuple[str, ...] = ()
-
-    @property
-    def variant(self) -> str:
-        return self.candidate.variant.name
 
 
 def no_sources(source: StageSource, values: Values) -> SourceRun | None:
@@ -95,32 +73,15 @@ def make_plan(
     from hyperformer.data.contents import Contents  # numpy: too slow for --help
 
     contents = Contents() if reads else None
-    planned: dict[str, _Planned] = {}
-    hits: Counter[int] = Counter()
-    total = excluded = 0
-    for variant in file.variants:
-        for candidate in candidates(file, variant):
-            total += 1
-            rules = [index for index, rule in enumerate(file.exclude) if _matches(rule, candidate.values)]
-            hits.update(rules)
-            if rules:
-                excluded += 1
-                continue
-            values = with_source(candidate, file.earlier, find_source)
-            one = _planned(dataclasses.replace(candidate, values=values), file, contents)
-            planned.setdefault(signature(one.config), one)
-    if not planned:
-        raise ConfigError(f"{file.source}: no run is left: `exclude` drops all {total} of them")
+    expanded = _expand(file, contents, find_source)
+    runs = tuple(_named(expanded.runs, file, profile))
     notes = [
-        f"{next(iter(rule.values())).where}: matches no run"
-        for index, rule in enumerate(file.exclude)
-        if not hits[index]
-    ]
-    runs = tuple(_named(list(planned.values()), file, profile))
-    notes += [
-        f"{node.where}: no run has such a name"
-        for pattern, node in file.resources.runs
-        if not any(fnmatch.fnmatchcase(run.name, pattern) for run in runs)
+        *(f"{next(iter(rule.values())).where}: matches no run" for rule in expanded.idle_rules),
+        *(
+            f"{node.where}: no run has such a name"
+            for pattern, node in file.resources.runs
+            if not any(fnmatch.fnmatchcase(run.name, pattern) for run in runs)
+        ),
     ]
     if file.select is not None:
         notes += check_rule(file.select, runs, task_metrics(runs, contents))
@@ -134,12 +95,49 @@ def make_plan(
         profile=profile,
         runs=runs,
         max_parallel=file.max_parallel or profile.max_parallel,
-        merged=total - excluded - len(planned),
-        excluded=excluded,
+        merged=expanded.total - expanded.excluded - len(expanded.runs),
+        excluded=expanded.excluded,
         notes=tuple(notes),
         select=file.select,
         waits=waits,
     )
+
+
+@dataclass(frozen=True)
+class _Expanded:
+    """The runs of a sweep file before they have names.
+
+    Attributes:
+        total: combinations in all, of which `excluded` were dropped.
+        idle_rules: those of `exclude` that drop nothing.
+    """
+
+    runs: list[PlannedRun]
+    total: int
+    excluded: int
+    idle_rules: list[dict[str, YamlNode]]
+
+
+def _expand(file: SweepFile, contents: Contents | None, find_source: FindSource) -> _Expanded:
+    """Every combination that is not excluded, equal ones once; raises ConfigError if none is left."""
+    planned: dict[str, PlannedRun] = {}
+    hits: Counter[int] = Counter()
+    total = excluded = 0
+    for variant in file.variants:
+        for candidate in candidates(file, variant):
+            total += 1
+            rules = [index for index, rule in enumerate(file.exclude) if _matches(rule, candidate.values)]
+            hits.update(rules)
+            if rules:
+                excluded += 1
+                continue
+            values = with_source(candidate, file.earlier, find_source)
+            one = plan_run(dataclasses.replace(candidate, values=values), file, contents)
+            planned.setdefault(signature(one.config), one)
+    if not planned:
+        raise ConfigError(f"{file.source}: no run is left: `exclude` drops all {total} of them")
+    idle = [rule for index, rule in enumerate(file.exclude) if not hits[index]]
+    return _Expanded(list(planned.values()), total, excluded, idle)
 
 
 def _matches(rule: dict[str, YamlNode], values: Values) -> bool:
@@ -167,83 +165,7 @@ def _same_spelling(key: str, value: Any) -> Any:
         return value
 
 
-def _planned(candidate: Candidate, file: SweepFile, contents: Contents | None) -> _Planned:
-    unused = _unused(candidate.values)
-    values = {key: value for key, value in candidate.values.items() if key not in unused}
-    values.pop("output_dir", None)
-    where = str(file.source)
-    try:
-        config = make_config(with_local_names(values), where=where)
-    except ConfigError as error:
-        # The message starts with the setting's name; say where the sweep sets it.
-        message = str(error).removeprefix(f"{where}: ")
-        location = candidate.locations.get(message.split(" ", 1)[0])
-        if location is not None:
-            location.fail(f"{message} (variant {candidate.variant.name})")
-        candidate.variant.location.fail(f"{message} (set in {candidate.variant.config_file})")
-    legacy_signature = _legacy_signature(config, values)
-    if contents is None:
-        return _Planned(candidate, dataclasses.replace(config, contents={}), legacy_signature)
-    _check_tasks(candidate, config, contents)
-    try:
-        contents_now, missing = contents.read(config), contents.missing(config)
-    except (ConfigError, OSError) as error:
-        _fail(candidate, str(error).split(" ", 1)[0], error)
-    return _Planned(
-        candidate, dataclasses.replace(config, contents=contents_now), legacy_signature, tuple(missing)
-    )
-
-
-def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
-    """An error of a file that a setting names, with the place where the sweep sets it."""
-    try:
-        candidate.locations.get(key, candidate.variant.location).fail(str(error))
-    except ConfigError as placed:
-        raise UnreadableInput(str(placed)) from error
-
-
-def _legacy_signature(config: RunConfig, values: Values) -> str:
-    """The signature that versions gave which hashed paths as they were spelled, and no contents."""
-    spelled: Values = {}
-    for entry in _SPELLED:
-        value = values.get(entry.name)
-        if entry.path and isinstance(value, str):
-            path = Path(value)
-            is_here = value not in ("", "toy") and not path.is_absolute() and path.exists()
-            spelled[entry.name] = str(path.absolute()) if is_here else value
-        elif entry.choices and value is not None:
-            spelled[entry.name] = value
-    return hash_settings(flatten(config) | spelled)
-
-
-def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) -> None:
-    """See that there are tasks of these names."""
-    from hyperformer.data.tasks import TASKS, get_task
-
-    try:
-        own = contents.user_tasks(config.data.task_file)
-    except (ConfigError, DataError, OSError) as error:
-        _fail(candidate, "task_file", error)
-    starts = candidate.locations.get("init_tasks")
-    named = [("tasks", task) for task in config.data.tasks]
-    named += [("init_tasks", task) for task in (starts.mapping() if starts else ())]
-    for key, task in named:
-        if task not in TASKS and task not in own:
-            location = candidate.locations.get(key, candidate.variant.location)
-            entries = location.value if isinstance(location.value, list) else []
-            location = next((entry for entry in entries if entry.value == task), location)
-            try:
-                get_task(task, own)
-            except ConfigError as error:
-                location.fail(str(error))
-
-
-def _unused(values: Values) -> frozenset[str]:
-    """Settings that cannot change the result of a run with these values."""
-    return frozenset(entry.name for entry in _NOT_ALWAYS_USED if not entry.is_used(values))
-
-
-def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) -> Iterator[Run]:
+def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) -> Iterator[Run]:
     """Runs with names made of what differs within their variant, and with their resources."""
     from hyperformer.data.contents import with_global_batch
 
@@ -252,7 +174,7 @@ def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) ->
     asked = {name: file.resources.of_variant(name, profile.resources) for name in labels}
     used: set[str] = set()
     for one in planned:
-        flat, skip = flatten(one.config), _unused(one.candidate.values)
+        flat, skip = flatten(one.config), unused_settings(one.candidate.values)
         keys = [key for variant, key in texts if variant == one.variant and key not in skip]
         differs = [(key, texts[one.variant, key][_frozen(flat[key])]) for key in keys]
         if list(labels.values()).count(one.config.variant) > 1:  # two config files bear one variant's name
@@ -271,12 +193,12 @@ def _named(planned: list[_Planned], file: SweepFile, profile: ClusterProfile) ->
         )  # fmt: skip
 
 
-def _texts(planned: list[_Planned]) -> dict[tuple[str, str], dict[str, str]]:
+def _texts(planned: list[PlannedRun]) -> dict[tuple[str, str], dict[str, str]]:
     """(variant, setting) -> value -> its text: of settings with several values, each text once, seed last."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for one in planned:
         flat = flatten(one.config)
-        skip = _unused(one.candidate.values) | ({"tasks"} if one.config.single_task else set())
+        skip = unused_settings(one.candidate.values) | ({"tasks"} if one.config.single_task else set())
         for key in one.candidate.axes:
             if key not in skip:
                 # A path is shown as the user wrote it first.

@@ -1,0 +1,123 @@
+"""One combination of settings -> its checked config, and what the files in it hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from hyperformer.errors import ConfigError, DataError
+from hyperformer.settings.build import flatten, hash_settings, make_config, settings, with_local_names
+from hyperformer.settings.schema import OUTPUT, RunConfig
+from launchers.plan.grid import Candidate, Values
+from launchers.plan.sweep_file import SweepFile
+
+if TYPE_CHECKING:
+    from hyperformer.data.contents import Contents
+
+_NOT_ALWAYS_USED = [entry for entry in settings().values() if entry.used_by or entry.several_tasks]
+_SPELLED = [entry for entry in settings().values() if (entry.path and entry.path != OUTPUT) or entry.choices]
+
+
+class UnreadableInput(ConfigError):
+    """A file or folder that a setting names is there, and is not what it should be."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run before it has a name. `legacy_signature`: its signature before contents belonged to it."""
+
+    candidate: Candidate
+    config: RunConfig
+    legacy_signature: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def variant(self) -> str:
+        return self.candidate.variant.name
+
+
+def plan_run(candidate: Candidate, file: SweepFile, contents: Contents | None) -> PlannedRun:
+    """Check a combination.
+
+    Args:
+        contents: reads the files that settings name; None: they count as files that cannot be read.
+
+    Raises:
+        UnreadableInput: such a file is not what it should be.
+        ConfigError: a value is impossible (file, line and key).
+    """
+    unused = unused_settings(candidate.values)
+    values = {key: value for key, value in candidate.values.items() if key not in unused}
+    values.pop("output_dir", None)
+    where = str(file.source)
+    try:
+        config = make_config(with_local_names(values), where=where)
+    except ConfigError as error:
+        # The message starts with the setting's name; say where the sweep sets it.
+        message = str(error).removeprefix(f"{where}: ")
+        location = candidate.locations.get(message.split(" ", 1)[0])
+        if location is not None:
+            location.fail(f"{message} (variant {candidate.variant.name})")
+        candidate.variant.location.fail(f"{message} (set in {candidate.variant.config_file})")
+    legacy_signature = _legacy_signature(config, values)
+    if contents is None:
+        return PlannedRun(candidate, dataclasses.replace(config, contents={}), legacy_signature)
+    _check_tasks(candidate, config, contents)
+    try:
+        contents_now, missing = contents.read(config), contents.missing(config)
+    except (ConfigError, OSError) as error:
+        _fail(candidate, str(error).split(" ", 1)[0], error)
+    return PlannedRun(
+        candidate, dataclasses.replace(config, contents=contents_now), legacy_signature, tuple(missing)
+    )
+
+
+def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
+    """An error of a file that a setting names, with the place where the sweep sets it."""
+    try:
+        candidate.locations.get(key, candidate.variant.location).fail(str(error))
+    except ConfigError as placed:
+        raise UnreadableInput(str(placed)) from error
+
+
+def _legacy_signature(config: RunConfig, values: Values) -> str:
+    """The signature that versions gave which hashed paths as they were spelled, and no contents."""
+    spelled: Values = {}
+    for entry in _SPELLED:
+        value = values.get(entry.name)
+        if entry.path and isinstance(value, str):
+            path = Path(value)
+            is_here = value not in ("", "toy") and not path.is_absolute() and path.exists()
+            spelled[entry.name] = str(path.absolute()) if is_here else value
+        elif entry.choices and value is not None:
+            spelled[entry.name] = value
+    return hash_settings(flatten(config) | spelled)
+
+
+def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) -> None:
+    """See that there are tasks of these names."""
+    from hyperformer.data.tasks import TASKS, get_task
+
+    try:
+        own = contents.user_tasks(config.data.task_file)
+    except (ConfigError, DataError, OSError) as error:
+        _fail(candidate, "task_file", error)
+    starts = candidate.locations.get("init_tasks")
+    named = [("tasks", task) for task in config.data.tasks]
+    named += [("init_tasks", task) for task in (starts.mapping() if starts else ())]
+    for key, task in named:
+        if task not in TASKS and task not in own:
+            location = candidate.locations.get(key, candidate.variant.location)
+            entries = location.value if isinstance(location.value, list) else []
+            location = next((entry for entry in entries if entry.value == task), location)
+            try:
+                get_task(task, own)
+            except ConfigError as error:
+                location.fail(str(error))
+
+
+def unused_settings(values: Values) -> frozenset[str]:
+    """Settings that cannot change the result of a run with these values."""
+    return frozenset(entry.name for entry in _NOT_ALWAYS_USED if not entry.is_used(values))
