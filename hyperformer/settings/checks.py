@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import EITHER_OR, RunConfig, TrainingConfig
+from hyperformer.settings.schema import EITHER_OR, AdapterConfig, RunConfig, TrainingConfig
 
 
 def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
@@ -22,51 +21,59 @@ def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
         ConfigError: a value contradicts another.
     """
 
-    def fail(key: str, why: str) -> typing.NoReturn:
+    fault = next(_faults(config, flat), None)
+    if fault is not None:
+        key, why = fault
         raise ConfigError(f"{where}: {key} is {flat[key]!r}, but {why}")
 
+
+def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A setting that contradicts another, and why."""
+    data, training = config.data, config.training
     if not config.output_dir.strip():
-        fail("output_dir", "must name a folder")
+        yield "output_dir", "must name a folder"
     for key, other in EITHER_OR:
         if flat[other] is not None and flat[key] != getattr(TrainingConfig(), key):
-            fail(other, f"{key} is given too ({flat[key]}); write one of them")
-    tasks, adapter = config.data.tasks, config.adapter
-    if len(set(tasks)) != len(tasks):
-        fail("tasks", "names a task twice")
-    if config.data.data_source == "folder" and config.data.data_dir is None:
-        fail("data_dir", "data_source=folder needs it: the folder that holds <task>/<split>.jsonl")
-    if config.data.data_source != "folder" and config.data.data_dir is not None:
-        fail(
-            "data_dir", f"data_source is {config.data.data_source}; write data_source=folder to read from it"
-        )
-    model, training = config.model, config.training
-    if model.init_tasks is not None and model.init_from is None:
-        fail("init_tasks", "no init_from is given: write init_from=FOLDER, the run to start from")
-    for task in model.init_tasks or ():
-        if task not in tasks:
-            fail("init_tasks", f"{task} is none of the run's tasks ({', '.join(tasks)})")
-    if model.init_tasks is not None and adapter.adapter == "none":
-        fail("init_tasks", "adapter is none: plain T5 has nothing of a single task")
+            yield other, f"{key} is given too ({flat[key]}); write one of them"
+    if len(set(data.tasks)) != len(data.tasks):
+        yield "tasks", "names a task twice"
+    if data.data_source == "folder" and data.data_dir is None:
+        yield "data_dir", "data_source=folder needs it: the folder that holds <task>/<split>.jsonl"
+    if data.data_source != "folder" and data.data_dir is not None:
+        yield "data_dir", f"data_source is {data.data_source}; write data_source=folder to read from it"
+    yield from _start_faults(config)
     if training.reference_optimizer and (zero_stage(training), training.precision) != (0, "fp32"):
-        fail("reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was")
+        yield "reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was"
     for key in ("adapters", "task_embeddings"):
-        if flat[key] is not None and len(flat[key]) != len(tasks):
-            fail(key, f"must have one name for each of the {len(tasks)} tasks, in their order")
-    if adapter.adapters is not None and adapter.adapter != "task":
-        fail("adapters", f"works with adapter=task only (adapter is {adapter.adapter})")
-    if adapter.task_embeddings is not None and not adapter.adapter.startswith("hypernetwork"):
-        fail("task_embeddings", f"works with the hypernetworks only (adapter is {adapter.adapter})")
-    shared = adapter.adapter in ("hypernetwork_shared", "hypernetwork_per_block_type")
-    if (
-        shared
-        and adapter.train_task_embeddings
-        and (adapter.task_embedding_dim != adapter.projected_task_embedding_dim)
-    ):
-        fail(
+        if flat[key] is not None and len(flat[key]) != len(data.tasks):
+            yield key, f"must have one name for each of the {len(data.tasks)} tasks, in their order"
+    yield from _adapter_faults(config.adapter)
+
+
+def _start_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Of a run that starts from another."""
+    names, tasks = config.model.init_tasks, config.data.tasks
+    if names is not None and config.model.init_from is None:
+        yield "init_tasks", "no init_from is given: write init_from=FOLDER, the run to start from"
+    for task in names or ():
+        if task not in tasks:
+            yield "init_tasks", f"{task} is none of the run's tasks ({', '.join(tasks)})"
+    if names is not None and config.adapter.adapter == "none":
+        yield "init_tasks", "adapter is none: plain T5 has nothing of a single task"
+
+
+def _adapter_faults(adapter: AdapterConfig) -> Iterator[tuple[str, str]]:
+    kind, dim, projected = adapter.adapter, adapter.task_embedding_dim, adapter.projected_task_embedding_dim
+    if adapter.adapters is not None and kind != "task":
+        yield "adapters", f"works with adapter=task only (adapter is {kind})"
+    if adapter.task_embeddings is not None and not kind.startswith("hypernetwork"):
+        yield "task_embeddings", f"works with the hypernetworks only (adapter is {kind})"
+    is_shared = kind in ("hypernetwork_shared", "hypernetwork_per_block_type")
+    if is_shared and adapter.train_task_embeddings and dim != projected:
+        yield (
             "train_task_embeddings",
             "a shared hypernetwork joins the projected task embedding with layer embeddings of "
-            f"task_embedding_dim ({adapter.task_embedding_dim}), so projected_task_embedding_dim "
-            f"({adapter.projected_task_embedding_dim}) must be equal to it",
+            f"task_embedding_dim ({dim}), so projected_task_embedding_dim ({projected}) must be equal to it",
         )
 
 
