@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hyperformer.errors import HyperformerError
-from launchers.api import NotConfirmed, StartPlan, Sweep, View
+from launchers.api import NotConfirmed, StartPlan, Sweep
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import start_commands as start
-from launchers.cli import tables
-from launchers.cli.layout import console
 from launchers.cli.output import (
     DONE,
     INTERRUPTED,
@@ -24,20 +19,14 @@ from launchers.cli.output import (
     agreed,
     ask,
     can_ask,
-    exit_code,
     print_next,
-    print_notes,
 )
-from launchers.cli.progress import Progress
+from launchers.cli.stage_status import StudyTarget, heading, print_gate, status
 from launchers.cli.start_commands import StartCommand, TerminalCallbacks, interrupt, show_dry_run
-from launchers.cli.suggested_command import REPORT as REPORT_STEP
-from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand
+from launchers.cli.suggested_command import STATUS, WATCH
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
-from launchers.slurm import job_queue, states
-from launchers.slurm.commands import ClusterError
 from launchers.stages.study import NEW, Advance, Study
-from launchers.status.polling import SLURM_S, PollInterval
 from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 
 # What is done stage by stage, in order.
@@ -47,18 +36,6 @@ _EACH: dict[str, Callable[[Target, argparse.Namespace], int]] = {
     "report": lambda target, words: inspect.report(target, words.plots, words.pdf),
     "prefetch": lambda target, words: inspect.prefetch(target),
 }
-
-
-@dataclass(frozen=True)
-class StudyTarget:
-    """A study, and how the user named it."""
-
-    study: Study
-    target: Target
-
-    def of(self, stage: str) -> Target:
-        """A stage, as a command would name it."""
-        return replace(self.target, sweep=self.study.target_of(stage))
 
 
 def study_of(target: Target) -> StudyTarget | None:
@@ -89,9 +66,9 @@ def run(one: StudyTarget, words: argparse.Namespace, command: Callable[[], Start
         raise HyperformerError(f"{words.command} is of one stage: name it, such as {stages}")
     codes = []
     for stage in one.study.names:
-        print(f"{_heading(one.study, stage)}")
+        print(f"{heading(one.study, stage)}")
         codes.append(_EACH[words.command](one.of(stage), words))
-    _print_gate(one.study, REPORT)
+    print_gate(one.study, REPORT)
     return max(codes)
 
 
@@ -102,7 +79,7 @@ def submit(one: StudyTarget, command: StartCommand) -> int:
     looks = list(study.dry_runs(SUBMIT, command.options))
     if command.is_dry_run:
         for stage, (sweep, found) in zip(study.names, looks, strict=True):
-            print(_heading(study, stage))
+            print(heading(study, stage))
             show_dry_run(sweep, found)
         print_next(one.target, command.for_real)
         return DONE
@@ -116,7 +93,7 @@ def retry(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
         sweep = one.study.open(stage)
         choice, _ = sweep.choose(rule)
         if choice.start:
-            print(_heading(one.study, stage))
+            print(heading(one.study, stage))
             code = start.retry(one.of(stage), rule, command)
             return code if command.is_dry_run else _advance(one, NEW, replace(command, yes=True))
     print("nothing to retry: no run of any stage ended badly")
@@ -150,96 +127,6 @@ def cancel(one: StudyTarget, is_dry_run: bool, yes: bool) -> int:
             sweep.cancel()
     print_next(one.target, STATUS)
     return DONE
-
-
-def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
-    """Show how the runs of all stages stand, and what each stage waits for."""
-    study = one.study
-    if watched:
-        _watch(study)
-    views = [(stage, sweep := study.open(stage), sweep.view()) for stage in study.names]
-    code = _worst(study, [view for _, _, view in views])
-    if as_json:
-        stages = [
-            {"stage": stage, **inspect.status_record(sweep, view), "waits": gate_text(study, stage)}
-            for stage, sweep, view in views
-        ]
-        print(
-            json.dumps(
-                {"sweep": study.stages.name, "stages": stages, "report": gate_text(study, REPORT)}, indent=2
-            )
-        )
-        return code
-    out = console()
-    for stage, sweep, view in views:
-        print(_heading(study, stage))
-        tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
-        print_notes(view.notes)
-    _print_gate(study, REPORT)
-    print_next(one.target, _next(study, [view for _, _, view in views]))
-    return code
-
-
-def gate_text(study: Study, stage: str) -> str:
-    """What stands before a stage, in words; '': nothing, or its turn has not come."""
-    gate = study.gate(stage)
-    if gate is None or gate.state == "started":
-        return ""
-    if gate.state in ("blocked", "cancelled"):
-        return f"does not start: {gate.why}"
-    if gate.job_id is None:
-        return f"waits: {gate.why}; no job looks after it: `submit` again when they have ended"
-    key = job_queue.job_key(gate.job_id, gate.slurm_cluster)
-    try:
-        job = job_queue.query([key]).get(key)
-    except ClusterError as error:
-        return f"waits: {gate.why} (job {gate.job_id}; {error})"
-    if job is not None and job.state not in states.ENDED:
-        return f"waits: {gate.why} (job {gate.job_id} starts it)"
-    if study.gate(stage) != gate:  # it has acted meanwhile
-        return gate_text(study, stage)
-    log = study.gate_file(stage).with_name("gate.log")
-    return f"does not start: job {gate.job_id}, which was to start it, is gone ({log}): `submit` again"
-
-
-def _heading(study: Study, stage: str) -> str:
-    told = gate_text(study, stage)
-    return f"\nstage {stage or study.stages.name}{f' {told}' if told else ''}"
-
-
-def _print_gate(study: Study, stage: str) -> None:
-    told = gate_text(study, stage)
-    if told:
-        print(f"\n{stage or study.stages.name} {told}")
-
-
-def _worst(study: Study, views: Sequence[View]) -> int:
-    blocked = any((gate := study.gate(stage)) and gate.state == "blocked" for stage in (*study.names, REPORT))
-    return max(SOME_FAILED if blocked else DONE, *(exit_code(view.statuses) for view in views))
-
-
-def _next(study: Study, views: Sequence[View]) -> SuggestedCommand:
-    waits = any((gate := study.gate(stage)) and gate.state == "waits" for stage in study.names)
-    if waits or any(entry.is_active for view in views for entry in view.statuses):
-        return WATCH
-    return REPORT_STEP if all(view.has_begun for view in views) else STATUS
-
-
-def _watch(study: Study) -> None:
-    """Show the runs of all stages until none is going or to come; Ctrl-C ends the showing, not the runs."""
-    pace = PollInterval(SLURM_S)
-    with Progress(console(), study.stages.name) as progress, suppress(KeyboardInterrupt):
-        while True:
-            views = [study.open(stage).view() for stage in study.names]
-            told = {stage: gate_text(study, stage) for stage in (*study.names, REPORT)}
-            lines = [f"stage {stage} {text}" for stage, text in told.items() if text]
-            statuses = [entry for view in views for entry in view.statuses]
-            progress.update(statuses, "; ".join([*lines, *(note for view in views for note in view.notes)]))
-            if not any(entry.is_active for entry in statuses) and not any(
-                "starts it)" in text for text in told.values()
-            ):
-                return
-            time.sleep(pace.pause_s)
 
 
 def _confirm_all(looks: Sequence[tuple[Sweep, StartPlan]], command: StartCommand) -> None:
@@ -293,10 +180,10 @@ def _show(one: StudyTarget, found: Advance, is_local: bool) -> int:
     study = one.study
     for stage in study.names if is_local else ():
         if study.open(stage).view().has_begun:
-            print(_heading(study, stage))
+            print(heading(study, stage))
             inspect.report(one.of(stage))
     if found.stage is not None:
-        _print_gate(study, found.stage)
+        print_gate(study, found.stage)
     elif not is_local:
         print("all stages are done")
     if not is_local:

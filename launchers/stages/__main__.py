@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from hyperformer.errors import HyperformerError
 from hyperformer.terminal import prepare_streams
 from launchers.api import QuietCallbacks
+from launchers.slurm.commands import ClusterError
 from launchers.stages import record
-from launchers.stages.study import Study, next_look
+from launchers.stages.record import GateRecord
+from launchers.stages.study import Advance, Study, next_look
+from launchers.store.lock import LockError
+
+# SLURM may be away, and somebody else may be submitting: that passes. The job itself has 30 minutes.
+_PATIENCE_S, _PAUSE_S = 20 * 60.0, 30.0
 
 
 def main(path: str, token: str) -> int:
@@ -20,9 +28,12 @@ def main(path: str, token: str) -> int:
         print(f"{path}: another look has taken the place of this one")
         return 0
     try:
-        found = next_look(gate, lambda sweep: QuietCallbacks(yes=True))
+        found = _look(gate)
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
+        now = record.read(Path(path))
+        if now is not None and now.token == token:  # nobody else has decided meanwhile
+            record.write(Path(path), replace(gate, state="blocked", why=str(error)))
         return 2
     print("all stages are done" if found.stage is None else f"{found.stage}: {found.verdict.why}")
     study = Study(gate.target, Path(gate.runs_dir), gate.cluster)
@@ -32,6 +43,19 @@ def main(path: str, token: str) -> int:
         if view.has_begun:
             print(f"report: {sweep.report(view)[0]}")
     return 0
+
+
+def _look(gate: GateRecord) -> Advance:
+    """Look, again and again where what stands in the way passes by itself."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return next_look(gate, lambda sweep: QuietCallbacks(yes=True))
+        except (ClusterError, LockError) as error:
+            if time.monotonic() > end:
+                raise
+            print(f"{error}; looking again in {_PAUSE_S:.0f} s", flush=True)
+            time.sleep(_PAUSE_S)
 
 
 if __name__ == "__main__":

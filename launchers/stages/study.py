@@ -19,7 +19,6 @@ from launchers.stages.after import job_verdict
 from launchers.stages.gate_job import Gate
 from launchers.stages.record import GateRecord
 from launchers.stages.verdict import READY, Verdict, judge
-from launchers.status.run_status import STATES
 from launchers.store import code_snapshot
 from launchers.submit.start import StartCallbacks
 from launchers.submit.start_rule import StartRule
@@ -118,21 +117,23 @@ class Study:
         Raises:
             as :meth:`launchers.api.Sweep.start`.
         """
-        for number, stage in enumerate(self.names):
-            verdict = self._before(number)
-            if verdict == READY:
-                sweep = self.open(stage)
-                if sweep.plan.waits:
-                    verdict = Verdict("blocked", self._why_not_chosen(number))
-            if verdict != READY:
-                return self._hold(number, verdict, options, waited)
-            result = sweep.start(rule, options, listener_of(sweep))
-            waited = 0 if result.started else waited
-            self._write(stage, "started")
-        verdict = self._before(len(self.names))
-        if verdict != READY:
-            return self._hold(len(self.names), verdict, options, waited)
-        self._write(REPORT, "started")
+        started: list[str] = []
+        try:
+            for number, stage in enumerate([*self.names, REPORT]):
+                verdict = self._before(number)
+                if verdict == READY and stage != REPORT:
+                    sweep = self.open(stage)
+                    if sweep.plan.waits:
+                        verdict = Verdict("blocked", self._why_not_chosen(number))
+                if verdict != READY:
+                    return self._hold(number, verdict, options, waited)
+                if stage != REPORT:
+                    sweep.start(rule, options, listener_of(sweep))
+                started.append(stage)
+        finally:
+            # Last: a gate that is killed before acts again when SLURM has started it again.
+            for stage in started:
+                self._write(stage, "started")
         return Advance(None)
 
     def _before(self, number: int) -> Verdict:
@@ -183,7 +184,7 @@ class Study:
         before = self.gate(stage)
         same = before is not None and before.state == "waits" and before.jobs == verdict.jobs
         gate = self._write(
-            stage, "waits", why=verdict.why, jobs=verdict.jobs, waited=waited + 1 if waited and same else waited,
+            stage, "waits", why=verdict.why, jobs=verdict.jobs, waited=waited if same else 0,
             max_parallel=options.max_parallel, ignored=tuple(sorted(options.ignored)),
             cluster=sweep.plan.profile.cluster_argument,
         )  # fmt: skip
@@ -249,17 +250,10 @@ def next_look(gate: GateRecord, listener_of: ListenerOf) -> Advance:
     """What a gate does when its turn has come.
 
     Raises:
-        HyperformerError: nothing can start; the message says why, and the record has it too.
+        HyperformerError: nothing can start, and why.
     """
     study = Study(gate.target, Path(gate.runs_dir), gate.cluster)
-    try:
-        if study.file_hash != gate.file:
-            raise HyperformerError(f"{gate.target} was changed since it was submitted: `submit` it again")
-        options = StartOptions(gate.max_parallel, frozenset(gate.ignored))
-        return study.advance(NEW, options, listener_of, waited=gate.waited + 1)
-    except HyperformerError as error:
-        record.write(study.gate_file(gate.stage), replace(gate, state="blocked", why=str(error)))
-        raise
-
-
-assert NEW.states <= set(STATES)
+    if study.file_hash != gate.file:
+        raise HyperformerError(f"{gate.target} was changed since it was submitted: `submit` it again")
+    options = StartOptions(gate.max_parallel, frozenset(gate.ignored))
+    return study.advance(NEW, options, listener_of, waited=gate.waited + 1)

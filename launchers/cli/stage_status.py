@@ -1,0 +1,102 @@
+"""How the stages of a sweep file stand: `status` of them all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from launchers.api import View
+from launchers.cli import inspect_commands as inspect
+from launchers.cli import tables
+from launchers.cli.layout import console
+from launchers.cli.output import DONE, SOME_FAILED, Target, exit_code, print_next, print_notes
+from launchers.cli.progress import Progress
+from launchers.cli.suggested_command import REPORT as REPORT_STEP
+from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand
+from launchers.plan.sweep_files.stages import REPORT
+from launchers.stages.gate_status import STARTS_IT, gate_text
+from launchers.stages.study import Study
+from launchers.status.polling import SLURM_S, PollInterval
+
+
+@dataclass(frozen=True)
+class StudyTarget:
+    """A study, and how the user named it."""
+
+    study: Study
+    target: Target
+
+    def of(self, stage: str) -> Target:
+        """A stage, as a command would name it."""
+        return replace(self.target, sweep=self.study.target_of(stage))
+
+
+def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
+    """Show how the runs of all stages stand, and what each stage waits for."""
+    study = one.study
+    if watched:
+        _watch(study)
+    views = [(stage, sweep := study.open(stage), sweep.view()) for stage in study.names]
+    code = _worst(study, [view for _, _, view in views])
+    if as_json:
+        stages = [
+            {"stage": stage, **inspect.status_record(sweep, view), "waits": gate_text(study, stage)}
+            for stage, sweep, view in views
+        ]
+        print(
+            json.dumps(
+                {"sweep": study.stages.name, "stages": stages, "report": gate_text(study, REPORT)}, indent=2
+            )
+        )
+        return code
+    out = console()
+    for stage, sweep, view in views:
+        print(heading(study, stage))
+        tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
+        print_notes(view.notes)
+    print_gate(study, REPORT)
+    print_next(one.target, _next(study, [view for _, _, view in views]))
+    return code
+
+
+def heading(study: Study, stage: str) -> str:
+    told = gate_text(study, stage)
+    return f"\nstage {stage or study.stages.name}{f' {told}' if told else ''}"
+
+
+def print_gate(study: Study, stage: str) -> None:
+    told = gate_text(study, stage)
+    if told:
+        print(f"\n{stage or study.stages.name} {told}")
+
+
+def _worst(study: Study, views: Sequence[View]) -> int:
+    blocked = any((gate := study.gate(stage)) and gate.state == "blocked" for stage in (*study.names, REPORT))
+    return max(SOME_FAILED if blocked else DONE, *(exit_code(view.statuses) for view in views))
+
+
+def _next(study: Study, views: Sequence[View]) -> SuggestedCommand:
+    waits = any((gate := study.gate(stage)) and gate.state == "waits" for stage in study.names)
+    if waits or any(entry.is_active for view in views for entry in view.statuses):
+        return WATCH
+    return REPORT_STEP if all(view.has_begun for view in views) else STATUS
+
+
+def _watch(study: Study) -> None:
+    """Show the runs of all stages until none is going or to come; Ctrl-C ends the showing, not the runs."""
+    pace = PollInterval(SLURM_S)
+    with Progress(console(), study.stages.name) as progress, suppress(KeyboardInterrupt):
+        while True:
+            views = [study.open(stage).view() for stage in study.names]
+            told = {stage: gate_text(study, stage) for stage in (*study.names, REPORT)}
+            lines = [f"stage {stage} {text}" for stage, text in told.items() if text]
+            statuses = [entry for view in views for entry in view.statuses]
+            progress.update(statuses, "; ".join([*lines, *(note for view in views for note in view.notes)]))
+            if not any(entry.is_active for entry in statuses) and not any(
+                STARTS_IT in text for text in told.values()
+            ):
+                return
+            time.sleep(pace.pause_s)
