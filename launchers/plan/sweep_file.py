@@ -20,10 +20,9 @@ select     which settings the report chooses, on validation (:mod:`launchers.pla
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
@@ -32,8 +31,8 @@ from hyperformer.settings.config_files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
-from launchers.plan.resources import Resources, read_resources, whole_number
 from launchers.plan.sweep_files.extends import read_extended
+from launchers.plan.sweep_files.resource_rules import ResourceRules, read_max_parallel, read_rules
 from launchers.plan.sweep_files.stages import After, of_stage, read_after, read_source, stage_names
 
 _LAUNCHERS = Path(__file__).parent.parent
@@ -57,7 +56,6 @@ KEYS = (
     "stages",
     "after",
 )
-_RESOURCE_GROUPS = ("max_parallel", "variants", "runs")
 # The launcher decides these, or the file says them elsewhere.
 _ELSEWHERE = {
     "output_dir": "the launcher gives every run its own folder; leave it out",
@@ -75,29 +73,6 @@ class Variant:
     name: str
     config_file: Path
     location: YamlNode
-
-
-@dataclass(frozen=True)
-class ResourceRules:
-    """`resources:` of the file. Precedence: those of a run's name, of its variant, of all runs, the cluster's."""
-
-    shared: YamlNode | None = None
-    variants: dict[str, YamlNode] = field(default_factory=dict)
-    runs: tuple[tuple[str, YamlNode], ...] = ()
-
-    def of_variant(self, variant: str, cluster: Resources) -> Resources:
-        """Those of a variant's runs, over the cluster's."""
-        found = cluster
-        if self.shared is not None:
-            found = read_resources(self.shared, found, also=_RESOURCE_GROUPS)
-        return read_resources(self.variants[variant], found) if variant in self.variants else found
-
-    def of_run(self, name: str, variant: Resources) -> Resources:
-        """Those of the run of that name, over its variant's."""
-        for pattern, node in self.runs:
-            if fnmatch.fnmatchcase(name, pattern):
-                variant = read_resources(node, variant)
-        return variant
 
 
 @dataclass(frozen=True)
@@ -181,8 +156,8 @@ def read_sweep(path: Path, stage: str = "") -> SweepFile:
         },
         earlier=earlier,
         exclude=_exclude(top.get("exclude")),
-        resources=_resources(top.get("resources"), labels),
-        max_parallel=_max_parallel(top.get("resources")),
+        resources=read_rules(top.get("resources"), labels),
+        max_parallel=read_max_parallel(top.get("resources")),
         select=read_rule(top["select"]) if "select" in top else None,
     )
 
@@ -323,26 +298,3 @@ def _exclude(node: YamlNode | None) -> tuple[dict[str, YamlNode], ...]:
                 _check_setting(key, value, also=("tasks", "variant"))
         entries.append(rule)
     return tuple(entries)
-
-
-def _resources(node: YamlNode | None, names: list[str]) -> ResourceRules:
-    if node is None:
-        return ResourceRules()
-    entries: dict[str, YamlNode] = node.mapping()
-    special = entries["variants"].mapping() if "variants" in entries else {}
-    for name, entry in special.items():
-        if name not in names:
-            entry.fail(f"{name!r} is none of the sweep's variants{nearest(name, names)}")
-    rules = ResourceRules(
-        node, special, tuple(entries["runs"].mapping().items() if "runs" in entries else ())
-    )
-    for name in names:
-        rules.of_variant(name, Resources())
-    for _, entry in rules.runs:
-        read_resources(entry, Resources())  # wrong entries are reported even if no run has that name
-    return rules
-
-
-def _max_parallel(resources: YamlNode | None) -> int | None:
-    entry = resources.mapping().get("max_parallel") if resources else None
-    return whole_number(entry, 1) if entry else None
