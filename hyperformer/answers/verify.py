@@ -16,8 +16,9 @@ from hyperformer.errors import FileError, HyperformerError
 from hyperformer.run_files.run_folder import RunFolder
 
 _SPLITS = ("validation", "test")
+AVERAGE = "average over columns"
 Key = tuple[str, str, str]
-"""Split, task and metric; the average over all tasks is split, '' and 'average'."""
+"""Split, task and metric; the average over metric columns is split, '' and AVERAGE."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _recorded(result: Mapping[str, Any]) -> dict[Key, Any]:
         for task, columns in result[split].items()
         for metric, value in columns.items()
     }
-    averages = {(split, "", "average"): result.get(f"{split}_average") for split in _SPLITS}
+    averages = {(split, "", AVERAGE): result.get(f"{split}_average") for split in _SPLITS}
     return found | {key: value for key, value in averages.items() if value is not None}
 
 
@@ -114,7 +115,7 @@ def _averages(computed: Mapping[Key, float]) -> dict[Key, float]:
     for split in _SPLITS:
         columns = {f"{task} {metric}": value for (of, task, metric), value in computed.items() if of == split}
         if columns:
-            found[split, "", "average"] = average({split: columns})
+            found[split, "", AVERAGE] = average({split: columns})
     return found
 
 

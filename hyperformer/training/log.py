@@ -153,9 +153,8 @@ class RunLog:
         flat = {f"{task}/{name}": value for task, values in metrics.items() for name, value in values.items()}
         self._record(step, "validation", {**flat, "average": average})
         each = "  ".join(f"{name} {value:.2f}" for name, value in flat.items())
-        say(
-            f"step {step}/{self.max_steps}  validation average {average:.2f}{' (best)' if best else ''}  {each}"
-        )
+        mean = f"validation average over columns {average:.2f}{' (best)' if best else ''}"
+        say(f"step {step}/{self.max_steps}  {mean}  {each}")
         if best:
             self._update(best_metric=average)
             self._write_state()

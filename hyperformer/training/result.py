@@ -78,7 +78,7 @@ def summary(result: dict[str, Any]) -> str:
             values = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
             lines.append(f"{split} {task}: {values}")
         if result[f"{split}_average"] is not None:
-            lines.append(f"{split} average: {result[f'{split}_average']:.2f}")
+            lines.append(f"{split} average over columns: {result[f'{split}_average']:.2f}")
     return "\n".join(lines)
 
 

@@ -31,7 +31,7 @@ def test_counts_and_shares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert len(class_table(report).splitlines()) == 4  # no row has an invalid right answer
     assert main(["rescore", str(run)]) == 0
     printed = capsys.readouterr().out
-    assert "test mnli: 6 rows: acc 50.0" in printed and "test average: 50.0" in printed
+    assert "test mnli: 6 rows: acc 50.0" in printed and "test average over columns: 50.0" in printed
     lines = [line.split() for line in printed.splitlines()]
     assert ["0", "50.00", "33.33", "40.00", "3", "|", "1", "1", "0", "1"] in lines
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from launchers.report.statistics.paired import PairedResult
     from launchers.report.statistics.resampled_metrics import Array
 
+MOST_ROWS = 20
+"""Rows of a table that is tested: of more, nothing would be left after the correction, and reading takes minutes."""
+
 
 @dataclass(frozen=True)
 class _Tested:
@@ -27,6 +30,9 @@ class _Tested:
 
 def with_tests(table: Table) -> Table:
     """The test table with each row tested against the best of its column, and with what the test sets can tell."""
+    if len(table.rows) > MOST_ROWS:
+        why = f"{len(table.rows)} rows are more than {MOST_ROWS}; choose settings with `select:`"
+        return replace(table, untested=(why,))
     tested: list[_Tested] = []
     precision: dict[Column, Precision] = {}
     untested: dict[str, list[str]] = {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FEWEST_FOR_IQM = 5
 """Seeds from which the interquartile mean is taken: it leaves out the best and the worst."""
-_RESAMPLES = 9_999
+_RESAMPLES = 1_999
 _NUMBERS_AT_ONCE = 2_000_000
 
 

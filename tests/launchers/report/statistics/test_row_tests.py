@@ -18,6 +18,7 @@ from launchers.plan.runs import Plan, Run
 from launchers.report.make_report import make_report
 from launchers.report.report_data import Table
 from launchers.report.results import collect
+from launchers.report.statistics import row_tests
 from launchers.report.text import cell_text, footnotes
 from launchers.status.read_status import read_statuses
 from launchers.store.ledger import Ledger
@@ -106,3 +107,9 @@ def test_answers_that_cannot_be_used_are_told_and_nothing_is_tested_with_them(
     assert table.rows[1].cells["rte", "acc"].difference is not None
     notes = [note for note in footnotes(table) if note.startswith("Not tested against other rows: ")]
     assert re.search(told, notes[0])
+
+
+def test_tables_with_many_rows_are_not_tested(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_tests, "MOST_ROWS", 2)
+    table = table_of(ledger)
+    assert table.pairs == 0 and table.untested == ("3 rows are more than 2; choose settings with `select:`",)
