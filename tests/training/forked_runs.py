@@ -13,7 +13,7 @@ with one a line::
 evaluation, or "write" of a checkpoint's file; or ["seconds", 0.7] from the start,
 or ["seconds of training", 0.7] from where it resumes. At "hang"
 there is no signal: the n-th step does not end. At "rows" there is none either: a forward of more
-than n rows asks for more memory than there is.
+than n rows asks for more memory than there is. Nor at "lost": the n-th checkpoint lacks a tensor.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class ForkedRuns:
 def poke(at: list[Any], number: int) -> None:
     """Have this process send itself a signal at the n-th call of something."""
     from hyperformer.training import evaluation, log
-    from hyperformer.training.checkpoints import write
+    from hyperformer.training.checkpoints import engine_state, write
 
     what, when = at
     if what == "rows":
@@ -177,6 +177,7 @@ def poke(at: list[Any], number: int) -> None:
     owner, name = {
         "step": (log.RunLog, "step_done"),
         "hang": (log.RunLog, "step_done"),
+        "lost": (engine_state, "tensors"),
         "batch": (evaluation, "answer"),
         "write": (write, "write_checked"),
     }[what]
@@ -187,6 +188,8 @@ def poke(at: list[Any], number: int) -> None:
         calls[0] += 1
         if calls[0] == when and what == "hang":
             time.sleep(1000)
+        elif calls[0] == when and what == "lost":
+            return result[1:]
         elif calls[0] == when:
             os.kill(os.getpid(), number)
         return result

@@ -205,3 +205,12 @@ def test_any_damage_to_any_file_is_seen(cut: Path, tmp_path: Path) -> None:
             else:
                 assert checkpoints.verify(name) == manifest
         shutil.rmtree(folder)
+
+
+def test_a_checkpoint_that_lacks_a_part_is_never_published(runs: ForkedRuns, tmp_path: Path) -> None:
+    """A stand-in for a layout of DeepSpeed that is not understood in full: one tensor is not written."""
+    ended = runs.run(tmp_path / "run", at=("lost", 2), **CUT)
+    assert ended.codes == [2] and "Traceback" not in ended.out, ended.out
+    assert "error: CheckpointError: the checkpoint of step 6 was not saved: " in ended.out
+    assert "The last complete checkpoint is step-3" in ended.out
+    assert CheckpointFolder(tmp_path / "run/checkpoints").names() == ["step-3"]
