@@ -17,16 +17,17 @@ SMALL = (
 )
 
 
-def srun(cluster: SlurmCluster, folder: Path, more: str) -> subprocess.CompletedProcess[str]:
+def srun(cluster: SlurmCluster, folder: Path, more: str, *options: str) -> subprocess.CompletedProcess[str]:
     entry = f"{sys.executable} {ROOT / 'hyperformer/finetune_t5_trainer.py'} hyperformer++ {SMALL}"
     words = f"exec {entry} cache_dir={folder}/cache output_dir={folder}/run {more}"
     environment = {**cluster.environment, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    command = ["srun", "-n2", "-N1", "--mem=8G", "bash", "-c", words]
+    command = ["srun", "-n2", "-N1", "--mem=8G", *options, "bash", "-c", words]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_the_tasks_are_the_ranks_of_one_run(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
-    done = srun(slurm_cluster, tmp_path, "")
+    # With SLURM's PMI, as many sites have it by default, each task has a rank by PMI_RANK too.
+    done = srun(slurm_cluster, tmp_path, "", "--mpi=pmi2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("training rows: toy-sentiment 16; 2 x cpu") == 1
     files = {path.name for path in (tmp_path / "run/checkpoints/step-2").iterdir()}
