@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from hyperformer.adapters.functional import SITES_PER_LAYER, SiteWeights, split_sites
+from hyperformer.adapters.init_from.rows import Rows
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import AdapterConfig
 
@@ -23,11 +24,6 @@ EMBEDDING_NORM_EPSILON = 1e-6
 def distinct(names: tuple[str, ...]) -> list[str]:
     """The different names, in order of first appearance."""
     return list(dict.fromkeys(names))
-
-
-def row_names(config: AdapterConfig, tasks: tuple[str, ...]) -> tuple[str, ...]:
-    """For each task, the name of its adapter or task embedding; tasks with one name share it."""
-    return config.task_embeddings or config.adapters or tasks
 
 
 def field_shapes(config: AdapterConfig, width: int) -> dict[str, tuple[int, ...]]:
@@ -266,7 +262,7 @@ class Adapters(nn.Module):
     ) -> None:
         super().__init__()
         self.task_embeddings: TaskEmbeddings | None = None
-        mapped = row_names(config, tasks)
+        mapped = Rows.of(config, tasks).names
         self.names = distinct(mapped)
         self.index = [self.names.index(name) for name in mapped]
         if config.adapter == "task":

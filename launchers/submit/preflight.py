@@ -11,7 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperformer.adapter_folder import trained_files
+from hyperformer.adapters.init_from.fit import fit
 from hyperformer.errors import ConfigError, HyperformerError, nearest
+from hyperformer.files import read_json
+from hyperformer.settings.build import make_config
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.precision import check_precision
 from hyperformer.settings.schema import TrainingConfig
@@ -99,6 +103,7 @@ def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], lis
     for run in runs:
         findings += _data(run)
         findings += _files(run)
+        findings += _source(run)
         findings += _refused(run, check_precision)
         if run.signature not in known:  # what an earlier version planned ends as it began
             findings += _refused(run, check_schedule)
@@ -124,6 +129,24 @@ def _data(run: Run) -> Iterator[Finding]:
     for task in data.tasks:
         if not (folder / task).is_dir():
             yield Finding("data", f"data_dir {folder}: it has no folder {task} for the task of that name")
+
+
+def _source(run: Run) -> Iterator[Finding]:
+    """What does not fit a trained run that this one starts from."""
+    init_from = run.config.model.init_from
+    files = trained_files(Path(init_from)) if init_from and not is_not_known_yet(init_from) else None
+    if files is None:
+        return
+    try:
+        record = read_json(files.config)
+        adapter = make_config(
+            {**record["adapter_settings"], "tasks": record["tasks"]}, str(files.config)
+        ).adapter
+        fit(adapter, record["tasks"], record["base_fingerprint"] is None, run.config)
+    except ConfigError as error:
+        yield Finding(None, str(error))
+    except (KeyError, TypeError, ValueError) as error:
+        yield Finding("files", f"init_from {init_from}: {files.config} is damaged: {error!r}")
 
 
 def _files(run: Run) -> Iterator[Finding]:

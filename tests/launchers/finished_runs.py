@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,12 @@ def finish(sweep: Sweep, score: Score = lambda flat, task: 50.0) -> None:
 def leave(folder: Path, config: RunConfig, result: dict[str, Any]) -> None:
     """What a run that ended well leaves."""
     (folder / "adapter").mkdir()
-    write_json(folder / "adapter" / "hyperformer_adapter.json", {"tasks": list(config.data.tasks)})
+    record = {
+        "adapter_settings": asdict(config.adapter),
+        "tasks": list(config.data.tasks),
+        "base_fingerprint": "x",
+    }
+    write_json(folder / "adapter" / "hyperformer_adapter.json", record)
     (folder / "adapter" / "hyperformer_adapter.safetensors").write_text(signature(config))
     write_json(folder / "result.json", result)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hyperformer.errors import ConfigError, nearest
+from hyperformer.settings.schema import AdapterConfig
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Rows:
 
     tasks: tuple[str, ...]
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: AdapterConfig, tasks: tuple[str, ...]) -> Rows:
+        """Those of a model of these tasks."""
+        return cls(tasks, config.task_embeddings or config.adapters or tasks)
 
     @property
     def distinct(self) -> list[str]:

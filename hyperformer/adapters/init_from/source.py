@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hyperformer.adapter_folder import AdapterFiles, trained_files
-from hyperformer.adapters.init_from.rows import Rows, rows_to_start_from
+from hyperformer.adapters.init_from.fit import fit, told
 from hyperformer.adapters.model import HyperformerT5
-from hyperformer.adapters.modules import row_names, task_row_parameters
+from hyperformer.adapters.modules import task_row_parameters
 from hyperformer.adapters.record import AdapterRecord, base_sizes, read_record
 from hyperformer.adapters.save import check_hash, read_safetensors
 from hyperformer.errors import CheckpointError, ConfigError, nearest
-from hyperformer.settings.build import settings
-from hyperformer.settings.schema import AdapterConfig, RunConfig
-
-# They say which task has which row, and not what an adapter computes.
-_NAMES = ("adapters", "task_embeddings")
+from hyperformer.settings.schema import RunConfig
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class Source:
 
     def _check_base(self, model: HyperformerT5, fingerprint: str | None) -> None:
         there, here = self.record.base_sizes, base_sizes(model.config)
-        other = [_told(key, there, here) for key in there if there[key] != here.get(key)]
+        other = [told(key, there, here) for key in there if there[key] != here.get(key)]
         if other:
             raise ConfigError(f"{self._where}: it was trained on a T5 of other sizes: {', '.join(other)}")
         if fingerprint != self.record.base_fingerprint:
@@ -103,40 +97,5 @@ def find_source(config: RunConfig) -> Source | None:
     if files is None:
         raise CheckpointError(f"{where}: no trained weights are there: name the folder of a run that is done")
     record = read_record(files.config)
-    other = _differences(record.adapter, config.adapter)
-    if other:
-        raise ConfigError(f"{where}: it was trained with another method: {', '.join(other)}")
-    if (record.base_fingerprint is None) != config.model.random_init:
-        told = (
-            "its T5 was initialised at random"
-            if record.base_fingerprint is None
-            else "its T5 was pre-trained"
-        )
-        needed = str(record.base_fingerprint is None).lower()
-        raise ConfigError(f"{where}: {told}, so this run's must be too: write random_init={needed}")
-    rows = _rows(record, config, where) if config.adapter.adapter != "none" else []
+    rows = fit(record.adapter, record.tasks, record.base_fingerprint is None, config)
     return Source(files, record, tuple(rows))
-
-
-def _rows(record: AdapterRecord, config: RunConfig, where: str) -> list[int | None]:
-    theirs, ours = (
-        Rows(tuple(tasks), row_names(adapter, tuple(tasks)))
-        for adapter, tasks in ((record.adapter, record.tasks), (config.adapter, config.data.tasks))
-    )
-    try:
-        return rows_to_start_from(ours, theirs, config.model.init_tasks)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _differences(theirs: AdapterConfig, ours: AdapterConfig) -> list[str]:
-    """How the methods differ, in words, as far as the run's method uses a setting."""
-    there, here = dataclasses.asdict(theirs), dataclasses.asdict(ours)
-    if there["adapter"] != here["adapter"]:
-        return [_told("adapter", there, here)]
-    used = [key for key in here if key not in _NAMES and settings()[key].is_used(here)]
-    return [_told(key, there, here) for key in used if there[key] != here[key]]
-
-
-def _told(key: str, there: dict[str, Any], here: dict[str, Any]) -> str:
-    return f"{key} is {there[key]!r} there, {here.get(key)!r} here"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import HyperformerError, nearest
 from hyperformer.settings.build import flatten, settings
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
@@ -45,11 +45,6 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
     if found is None:
         return values | {"init_from": f"{NOT_KNOWN_YET}{source.stage}"}
     theirs = flatten(found.run.config)
-    if theirs["adapter"] != values.get("adapter", "none"):
-        source.location.fail(
-            f"{found.run.name} of stage {source.stage} was trained with adapter={theirs['adapter']}, and "
-            f"{values['variant']} has adapter={values.get('adapter', 'none')}: start it from a run of its own method"
-        )
     used = [key for key in sorted(ADAPTER_SETTINGS) if key not in _NAMES and settings()[key].is_used(theirs)]
     taken: dict[str, Any] = {key: theirs[key] for key in used}
     for key, value in taken.items():
@@ -73,17 +68,50 @@ def find_run(
     Raises:
         ConfigError: no run, or several, are meant.
     """
+    is_final = True
     if source.run is not None:
-        runs: Sequence[Run] | None = _named(source, plan)
+        runs: Sequence[Run] = _named(source, plan)
     elif source.is_chosen:
-        runs = _chosen(source, plan, validations, values)
+        runs, is_final = _chosen(source, plan, validations, values)
     else:
         runs = _only_setting(source, plan, values)
-    if runs is None:
-        return None
+    # What cannot be meant is said before anything is trained, whichever setting will be chosen.
+    _check_method(source, runs[0], values)
+    _check_tasks(source, runs, values)
     run = _of_seed(source, _of_task(source, runs, values), values)
     done = {one.run.signature for one in validations if one.metrics is not None}
-    return run if run.signature in done else None
+    return run if is_final and run.signature in done else None
+
+
+def _check_method(source: StageSource, run: Run, values: Mapping[str, Any]) -> None:
+    theirs, ours = run.config.adapter.adapter, values.get("adapter", "none")
+    if theirs != ours:
+        source.location.fail(
+            f"{run.name} of stage {source.stage} is trained with adapter={theirs}, and {values['variant']} has "
+            f"adapter={ours}: start it from a run of its own method"
+        )
+
+
+def _check_tasks(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]) -> None:
+    """See that the tasks that `init_tasks` starts from are trained there."""
+    if values.get("adapter", "none") == "none":
+        return
+    configs = [run.config for run in runs]
+    known = {name for one in configs for name in one.data.tasks}
+    known |= {
+        name
+        for one in configs
+        for name in (*(one.adapter.adapters or ()), *(one.adapter.task_embeddings or ()))
+    }
+    starts = values.get("init_tasks") or {}
+    for task in values["tasks"]:
+        wanted = starts.get(task, task)
+        named = any(values.get(key) for key in _NAMES)  # rows of other names than the tasks'
+        if wanted is not None and wanted not in known and (task in starts or not named):
+            source.location.fail(
+                f"stage {source.stage} trains no task {wanted!r}{nearest(wanted, known)}; say by init_tasks which one "
+                f"{task} starts from, such as {{{task}: {min(known)}}}, or null for new weights"
+            )
 
 
 def _named(source: StageSource, plan: Plan) -> list[Run]:
@@ -95,7 +123,8 @@ def _named(source: StageSource, plan: Plan) -> list[Run]:
 
 def _chosen(
     source: StageSource, plan: Plan, validations: Sequence[Validation], values: Mapping[str, Any]
-) -> Sequence[Run] | None:
+) -> tuple[Sequence[Run], bool]:
+    """The runs of the chosen setting; before the choice is final those of one of the settings, and False."""
     if plan.select is None:
         source.location.fail(f"stage {source.stage} has no `select:`, so it chooses nothing; write one there")
     choices = [one for one in choose(plan.select, validations) if one.variant == values["variant"]]
@@ -104,7 +133,9 @@ def _chosen(
     choices = of_task if wanted and of_task else choices
     _check_one(source, values, [one.label for one in choices])
     (choice,) = choices
-    return choice.chosen.runs if choice.chosen and choice.is_final else None
+    if choice.chosen and choice.is_final:
+        return choice.chosen.runs, True
+    return choice.options[0].runs, False
 
 
 def _only_setting(source: StageSource, plan: Plan, values: Mapping[str, Any]) -> list[Run]:

@@ -11,6 +11,7 @@ contract of the real run (files, signals, resuming) and takes no time:
   87 takes more memory than there is.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -85,7 +86,8 @@ def run(config, deadline=None):
             RunState("training", step + 1, steps, loss=1.0, best_metric=50.0, seconds_left=1.0)
         )
     folder.adapter.mkdir(exist_ok=True)
-    write_json(folder.adapter / "hyperformer_adapter.json", {"tasks": list(config.data.tasks)})
+    record = {"adapter_settings": dataclasses.asdict(config.adapter), "tasks": list(config.data.tasks)}
+    write_json(folder.adapter / "hyperformer_adapter.json", {**record, "base_fingerprint": "x"})
     (folder.adapter / "hyperformer_adapter.safetensors").write_text(signature(config))
     metrics = {task: {"acc": 50.0 + config.seed + index} for index, task in enumerate(config.data.tasks)}
     average = sum(values["acc"] for values in metrics.values()) / len(metrics)

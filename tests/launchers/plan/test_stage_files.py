@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from finished_runs import finish
 
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.files import write_json
 from launchers.api import Sweep
 from launchers.plan.runs import Run
@@ -72,7 +72,10 @@ ODD_SOURCES = {
     r"several settings of hyperformer\+\+ \(reduction_factor=4, r": (
         "{stage: train, select: best}", "{stage: train}",
     ),
-    "none for toy-similarity": ("toy-entailment: toy-paraphrase", "toy-entailment: toy-similarity"),
+    "trains no task 'toy-similarity'.* such as {toy-entailment: toy-paraphrase}": (
+        "toy-entailment: toy-paraphrase", "toy-entailment: toy-similarity",
+    ),
+    "trains no task 'toy-entailment'": ("init_tasks: {toy-entailment: toy-paraphrase}, ", ""),
     "reduction_factor is 8, and hyperformer.* has 4; leave it out": ("max_steps: 3}", "reduction_factor: 8}"),
     "stage train has no `select:`": ("    select: {over: [reduction_factor]}", ""),
     "stage train: no run is named 'nobody'": ("select: best", "run: nobody"),
@@ -83,6 +86,9 @@ ODD_SOURCES = {
 def test_a_source_that_cannot_be_meant(write_sweep: Write, message: str) -> None:
     path = write_sweep(TEXT.replace(*ODD_SOURCES[message]))
     assert path.read_text() != write_sweep(TEXT, "other.yaml").read_text()
+    if not message.startswith("reduction_factor"):  # said before anything is trained
+        with pytest.raises(ConfigError, match=message):
+            load(path, "transfer")
     finish(load(path, "train"), lambda flat, task: 60.0 if flat["reduction_factor"] == 4 else 50.0)
     with pytest.raises(ConfigError, match=message):
         load(path, "transfer")
@@ -140,3 +146,30 @@ def test_what_the_upper_file_says_holds_in_every_stage(write_sweep: Write) -> No
         assert len(runs) == (2 if stage == "train" else count)
     assert {run.config.training.learning_rate for run in load(path, "transfer").plan.runs} == {1e-2}
     assert read_stages(path).names == ("train", "transfer")
+
+
+def test_a_run_to_start_from_that_does_not_fit_is_a_finding(write_sweep: Write) -> None:
+    """Before anything is queued, with the difference."""
+    path = write_sweep(TEXT.replace("[hyperformer++, adapters]", "[hyperformer++]"))
+    train = load(path, "train")
+    finish(train)
+    folder = train.ledger.folder(train.plan.runs[0])
+    text = f"""
+        base: {{data_source: toy, model_name_or_path: toy, init_from: {folder}, warmup_steps: 0, STEPS}}
+        variants: [hyperformer++]
+        tasks: [toy-sentiment]
+        """
+    for more, message in {
+        "reduction_factor: 16": "another method: reduction_factor is 4 there, 16 here",
+        "random_init: true, reduction_factor: 4, task_hidden_dim: 32": "its T5 was pre-trained",
+        "reduction_factor: 4": "task_hidden_dim is 32 there, 128 here",
+    }.items():
+        with pytest.raises(HyperformerError, match=message):
+            Sweep.load(
+                write_sweep(text.replace("STEPS", more), "one.yaml"), path.parent / "runs", "local"
+            ).dry_run()
+    fits = write_sweep(text.replace("STEPS", "reduction_factor: 4, task_hidden_dim: 32"), "one.yaml")
+    assert len(Sweep.load(fits, path.parent / "runs", "local").dry_run().todo) == 1
+    (folder / "adapter" / "hyperformer_adapter.json").write_text('{"tasks": 3}')
+    with pytest.raises(HyperformerError, match="hyperformer_adapter.json is damaged"):
+        Sweep.load(fits, path.parent / "runs", "local").dry_run()
