@@ -165,8 +165,6 @@ def _claim(job: _Job) -> dict[str, Any] | None:
 def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     """Data, model, engine, training, evaluation; returns what result.json got."""
     started, settings, context = time.monotonic(), job.config.training, job.context
-    # The batch sizes must fit together, which can be checked before anything is loaded.
-    context.check_same({"deepspeed_config": engine_config(settings, make_batch(settings, context.size))})
     recovery = context.on_main(lambda: read_recovery(job.folder))
     splits = recovery.micro_batch_parts
     if context.is_main:
@@ -192,6 +190,8 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     rows = manifest.global_batch_size if manifest else None
     batch = make_batch(settings, context.size, micro_batch_splits=splits, global_batch_size=rows)
     check_global_batch(job.config, batch)
+    # Checked before anything is loaded.
+    context.check_same({"deepspeed_config": engine_config(settings, batch)})
     trainer, model = _make_trainer(job, batch, checkpoints)
     inputs = run_inputs(trainer.data, batch, model.fingerprint)
     if model.source:

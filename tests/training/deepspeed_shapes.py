@@ -1,6 +1,6 @@
 """Trains a tiny model with one DeepSpeed JSON after the other, in one process; used by test_deepspeed_shapes.py.
 
-Reads a JSON object from stdin, name -> settings, and writes one to stdout, name -> facts::
+Reads ``{"runs": {name: settings}, "private": ["optimizer.grad_position", ...]}`` from stdin, and writes name -> facts::
 
     {"zero2": {"stage": 2, "format": "float32", "rates": [...], "weights": "a hash", "resumed": "a hash", ...}}
 """
@@ -23,6 +23,7 @@ from hyperformer.errors import HyperformerError
 from hyperformer.settings.build import make_config
 from hyperformer.training.checkpoints import engine_state
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
+from hyperformer.training.checkpoints.parameter_shards import loss_scaler
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.optimization import token_loss
@@ -79,18 +80,19 @@ class Training:
         return found.hexdigest()[:16]
 
 
-def facts(settings: dict[str, Any], context: DistributedContext) -> dict[str, Any]:
-    """What an engine with these settings is and does, and whether it resumes from a checkpoint."""
-    first = Training(settings, context)
+def facts(settings: dict[str, Any], context: DistributedContext, private: list[str]) -> dict[str, Any]:
+    """What an engine with these settings is and does; with a file, also how it resumes from a checkpoint."""
+    first = second = Training(settings, context)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), context, 2, seed=0)
         first.train(0, SAVED)
         checkpoints.save(first.engine, TrainState(step=SAVED), 0.0)
         first.train(SAVED, STEPS)
-        second = Training(settings, context)
-        checkpoints.find()
-        checkpoints.load(second.engine)
-        second.train(SAVED, STEPS)
+        if "deepspeed_config" in settings:
+            second = Training(settings, context)
+            checkpoints.find()
+            checkpoints.load(second.engine)
+            second.train(SAVED, STEPS)
     engine = first.engine
     return {
         "stage": engine.zero_optimization_stage(),
@@ -100,9 +102,52 @@ def facts(settings: dict[str, Any], context: DistributedContext) -> dict[str, An
         "clipping": engine.gradient_clipping(),
         "offload": [part for part in ("optimizer", "param") if is_on_cpu(engine, part)],
         "rates": [first.rates, second.rates],
+        "has": has(engine, private),
         "weights": first.digest(),
         "resumed": second.digest(),
     }
+
+
+def has(engine: Any, names: list[str]) -> list[str]:
+    """Those of the names ("optimizer.grad_position") that the engine's objects have."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler  # prints when it is imported
+
+    parameter: Any = next(p for p in engine.module.parameters() if p.requires_grad)
+    mapping = getattr(parameter, "_hp_mapping", None)
+    objects = {
+        "engine": engine,
+        "optimizer": engine.optimizer,
+        "parameter": parameter,
+        "mapping": mapping,
+        "address": getattr(mapping, "hp_fragment_address", None),
+        "half address": getattr(mapping, "lp_fragment_address", None),
+        "scaler": loss_scaler(engine),
+        "fp16 scaler": DynamicLossScaler(2.0**8, 1000, 1, 2, False),
+    }
+    return [name for name in names if hasattr(objects[name.partition(".")[0]], name.partition(".")[2])]
+
+
+def keys_of_deepspeed() -> list[str]:
+    """The paths of the keys that DeepSpeed's own classes have."""
+    from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from deepspeed.runtime.zero.offload_config import (
+        DeepSpeedZeroOffloadOptimizerConfig,
+        DeepSpeedZeroOffloadParamConfig,
+    )
+
+    sections: dict[str, Any] = {
+        "fp16": DeepSpeedFP16Config,
+        "bf16": DeepSpeedBF16Config,
+        "zero_optimization": DeepSpeedZeroConfig,
+        "zero_optimization.offload_optimizer": DeepSpeedZeroOffloadOptimizerConfig,
+        "zero_optimization.offload_param": DeepSpeedZeroOffloadParamConfig,
+    }
+    return [
+        f"{section}.{field.alias or name}"
+        for section, model in sections.items()
+        for name, field in model.model_fields.items()
+    ]
 
 
 def is_on_cpu(engine: Any, part: str) -> bool:
@@ -116,11 +161,13 @@ def main() -> None:
     torch.set_num_threads(1)
     context = join()
     found: dict[str, Any] = {}
-    for name, settings in json.load(sys.stdin).items():
+    order = json.load(sys.stdin)
+    for name, settings in order["runs"].items():
         try:
-            found[name] = facts(settings, context)
+            found[name] = facts(settings, context, order["private"])
         except HyperformerError as error:
             found[name] = {"error": f"{type(error).__name__}: {error}"}
+    found["keys of DeepSpeed"] = keys_of_deepspeed()
     json.dump(found, answers)
     answers.flush()
 

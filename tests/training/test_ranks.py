@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 from training.forked_runs import ForkedRuns
-from training.test_resume import assert_same
+from training.test_resume import DEEPSPEED, assert_same
 
 from hyperformer.answers.verify import verify_run
 
@@ -61,8 +62,21 @@ def test_a_run_resumes_on_fewer_and_on_more_ranks(
     assert all(rows.hashes == first.answers[key].hashes for key, rows in found.answers.items())
 
 
-def test_two_ranks_with_dropout_resume_bit_identical(runs: ForkedRuns, tmp_path: Path) -> None:
-    settings = {"zero_stage": 2, "gradient_accumulation_steps": 2, "ranks": 2}
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"zero_stage": 2},
+        pytest.param(
+            {"zero_stage": 1, "deepspeed_config": str(DEEPSPEED / "deepspeed_zero_offload.json")},
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["zero", "offload"],
+)
+def test_two_ranks_with_dropout_resume_bit_identical(
+    stage: dict[str, Any], runs: ForkedRuns, tmp_path: Path
+) -> None:
+    settings = {**stage, "gradient_accumulation_steps": 2, "ranks": 2}
     runs.whole(tmp_path / "whole", **settings)
     runs.run(tmp_path / "cut", at=("step", 1), signal=signal.SIGTERM, memory_check=True, **settings)
     runs.run(tmp_path / "cut", at=("step", 5), **settings)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from places import FIXTURES
 from safetensors.torch import load_file
 from training.forked_runs import ForkedRuns
 
@@ -16,6 +17,7 @@ from hyperformer.answers.verify import verify_run
 from hyperformer.settings.schema import VARIANTS
 from hyperformer.training.step_meter import MEASURED
 
+DEEPSPEED = FIXTURES / "deepspeed" / "works"
 ONE_TASK = {"tasks": ["toy-sentiment"]}
 
 
@@ -70,6 +72,7 @@ CASES: list[Any] = [
         marks=pytest.mark.slow,
     ),
     ("hyperformer++", {"zero_stage": 1, "save_in_background": True}),
+    ("hyperformer++", {"zero_stage": 3, "deepspeed_config": str(DEEPSPEED / "zero3_offload.json")}),
 ]
 
 

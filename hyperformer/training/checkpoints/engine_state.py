@@ -6,18 +6,23 @@ writes them; a shard can be read from the other shards of a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hyperformer.training.checkpoints.parameter_shards import (
+    ENGINE_COUNTS,
+    SCALER_VALUES,
     ParameterShard,
+    at_rest,
     base_optimizer,
     is_partitioned,
+    loss_scaler,
     shards,
+    share_with_model,
+    whole_numel,
 )
 from hyperformer.training.checkpoints.saved_shards import WEIGHTS, SavedShards, shard_key
 
@@ -44,23 +49,18 @@ def tensors(engine: Any, rank: int) -> list[tuple[str, Tensor]]:
 
 def trained_sizes(engine: Any) -> dict[str, int]:
     """Every parameter that trains -> its number of elements, whatever part of it this rank holds."""
-    return {name: _numel(p) for name, p in engine.module.named_parameters() if p.requires_grad}
+    return {name: whole_numel(p) for name, p in engine.module.named_parameters() if p.requires_grad}
 
 
 def load_tensors(engine: Any, saved: SavedShards) -> None:
     """Restore weights and optimizer state, which :meth:`ShardIndex.check` has accepted. Every rank calls this."""
     base = base_optimizer(engine)
-    with _at_rest(engine):
+    with at_rest(engine):
         for shard in shards(engine):
             _load_piece(shard, base, saved)
             if is_partitioned(engine) and shard.count:
-                share: Tensor = shard.parameter.ds_tensor  # type: ignore[attr-defined]
-                share.data.view(-1)[: shard.count].copy_(shard.view(shard.key))
-    if engine.optimizer is base or is_partitioned(engine):
-        return
-    if hasattr(engine.optimizer, "update_lp_params"):
-        # Of the model's own copy, each rank has set its part, and the ranks send each other theirs.
-        engine.optimizer.update_lp_params()
+                shard.share().copy_(shard.view(shard.key))
+    if engine.optimizer is base or is_partitioned(engine) or share_with_model(engine):
         return
     trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
     put_weights(
@@ -88,24 +88,6 @@ def _load_piece(shard: ParameterShard, base: torch.optim.Optimizer, saved: Saved
             state[name] = value.to(shard.key.device if on_device or value.dim() else "cpu")
 
 
-def _numel(parameter: Any) -> int:
-    return getattr(parameter, "ds_numel", parameter.numel())
-
-
-@contextmanager
-def _at_rest(engine: Any) -> Iterator[None]:
-    """In this block no partitioned parameter is in flight: those prefetched for the next module are released.
-
-    Otherwise a parameter that is gathered by hand may be in flight, and the next
-    forward fails ("already in registry"). DeepSpeed does the same around its own checkpoints.
-    """
-    if is_partitioned(engine):
-        engine.optimizer.checkpoint_event_prologue()
-    yield
-    if is_partitioned(engine):
-        engine.optimizer.checkpoint_event_epilogue()
-
-
 def put_weights(engine: Any, weights: dict[str, Any]) -> None:
     """Write weights into the model's parameters, not into the optimizer's copies. Every rank calls this.
 
@@ -115,7 +97,7 @@ def put_weights(engine: Any, weights: dict[str, Any]) -> None:
     import deepspeed
 
     partitioned = is_partitioned(engine)
-    with _at_rest(engine), torch.no_grad():
+    with at_rest(engine), torch.no_grad():
         for name, parameter in engine.module.named_parameters():
             if name in weights:
                 # A partitioned parameter is gathered, and distributed again as rank 0 has written it.
@@ -133,7 +115,7 @@ def trained_weights(engine: Any, also: Callable[[str], bool] = lambda name: Fals
     import deepspeed
 
     weights = {}
-    with _at_rest(engine):
+    with at_rest(engine):
         for name, parameter in engine.module.named_parameters():
             if parameter.requires_grad or also(name):
                 with deepspeed.zero.GatheredParameters(parameter, enabled=is_partitioned(engine)):
@@ -142,42 +124,31 @@ def trained_weights(engine: Any, also: Callable[[str], bool] = lambda name: Fals
     return weights
 
 
-_SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
-_COUNTS = ("global_steps", "global_samples", "skipped_steps")
-
-
-def _scaler(engine: Any) -> Any:
-    """The object that holds the loss scale, under one of two names; or None."""
-    for name in ("loss_scaler", "loss_scale_config"):
-        found = getattr(engine.optimizer, name, None)
-        if hasattr(found, "cur_scale"):
-            return found
-    return None
-
-
 def counters(engine: Any) -> dict[str, Any]:
     """Schedule, loss scaler, and the engine's counts, as plain JSON."""
-    scaler, schedule = _scaler(engine), engine.lr_scheduler
+    scaler, schedule = loss_scaler(engine), engine.lr_scheduler
     return {
-        "engine": {name: getattr(engine, name) for name in _COUNTS},
+        "engine": {name: getattr(engine, name) for name in ENGINE_COUNTS},
         "groups": [
             {key: value for key, value in group.items() if _is_plain(value)}
             for group in base_optimizer(engine).param_groups
         ],
         "schedule": {k: v for k, v in schedule.state_dict().items() if _is_plain(v)} if schedule else None,
-        "scaler": {name: getattr(scaler, name) for name in _SCALER if _is_plain(getattr(scaler, name, None))},
+        "scaler": {
+            name: getattr(scaler, name) for name in SCALER_VALUES if _is_plain(getattr(scaler, name, None))
+        },
     }
 
 
 def load_counters(engine: Any, values: dict[str, Any]) -> None:
     """The inverse of :func:`counters`."""
-    for name in _COUNTS:
+    for name in ENGINE_COUNTS:
         setattr(engine, name, values["engine"][name])
     for group, saved in zip(base_optimizer(engine).param_groups, values["groups"], strict=True):
         group.update({k: tuple(v) if isinstance(group.get(k), tuple) else v for k, v in saved.items()})
     if engine.lr_scheduler is not None:
         engine.lr_scheduler.load_state_dict({**engine.lr_scheduler.state_dict(), **values["schedule"]})
-    scaler = _scaler(engine)
+    scaler = loss_scaler(engine)
     for name, value in values["scaler"].items():
         setattr(scaler, name, value)
 

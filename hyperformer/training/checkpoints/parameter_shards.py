@@ -3,11 +3,16 @@
 DeepSpeed keeps weights and optimizer state in flat buffers that depend on the
 ranks, in a layout of its own for each stage. Here each is a :class:`ParameterShard`:
 this rank's range of one parameter, as views into those buffers.
+
+Private attributes of DeepSpeed are used in this file alone (and ``ds_numel`` in
+:mod:`hyperformer.adapters.parameters`, which stands below it).
+``tests/training/test_deepspeed_shapes.py`` names each, and sees that DeepSpeed has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from hyperformer.errors import CheckpointError
+
+# What DeepSpeed counts, and the values of a loss scaler; a dynamic one has all of them.
+ENGINE_COUNTS = ("global_steps", "global_samples", "skipped_steps")
+SCALER_VALUES = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
 @dataclass
@@ -40,6 +49,10 @@ class ParameterShard:
     def view(self, buffer: Tensor) -> Tensor:
         """The range in a buffer of the key's shape: (count,), a view."""
         return buffer.detach().view(-1).narrow(0, self.offset, self.count)
+
+    def share(self) -> Tensor:
+        """The range in what this rank holds of a partitioned parameter itself: (count,), a view."""
+        return held_part(self.parameter).data.view(-1)[: self.count]
 
 
 def base_optimizer(engine: Any) -> torch.optim.Optimizer:
@@ -97,17 +110,58 @@ def _stage_1_or_2(name: str, parameter: Any, base: Any) -> ParameterShard | None
 
 
 def _unpartitioned(outer: Any, base: Any) -> dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]]:
-    """Stage 0 in half precision: float32 copies, one per parameter or concatenated."""
-    places: dict[nn.Parameter, tuple[Tensor, int, dict[str, Any]]] = {}
-    for number, halves in enumerate(getattr(outer, "fp16_groups", [])):
-        group, offset = base.param_groups[number], 0
-        flat = hasattr(outer, "fp32_groups_flat")
-        for place, half in enumerate(halves):
-            places[half] = (group["params"][0 if flat else place], offset, group)
-            offset += half.numel() if flat else 0
-    return places
+    """Stage 0 in half precision: a float32 copy of each parameter."""
+    return {
+        half: (group["params"][place], 0, group)
+        for group, halves in zip(base.param_groups, getattr(outer, "fp16_groups", []), strict=False)
+        for place, half in enumerate(halves)
+    }
 
 
 def is_partitioned(engine: Any) -> bool:
     """Whether the parameters are partitioned over the ranks (ZeRO stage 3)."""
     return engine.zero_optimization_stage() == 3
+
+
+def held_part(parameter: Any) -> Tensor:
+    """What this rank holds of a parameter: its part, padded, if it is partitioned; else all of it."""
+    return getattr(parameter, "ds_tensor", parameter)
+
+
+def whole_numel(parameter: Any) -> int:
+    """Elements of a parameter, on all ranks together if it is partitioned."""
+    return getattr(parameter, "ds_numel", parameter.numel())
+
+
+def share_with_model(engine: Any) -> bool:
+    """Have each rank write its shards into the model, and send them to the others; False: this engine cannot.
+
+    Every rank calls this.
+    """
+    if not hasattr(engine.optimizer, "update_lp_params"):
+        return False
+    engine.optimizer.update_lp_params()
+    return True
+
+
+@contextmanager
+def at_rest(engine: Any) -> Iterator[None]:
+    """In this block no partitioned parameter is in flight: those prefetched for the next module are released.
+
+    Otherwise a parameter that is gathered by hand may be in flight, and the next
+    forward fails ("already in registry"). DeepSpeed does the same around its own checkpoints.
+    """
+    if is_partitioned(engine):
+        engine.optimizer.checkpoint_event_prologue()
+    yield
+    if is_partitioned(engine):
+        engine.optimizer.checkpoint_event_epilogue()
+
+
+def loss_scaler(engine: Any) -> Any:
+    """The object that holds the loss scale, under one of two names; or None."""
+    for name in ("loss_scaler", "loss_scale_config"):
+        found = getattr(engine.optimizer, name, None)
+        if hasattr(found, "cur_scale"):
+            return found
+    return None

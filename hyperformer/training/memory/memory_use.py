@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hyperformer.settings.schema import TrainingConfig
-from hyperformer.training.checkpoints.parameter_shards import base_optimizer
+from hyperformer.training.checkpoints.parameter_shards import base_optimizer, held_part, whole_numel
 from hyperformer.training.deepspeed_config.batch import Batch
 
 # Adam's two moments of a trained parameter; the float32 copy of one that is in half precision.
@@ -39,6 +39,7 @@ class MemoryUse:
         width: bytes per gradient.
         stage: ZeRO stage.
         peak: the most that was taken; None: not known.
+        offloaded: the optimizer is on the CPU (ZeRO-Offload).
     """
 
     weights: int
@@ -47,6 +48,7 @@ class MemoryUse:
     stage: int
     ranks: int
     peak: int | None = None
+    offloaded: bool = False
 
     def gradients(self, stage: int | None = None) -> float:
         """Bytes of gradients, under this ZeRO stage or another."""
@@ -54,6 +56,8 @@ class MemoryUse:
 
     def optimizer(self, stage: int | None = None) -> float:
         """Bytes of optimizer state, float32 copies included."""
+        if self.offloaded:
+            return 0.0
         each = _MOMENTS + (_MASTER if self.width < _MASTER else 0)
         return each * self.trained / self._share(1, stage)
 
@@ -86,17 +90,18 @@ def memory_use(engine: Any, ranks: int) -> MemoryUse:
     trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
     return MemoryUse(
         weights=sum(_held(parameter) for parameter in engine.module.parameters()),
-        trained=sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trained),
+        trained=sum(whole_numel(parameter) for parameter in trained),
         width=max((parameter.element_size() for parameter in trained), default=4),
         stage=int(engine.zero_optimization_stage()),
         ranks=ranks,
         peak=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        offloaded=bool(engine.zero_use_cpu_optimizer()),
     )
 
 
 def _held(parameter: nn.Parameter) -> int:
     """Bytes of a parameter here: of its partition, if it is partitioned."""
-    tensor: Tensor = getattr(parameter, "ds_tensor", parameter)
+    tensor = held_part(parameter)
     return tensor.numel() * tensor.element_size()
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hyperformer.training.checkpoints.parameter_shards import held_part
+
 
 def are_finite(tensors: Iterable[Tensor]) -> Tensor:
     """True or False, on the device of the first tensor; nothing waits for it here."""
@@ -22,5 +24,5 @@ def trained_weights_are_finite(engine: Any) -> Tensor:
     So a weight counts that float32 holds and fp16 does not.
     """
     trained = (parameter for parameter in engine.module.parameters() if parameter.requires_grad)
-    # A partitioned parameter (ZeRO stage 3) is empty between two uses; `ds_tensor` is what the rank holds.
-    return are_finite(getattr(parameter, "ds_tensor", parameter).detach() for parameter in trained)
+    # A partitioned parameter (ZeRO stage 3) is empty between two uses.
+    return are_finite(held_part(parameter).detach() for parameter in trained)

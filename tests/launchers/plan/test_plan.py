@@ -357,6 +357,20 @@ def test_one_map_of_starts_serves_runs_of_other_tasks(plan_of: Callable[[str], P
         plan_of(text.replace("STARTS", "{imbd: sst2}"))
 
 
+def test_a_deepspeed_file_must_fit_every_run(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    """Its contradictions are errors of the plan; with "auto" it serves all stages, and makes no other runs."""
+    path = tmp_path / "ds.json"
+    sweep = "{variants: [finetune], tasks: [rte], grid: {zero_stage: [1, 2]}, base: {deepspeed_config: %s}}"
+    path.write_text('{"zero_optimization": {"stage": 2}}')
+    with pytest.raises(
+        ConfigError, match="stage is 2, but the setting zero_stage is 1; write zero_stage=2, or"
+    ):
+        plan_of(sweep % path)
+    path.write_text('{"zero_optimization": {"stage": "auto", "overlap_comm": true}}')
+    plans = [plan_of(sweep % each) for each in (path, "null")]
+    assert len({run.signature for plan in plans for run in plan.runs}) == 2
+
+
 def test_one_config_under_several_labels(plan_of: Callable[[str], Plan]) -> None:
     text = """
         variants: [hyperformer, {no-norms: hyperformer}]
