@@ -72,7 +72,12 @@ CASES: list[Any] = [
         marks=pytest.mark.slow,
     ),
     ("hyperformer++", {"zero_stage": 1, "save_in_background": True}),
-    ("hyperformer++", {"zero_stage": 3, "deepspeed_config": str(DEEPSPEED / "zero3_offload.json")}),
+    pytest.param(
+        "hyperformer++",
+        {"zero_stage": 3, "deepspeed_config": str(DEEPSPEED / "zero3_offload.json")},
+        marks=pytest.mark.slow,
+        id="hyperformer++-offload",
+    ),
 ]
 
 
