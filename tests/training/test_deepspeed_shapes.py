@@ -54,13 +54,12 @@ OF_ALL = {
     "engine.global_steps", "engine.global_samples", "engine.skipped_steps",
     "fp16 scaler.cur_scale", "fp16 scaler.cur_iter", "fp16 scaler.last_overflow_iter", "fp16 scaler.cur_hysteresis",
 }  # fmt: skip
-OF_STAGE_0 = {
-    "optimizer.optimizer",
-    "optimizer.fp16_groups",
-}  # in half precision; in float32 there is no wrapper
+# In half precision; in float32, stage 0 has no wrapper.
+OF_STAGE_0 = {"optimizer.optimizer", "optimizer.fp16_groups"}
 OF_STAGE_1 = {
-    "optimizer.optimizer", "optimizer.update_lp_params", "parameter._hp_mapping", "mapping.hp_fragment_address", "mapping.lp_fragment_address",
-    "mapping.param_group_index", "address.start", "address.numel", "half address.start",
+    "optimizer.optimizer", "optimizer.update_lp_params", "parameter._hp_mapping", "mapping.hp_fragment_address",
+    "mapping.lp_fragment_address", "mapping.param_group_index", "address.start", "address.numel",
+    "half address.start",
 }  # fmt: skip
 OF_STAGE_3 = {
     "optimizer.optimizer", "optimizer.grad_position", "optimizer.get_param_id", "optimizer._get_param_partition_rank",
