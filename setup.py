@@ -24,6 +24,7 @@ setup(
     package_dir={"launchers.sweeps": "sweeps", "launchers.clusters": "clusters"},
     package_data={
         "hyperformer": ["configs/*.json", "scripts/*.sh", "data/assets/**/*"],
+        "launchers.report.page": ["*.j2", "*.css", "*.js"],
         "launchers.slurm": ["*.sh"],
         "launchers.sweeps": ["*.yaml", "sizes/*.yaml"],
         "launchers.clusters": ["*.yaml"],
@@ -51,15 +52,19 @@ setup(
         "tensorboard>=2.16",
         "tqdm>=4.66",
         "rich>=13.7",
+        "jinja2>=3.1",
     ],
     extras_require={
         "plot": ["matplotlib>=3.8"],
+        "report": ["altair>=5.4", "vl-convert-python>=1.7"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "accelerate>=1.1",  # transformers' Trainer, for a test
             "matplotlib>=3.8",
+            "altair>=5.4",
+            "vl-convert-python>=1.7",
             "ruff",
             "mypy",
             "types-PyYAML",

@@ -255,7 +255,7 @@ class Sweep:
         return make_report(self.plan.name, collect(self.ledger, view.statuses), self.plan.select)
 
     def report(self, view: View | None = None) -> tuple[Path, ReportData]:
-        """Write report.md, table.tex and the CSV files; returns the path of the first, and what is in them.
+        """Write the files of the report; returns the path of index.html, and what is in them.
 
         Raises:
             HyperformerError: nothing was started yet; nothing was written.
@@ -274,7 +274,7 @@ class Sweep:
             HyperformerError: TeX does not take the document.
         """
         path = self.ledger.paths.report / "report.pdf"
-        write_pdf(path, data)
+        write_pdf(path, data, files.pictures(self.ledger.paths.report, data))
         return path
 
     def plots(self, view: View | None = None) -> list[Path]:

@@ -22,13 +22,20 @@ _PREFIX = "adapters.task_embeddings."
 
 
 def task_similarity(name: str | Path) -> tuple[list[str], Tensor]:
-    """Cosine similarity of the task embeddings as the hypernetworks read them, after the projection if there is one.
+    """Cosine similarity of the task embeddings: the T tasks, and (T, T). Arguments and errors: `task_embeddings`."""
+    tasks, embeddings = task_embeddings(name)
+    unit = torch.nn.functional.normalize(embeddings.double(), dim=1)
+    return tasks, unit @ unit.T
+
+
+def task_embeddings(name: str | Path) -> tuple[list[str], Tensor]:
+    """The task embeddings as the hypernetworks read them, after the projection if there is one.
 
     Args:
         name: folder or repository of an adapter (its T5 is not needed) or of a whole model.
 
     Returns:
-        The T tasks, and (T, T) similarities.
+        The T tasks, and (T, dim), detached.
 
     Raises:
         ConfigError: the model has no task embeddings.
@@ -45,8 +52,7 @@ def task_similarity(name: str | Path) -> tuple[list[str], Tensor]:
         if found is None or model.adapters is None:
             raise _no_embeddings(model.config.adapter_config.adapter)
         embeddings = found(None)[model.adapters.index]
-    unit = torch.nn.functional.normalize(embeddings.detach().double(), dim=1)
-    return tasks, unit @ unit.T
+    return tasks, embeddings.detach()
 
 
 def _of_adapter(files: AdapterFiles) -> tuple[list[str], Tensor]:

@@ -56,10 +56,10 @@ def document(data: ReportData, pictures: Sequence[Picture] = ()) -> str:
     lines += _section("Chosen settings", [choice_text(each) for each in data.choices])
     for picture in pictures:
         lines += [
-            r"\begin{center}",
-            rf"\includegraphics[width=\linewidth,height=0.78\textheight,keepaspectratio]{{{picture.path.name}}}\\",
-            escape(picture.caption),
-            r"\end{center}",
+            r"\begin{minipage}[t]{0.48\linewidth}\vspace{0pt}\centering",
+            rf"\includegraphics[width=\linewidth,height=0.34\textheight,keepaspectratio]{{{picture.path.name}}}\\",
+            rf"{escape(picture.caption)}\vspace{{8pt}}",
+            r"\end{minipage}\hfill",
         ]
     if data.appendix:
         lines += [r"\clearpage", r"\section*{Appendix}"]

@@ -43,7 +43,7 @@ def row(label: str, value: float | None, is_best: bool = False, difference: Diff
         3,
         3,
         (),
-        (f"see {label}",),
+        gaps=(f"see {label}",),
     )
 
 

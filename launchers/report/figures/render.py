@@ -1,0 +1,58 @@
+"""Figures as PDF files, and the JavaScript that draws them in a page. Both come from vl-convert, without a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from hyperformer.files import atomic_write
+from launchers.report.figures.charts import Figure
+
+INSTALL = "figures need altair and vl-convert: pip install 'hyperformer[report]'"
+_WIDTH = 460
+
+
+def can_draw() -> bool:
+    """Whether the extra `report` is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("altair") is not None and find_spec("vl_convert") is not None
+
+
+def pdf_path(folder: Path, figure: Figure) -> Path:
+    """Where a figure's PDF is."""
+    return folder / f"{re.sub(r'[^A-Za-z0-9+_.-]', '-', figure.name)}.pdf"
+
+
+def write_pdfs(folder: Path, figures: Iterable[Figure]) -> None:
+    """Write figures/<name>.pdf each. PDFs of an earlier report are removed."""
+    written = set()
+    for figure in figures:
+        import vl_convert
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = pdf_path(folder, figure)
+        with atomic_write(path, "wb") as stream:
+            stream.write(vl_convert.vegalite_to_pdf({**figure.spec, "width": _WIDTH}))
+        written.add(path)
+    for old in set(folder.glob("*.pdf")) - written:
+        with suppress(OSError):
+            old.unlink()
+
+
+def javascript(cache: Path) -> str:
+    """Vega, Vega-Lite and vega-embed as one module that sets `window.vegaEmbed`; kept in the folder `cache`."""
+    import vl_convert
+
+    kept = cache / f".vega-{version('vl-convert-python')}.js"
+    with suppress(OSError):
+        return kept.read_text(encoding="utf-8")
+    code = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub asks for an argument that it does not need
+    # The page is one file: a string of the code must not end its script element.
+    code = code.replace("</script", "<\\/script")
+    with atomic_write(kept) as stream:
+        stream.write(code)
+    return code

@@ -1,0 +1,97 @@
+"""report/index.html: the whole report as one file that opens offline. jinja2 comes with torch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from launchers.report.figures.charts import Figure
+from launchers.report.figures.render import INSTALL, javascript
+from launchers.report.page.content import failures, provenance, run_lines
+from launchers.report.report_data import ReportData
+from launchers.report.text import (
+    PARAMETER_TITLES,
+    cell_text,
+    choice_text,
+    column_name,
+    comparison_text,
+    footnotes,
+    interval_text,
+    parameter_texts,
+    seed_notes,
+    seeds_text,
+    table_title,
+)
+from launchers.status.run_status import counts
+
+_SECTIONS = {
+    "results": "Results",
+    "figures": "Figures",
+    "runs": "Runs",
+    "failures": "Failures",
+    "appendix": "Appendix",
+    "provenance": "Provenance",
+}
+
+
+def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path) -> str:
+    """The page as HTML.
+
+    Args:
+        figures: None: they cannot be drawn here; the page says what to install.
+        folder: where the page will be: links to logs are relative to it.
+    """
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(
+        title=table_title,
+        column_name=column_name,
+        cell_text=cell_text,
+        seeds_text=seeds_text,
+        interval_text=interval_text,
+        parameter_texts=parameter_texts,
+        parameter_titles=PARAMETER_TITLES,
+        footnotes=footnotes,
+        seed_notes=seed_notes,
+    )
+    shown = [item for item in _SECTIONS.items() if item[0] != "appendix" or data.appendix]
+    return environment.from_string(_asset("page.html.j2")).render(
+        data=data,
+        written=time.strftime("%Y-%m-%d %H:%M %Z"),
+        states=list(counts(entry.status for entry in data.runs).items()),
+        sections=shown,
+        comparisons=list(map(comparison_text, data.comparisons)),
+        choices=list(map(choice_text, data.choices)),
+        figures=figures or (),
+        figures_missing=f"No figures: {INSTALL}" if figures is None else "",
+        failures=failures(data.runs),
+        provenance=provenance(data.runs),
+        run_json=Markup(_json(run_lines(data.runs, folder))),
+        figure_json=Markup(_json([figure.spec for figure in figures or ()])),
+        vega=Markup(javascript(folder)) if figures else "",
+        style=Markup(_asset("style.css")),
+        script=Markup(_asset("page.js")),
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in; a number that is not finite is null."""
+    return json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value
