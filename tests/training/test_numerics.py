@@ -144,11 +144,18 @@ def test_an_infinite_forward_in_fp16_is_a_skipped_step(runs: ForkedRuns, tmp_pat
     [
         (3, "none of the 3 steps was applied: the gradient of each overflowed"),
         (24, "the gradient of step 18 overflows at the smallest loss scale"),
+        pytest.param(
+            99, "the gradients of 64 steps in a row overflow, up to step 64", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_run_that_skips_all_steps_fails(steps: int, told: str, runs: ForkedRuns, tmp_path: Path) -> None:
+    """The longest run has a loss scale that never changes."""
     every = faults(infinite_gradient=list(range(1, steps + 1)))
-    settings = {"max_steps": steps, "save_steps": 100, "eval_steps": 100}
+    settings: dict[str, Any] = {"max_steps": steps, "save_steps": 100, "eval_steps": 100}
+    if steps == 99:
+        (tmp_path / "fixed.json").write_text('{"fp16": {"loss_scale": 128}}')
+        settings["deepspeed_config"] = str(tmp_path / "fixed.json")
     ended = runs.run(tmp_path, **FP16, **settings, faults=every)
     assert ended.codes == [2] and f"Diverged: {told}" in ended.out, ended.out
     assert not (tmp_path / "result.json").exists() and not (tmp_path / "checkpoints/latest").exists()
