@@ -108,7 +108,7 @@ def test_no_test_split(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
 
 def test_files(ledger: Ledger, tmp_path: Path) -> None:
     entries = entries_of(ledger)
-    path = write_report(tmp_path / "report", make_report("s", entries))
+    path = write_report(tmp_path / "report", make_report("s", entries)).with_name("report.md")
     text = path.read_text(encoding="utf-8")
     head = "| variant | cola mcc | mrpc f1 | mrpc acc | Avg over columns | Avg over tasks | n | parameters |"
     row = "| hyperformer++ | 41.5 ±0.7* | **81.5 ±0.7*** | **71.5 ±0.7*** | **64.8 ±0.7*** | **59.0 ±0.7*** | 2 of 3 |"
@@ -174,7 +174,7 @@ def test_runs_that_did_not_record_what_they_read_are_told(ledger: Ledger, tmp_pa
         f"it was not recorded which rows and weights {old.name} read, as it was for other runs",
         f"it was not recorded which rows and weights the first steps of {resumed.name} read",
     )
-    report = write_report(tmp_path / "report", make_report("s", entries)).read_text()
+    report = write_report(tmp_path / "report", make_report("s", entries)).with_name("report.md").read_text()
     assert all(f"- Do not compare: {text}." in report for text in table.warnings)
     assert result_records([table])[0]["warnings"] == "; ".join(table.warnings)
     assert not table_of(entries[2:]).warnings
@@ -296,7 +296,7 @@ def test_chosen_settings_are_in_the_table_and_all_others_in_the_appendix(
     assert [row.label for row in appendix.rows if row.variant == "hyperformer++"] == [
         "hyperformer++ learning_rate=0.001", "hyperformer++ learning_rate=0.0003",
     ]  # fmt: skip
-    text = write_report(tmp_path / "report", data).read_text()
+    text = write_report(tmp_path / "report", data).with_name("report.md").read_text()
     assert "| variant | chosen | cola mcc |" in text and "| validation average over tasks | n |" in text
     assert "hyperformer++: learning_rate=0.001 of 2 settings, by validation average over tasks 1.25" in text
     assert (
