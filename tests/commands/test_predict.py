@@ -17,11 +17,13 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 from places import ROOT
 from trained_models import make_adapter, make_base
 
 from hyperformer.adapters.trained_model import load_trained
 from hyperformer.cli import main
+from hyperformer.commands import predict as predict_module
 from hyperformer.commands.export import export_task
 from hyperformer.commands.inputs import Input, Item, read_lines
 from hyperformer.commands.predict import Predictor
@@ -146,6 +148,25 @@ def test_answers_come_before_the_input_ends(folder: Path) -> None:
     answers = predictor.predict(endless(), batch_size=4)
     assert next(answers)["input"] == 0
     assert len(taken) == 4
+
+
+@pytest.mark.parametrize("decode", ["generate", "rank"])
+def test_too_little_memory_for_a_batch(
+    decode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is that of torch's own allocator."""
+    texts, answer = [row["sentence1"] for row in ROWS], predict_module.answer
+    predictor = Predictor(load_trained(folder / "adapter"), "cola", decode=decode)
+    expected = predictor.answers(texts)
+
+    def greedy(model: Any, task: Any, tokenizer: Any, batch: Any, decoding: Any) -> Any:
+        torch.empty(1 << 60 if len(batch["input_ids"]) > 2 else 1)
+        return answer(model, task, tokenizer, batch, decoding)
+
+    monkeypatch.setattr(predict_module, "answer", greedy)
+    assert predictor.answers(texts) == expected
+    told = capsys.readouterr().err
+    assert "4 rows per forward from now on instead of 7" in told and "2 rows per forward" in told
 
 
 def test_ranked_answers_are_labels(folder: Path, tmp_path: Path) -> None:
