@@ -381,8 +381,12 @@ def table(found: dict[str, Any], size: Size, small: bool) -> str:
     )
     if peak_flops(device, "bf16") is None:
         lines.append(
-            f"The peak FLOP/s of {device} are not in the table of `gpu.py`, so there are no shares of it."
+            f"Share of peak: not measured: the peak FLOP/s of {device} are not in the table of `gpu.py`."
         )
+    if device == "CPU":
+        lines.append("Peak memory: not measured: torch counts that of GPUs only.")
+    if small:
+        lines.append("These shapes show that the script works; the figures say nothing about speed.")
     head = "| | tokens/s | share of peak | of frozen T5 | of full fine-tuning | peak memory | evaluation rows/s |"
     for precision in ("bf16", "fp32"):
         part = found[precision]
