@@ -41,7 +41,11 @@ def four_ranks(runs: ForkedRuns, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+# Stage 2 divides the state as stage 1 does, and stage 0 does not divide it.
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("stage", [pytest.param(0, marks=SLOW), 1, pytest.param(2, marks=SLOW), 3])
 def test_a_run_resumes_on_fewer_and_on_more_ranks(
     stage: int, runs: ForkedRuns, four_ranks: Path, tmp_path: Path
 ) -> None:
