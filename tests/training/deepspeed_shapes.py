@@ -26,13 +26,14 @@ from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.parameter_shards import loss_scaler
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
+from hyperformer.training.numerics.kernels import describe_numerics, numerics_in_words
 from hyperformer.training.optimization import token_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState
 
 TASKS = ["toy-sentiment", "toy-similarity"]
-STEPS, SAVED = 5, 3
+STEPS, SAVED = 4, 2
 BASE = {
     "tasks": TASKS, "adapter": "hypernetwork_shared", "reduction_factor": 4, "task_embedding_dim": 8,
     "projected_task_embedding_dim": 8, "task_hidden_dim": 8, "unfreeze_layer_norms": True,
@@ -45,7 +46,7 @@ class Training:
     """One engine over a tiny T5 with random weights, always the same."""
 
     def __init__(self, settings: dict[str, Any], context: DistributedContext) -> None:
-        config = make_config({**BASE, **settings})
+        self.config = config = make_config({**BASE, **settings})
         torch.manual_seed(0)
         t5 = T5Config(
             vocab_size=64, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0
@@ -103,6 +104,7 @@ def facts(settings: dict[str, Any], context: DistributedContext, private: list[s
         "offload": [part for part in ("optimizer", "param") if is_on_cpu(engine, part)],
         "rates": [first.rates, second.rates],
         "has": has(engine, private),
+        "said": numerics_in_words(describe_numerics(engine, first.config.training)),
         "weights": first.digest(),
         "resumed": second.digest(),
     }

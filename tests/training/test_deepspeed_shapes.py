@@ -105,6 +105,7 @@ def test_a_shape_trains_as_the_settings_say_and_resumes(name: str, found: dict[s
     assert facts["stage"] == settings.get("zero_stage", 0)
     assert facts["format"] == FORMATS[settings.get("precision", "fp32")]
     assert (facts["optimizer"], facts["clipping"]) == ("AdamW", settings.get("max_grad_norm", 1.0))
+    assert ("offload_optimizer.device cpu" in facts["said"]) == ("optimizer" in expected["offload"])
     assert facts["weights"] == facts["resumed"]
     first, second = facts["rates"]
     assert first[-len(second) :] == second and first[2] == pytest.approx(1e-3, rel=0.5)

@@ -29,7 +29,7 @@ class UserJson:
 
     Attributes:
         passed: path of a key ("zero_optimization.overlap_comm") -> its value, for DeepSpeed.
-        result: those of them that can change the run's result and are not DeepSpeed's default.
+        result: those of them that can change the run's result, and are not as without the file.
     """
 
     passed: dict[str, Any] = field(default_factory=dict)
@@ -102,14 +102,15 @@ class _Reading:
     def section(self, prefix: str, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             path = prefix + name
-            if path in REFUSED:
+            below = _below(path + ".")
+            if "." in name or not (below or path in KEYS or path in REFUSED):
+                hint = nearest(name, _below(prefix))
+                self.problems.append(f"{path}: DeepSpeed 0.19 has no such key{hint}")
+            elif path in REFUSED:
                 if not is_off(value):
                     self.refused.setdefault(REFUSED[path], []).append(path)
             elif path in KEYS:
                 self._key(path, KEYS[path], value)
-            elif not (below := _below(path + ".")):
-                known = _below(prefix)
-                self.problems.append(f"{path}: DeepSpeed 0.19 has no such key{nearest(name, known)}")
             elif isinstance(value, dict):
                 self.section(path + ".", value if _is_known_type(path, value) else {"type": value["type"]})
             elif value is not None:

@@ -70,6 +70,11 @@ REFUSED: dict[str, str] = {
 
 def is_off(value: object) -> bool:
     """Whether a section asks for nothing."""
-    if isinstance(value, dict):
-        return value.get("enabled") is False or all(is_off(part) for part in value.values())
-    return value is None or value is False
+    parts = [value]
+    while parts:  # a file can nest deeper than functions can call themselves
+        part = parts.pop()
+        if isinstance(part, dict):
+            parts += part.values() if part.get("enabled") is not False else []
+        elif part is not None and part is not False:
+            return False
+    return True

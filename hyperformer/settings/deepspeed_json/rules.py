@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from hyperformer.settings.schema import TrainingConfig
 
 AUTO = "auto"
+_ENDLESS = float("inf")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _is_whole(value: Any, least: int) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether it is a finite number; true is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _ENDLESS
 
 
 def one_of(*choices: Any) -> Values:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from hyperformer.settings.deepspeed_json.read import read_user_json
 from hyperformer.settings.schema import TrainingConfig
 
 
@@ -37,6 +38,7 @@ def choose_kernels(config: TrainingConfig) -> None:
 
 def describe_numerics(engine: Any, config: TrainingConfig) -> dict[str, Any]:
     """How the engine computes on this machine: for result.json."""
+    added = read_user_json(config).result
     weights, sums = (str(dtype).removeprefix("torch.") for dtype in engine.get_data_types())
     return {
         "weights": weights,
@@ -44,6 +46,7 @@ def describe_numerics(engine: Any, config: TrainingConfig) -> dict[str, Any]:
         "zero_stage": engine.zero_optimization_stage(),
         "tf32": torch.cuda.is_available() and config.tf32,
         "deterministic": config.deterministic,
+        **({"deepspeed_config": added} if added else {}),
     }
 
 
@@ -52,4 +55,7 @@ def numerics_in_words(numerics: dict[str, Any]) -> str:
     words = [numerics["weights"], f"gradients summed in {numerics['gradient_sums']}"]
     words.append(f"ZeRO stage {numerics['zero_stage']}")
     words += ["float32 products in TF32"] if numerics["tf32"] else []
-    return ", ".join([*words, *(["deterministic kernels"] if numerics["deterministic"] else [])])
+    words += ["deterministic kernels"] if numerics["deterministic"] else []
+    return ", ".join(
+        [*words, *(f"{key} {value}" for key, value in numerics.get("deepspeed_config", {}).items())]
+    )

@@ -78,3 +78,16 @@ def test_a_folder_that_the_nodes_do_not_share(plan_of: Callable[[str], Plan]) ->
     for names, found in (("debug", []), ("far", ["shared-folder"]), ("debug,far", ["shared-folder"])):
         run = replace(run, resources=Resources(partition=names))
         assert [each.name for each in find_problems([run], far, Path("/tmp/runs/s"))[0]] == found
+
+
+def test_a_deepspeed_file_that_fixes_another_global_batch(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text('{"train_batch_size": 128}')
+    (run,) = plan_of(f"{{variants: [finetune], tasks: [rte], base: {{deepspeed_config: {path}}}}}").runs
+    for nodes, told in ((2, []), (1, ["batch"])):
+        four = replace(run, resources=Resources(nodes=nodes, gpus_per_node=2))
+        found, _ = find_problems([four], SITE, Path("/shared/runs/s"))
+        assert [each.name for each in found] == told, found
+    assert "train_batch_size is 128, but the settings make it 64" in found[0].text
