@@ -13,6 +13,8 @@ from launchers.report.figures.charts import Figure
 
 INSTALL = "figures need altair and vl-convert: pip install 'hyperformer[report]'"
 _WIDTH = 460
+_CACHE = Path.home() / ".cache" / "hyperformer"
+_END = "\n// complete\n"
 
 
 def can_draw() -> bool:
@@ -43,16 +45,22 @@ def write_pdfs(folder: Path, figures: Iterable[Figure]) -> None:
             old.unlink()
 
 
-def javascript(cache: Path) -> str:
-    """Vega, Vega-Lite and vega-embed as one module that sets `window.vegaEmbed`; kept in the folder `cache`."""
+def javascript() -> str:
+    """Vega, Vega-Lite and vega-embed as one module that sets `window.vegaEmbed`.
+
+    Made once per version (2 s) and kept in the user's cache, where that can be written.
+    """
     import vl_convert
 
-    kept = cache / f".vega-{version('vl-convert-python')}.js"
-    with suppress(OSError):
-        return kept.read_text(encoding="utf-8")
-    code = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub asks for an argument that it does not need
+    kept = _CACHE / f"vega-{version('vl-convert-python')}.js"
+    with suppress(OSError, UnicodeError):
+        code = kept.read_text(encoding="utf-8")
+        if code.endswith(_END):
+            return code
     # The page is one file: a string of the code must not end its script element.
-    code = code.replace("</script", "<\\/script")
-    with atomic_write(kept) as stream:
-        stream.write(code)
+    code = vl_convert.javascript_bundle().replace("</script", "<\\/script") + _END  # type: ignore[call-arg]  # no argument is needed
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(kept) as stream:
+            stream.write(code)
     return code

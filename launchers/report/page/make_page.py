@@ -74,7 +74,7 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path) -> st
         provenance=provenance(data.runs),
         run_json=Markup(_json(run_lines(data.runs, folder))),
         figure_json=Markup(_json([figure.spec for figure in figures or ()])),
-        vega=Markup(javascript(folder)) if figures else "",
+        vega=Markup(javascript()) if figures else "",
         style=Markup(_asset("style.css")),
         script=Markup(_asset("page.js")),
     )
