@@ -42,6 +42,10 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
     if data.data_source != "folder" and data.data_dir is not None:
         yield "data_dir", f"data_source is {data.data_source}; write data_source=folder to read from it"
     yield from _start_faults(config)
+    if training.early_stop is not None and not config.validates:
+        yield "early_stop", "do_eval is false, so that there is no validation to stop by"
+    if training.early_stop is None and training.early_stop_min_delta:
+        yield "early_stop_min_delta", "early_stop is not given: write the patience, such as early_stop=3"
     if training.reference_optimizer and (zero_stage(training), training.precision) != (0, "fp32"):
         yield "reference_optimizer", "it needs zero_stage=0 and precision=fp32, as theirs was"
     for key in ("adapters", "task_embeddings"):

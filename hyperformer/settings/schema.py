@@ -238,6 +238,16 @@ class TrainingConfig:
         None, "your DeepSpeed JSON; the settings decide (docs/deepspeed.md)", path=PATH
     )
     eval_steps: int = setting(1_000, "steps between evaluations on validation", bounds=POSITIVE)
+    early_stop: int | None = setting(
+        None,
+        "patience: training ends when so many evaluations in a row bring no better validation average",
+        bounds=POSITIVE,
+    )
+    early_stop_min_delta: float = setting(
+        0.0,
+        "early_stop: points that the average must rise by to count as better; the best checkpoint is kept all the same",
+        bounds=NOT_NEGATIVE,
+    )
     save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)
     save_total_limit: int = setting(
         2,

@@ -159,6 +159,13 @@ class RunLog:
             self._update(best_metric=average)
             self._write_state()
 
+    def last_step(self, step: int, stopped_early: str | None) -> None:
+        """No step follows this one; `stopped_early`: why, if there could be more."""
+        if self.main and stopped_early:
+            say(f"step {step}/{self.max_steps}  {stopped_early}")
+            self.max_steps = self._bar.total = step  # of the progress, the run is at its end
+            self._update(step=step, max_steps=step)
+
     def evaluation_rows(self, rows: int) -> None:
         """An evaluation has taken so many rows per forward at most; fewer than before are kept for the next start."""
         if self.main and rows < (self.state.eval_rows or sys.maxsize):

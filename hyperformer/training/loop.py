@@ -101,11 +101,12 @@ class Trainer:
             # First, since a run that was stopped in a validation resumes with it.
             if self.state.evaluated_step < self._validation_due():
                 self._validate(log, stop)
-            step, last = self.state.step, self.state.step == settings.max_steps
+            step, last = self.state.step, self.state.is_over(settings)
             if self._saved != self._position() and (step % settings.save_steps == 0 or last):
                 self._save(log, stop)
             self._between_steps(step, stop)
             if last:
+                log.last_step(step, self.state.stopped_early(settings))
                 return
             self._step_and_log(log, stop)
 
@@ -181,14 +182,15 @@ class Trainer:
     # Evaluation.
 
     def _validate(self, log: RunLog, stop: StopFlag) -> None:
-        self.numbers.check(self.config.training.max_steps)
+        self.numbers.check(self.state.is_over(self.config.training))
         log.phase("evaluating")
-        started, state = time.monotonic(), self.state
+        started, state, settings = time.monotonic(), self.state, self.config.training
         found = self._evaluate("validation", log, stop)
         metrics, mean = found.metrics, average(found.metrics)
         best = state.best_metric is None or mean > state.best_metric
-        if state.step % self.config.training.eval_steps:
+        if state.step % settings.eval_steps:
             state.remember_end()
+        state.count_validation(mean, settings.early_stop_min_delta)
         if best:
             state.best_file = self.checkpoints.best.save(self.engine, state.step)
             state.best_step, state.best_metric, state.best_metrics = state.step, mean, metrics
@@ -270,7 +272,7 @@ class Trainer:
 
     def _save(self, log: RunLog, stop: StopFlag) -> None:
         """Save, unless the weights are spoilt. A checkpoint counts on the lines of the log before it."""
-        self.numbers.check(self.config.training.max_steps)
+        self.numbers.check(self.state.is_over(self.config.training))
         log.save()
         self.state.sampler = self.sampler.state_dict()
         self.checkpoints.save(self.engine, self.state, self.numbers.loss.item())

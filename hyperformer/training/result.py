@@ -36,6 +36,11 @@ def introduction(trainer: Trainer, parameters: ParameterCount) -> str:
             f"global batch of {batch.global_batch_size} rows as {batch.micro} rows x {batch.accumulation} forwards "
             f"x {batch.ranks} ranks"
         )
+    settings = config.training
+    if settings.early_stop is not None:
+        first = (settings.early_stop + 1) * settings.eval_steps
+        never = "" if first < settings.max_steps else f": never, as the run has {settings.max_steps}"
+        lines.append(f"early_stop={settings.early_stop}: at the earliest at step {first}{never}")
     if trainer.state.step:
         lines.append(f"resuming from step {trainer.state.step} of {config.training.max_steps}")
     return "\n".join(lines)
@@ -55,6 +60,8 @@ def make_result(trainer: Trainer, parameters: ParameterCount, tested: Tested) ->
         "validation_average": state.best_metric,
         "test_average": average(tested.metrics) if tested.metrics else None,
         "best_step": state.best_step or state.step,
+        "steps": state.step,
+        "stopped_early": state.stopped_early(config.training),
         "skipped_steps": state.skipped_steps,
         "numerics": describe_numerics(trainer.engine, config.training),
         "answers": tested.answers,

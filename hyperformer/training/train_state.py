@@ -12,8 +12,19 @@ import numpy as np
 import torch
 from transformers import set_seed
 
+from hyperformer.settings.schema import TrainingConfig
+
 Metrics = dict[str, dict[str, float]]
-_OF_VALIDATION = ("evaluated_step", "best_step", "best_metric", "best_metrics", "best_file", "best_answers")
+_OF_VALIDATION = (
+    "evaluated_step",
+    "best_step",
+    "best_metric",
+    "best_metrics",
+    "best_file",
+    "best_answers",
+    "average_to_beat",
+    "not_better",
+)
 
 
 @dataclass
@@ -43,6 +54,8 @@ class TrainState:
         best_metrics: its metrics per task.
         best_file: name and checksum of the weights that it saw.
         best_answers: task -> the file of its answers, as result.json lists it.
+        average_to_beat: of `early_stop`: the average of the last validation that counts as better.
+        not_better: validations since then.
         before_end: the fields of :data:`_OF_VALIDATION` before a validation that came only because
             the run ended; a longer run has none there.
         train_seconds: spent in training steps by all attempts.
@@ -60,9 +73,35 @@ class TrainState:
     best_metrics: Metrics = field(default_factory=dict)
     best_file: list[str] | None = None
     best_answers: dict[str, Any] = field(default_factory=dict)
+    average_to_beat: float | None = None
+    not_better: int = 0
     before_end: dict[str, Any] | None = None
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
+
+    def count_validation(self, average: float, min_delta: float) -> None:
+        """Count a validation for `early_stop`; `min_delta`: percentage points by which a better one is higher."""
+        if self.average_to_beat is None or average > self.average_to_beat + min_delta:
+            self.average_to_beat, self.not_better = average, 0
+        else:
+            self.not_better += 1
+
+    def stopped_early(self, settings: TrainingConfig) -> str | None:
+        """Why `early_stop` ends the run before `max_steps`, in words; None: it does not.
+
+        The metrics are the same on every rank, so all ranks agree.
+        """
+        patience = settings.early_stop
+        if patience is None or self.not_better < patience or self.step >= settings.max_steps:
+            return None
+        return (
+            f"early_stop: the last {self.not_better} evaluations brought no better validation average than "
+            f"{self.average_to_beat:.2f}; stopped at step {self.step} of {settings.max_steps}"
+        )
+
+    def is_over(self, settings: TrainingConfig) -> bool:
+        """Whether no step follows."""
+        return self.step >= settings.max_steps or self.stopped_early(settings) is not None
 
     def remember_end(self) -> None:
         """Keep what a validation is about to replace that only the end of the run brings."""

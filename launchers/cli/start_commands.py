@@ -81,7 +81,8 @@ def extend(
             print(f"left: {one.run.name}: {one.why_not}")
         else:
             steps = f"from step {one.steps} to {one.run.config.training.max_steps}"
-            print(f"{'would extend' if is_dry_run else 'extend'} {one.run.name} {steps}")
+            same = f"; it will end with the same result: {one.stopped_early}" if one.stopped_early else ""
+            print(f"{'would extend' if is_dry_run else 'extend'} {one.run.name} {steps}{same}")
     if not longer:
         print("nothing to extend: raise `max_steps` of finished runs in the sweep file first")
         print_next(target, STATUS)

@@ -48,7 +48,7 @@ def run_lines(data: ReportData) -> Iterator[list[Any]]:
     header = ["run", "signature", "state", "variant", *keys, "seed", "tasks"]
     header += [f"{split} {column_name((task, metric))}" for split, task, metric in columns]
     averages = ["test_average", "validation_average"]
-    yield [*header, *averages, "trained", "best_step", "seconds", "folder"]
+    yield [*header, *averages, "trained", "best_step", "steps", "seconds", "folder"]
     for entry in data.runs:
         run, result = entry.run, entry.result or {}
         line: list[Any] = [run.name, run.signature, entry.status.state, run.config.variant]
@@ -56,7 +56,11 @@ def run_lines(data: ReportData) -> Iterator[list[Any]]:
         line += [run.config.seed, " ".join(run.config.data.tasks)]
         line += [entry.metrics(split).get(task, {}).get(metric) for split, task, metric in columns]
         line += [result.get(key) for key in averages]
-        line += [(result.get("parameters") or {}).get("trained"), result.get("best_step")]
+        line += [
+            (result.get("parameters") or {}).get("trained"),
+            result.get("best_step"),
+            result.get("steps"),
+        ]
         yield [*line, _seconds(result), entry.status.folder]
 
 

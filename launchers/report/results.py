@@ -48,6 +48,18 @@ def collect(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[RunResult]:
     ]
 
 
+def early_stops(entries: Sequence[RunResult]) -> Iterator[str]:
+    """The runs that `early_stop` ended, in a line; runs.csv has the steps of all."""
+    stopped = [
+        f"{entry.run.name} ({entry.result.get('steps')} steps)"
+        for entry in entries
+        if entry.result is not None and entry.result.get("stopped_early")
+    ]
+    if stopped:
+        more = f" and {len(stopped) - 6} more" if len(stopped) > 6 else ""
+        yield f"early_stop ended runs before their last step: {', '.join(stopped[:6])}{more}."
+
+
 def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:
     """What runs with the same model and data settings did not have in common, though they should.
 

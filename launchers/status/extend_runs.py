@@ -19,6 +19,7 @@ from launchers.plan.runs import Run
 from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger
 from launchers.store.lock import sweep_lock
+from launchers.store.records import try_record
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class LongerRun:
 
     Attributes:
         shorter: signature of the run that is done.
-        steps: those that it has.
+        steps: its `max_steps`.
+        stopped_early: why it ended before them, in words; '': it did not.
         why_not: why it cannot be continued; '': it can.
     """
 
@@ -36,6 +38,7 @@ class LongerRun:
     folder: Path
     steps: int
     why_not: str = ""
+    stopped_early: str = ""
 
 
 def find_longer(ledger: Ledger, runs: Sequence[Run]) -> list[LongerRun]:
@@ -51,7 +54,10 @@ def find_longer(ledger: Ledger, runs: Sequence[Run]) -> list[LongerRun]:
                 (one for one in _signatures(run, steps) if one in done and done[one][1] == steps), None
             )
             if shorter:
-                found.append(LongerRun(run, shorter, done[shorter][0], steps, _why_not(run)))
+                folder = done[shorter][0]
+                found.append(
+                    LongerRun(run, shorter, folder, steps, _why_not(run), _stopped_early(folder, steps))
+                )
                 break
     return found
 
@@ -101,3 +107,9 @@ def _why_not(run: Run) -> str:
         return ""
     schedule = run.config.training.lr_scheduler
     return f"with lr_scheduler={schedule} each step's learning rate depends on max_steps: it is another run"
+
+
+def _stopped_early(path: Path, steps: int) -> str:
+    folder = RunFolder(path)
+    result = try_record(folder.result) or try_record(folder.earlier_result(steps)) or {}
+    return result.get("stopped_early") or ""

@@ -39,7 +39,7 @@ def check_memory(trainer: Trainer, log: RunLog) -> None:
     """
     settings, context = trainer.config.training, trainer.context
     wanted = context.device.type == "cuda" if settings.memory_check is None else settings.memory_check
-    if not wanted or trainer.state.step >= settings.max_steps:
+    if not wanted or trainer.state.is_over(settings):
         return
     started = time.monotonic()
     beat("the memory check", PATIENT)

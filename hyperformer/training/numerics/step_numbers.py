@@ -143,8 +143,11 @@ class StepNumbers:
         self._loss_before.zero_()
         self.state.logged_step, self.state.logged_skipped = self.state.step, self.state.skipped_steps
 
-    def check(self, max_steps: int) -> None:
+    def check(self, is_over: bool) -> None:
         """See that the weights may be saved or evaluated: all that was computed, and they, are finite numbers.
+
+        Args:
+            is_over: no step follows.
 
         Raises:
             Diverged: they are not, or the run ends and no step was applied.
@@ -153,8 +156,10 @@ class StepNumbers:
         are_finite = trained_weights_are_finite(self.engine).to(self.context.device, torch.int64)
         if int(self.context.maximum(1 - are_finite)):
             self._diverged(f"trained weights are not finite numbers after step {self.state.step}")
-        if 0 < max_steps == self.state.step == self.state.skipped_steps:
-            self._diverged(f"none of the {max_steps} steps was applied: the gradient of each overflowed")
+        if is_over and 0 < self.state.step == self.state.skipped_steps:
+            self._diverged(
+                f"none of the {self.state.step} steps was applied: the gradient of each overflowed"
+            )
 
     def _diverged(self, what: str) -> NoReturn:
         raise Diverged(

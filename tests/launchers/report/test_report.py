@@ -315,3 +315,21 @@ def test_a_result_that_is_no_number_is_told_and_counts_as_missing(ledger: Ledger
     table = table_of(entries_of(ledger))
     assert (table.rows[0].cells["cola", "mcc"].n, table.rows[0].cells[AVERAGE].n) == (1, 1)
     assert "hyperformer++: hyperformer++-seed1: cola mcc is not finite." in footnotes(table)
+
+
+def test_runs_that_stopped_early_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    plan = plan_of(
+        "{variants: [finetune], tasks: [rte, cola], base: {early_stop: 3}, grid: {seed: [1, 2, 3, 4, 5, 6, 7, 8]}}"
+    )
+    ledger = Ledger(plan, tmp_path / "runs")
+    for run in plan.runs:
+        stopped = "early_stop: ..." if run.config.seed > 1 else None
+        give_result(ledger, run, {"rte": {"acc": 60.0}}, steps=40, stopped_early=stopped)
+    entries = entries_of(ledger)
+    (note,) = make_report("s", entries).notes
+    assert note.startswith("early_stop ended runs before their last step: finetune-seed2 (40 steps), ")
+    assert note.endswith("finetune-seed7 (40 steps) and 1 more.") and "seed1" not in note
+    write_report(tmp_path / "report", make_report("s", entries))
+    assert f"- {note}" in (tmp_path / "report/report.md").read_text()
+    with (tmp_path / "report/runs.csv").open() as stream:
+        assert {line["steps"] for line in csv.DictReader(stream)} == {"40"}

@@ -33,8 +33,8 @@ def ledger_of(write_sweep: Callable[[str], Path], tmp_path: Path) -> LedgerOf:
     return make
 
 
-def finish(ledger: Ledger, count: int = 2) -> None:
-    """The first runs are done."""
+def finish(ledger: Ledger, count: int = 2, **more: str) -> None:
+    """The first runs are done; `more`: what their results say besides."""
     ledger.commit("local")
     for run in ledger.plan.runs[:count]:
         folder = RunFolder(ledger.folder(run))
@@ -43,7 +43,7 @@ def finish(ledger: Ledger, count: int = 2) -> None:
         parameters = {"total": 1, "trained": 1, "trained_percent_per_task": 1.0}
         write_json(
             folder.result,
-            {"signature": run.signature, "test": {}, "validation": {}, "parameters": parameters},
+            {"signature": run.signature, "test": {}, "validation": {}, "parameters": parameters, **more},
         )
 
 
@@ -94,7 +94,7 @@ def test_another_schedule_makes_another_run(
 
 
 def test_the_command(ledger_of: LedgerOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    finish(ledger_of(100))
+    finish(ledger_of(100), stopped_early="early_stop: stopped at step 40 of 100")
     words = [str(tmp_path / "s.yaml"), "seed=2", "--runs-dir", str(tmp_path / "runs"), "-y"]
     before = {path.name for path in (tmp_path / "runs/s").iterdir()}
     ledger_of(200)
@@ -102,7 +102,12 @@ def test_the_command(ledger_of: LedgerOf, tmp_path: Path, capsys: pytest.Capture
     assert {path.name for path in (tmp_path / "runs/s").iterdir()} == before
     assert command_line.main(["extend", *words]) == 0
     out = capsys.readouterr().out
-    assert "would extend finetune-seed2 from step 100 to 200" in out and "next: " in out and "submit" in out
+    same = "it will end with the same result: early_stop: stopped at step 40 of 100"
+    assert (
+        f"would extend finetune-seed2 from step 100 to 200; {same}" in out
+        and "next: " in out
+        and "submit" in out
+    )
     ledger = ledger_of(200)
     assert [ledger.has_folder(run) for run in ledger.plan.runs] == [False, True]
 
