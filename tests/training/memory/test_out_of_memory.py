@@ -66,7 +66,10 @@ def test_other_errors_are_not_taken_for_it() -> None:
 
 
 def test_a_run_recovers_in_the_check_and_in_evaluation(runs: ForkedRuns, tmp_path: Path) -> None:
-    """From step 3 on there is memory for two rows at once: in the check before the next step, and in evaluations."""
+    """From step 3 on rank 0 has memory for two rows at once: in the check before a step, and in evaluations.
+
+    The last start is on two ranks, of which the other has enough.
+    """
     settings = {"dropout": 0.0, "logging_steps": 1, "per_device_eval_batch_size": 4}
     runs.whole(tmp_path / "whole", **settings)
     runs.run(tmp_path / "run", at=("step", 3), signal=signal.SIGTERM, **settings)
@@ -76,8 +79,8 @@ def test_a_run_recovers_in_the_check_and_in_evaluation(runs: ForkedRuns, tmp_pat
     assert "activations of 4 rows of " in failed.out and "zero_stage" not in failed.out
     state = read_state(tmp_path / "run")
     assert (state["phase"], state["micro_batch_parts"]) == ("failed", 1)
-    ended = runs.whole(tmp_path / "run", at=("rows", 2), memory_check=True, **settings)
-    assert "2 rows x 2 forwards x 1 ranks" in ended.out and "memory check: the longest rows fit" in ended.out
+    ended = runs.whole(tmp_path / "run", at=("rows", 2), ranks=2, memory_check=True, **settings)
+    assert "2 rows x 1 forwards x 2 ranks" in ended.out and "memory check: the longest rows fit" in ended.out
     assert ended.out.count("out of memory in an evaluation: 2 rows per forward from now on instead of 4") == 1
     loss, weights = differences(tmp_path / "whole", tmp_path / "run")
     assert len(losses(tmp_path / "run")) == 8 and loss < 1e-4 and weights < 1e-3
