@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -53,7 +54,7 @@ def train(precision: str, stage: int, arguments: argparse.Namespace) -> tuple[li
         )  # fmt: skip
         result = run(config)
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if line["split"] == "train"], result
+    return [line.get("loss", math.nan) for line in lines if line["split"] == "train"], result
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ UNSCALED_FP16 = (
 def zero_stage(training: TrainingConfig) -> int:
     """The ZeRO stage of a run: as it is set; else 0 in fp32, and 1 in bf16 and fp16.
 
-    Stage 0 does not train fp16 (:data:`UNSCALED_FP16`), sums bf16 gradients in bf16, and waits for
-    the device once per parameter.
+    Stage 0 does not train fp16 (:data:`UNSCALED_FP16`). In bf16 it sums gradients in bf16, waits for the
+    device once per parameter, and takes an Adam step with a gradient of zero before the first one.
     """
     return _stage(training.precision, training.zero_stage)
 
