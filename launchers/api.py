@@ -25,7 +25,6 @@ from launchers.plan.sweep_file import SWEEPS, read_sweep
 from launchers.plan.sweep_files.source_runs import SourceRun, find_run
 from launchers.plan.sweep_files.stages import StageSource, split_target
 from launchers.report import csv_files, files
-from launchers.report.latex.document import write_pdf
 from launchers.report.make_report import make_report
 from launchers.report.plots import plot_similarities
 from launchers.report.report_data import ReportData
@@ -273,9 +272,7 @@ class Sweep:
             ConfigError: no TeX is installed.
             HyperformerError: TeX does not take the document.
         """
-        path = self.ledger.paths.report / "report.pdf"
-        write_pdf(path, data, files.pictures(self.ledger.paths.report, data))
-        return path
+        return files.write_report_pdf(self.ledger.paths.report, data)
 
     def plots(self, view: View | None = None) -> list[Path]:
         """Draw how alike the tasks of each hypernetwork are; returns the files."""

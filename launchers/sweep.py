@@ -34,6 +34,9 @@ def run(words: argparse.Namespace) -> int:
         if words.action == "init":
             return inspect.init_profile(words.name or "site")
         return inspect.list_clusters()
+    if words.command == "compare":
+        targets = [Target(name, words.runs_dir) for name in (words.sweep, *words.others)]
+        return inspect.compare(targets, words.output, words.pdf)
     target = Target(words.sweep, words.runs_dir, getattr(words, "cluster", None))
     study = stage_commands.study_of(target)
     if study is not None:

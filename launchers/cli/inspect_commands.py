@@ -1,9 +1,11 @@
-"""The commands of ``sweep.py`` that start and stop nothing: plan, status, logs, why, report, prefetch, clusters."""
+"""The commands of ``sweep.py`` that start and stop nothing: plan, status, logs, why, report,
+compare, prefetch, clusters."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,14 +13,26 @@ from typing import Any
 
 from rich.console import Console
 
+from hyperformer.errors import ConfigError
 from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console
-from launchers.cli.output import DONE, Target, exit_code, print_next, print_notes, short_path, show_report
+from launchers.cli.output import (
+    DONE,
+    Target,
+    exit_code,
+    print_next,
+    print_notes,
+    print_results,
+    short_path,
+    show_report,
+)
 from launchers.cli.progress import Progress
 from launchers.cli.suggested_command import STATUS, SUBMIT, after_report, after_status, after_why
 from launchers.plan.cluster_profile import PROFILES
 from launchers.plan.select_runs import select_runs
+from launchers.report import files
+from launchers.report.compare import compare_reports
 from launchers.slurm.profile_from_site import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
@@ -133,6 +147,23 @@ def report(target: Target, with_plots: bool = False, with_pdf: bool = False) -> 
         print(f"plot: {path}")
     print_next(target, after_report(view.statuses))
     return exit_code(view.statuses)
+
+
+def compare(targets: Sequence[Target], output: Path | None, with_pdf: bool) -> int:
+    """Write one report of several sweeps, and show its table."""
+    sweeps = [target.open() for target in targets]
+    names = [sweep.plan.name for sweep in sweeps]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(f"compare: sweep {twice[0]} is given twice; name different sweeps")
+    data = compare_reports([sweep.report_data() for sweep in sweeps])
+    folder = output or targets[0].runs_dir / "compare" / "+".join(names)
+    path = files.write_report(folder, data)
+    print_results(data)
+    print(f"\nreport: {short_path(path)}")
+    if with_pdf:
+        print(f"pdf: {short_path(files.write_report_pdf(folder, data))}")
+    return DONE
 
 
 def prefetch(target: Target) -> int:

@@ -87,12 +87,17 @@ def show_report(sweep: Sweep, view: View) -> ReportData | None:
         print(f"{sweep.plan.name}: nothing was started yet, so there is no report")
         return None
     path, data = sweep.report(view)
+    print_results(data)
+    print(f"\nreport: {short_path(path)}")
+    return data
+
+
+def print_results(data: ReportData) -> None:
+    """Show the first table of a report, and what must be known of it."""
     out = console()
     table = data.tables[0]
-    out.print(f"\n{sweep.plan.name}: {table.split} results, percent", style="bold")
+    out.print(f"\n{data.name}: {table.split} results, percent", style="bold")
     for piece in tables.result_tables(table, out.width):
         print_table(out, piece)
     for note in [*footnotes(table), *map(choice_text, data.choices), *data.notes]:
         out.print(note)
-    print(f"\nreport: {short_path(path)}")
-    return data

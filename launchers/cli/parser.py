@@ -11,7 +11,7 @@ from launchers.plan.sweep_file import SWEEPS
 from launchers.submit.preflight import NAMES
 
 COMMANDS = (
-    "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "prefetch", "clusters",
+    "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "compare", "prefetch", "clusters",
 )  # fmt: skip
 
 
@@ -101,6 +101,12 @@ def _add_inspect_commands(add: _Add) -> None:
         help="also draw how similar the tasks of each hypernetwork are (needs matplotlib)",
     )  # fmt: skip
     one.add_argument("--pdf", action="store_true", help="also compile report.pdf (needs a TeX)")
+    one = add("compare", "write one report of several sweeps")
+    one.add_argument("others", metavar="SWEEP", nargs="+", help="the other sweeps")
+    one.add_argument("--pdf", action="store_true", help="also compile report.pdf (needs a TeX)")
+    one.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="where to (default: runs/compare/SWEEP+SWEEP)"
+    )
 
 
 def _names_argument() -> argparse.ArgumentParser:

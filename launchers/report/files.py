@@ -13,7 +13,7 @@ from launchers.report.figures.charts import Figure, figures
 from launchers.report.figures.class_counts import confusions
 from launchers.report.figures.embeddings import embedding_maps
 from launchers.report.figures.render import can_draw, pdf_path, write_pdfs
-from launchers.report.latex.document import Picture
+from launchers.report.latex.document import Picture, write_pdf
 from launchers.report.latex.table import table_file
 from launchers.report.markdown import markdown
 from launchers.report.page.make_page import page
@@ -47,10 +47,17 @@ def write_report(folder: Path, data: ReportData) -> Path:
     return folder / "index.html"
 
 
-def pictures(folder: Path, data: ReportData) -> list[Picture]:
-    """The figures that `write_report` has put there, for the PDF."""
+def write_report_pdf(folder: Path, data: ReportData) -> Path:
+    """Write report.pdf with the figures that `write_report` has put there; returns its path.
+
+    Raises:
+        ConfigError: no TeX is installed.
+        HyperformerError: TeX does not take the document.
+    """
     paths = [(pdf_path(folder / FIGURES, each), each) for each in draw(data) or ()]
-    return [Picture(path, f"{each.title}. {each.caption}") for path, each in paths if path.exists()]
+    pictures = [Picture(path, f"{each.title}. {each.caption}") for path, each in paths if path.exists()]
+    write_pdf(folder / "report.pdf", data, pictures)
+    return folder / "report.pdf"
 
 
 def draw(data: ReportData) -> list[Figure] | None:

@@ -65,7 +65,7 @@ def make_table(groups: Sequence[Group], split: str, number: Number, is_appendix:
     return Table(
         split,
         (*names, *AVERAGES),
-        _with_best(rows),
+        with_best(rows),
         number.name,
         is_appendix,
         (*mixed_inputs(entries), *unknown_inputs(entries)),
@@ -129,7 +129,7 @@ def _cell(scored: ScoredSetting) -> Cell:
     return Cell(len(scored.scores), scored.planned, scored.mean, scored.std, scored.scores)
 
 
-def _with_best(rows: Sequence[Row]) -> tuple[Row, ...]:
+def with_best(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, the best of each column marked where several have a value."""
     means: dict[Column, list[float]] = {}
     for row in rows:

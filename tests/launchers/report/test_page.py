@@ -16,9 +16,10 @@ import pytest
 from hyperformer.files import write_json
 from launchers.plan.runs import Plan
 from launchers.report import files
+from launchers.report.compare import compare_reports
 from launchers.report.figures.series import CurvePoint, learning_curves, row_curves, trade_offs
 from launchers.report.make_report import make_report
-from launchers.report.report_data import ReportData
+from launchers.report.report_data import AVERAGE, ReportData
 from launchers.report.results import collect
 from launchers.status.read_status import read_statuses
 from launchers.store.attempts import Attempt, Outcome
@@ -119,3 +120,33 @@ def test_a_real_browser_draws_every_figure_and_lists_every_run(data: ReportData,
     assert f"{len(data.runs)} of {len(data.runs)} runs" in shown
     assert "<title>a_b &amp; 50% &lt;b&gt;x" in shown  # no text became code
     assert not re.search(r'(src|href)="?https?:', page.read_text())  # it needs no network
+
+
+def test_two_sweeps_side_by_side(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    reports = []
+    for name, tasks, score in (
+        ("a", ["cola", "mrpc"], 60.0),
+        ("b", ["cola", "mrpc"], 70.0),
+        ("c", ["cola"], 80.0),
+    ):
+        plan = replace(plan_of(f"variants: [finetune]\ntasks: {tasks}\n"), name=name)
+        ledger = Ledger(plan, tmp_path / name)
+        (run,) = plan.runs
+        metrics = {task: {"f1": score} for task in tasks}
+        parameters = {"total": 2, "trained": 1, "trained_percent_per_task": 50.0}
+        ledger.folder(run).mkdir(parents=True)
+        write_json(
+            ledger.folder(run) / "result.json",
+            {"signature": run.signature, "test": metrics, "validation": metrics, "parameters": parameters},
+        )
+        reports.append(make_report(name, collect(ledger, read_statuses(ledger, plan.runs)[0])))
+    both = compare_reports(reports[:2])
+    table = both.tables[0]
+    assert both.name == "a + b" and [row.label for row in table.rows] == ["a: finetune", "b: finetune"]
+    assert [row.cells[AVERAGE].mean for row in table.rows] == [60.0, 70.0]
+    assert [row.cells[AVERAGE].is_best for row in table.rows] == [False, True]
+    assert [entry.run.name for entry in both.runs] == ["a: finetune", "b: finetune"]
+    three = compare_reports(reports).tables[0]
+    assert [row.cells[AVERAGE].mean for row in three.rows] == [None] * 3
+    assert three.rows[2].cells[("mrpc", "f1")].mean is None and three.rows[2].cells[("cola", "f1")].is_best
+    assert "the sweeps have different columns, so there are no averages" in three.warnings
