@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numeric_faults
 import torch
 from transformers import T5Config
 
@@ -104,6 +105,7 @@ def facts(settings: dict[str, Any], context: DistributedContext, private: list[s
         "offload": [part for part in ("optimizer", "param") if is_on_cpu(engine, part)],
         "rates": [first.rates, second.rates],
         "has": has(engine, private),
+        "loss_scale": getattr(loss_scaler(second.engine), "cur_scale", 1.0),
         "said": numerics_in_words(describe_numerics(engine, first.config.training)),
         "weights": first.digest(),
         "resumed": second.digest(),
@@ -162,6 +164,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not come between
     torch.set_num_threads(1)
     context = join()
+    numeric_faults.fp16_on_cpu()
     found: dict[str, Any] = {}
     order = json.load(sys.stdin)
     for name, settings in order["runs"].items():

@@ -40,9 +40,13 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "deepspeed_zero3_tuned": ({"zero_stage": 3, "max_grad_norm": 0}, {}),
     "deepspeed_bf16_float32_gradients": ({"zero_stage": 1, "precision": "bf16"}, {}),
     "zero3_offload": ({"zero_stage": 3, "max_grad_norm": 0}, {"offload": ["optimizer", "param"]}),
+    "transformers_fp16": (
+        {"zero_stage": 2, "precision": "fp16"},
+        {"offload": ["optimizer"], "loss_scale": 128.0},
+    ),
     "everything_off": ({}, {}),
 }
-FORMATS = {"fp32": "float32", "bf16": "bfloat16"}
+FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 # Files that change no arithmetic. Offload is one: the norm that clips is summed in another order, so not clipped.
 SAME = (
     "everything_off", "transformers_zero0", "deepspeed_first_example", "deepspeed_zero_offload",
@@ -100,7 +104,7 @@ def test_a_shape_trains_as_the_settings_say_and_resumes(name: str, found: dict[s
     settings, special = SHAPES[name]
     facts = found[name]
     assert "error" not in facts, facts
-    expected = {"offload": [], "schedule": "LambdaLR", **special}
+    expected = {"offload": [], "schedule": "LambdaLR", "loss_scale": 1.0, **special}
     assert {key: facts[key] for key in expected} == expected
     assert facts["stage"] == settings.get("zero_stage", 0)
     assert facts["format"] == FORMATS[settings.get("precision", "fp32")]
