@@ -99,9 +99,14 @@ def test_a_stage_whose_source_failed_says_so_and_retry_sets_it_going(slurm_line:
 
     text = (line.folder / "s.yaml").read_text()
     (line.folder / "s.yaml").write_text(
-        text.replace("[15]", "[3]").replace(f"after: {before}", "").replace("max_steps: 1,", "max_steps: 2,")
+        text.replace("[15]", "[3]").replace(f"after: {before}", "").replace("max_steps: 3,", "max_steps: 200,")
     )
     assert line.run("s.yaml")[0] == 0
+    gate = json.loads((line.folder / "runs/s.transfer/gate.json").read_text())
+    slurm(line, "scancel", gate["job_id"])
+    wait_until(lambda: "is gone" in study(line)["transfer"]["waits"], lambda: study(line))
+    code, out = line.run("submit", "s.yaml")
+    assert code == 0 and "starts it)" in study(line)["transfer"]["waits"], out
     code, out = line.run("cancel", "s.yaml", "-y")
     assert code == 0 and "stage transfer will not start by itself" in out, out
     assert study(line)["transfer"]["waits"] == "does not start: cancelled by the user"
