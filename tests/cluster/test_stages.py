@@ -99,7 +99,9 @@ def test_a_stage_whose_source_failed_says_so_and_retry_sets_it_going(slurm_line:
 
     text = (line.folder / "s.yaml").read_text()
     (line.folder / "s.yaml").write_text(
-        text.replace("[15]", "[3]").replace(f"after: {before}", "").replace("max_steps: 3,", "max_steps: 200,")
+        text.replace("[15]", "[3]")
+        .replace(f"after: {before}", "")
+        .replace("max_steps: 3,", "max_steps: 200,")
     )
     assert line.run("s.yaml")[0] == 0
     gate = json.loads((line.folder / "runs/s.transfer/gate.json").read_text())
