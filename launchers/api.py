@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError, HyperformerError
+from launchers.bundle.archive import SUFFIX, check_name
+from launchers.bundle.make_bundle import Bundle, make_bundle
+from launchers.bundle.report_check import report_faults
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
 from launchers.plan.load_plan import make_plan
 from launchers.plan.model_selection.choose import Validation
@@ -273,6 +276,27 @@ class Sweep:
             HyperformerError: TeX does not take the document.
         """
         return files.write_report_pdf(self.ledger.paths.report, data)
+
+    def bundle(
+        self, path: Path | None = None, with_weights: bool = False, view: View | None = None
+    ) -> Bundle:
+        """Pack all that a reviewer needs into one archive; the report is written again if it is not up to date.
+
+        Args:
+            path: default: ``<sweep>-bundle.zip`` in the working directory.
+            with_weights: also the trained weights.
+
+        Raises:
+            HyperformerError: nothing was started yet, or the file is there already; nothing was written.
+        """
+        view = view or self.view()
+        path = path or Path(f"{self.plan.name}-bundle{SUFFIX}")
+        check_name(path)
+        if not view.has_begun:
+            raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is nothing to pack")
+        if any(report_faults(self.ledger.paths.report, self.report_data(view))):
+            self.report(view)
+        return make_bundle(path, self.ledger, view.statuses, with_weights)
 
     def plots(self, view: View | None = None) -> list[Path]:
         """Draw how alike the tasks of each hypernetwork are; returns the files."""

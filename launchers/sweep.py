@@ -37,6 +37,8 @@ def run(words: argparse.Namespace) -> int:
     if words.command == "compare":
         targets = [Target(name, words.runs_dir) for name in (words.sweep, *words.others)]
         return inspect.compare(targets, words.output, words.pdf)
+    if words.command == "verify":
+        return inspect.verify(words.bundle, words.retrain, words.steps, words.set)
     target = Target(words.sweep, words.runs_dir, getattr(words, "cluster", None))
     study = stage_commands.study_of(target)
     if study is not None:
@@ -64,6 +66,8 @@ def run(words: argparse.Namespace) -> int:
             return inspect.why(target, words.names)
         case "report":
             return inspect.report(target, words.plots, words.pdf)
+        case "bundle":
+            return inspect.bundle(target, words.out, words.weights)
         case "prefetch":
             return inspect.prefetch(target)
     raise AssertionError(words.command)

@@ -30,6 +30,7 @@ LAYERS = {
         {"cli"},
         {"stages"},
         {"api"},
+        {"bundle"},
         {"submit", "report"},
         {"job", "status"},
         {"slurm"},

@@ -26,6 +26,7 @@ from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.log import say
+from hyperformer.training.numerics.machine import describe_machine
 from hyperformer.training.ranks.distributed import DistributedContext
 
 UNKNOWN_BEFORE = "inputs_unknown_before_step"
@@ -144,7 +145,7 @@ def check_global_batch(config: RunConfig, batch: Batch) -> None:
 
 
 def run_inputs(data: RunData, batch: Batch, base_model: str | None) -> dict[str, Any]:
-    """What a run reads, as it can be known only now: for ``inputs.json`` and ``result.json``.
+    """What a run reads, and on what machine, as it can be known only now: for ``inputs.json`` and ``result.json``.
 
     Args:
         base_model: hash of T5's weights; None: they start at random.
@@ -155,7 +156,12 @@ def run_inputs(data: RunData, batch: Batch, base_model: str | None) -> dict[str,
         for split, tasks in splits.items()
         for task, found in tasks.items()
     }
-    return {"rows": rows, "base_model": base_model, "global_batch_size": batch.global_batch_size}
+    return {
+        "rows": rows,
+        "base_model": base_model,
+        "global_batch_size": batch.global_batch_size,
+        "machine": describe_machine(),
+    }
 
 
 def record_inputs(folder: RunFolder, inputs: dict[str, Any], step: int | None) -> int | None:

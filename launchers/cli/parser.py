@@ -11,7 +11,8 @@ from launchers.plan.sweep_file import SWEEPS
 from launchers.submit.preflight import NAMES
 
 COMMANDS = (
-    "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "compare", "prefetch", "clusters",
+    "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "compare", "bundle", "verify",
+    "prefetch", "clusters",
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_start_commands(add)
     _add_inspect_commands(add)
+    _add_verify(commands)
     one = commands.add_parser("clusters", help="list cluster profiles, or write a first one (init)")
     one.add_argument("action", choices=("list", "init"), nargs="?", default="list", help="default: list")
     one.add_argument("name", nargs="?", help="init: name of the profile (default: site)")
@@ -107,6 +109,29 @@ def _add_inspect_commands(add: _Add) -> None:
     one.add_argument(
         "--output", type=Path, metavar="FOLDER", help="where to (default: runs/compare/SWEEP+SWEEP)"
     )
+
+    one = add("bundle", "pack a sweep into one archive, for reviewers")
+    one.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="default: <sweep>-bundle.zip, in the working directory"
+    )  # fmt: skip
+    one.add_argument("--weights", action="store_true", help="also the trained weights (adapter/)")
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    what = "compute every number of a bundle again from the answers in it"
+    one = commands.add_parser("verify", help=what, description=f"{what}; needs no sweep")
+    one.add_argument("bundle", metavar="BUNDLE", type=Path, help="what `bundle` wrote")
+    one.add_argument(
+        "--retrain", metavar="NAME", help="also train this run again from its seed, and compare the losses"
+    )
+    one.add_argument(
+        "--steps", type=_positive, metavar="N",
+        help="with --retrain: as many steps at least, to the next one that was logged (default: 20)",
+    )  # fmt: skip
+    one.add_argument(
+        "--set", action="append", default=[], metavar="KEY=PATH",
+        help="with --retrain: where a file or folder is on this machine, such as data_dir=glue",
+    )  # fmt: skip
 
 
 def _names_argument() -> argparse.ArgumentParser:

@@ -75,8 +75,9 @@ class Snapshot:
         written = _write_files(self.code, beside, _PreviousCopy(target.parent))
         for name, link in self.code.links.items():
             (beside / name).symlink_to(link)
-        _describe(self, beside / ".snapshot")
-        (beside / ".snapshot" / _FILES).write_text(json.dumps(written), encoding="utf-8")
+        (beside / ".snapshot").mkdir(parents=True)
+        for name, text in {**describe(self), _FILES: json.dumps(written)}.items():
+            (beside / ".snapshot" / name).write_text(text, encoding="utf-8", errors="surrogateescape")
         flush(beside)
         try:
             beside.rename(target)
@@ -147,8 +148,8 @@ def _write_files(code: Checkout, folder: Path, previous: _PreviousCopy) -> dict[
     return written
 
 
-def _describe(snapshot: Snapshot, folder: Path) -> None:
-    folder.mkdir(parents=True)
+def describe(snapshot: Snapshot) -> dict[str, str]:
+    """What stands beside a copy of the code: commit.json, changes.diff (in git) and environment.txt, by name."""
     code = snapshot.code
     record = {
         "commit": code.commit,
@@ -156,9 +157,6 @@ def _describe(snapshot: Snapshot, folder: Path) -> None:
         "left_out": code.left_out,
         "python": sys.version.split()[0],
     }
-    (folder / "commit.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if code.commit:
-        (folder / "changes.diff").write_text(code.diff, encoding="utf-8", errors="surrogateescape")
     # The folders' names tell it; parsing every package's metadata takes half a second.
     found = {
         entry.name.removesuffix(".dist-info").replace("-", "==", 1)
@@ -167,7 +165,11 @@ def _describe(snapshot: Snapshot, folder: Path) -> None:
     }
     versions = sorted(found, key=str.lower)
     head = f"# Python {sys.version.split()[0]}, {platform.platform()}\n"
-    (folder / "environment.txt").write_text(head + "\n".join(versions) + "\n", encoding="utf-8")
+    texts = {
+        "commit.json": json.dumps(record, indent=2) + "\n",
+        "environment.txt": head + "\n".join(versions) + "\n",
+    }
+    return texts | ({"changes.diff": code.diff} if code.commit else {})
 
 
 CODE = Path(__file__).resolve().parents[2]
