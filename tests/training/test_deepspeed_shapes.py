@@ -16,6 +16,7 @@ from hyperformer.settings.deepspeed_json.refused import REFUSED
 from hyperformer.settings.deepspeed_json.rules import Passed
 
 WORKS = FIXTURES / "deepspeed" / "works"
+STAGE_3: dict[str, Any] = {"zero_stage": 3, "gradient_accumulation_steps": 1}  # the slowest: one forward
 # What the settings say beside each file, and what is special about its engine. The rest is as without the file.
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "transformers_zero0": ({}, {}),
@@ -25,7 +26,7 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"offload": ["optimizer"], "schedule": "WarmupLR"},
     ),
     "transformers_zero3_offload": (
-        {"zero_stage": 3},
+        STAGE_3,
         {"offload": ["optimizer", "param"], "schedule": "WarmupDecayLR"},
     ),
     "accelerate_all_auto": ({"zero_stage": 2, "precision": "bf16", "max_grad_norm": 0.5}, {}),
@@ -37,9 +38,9 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "deepspeed_cosine": ({"zero_stage": 1, "lr_scheduler": "cosine"}, {"schedule": "WarmupCosineLR"}),
     "deepspeed_zero_offload": ({"zero_stage": 1, "max_grad_norm": 0}, {"offload": ["optimizer"]}),
-    "deepspeed_zero3_tuned": ({"zero_stage": 3, "max_grad_norm": 0}, {}),
+    "deepspeed_zero3_tuned": ({**STAGE_3, "max_grad_norm": 0}, {}),
     "deepspeed_bf16_float32_gradients": ({"zero_stage": 1, "precision": "bf16"}, {}),
-    "zero3_offload": ({"zero_stage": 3, "max_grad_norm": 0}, {"offload": ["optimizer", "param"]}),
+    "zero3_offload": ({**STAGE_3, "max_grad_norm": 0}, {"offload": ["optimizer", "param"]}),
     "transformers_fp16": (
         {"zero_stage": 2, "precision": "fp16"},
         {"offload": ["optimizer"], "loss_scale": 128.0},
