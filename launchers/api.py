@@ -29,9 +29,9 @@ from launchers.plan.sweep_files.source_runs import SourceRun, find_run
 from launchers.plan.sweep_files.stages import StageSource, split_target
 from launchers.report import csv_files, files
 from launchers.report.make_report import make_report
-from launchers.report.plots import plot_similarities
 from launchers.report.report_data import ReportData
 from launchers.report.results import collect
+from launchers.report.similarity_plots import plot_similarities
 from launchers.slurm import commands
 from launchers.status import logs, why
 from launchers.status.extend_runs import LongerRun, extend, find_longer

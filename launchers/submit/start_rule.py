@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launchers.job import classify
+from launchers.job import classify_failure
 from launchers.plan.failure_kinds import KINDS
 from launchers.plan.runs import Plan, Run
 from launchers.plan.select_runs import select_runs
@@ -124,7 +124,7 @@ def _ran_out_of_memory(status: RunStatus, ledger: Ledger) -> bool:
     kind = status.kind
     if kind is None:  # its end was never classified: its job was gone too soon, or did not get so far
         log = f"{status.slurm_state} {status.detail} {last_log_line(status, ledger)}"
-        failure = classify.classify(classify.Evidence(log=log))
+        failure = classify_failure.classify(classify_failure.Evidence(log=log))
         kind = failure.kind if failure else None
     return kind in _OUT_OF_MEMORY
 

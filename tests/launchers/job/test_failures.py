@@ -17,7 +17,7 @@ from hyperformer.run_files.recovery import read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.settings.build import make_config
 from launchers.job import epilogue, finish, start_checks
-from launchers.job.classify import Evidence, classify
+from launchers.job.classify_failure import Evidence, classify
 from launchers.job.finish import EndedAttempt
 from launchers.plan.failure_kinds import KINDS, Failure
 from launchers.plan.retry_policy import RetryPolicy, next_step

@@ -19,9 +19,9 @@ from launchers.plan.runs import Plan, Run
 from launchers.report.csv_files import result_records
 from launchers.report.files import write_report
 from launchers.report.make_report import make_report
-from launchers.report.plots import plot_similarities
 from launchers.report.report_data import AVERAGE, TASK_AVERAGE, Parameters, Table
 from launchers.report.results import RunResult, collect
+from launchers.report.similarity_plots import plot_similarities
 from launchers.report.text import cell_text, footnotes
 from launchers.status.read_status import read_statuses
 from launchers.store.ledger import Ledger
