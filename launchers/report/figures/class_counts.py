@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hyperformer.answers.classes import class_report
-from hyperformer.answers.files import read_answers
 from hyperformer.errors import HyperformerError
 from launchers.report.report_data import AVERAGE, ReportData
 from launchers.report.results import RunResult
@@ -38,6 +36,9 @@ def confusions(data: ReportData) -> Iterator[Confusion]:
 
 
 def _of_run(entry: RunResult, split: str) -> Iterator[Confusion]:
+    from hyperformer.answers.classes import class_report  # imports numpy
+    from hyperformer.answers.files import read_answers
+
     for task in ((entry.result or {}).get("answers") or {}).get(split) or {}:
         try:
             found = class_report(read_answers(entry.folder, split, task))
