@@ -10,11 +10,12 @@ writes answers, results, report and manifest anew writes another bundle: its SHA
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hyperformer.answers.verify import verify_run
+from hyperformer.answers.verify import Key, verify_run
 from hyperformer.errors import HyperformerError
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.bundle.archive import file_digest, unpack
@@ -23,6 +24,8 @@ from launchers.bundle.report_check import count_numbers, report_faults
 from launchers.report.make_report import make_report
 from launchers.report.results import RunResult
 
+_Scored = dict[str, Mapping[Key, float]]
+"""What the answers of each run give, by signature."""
 # What a file that somebody has changed can raise where it is read: no error of ours to hide behind.
 _OF_CHANGED_FILES = (
     TypeError,
@@ -71,15 +74,17 @@ def verify_bundle(path: Path, folder: Path) -> Verified:
         found.faults = (*faults, str(error))
         return found
     found.planned = len(planned.runs)
+    scored: _Scored = {}
     for entry in planned.runs:
-        faults += [f"{entry.run.name}: {line}" for line in _run_faults(entry, planned, found)]
-    faults += _check_report(folder, planned, found)
+        faults += [f"{entry.run.name}: {line}" for line in _run_faults(entry, planned, found, scored)]
+    runs = tuple(_as_scored(entry, scored.get(entry.run.signature, {})) for entry in planned.runs)
+    faults += _check_report(folder, replace(planned, runs=runs), found)
     found.faults = tuple(line.replace(f"{folder}/", "") for line in dict.fromkeys(faults))
     return found
 
 
-def _run_faults(entry: RunResult, planned: PlannedRuns, found: Verified) -> Iterator[str]:
-    """What is wrong with one run's files."""
+def _run_faults(entry: RunResult, planned: PlannedRuns, found: Verified, scored: _Scored) -> Iterator[str]:
+    """What is wrong with one run's files; notes in `scored` what its answers give."""
     folder = RunFolder(entry.folder)
     if entry.status.state != "done":
         if folder.result.exists():
@@ -102,6 +107,7 @@ def _run_faults(entry: RunResult, planned: PlannedRuns, found: Verified) -> Iter
         yield f"its files cannot be understood: {type(error).__name__}: {error}"
         return
     found.rows += sum(map(len, verified.answers.values()))
+    scored[entry.run.signature] = verified.numbers
     yield from verified.findings
     yield from _result_faults(entry)
 
@@ -119,6 +125,19 @@ def _result_faults(entry: RunResult) -> Iterator[str]:
     for key, value in expected.items():
         if result.get(key, value) != value:
             yield f"result.json: {key} is {result[key]!r}, and the run's is {value!r}"
+
+
+def _as_scored(entry: RunResult, numbers: Mapping[Key, float]) -> RunResult:
+    """The run with the numbers that its answers give, whatever its result.json says."""
+    if entry.result is None:
+        return entry
+    result = copy.deepcopy(entry.result)
+    for (split, task, metric), value in numbers.items():
+        if task:
+            result.setdefault(split, {}).setdefault(task, {})[metric] = value
+        else:
+            result[f"{split}_average"] = value
+    return replace(entry, result=result)
 
 
 def _check_report(folder: Path, planned: PlannedRuns, found: Verified) -> Iterator[str]:
