@@ -57,6 +57,11 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
 def _start_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
     """Of a run that starts from another."""
     names, tasks = config.model.init_tasks, config.data.tasks
+    if config.model.init_from is not None and not config.model.init_from.strip():
+        yield (
+            "init_from",
+            "must name the folder of a run; leave it out, or write null, to start from T5 alone",
+        )
     if names is not None and config.model.init_from is None:
         yield "init_tasks", "no init_from is given: write init_from=FOLDER, the run to start from"
     for task in names or ():

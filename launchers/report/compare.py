@@ -44,7 +44,8 @@ def _of(report: ReportData, split: str) -> Table | None:
 
 def _table(reports: Sequence[ReportData], split: str) -> Table:
     tables = [table for report in reports if (table := _of(report, split))]
-    own = [tuple(column for column in table.columns if column not in AVERAGES) for table in tables]
+    known = [column for table in tables for column in table.columns if column not in AVERAGES and column[1]]
+    own = [tuple(_own(table, known)) for table in tables]
     columns = list(dict.fromkeys(column for each in own for column in each))
     differ = any(set(each) != set(columns) for each in own)
     rows = [_row(row, columns, differ) for table in tables for row in table.rows]
@@ -58,6 +59,13 @@ def _table(reports: Sequence[ReportData], split: str) -> Table:
     )
     merged = with_intervals(merged)
     return with_tests(merged) if split == "test" else merged
+
+
+def _own(table: Table, known: Sequence[Column]) -> Iterator[Column]:
+    """A table's columns but averages; a task of which no run has ended has the metrics that it has elsewhere."""
+    for task, metric in (column for column in table.columns if column not in AVERAGES):
+        elsewhere = [] if metric else [column for column in known if column[0] == task]
+        yield from elsewhere or [(task, metric)]
 
 
 def _row(row: Row, columns: Sequence[Column], no_averages: bool) -> Row:

@@ -38,7 +38,7 @@ _text, _mapping = is_a(str), is_a(dict)
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < 1e18
+    return is_a(int, float)(value) and abs(value) < 1e18
 
 
 def _number(value: Any) -> bool:
@@ -53,6 +53,14 @@ def _lines(value: Any) -> bool:
 def _values(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """A JSON object whose values are all of a type."""
     return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _positive(value: Any) -> bool:
+    return _finite(value) and value > 0
+
+
+def _inputs(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("rows", {}), dict)
 
 
 def _parameters(value: Any) -> bool:
@@ -85,7 +93,9 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     ),
     "result.json": (
         {"signature": _text, "test": _metrics, "validation": _metrics, "parameters": _parameters}
-        | {"seconds": _values(_finite), "test_average": _number, "validation_average": _number},
+        | {"seconds": _values(_finite), "test_average": _number, "validation_average": _number}
+        | {"ranks": _positive, "steps": _finite, "best_step": _finite, "peak_memory_bytes": _finite}
+        | {"inputs": _inputs, "numerics": _mapping, "versions": _mapping, "answers": _values(_mapping)},
         ("signature", "test", "validation", "parameters"),
     ),
 }

@@ -134,8 +134,11 @@ def _data(run: Run) -> Iterator[Finding]:
 def _source(run: Run) -> Iterator[Finding]:
     """What does not fit a trained run that this one starts from."""
     init_from = run.config.model.init_from
-    files = trained_files(Path(init_from)) if init_from and not is_not_known_yet(init_from) else None
+    if init_from is None or is_not_known_yet(init_from) or not Path(init_from).exists():
+        return
+    files = trained_files(Path(init_from))
     if files is None:
+        yield Finding("files", f"init_from {init_from}: is not the folder of a run, or of an adapter")
         return
     try:
         record = read_json(files.config)

@@ -75,6 +75,7 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("seed=4294967296", "below 2"),
         ("output_dir=", "output_dir is None, but must be text"),
         ("output_dir=''", "must name a folder"),
+        ("init_from=''", "must name the folder of a run"),
         ("seed=1.5", "a whole number"),
         ("seed=true", "a whole number"),
         ("learning_rate=fast", "a number"),

@@ -99,7 +99,7 @@ def read_rule(node: YamlNode) -> SelectionRule:
 
 def _number(node: YamlNode) -> Number:
     text = node.value
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not text.strip():
         refuse_test(node, node.value_text())
         node.fail(
             f"must be {OVER_COLUMNS}, {OVER_TASKS}, a task, or a task and a metric, not {node.value_text()}"

@@ -136,20 +136,22 @@ def _curve(label: str, entries: Sequence[RunResult]) -> Curve:
 
 def _hours_per_step(entries: Sequence[RunResult]) -> float | None:
     """Per seed, spread evenly over the steps; None while a run has no result."""
-    each = [device_hours(entry) for entry in entries]
-    if not each or None in each:
-        return None
-    seeds = len({entry.run.config.seed for entry in entries})
-    return (
-        math.fsum(filter(None, each)) / seeds / max(entry.run.config.training.max_steps for entry in entries)
-    )
+    rates = []
+    for entry in entries:
+        hours = device_hours(entry)
+        if hours is None or entry.result is None:
+            return None
+        # A run that `early_stop` ended took fewer steps than it could have.
+        rates.append(hours / (entry.result.get("steps") or entry.run.config.training.max_steps))
+    return math.fsum(rates) / len({entry.run.config.seed for entry in entries}) if rates else None
 
 
 def _evaluations(path: Path) -> dict[int, dict[str, float]]:
     """Step -> column -> percent, of the lines of metrics.jsonl that are complete."""
     found: dict[int, dict[str, float]] = {}
     for line in _lines(path):
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
+        # OverflowError: a step that is infinite.
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             values = json.loads(line)
             if values["split"] == SPLIT:
                 found[int(values["step"])] = {

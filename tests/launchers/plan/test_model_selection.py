@@ -27,6 +27,7 @@ SWEEP = """
         ("{over: [learning_rate], by: mrcp}", "line 5, select.by: .*did you mean 'mrpc'"),
         ("{over: [learning_rate], by: mrpc f2}", "line 5, select.by: mrpc has no metric 'f2'"),
         ("{over: [learning_rate], by: average_over_task}", "did you mean 'average_over_tasks'"),
+        ("{over: [learning_rate], by: ' '}", "line 5, select.by: must be average_over_columns"),
         ("{by: mrpc}", "must say which settings"),
         ("", "must say which settings"),
         ("[learning_rate]", "must be a mapping"),

@@ -173,3 +173,7 @@ def test_a_run_to_start_from_that_does_not_fit_is_a_finding(write_sweep: Write) 
     (folder / "adapter" / "hyperformer_adapter.json").write_text('{"tasks": 3}')
     with pytest.raises(HyperformerError, match="hyperformer_adapter.json is damaged"):
         Sweep.load(fits, path.parent / "runs", "local").dry_run()
+    file = folder / "result.json"
+    no_folder = text.replace(str(folder), str(file)).replace("STEPS", "reduction_factor: 4")
+    with pytest.raises(HyperformerError, match="result.json: is not the folder of a run"):
+        Sweep.load(write_sweep(no_folder, "one.yaml"), path.parent / "runs", "local").dry_run()

@@ -48,7 +48,8 @@ def data(plan_of: Callable[[str], Plan], tmp_path: Path) -> ReportData:
         ]
         told = "\n".join(json.dumps(line) for line in lines)
         (folder / "metrics.jsonl").write_text(
-            told + '\n{"step": 3, "split": "validation", "cola/f1": NaN}\n{"st'
+            told + '\n{"step": 3, "split": "validation", "cola/f1": NaN}\n'
+            '{"step": 1e999, "split": "validation", "cola/f1": 3}\n{"st'
         )
         if run is ledger.plan.runs[-1]:
             Attempt.of(folder, 1).write_outcome(Outcome("failed", message=ODD, kind="user_code", ended=2.0))
@@ -65,6 +66,7 @@ def data(plan_of: Callable[[str], Plan], tmp_path: Path) -> ReportData:
             "seconds": {"train": 3000.0, "evaluate": 600.0},
             "ranks": 2,
             "validation_average": float("nan"),
+            "steps": 1000 * seed,  # `early_stop` can end a run
         }
         write_json(folder / "result.json", result)
     found = make_report(ODD, collect(ledger, read_statuses(ledger, ledger.plan.runs)[0]))
@@ -73,10 +75,9 @@ def data(plan_of: Callable[[str], Plan], tmp_path: Path) -> ReportData:
 
 def test_the_numbers_of_the_figures(data: ReportData) -> None:
     by_label = {curve.label: curve for curve in learning_curves(data)}
-    steps = data.runs[0].run.config.training.max_steps
-    # Two seeds, each two GPUs for an hour.
+    # Two seeds, each two GPUs for an hour, of 1,000 and 2,000 steps.
     point = by_label["hyperformer++ n_train=10"].points[0]
-    assert point.hours == pytest.approx(2 / steps)
+    assert point.hours == pytest.approx((2 / 1000 + 2 / 2000) / 2)
     assert point == CurvePoint(1, point.hours, 11.5, 11.0, 12.0, 2)
     assert [point.step for point in by_label["adapters n_train=10"].points] == [1, 2]  # step 3 is no number
     assert by_label["adapters n_train=20"].points[0].hours is None  # a run has no result
@@ -128,6 +129,7 @@ def test_two_sweeps_side_by_side(plan_of: Callable[[str], Plan], tmp_path: Path)
         ("a", ["cola", "mrpc"], 60.0),
         ("b", ["cola", "mrpc"], 70.0),
         ("c", ["cola"], 80.0),
+        ("d", ["cola", "mrpc"], None),
     ):
         plan = replace(plan_of(f"variants: [finetune]\ntasks: {tasks}\n"), name=name)
         ledger = Ledger(plan, tmp_path / name)
@@ -135,10 +137,14 @@ def test_two_sweeps_side_by_side(plan_of: Callable[[str], Plan], tmp_path: Path)
         metrics = {task: {"f1": score} for task in tasks}
         parameters = {"total": 2, "trained": 1, "trained_percent_per_task": 50.0}
         ledger.folder(run).mkdir(parents=True)
-        write_json(
-            ledger.folder(run) / "result.json",
-            {"signature": run.signature, "test": metrics, "validation": metrics, "parameters": parameters},
-        )
+        result = {
+            "signature": run.signature,
+            "test": metrics,
+            "validation": metrics,
+            "parameters": parameters,
+        }
+        if score is not None:
+            write_json(ledger.folder(run) / "result.json", result)
         reports.append(make_report(name, collect(ledger, read_statuses(ledger, plan.runs)[0])))
     both = compare_reports(reports[:2])
     table = both.tables[0]
@@ -146,7 +152,10 @@ def test_two_sweeps_side_by_side(plan_of: Callable[[str], Plan], tmp_path: Path)
     assert [row.cells[AVERAGE].mean for row in table.rows] == [60.0, 70.0]
     assert [row.cells[AVERAGE].is_best for row in table.rows] == [False, True]
     assert [entry.run.name for entry in both.runs] == ["a: finetune", "b: finetune"]
-    three = compare_reports(reports).tables[0]
+    unfinished = compare_reports([*reports[:2], reports[3]]).tables[0]  # d has no result: its metrics are a's
+    assert unfinished.columns == table.columns and not unfinished.warnings
+    assert [row.cells[AVERAGE].mean for row in unfinished.rows] == [60.0, 70.0, None]
+    three = compare_reports(reports[:3]).tables[0]
     assert [row.cells[AVERAGE].mean for row in three.rows] == [None] * 3
     assert three.rows[2].cells[("mrpc", "f1")].mean is None and three.rows[2].cells[("cola", "f1")].is_best
     assert "the sweeps have different columns, so there are no averages" in three.warnings

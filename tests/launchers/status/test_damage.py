@@ -78,7 +78,8 @@ def test_one_damaged_file_is_one_runs_trouble(ledger: Ledger, name: str, text: b
 WRONG: list[dict[str, Any]] = [
     {}, {"signature": None}, {"test": None}, {"test": {"rte": 3}}, {"test": {"rte": {"acc": "high"}}},
     {"validation": []}, {"parameters": {}}, {"parameters": {"total": 1, "trained": 1}}, {"seconds": {"train": "x"}},
-    {"signature": "0123456789"},
+    {"signature": "0123456789"}, {"test": {"rte": {"acc": True}}}, {"ranks": 0}, {"ranks": "2"}, {"steps": "many"},
+    {"inputs": []}, {"inputs": {"rows": []}}, {"numerics": 3}, {"versions": []}, {"answers": {"test": 3}},
 ]  # fmt: skip
 
 
