@@ -23,6 +23,7 @@ from launchers.bundle.planned_runs import PlannedRuns, read_runs
 from launchers.bundle.report_check import count_numbers, report_faults
 from launchers.report.make_report import make_report
 from launchers.report.results import RunResult
+from launchers.store.records import try_record
 
 _Scored = dict[str, Mapping[Key, float]]
 """What the answers of each run give, by signature."""
@@ -125,6 +126,11 @@ def _result_faults(entry: RunResult) -> Iterator[str]:
     for key, value in expected.items():
         if result.get(key, value) != value:
             yield f"result.json: {key} is {result[key]!r}, and the run's is {value!r}"
+    read, told = try_record(entry.folder / "inputs.json"), result.get("inputs")
+    if read and isinstance(told, dict):
+        for key in ("rows", "base_model"):
+            if read.get(key) != told.get(key):
+                yield f"inputs.json: {key} differs from that in result.json"
 
 
 def _as_scored(entry: RunResult, numbers: Mapping[Key, float]) -> RunResult:

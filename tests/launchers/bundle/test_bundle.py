@@ -134,6 +134,7 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "planned": ("runs.json", digit(r'"learning_rate": 0\.0\d+'), "its record has the settings of another run"),
     "choice": ("runs.json", lambda data: data.replace(b'"columns"', b'"tasks"'), "report.md, line"),
     "state": ("runs.json", lambda data: data.replace(b'"done"', b'"failed"', 1), "its state is failed"),
+    "inputs": ("RUN/inputs.json", digit(r'": "\d'), "inputs.json: rows differs from that in result.json"),
     "no JSON": ("RUN/result.json", lambda data: data[:-20], "not a JSON file"),
     "no result": ("RUN/result.json", lambda _: None, "it has no result.json"),
     "deep JSON": ("RUN/result.json", lambda _: b"[" * 200_000, "cannot be understood|not a JSON file"),
