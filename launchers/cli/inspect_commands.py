@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from hyperformer.errors import ConfigError
+from hyperformer.files import write_json
 from hyperformer.settings.config_files import parse_override
 from launchers.api import Sweep, View
 from launchers.bundle.planned_runs import read_runs
@@ -163,6 +164,11 @@ def compare(targets: Sequence[Target], output: Path | None, with_pdf: bool) -> i
         raise ConfigError(f"compare: sweep {twice[0]} is given twice; name different sweeps")
     data = compare_reports([sweep.report_data() for sweep in sweeps])
     folder = output or targets[0].runs_dir / "compare" / "+".join(names)
+    compared = folder / "compared.json"
+    if folder.is_dir() and any(folder.iterdir()) and not compared.is_file():
+        raise ConfigError(f"compare: {folder} has other files in it; give --output a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(compared, names)
     path = files.write_report(folder, data)
     print_results(data)
     print(f"\nreport: {short_path(path)}")

@@ -68,7 +68,12 @@ def _parameters(value: Any) -> bool:
     return isinstance(value, dict) and all(_finite(value.get(name)) for name in names)
 
 
-_metrics = _values(_values(_number))  # {task: {metric: number}}
+def _percent(value: Any) -> bool:
+    """A metric: between -100 and 100, but for rounding; NaN and infinity are told apart by their readers."""
+    return _number(value) and not (_finite(value) and abs(value) > 100 + 1e-6)
+
+
+_metrics = _values(_values(_percent))  # {task: {metric: percent}}
 _runs = _values(lambda entry: isinstance(entry, dict) and _text(entry.get("name")))
 
 Kinds = Mapping[str, Callable[[Any], bool]]
@@ -93,7 +98,7 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
     ),
     "result.json": (
         {"signature": _text, "test": _metrics, "validation": _metrics, "parameters": _parameters}
-        | {"seconds": _values(_finite), "test_average": _number, "validation_average": _number}
+        | {"seconds": _values(_finite), "test_average": _percent, "validation_average": _percent}
         | {"ranks": _positive, "steps": _finite, "best_step": _finite, "peak_memory_bytes": _finite}
         | {"inputs": _inputs, "numerics": _mapping, "versions": _mapping, "answers": _values(_mapping)},
         ("signature", "test", "validation", "parameters"),

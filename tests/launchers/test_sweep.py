@@ -41,6 +41,11 @@ def test_from_sweep_to_table_and_again(command_line: CommandLine, write_sweep: W
     report = (command_line.folder / "runs/s/report/report.md").read_text()
     assert "| hyperformer++ | 51.5 ±0.7 | 52.5 ±0.7 | 52.0 ±0.7 | 52.0 ±0.7 |" in report
 
+    shutil.copy(command_line.folder / "s.yaml", command_line.folder / "t.yaml")
+    code, out = command_line.run("compare", "s.yaml", "t.yaml", "--output", "runs/s/report")
+    assert code == 2 and "runs/s/report has other files in it" in out  # the sweep's own report
+    assert (command_line.folder / "runs/s/report/report.md").read_text() == report
+
     status = command_line.status()
     assert status["counts"] == {"done": 4}
     assert {run["attempt"] for run in status["runs"].values()} == {1}

@@ -80,6 +80,7 @@ WRONG: list[dict[str, Any]] = [
     {"validation": []}, {"parameters": {}}, {"parameters": {"total": 1, "trained": 1}}, {"seconds": {"train": "x"}},
     {"signature": "0123456789"}, {"test": {"rte": {"acc": True}}}, {"ranks": 0}, {"ranks": "2"}, {"steps": "many"},
     {"inputs": []}, {"inputs": {"rows": []}}, {"numerics": 3}, {"versions": []}, {"answers": {"test": 3}},
+    {"test": {"rte": {"acc": 850.0}}}, {"validation_average": -101.0},
 ]  # fmt: skip
 
 
