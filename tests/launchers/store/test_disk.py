@@ -25,10 +25,10 @@ TWO = f"{{base: {TOY}, variants: [hyperformer++], tasks: [toy-sentiment, toy-par
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real one, of one megabyte, where the runs are to go."""
+    """A real one, of four megabytes, where the runs are to go."""
     disk = tmp_path / "runs"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     mounted = subprocess.run(mount, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
