@@ -24,6 +24,7 @@ from launchers.bundle.report_check import count_numbers, report_faults
 from launchers.report.make_report import make_report
 from launchers.report.results import RunResult
 from launchers.store.records import try_record
+from launchers.store.sweep_folder import SweepFolder
 
 _Scored = dict[str, Mapping[Key, float]]
 """What the answers of each run give, by signature."""
@@ -151,6 +152,6 @@ def _check_report(folder: Path, planned: PlannedRuns, found: Verified) -> Iterat
     try:
         data = make_report(planned.name, planned.runs, planned.rule)
         found.numbers = count_numbers(data)
-        yield from report_faults(folder / "report", data, (str(folder), planned.place))
+        yield from report_faults(SweepFolder(folder).report, data, (str(folder), planned.place))
     except (HyperformerError, *_OF_CHANGED_FILES) as error:
         yield f"report: cannot be made again from these results: {type(error).__name__}: {error}"
