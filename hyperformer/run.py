@@ -23,7 +23,7 @@ from hyperformer.disk_space import disk_full_told
 from hyperformer.errors import ConfigError, Interrupted
 from hyperformer.files import write_json
 from hyperformer.hub_access import hub_revision
-from hyperformer.run_files.recovery import read_recovery
+from hyperformer.run_files.recovery import Recovery, read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState, as_begun
 from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
@@ -168,16 +168,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     recovery = context.on_main(lambda: read_recovery(job.folder))
     splits = recovery.micro_batch_parts
     if context.is_main:
-        steps = 0 if settings.num_train_epochs else settings.max_steps
-        job.folder.write_state(
-            RunState(
-                "starting",
-                max_steps=steps,
-                started=time.time(),
-                micro_batch_parts=splits,
-                eval_rows=recovery.eval_rows,
-            )
-        )
+        _write_start(job, recovery)
     checkpoints = Checkpoints(
         job.folder.checkpoints,
         context,
@@ -226,6 +217,20 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     log.close()
     context.barrier()
     return result
+
+
+def _write_start(job: _Job, recovery: Recovery) -> None:
+    """Write state.json of a run that loads its data and model."""
+    settings = job.config.training
+    job.folder.write_state(
+        RunState(
+            "starting",
+            max_steps=0 if settings.num_train_epochs else settings.max_steps,
+            started=time.time(),
+            micro_batch_parts=recovery.micro_batch_parts,
+            eval_rows=recovery.eval_rows,
+        )
+    )
 
 
 def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Trainer, _Model]:
