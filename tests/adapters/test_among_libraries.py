@@ -136,7 +136,13 @@ def test_an_averaged_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "which", [{"task": "mrpc"}, {"task_ids": torch.tensor(IDS)}, {"task_ids": IDS}], ids=str
+    "which",
+    [
+        {"task": "mrpc"},
+        {"task_ids": torch.tensor(IDS)},
+        pytest.param({"task_ids": IDS}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiles_to_one_graph(kind: str, which: dict[str, Any]) -> None:

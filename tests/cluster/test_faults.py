@@ -127,6 +127,7 @@ def test_time_limit(slurm_line: CommandLine) -> None:
     assert started_at(line) > 20
 
 
+@pytest.mark.slow
 def test_requeue_by_hand(slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1", SLOW)
@@ -152,6 +153,7 @@ def without_scontrol(line: CommandLine) -> str:
     return f", setup: ['export PATH={commands}']"
 
 
+@pytest.mark.slow
 def test_preemption_in_every_mode(slurm_line: CommandLine) -> None:
     """At once, each on a node of its own: requeued, with a grace time, cancelled, and that without scontrol."""
     modes = {"node1": "debug", "node2": "graceful", "node3": "cancelling", "node4": "cancelling"}

@@ -224,7 +224,7 @@ def test_bombs(tmp_path: Path, text: str) -> None:
     assert len(done.stdout.splitlines()) >= 5
 
 
-@QUICK
+@settings(QUICK, max_examples=60)  # each reads a whole folder
 @given(data=st.data())
 def test_ledgers(here: Path, data: st.DataObject) -> None:
     folder = here / "one"

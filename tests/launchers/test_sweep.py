@@ -179,6 +179,7 @@ def test_second_ctrl_c_kills(command_line: CommandLine, write_sweep: WriteSweep)
     assert command_line.status()["counts"] == {"missing": 2, "stopped": 1}
 
 
+@pytest.mark.slow
 def test_a_run_outlives_its_launcher_and_is_left_alone(
     command_line: CommandLine, write_sweep: WriteSweep
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_run_outlives_its_launcher_and_is_left_alone(
     assert command_line.status()["runs"]["hyperformer++"]["attempt"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_has_one_trainer_whichever_process_is_killed(
     command_line: CommandLine, write_sweep: WriteSweep
 ) -> None:

@@ -41,11 +41,13 @@ def four_ranks(runs: ForkedRuns, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-# Stage 2 divides the state as stage 1 does, and stage 0 does not divide it.
+# Stage 2 divides the state as stage 1 does, stage 0 does not divide it, and test_saved_shards reads stage 3's parts.
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("stage", [pytest.param(0, marks=SLOW), 1, pytest.param(2, marks=SLOW), 3])
+@pytest.mark.parametrize(
+    "stage", [pytest.param(0, marks=SLOW), 1, pytest.param(2, marks=SLOW), pytest.param(3, marks=SLOW)]
+)
 def test_a_run_resumes_on_fewer_and_on_more_ranks(
     stage: int, runs: ForkedRuns, four_ranks: Path, tmp_path: Path
 ) -> None:

@@ -64,7 +64,11 @@ CASES: list[Any] = [
     ),
     ("adapters_dagger", {"zero_stage": 2, "precision": "bf16", "gradient_accumulation_steps": 2}),
     ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2}),
-    ("hyperformer++", {"precision": "bf16", "gradient_accumulation_steps": 2}),
+    pytest.param(
+        "hyperformer++",
+        {"precision": "bf16", "gradient_accumulation_steps": 2},
+        marks=pytest.mark.slow,
+    ),
     pytest.param("hyperformer++", {"zero_stage": 0, "precision": "bf16"}, marks=pytest.mark.slow),
     pytest.param(
         "hyperformer++",

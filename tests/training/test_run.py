@@ -94,6 +94,7 @@ def stop_after(
     return subprocess.CompletedProcess(process.args, process.returncode, "".join(seen) + out, err)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_ends_with_the_same_weights(tmp_path: Path) -> None:
     """As a user starts it; test_resume.py has the other variants and stages, and every moment."""
     config, settings = "hyperformer++", {"zero_stage": 1}
@@ -169,7 +170,7 @@ def test_a_scripts_arguments_and_ctrl_c(tmp_path: Path) -> None:
     assert (tmp_path / "run/checkpoints/latest").exists()
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", [pytest.param("mean", marks=pytest.mark.slow), "sum"])
 def test_two_ranks_follow_one_with_twice_the_batch(reduction: str, tmp_path: Path) -> None:
     common = {"dropout": 0, "loss_reduction": reduction, "logging_steps": 1}
     # A sum over tokens is averaged over the ranks: half of the whole batch's.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sweep_command import TOY, CommandLine
 
-ROUNDS = int(os.environ.get("HYPERFORMER_KILLS", "12"))
+ROUNDS = int(os.environ.get("HYPERFORMER_KILLS", "6"))
 RUNS = ROUNDS // 2  # so many that there is always something to start
 COMMANDS = ("submit", "submit", "submit", "status", "report", "retry", "cancel", "why")
 
