@@ -20,7 +20,8 @@ from launchers.bundle.make_bundle import Bundle, make_bundle
 from launchers.bundle.report_check import report_faults
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
 from launchers.plan.load_plan import make_plan
-from launchers.plan.model_selection.choose import Validation
+from launchers.plan.model_selection.choose import Choice, Validation
+from launchers.plan.model_selection.choose import choose as choose_settings
 from launchers.plan.planned_run import UnreadableInput
 from launchers.plan.runs import Plan, Run
 from launchers.plan.select_runs import select_runs
@@ -251,31 +252,31 @@ class Sweep:
         """
         return _frame(csv_files.result_records(self.report_data(self.view()).tables))
 
+    def choices(self) -> list[Choice]:
+        """The setting that `select:` chooses for each variant now; [] without it."""
+        found = collect(self.ledger, self.statuses())
+        rule = self.plan.select
+        return choose_settings(rule, [one.on("validation") for one in found]) if rule else []
+
     def report_data(self, view: View | None = None) -> ReportData:
         """What the report says, as plain data; nothing is written."""
         view = view or self.view()
         return make_report(self.plan.name, collect(self.ledger, view.statuses), self.plan.select)
 
-    def report(self, view: View | None = None) -> tuple[Path, ReportData]:
+    def report(self, view: View | None = None, with_pdf: bool = False) -> tuple[Path, ReportData]:
         """Write the files of the report; returns the path of index.html, and what is in them.
 
+        Args:
+            with_pdf: report.pdf too, which needs a TeX.
+
         Raises:
-            HyperformerError: nothing was started yet; nothing was written.
+            HyperformerError: nothing was started yet, and nothing was written; or the PDF cannot be made.
         """
         view = view or self.view()
         if not view.has_begun:
             raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is no report")
         data = self.report_data(view)
-        return files.write_report(self.ledger.paths.report, data), data
-
-    def pdf(self, data: ReportData) -> Path:
-        """Write the report as report.pdf, which needs a TeX; returns its path.
-
-        Raises:
-            ConfigError: no TeX is installed.
-            HyperformerError: TeX does not take the document.
-        """
-        return files.write_report_pdf(self.ledger.paths.report, data)
+        return files.write_report(self.ledger.paths.report, data, with_pdf), data
 
     def bundle(
         self, path: Path | None = None, with_weights: bool = False, view: View | None = None

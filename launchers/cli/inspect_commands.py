@@ -28,8 +28,8 @@ from launchers.cli.output import (
     exit_code,
     print_next,
     print_notes,
+    print_paths,
     print_results,
-    short_path,
     show_report,
 )
 from launchers.cli.progress import Progress
@@ -146,9 +146,7 @@ def report(target: Target, with_plots: bool = False, with_pdf: bool = False) -> 
     sweep = target.open()
     view = sweep.view()
     print_notes(view.notes)
-    data = show_report(sweep, view)
-    if with_pdf and data:
-        print(f"pdf: {short_path(sweep.pdf(data))}")
+    show_report(sweep, view, with_pdf)
     for path in sweep.plots(view) if with_plots else ():
         print(f"plot: {path}")
     print_next(target, after_report(view.statuses))
@@ -169,11 +167,9 @@ def compare(targets: Sequence[Target], output: Path | None, with_pdf: bool) -> i
         raise ConfigError(f"compare: {folder} has other files in it; give --output a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(compared, names)
-    path = files.write_report(folder, data)
+    path = files.write_report(folder, data, with_pdf)
     print_results(data)
-    print(f"\nreport: {short_path(path)}")
-    if with_pdf:
-        print(f"pdf: {short_path(files.write_report_pdf(folder, data))}")
+    print_paths(path, with_pdf)
     return DONE
 
 

@@ -12,6 +12,7 @@ from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console, print_table
 from launchers.cli.suggested_command import SuggestedCommand
+from launchers.report.files import PDF
 from launchers.report.report_data import ReportData
 from launchers.report.text import choice_text, footnotes
 from launchers.status.run_status import BAD, RunStatus
@@ -81,15 +82,21 @@ def short_path(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def show_report(sweep: Sweep, view: View) -> ReportData | None:
-    """Write the report, and show its table; returns what is in it, None while nothing was started."""
+def show_report(sweep: Sweep, view: View, with_pdf: bool = False) -> None:
+    """Write the report, and show its table."""
     if not view.has_begun:
         print(f"{sweep.plan.name}: nothing was started yet, so there is no report")
-        return None
-    path, data = sweep.report(view)
+        return
+    path, data = sweep.report(view, with_pdf)
     print_results(data)
-    print(f"\nreport: {short_path(path)}")
-    return data
+    print_paths(path, with_pdf)
+
+
+def print_paths(page: Path, with_pdf: bool) -> None:
+    """Where a report is."""
+    print(f"\nreport: {short_path(page)}")
+    if with_pdf:
+        print(f"pdf: {short_path(page.with_name(PDF))}")
 
 
 def print_results(data: ReportData) -> None:

@@ -169,7 +169,7 @@ class Study:
     def _why_not_chosen(self, number: int) -> str:
         """Why it is not known which runs a stage starts from, though all before it have ended."""
         sweep = self.open(self.names[number - 1])
-        choices = sweep.report_data().choices
+        choices = sweep.choices()
         open_ones = [one.label for one in choices if not one.is_final]
         told = f" for {', '.join(open_ones)}" if open_ones else ""
         return f"no run of the stages before it can be chosen{told}: `report` says what is missing"

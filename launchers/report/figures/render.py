@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -24,25 +24,20 @@ def can_draw() -> bool:
     return find_spec("altair") is not None and find_spec("vl_convert") is not None
 
 
-def pdf_path(folder: Path, figure: Figure) -> Path:
-    """Where a figure's PDF is."""
-    return folder / f"{re.sub(r'[^A-Za-z0-9+_.-]', '-', figure.name)}.pdf"
-
-
-def write_pdfs(folder: Path, figures: Iterable[Figure]) -> None:
-    """Write figures/<name>.pdf each. PDFs of an earlier report are removed."""
-    written = set()
-    for figure in figures:
+def write_pdfs(folder: Path, figures: Sequence[Figure]) -> list[Path]:
+    """Write <name>.pdf of each figure; returns their paths. PDFs of an earlier report are removed."""
+    paths = [folder / f"{re.sub(r'[^A-Za-z0-9+_.-]', '-', figure.name)}.pdf" for figure in figures]
+    if figures:
         import vl_convert
 
         folder.mkdir(parents=True, exist_ok=True)
-        path = pdf_path(folder, figure)
-        with atomic_write(path, "wb") as stream:
-            stream.write(vl_convert.vegalite_to_pdf({**figure.spec, "width": _WIDTH}))
-        written.add(path)
-    for old in set(folder.glob("*.pdf")) - written:
+        for path, figure in zip(paths, figures, strict=True):
+            with atomic_write(path, "wb") as stream:
+                stream.write(vl_convert.vegalite_to_pdf({**figure.spec, "width": _WIDTH}))
+    for old in set(folder.glob("*.pdf")) - set(paths):
         with suppress(OSError):
             old.unlink()
+    return paths
 
 
 def javascript() -> str:

@@ -17,7 +17,6 @@ from launchers.report.latex.table import tabular
 from launchers.report.report_data import ReportData, Table
 from launchers.report.text import choice_text, comparison_text, footnotes, seed_notes, table_title
 
-_COMPILERS = ("pdflatex", "tectonic")
 _SECONDS = 180
 _PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage{cmap}
@@ -75,10 +74,10 @@ def write_pdf(path: Path, data: ReportData, pictures: Sequence[Picture] = ()) ->
         ConfigError: no TeX is installed.
         HyperformerError: TeX does not take the document; the message has its error.
     """
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    compiler = shutil.which("pdflatex")
     if compiler is None:
         raise ConfigError(
-            f"report --pdf needs a TeX, and none of {', '.join(_COMPILERS)} is on PATH. "
+            "--pdf needs a TeX, and there is no pdflatex on PATH. "
             "On Debian: apt install texlive-latex-recommended lmodern. table.tex and the figures need none"
         )
     with tempfile.TemporaryDirectory(prefix="hyperformer-pdf-") as name:
@@ -94,8 +93,7 @@ def write_pdf(path: Path, data: ReportData, pictures: Sequence[Picture] = ()) ->
 def _compile(compiler: str, folder: Path) -> Path:
     # A name of a run must not become a command (shell escape), nor read a file outside (paranoid).
     environment = {**os.environ, "openin_any": "p", "openout_any": "p", "max_print_line": "1000"}
-    options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
-    command = [compiler, *(options if compiler.endswith("pdflatex") else []), "report.tex"]
+    command = [compiler, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report.tex"]
     try:
         done = subprocess.run(
             command,

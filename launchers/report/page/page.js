@@ -77,10 +77,9 @@ if (figures) {
   const drawFigures = () => {
     const ink = dark.matches ? "#e4e8ee" : "#1d2430", line = dark.matches ? "#39424f" : "#d5dae2";
     const axis = { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line };
-    const config = { background: "transparent", axis, legend: { labelColor: ink, titleColor: ink }, view: { stroke: line } };
+    const config = { background: "transparent", axis, legend: { labelColor: ink, titleColor: ink }, view: { stroke: line }, text: { color: ink } };
     specs.forEach((spec, index) => {
-      const textMark = { config: { ...config, text: { color: ink } } };
-      window.vegaEmbed(`#chart-${index}`, { ...spec, config: { ...spec.config, ...textMark.config } }, { actions: false, renderer: "svg" })
+      window.vegaEmbed(`#chart-${index}`, { ...spec, config: { ...spec.config, ...config } }, { actions: false, renderer: "svg" })
         .catch((error) => { document.getElementById(`chart-${index}`).textContent = `This figure cannot be drawn: ${error.message}`; });
     });
   };
