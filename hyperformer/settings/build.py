@@ -59,25 +59,25 @@ class Setting:
     used_by: tuple[str, ...] = ()
     several_tasks: bool = False
 
-    @property
+    @functools.cached_property
     def kinds(self) -> tuple[Any, ...]:
         """The types that its value can have, such as (str, None)."""
         is_union = typing.get_origin(self.type) in (types.UnionType, typing.Union)
         return typing.get_args(self.type) if is_union else (self.type,)
 
-    @property
+    @functools.cached_property
     def is_text(self) -> bool:
         return str in self.kinds
 
-    @property
+    @functools.cached_property
     def is_list(self) -> bool:
         return any(typing.get_origin(kind) is tuple for kind in self.kinds)
 
-    @property
+    @functools.cached_property
     def is_map(self) -> bool:
         return any(typing.get_origin(kind) is Mapping for kind in self.kinds)
 
-    @property
+    @functools.cached_property
     def choices(self) -> tuple[Any, ...]:
         """The values that it can have, if they are few; else ()."""
         return next((typing.get_args(kind) for kind in self.kinds if typing.get_origin(kind) is Literal), ())
@@ -162,6 +162,12 @@ def _coerce(value: Any, annotation: Any) -> Any:
     raise ValueError
 
 
+@functools.lru_cache(maxsize=4096, typed=True)
+def _coerced(key: str, value: Any) -> Any:
+    """The runs of a sweep share most of their values; `typed`: True, 1 and 1.0 are three."""
+    return _coerce(value, settings()[key].type)
+
+
 def _is_name_or_none(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value != "")
 
@@ -177,7 +183,8 @@ def coerce(key: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
     entry = known[key]
     try:
-        coerced = _coerce(value, entry.type)
+        is_one = not isinstance(value, list | Mapping)
+        coerced = _coerced(key, value) if is_one else _coerce(value, entry.type)
     except (ValueError, OverflowError):
         told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
         raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
@@ -262,22 +269,28 @@ def make_config(
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """The inverse of :func:`make_config`: flat name -> plain JSON value."""
-    flat: dict[str, Any] = {}
-    for section, keys in _keys_by_section():  # a plan of 10,000 runs does this many times
-        values = vars(getattr(config, section) if section else config)
-        for key in keys:
-            value = values[key]
-            flat[key] = list(value) if type(value) is tuple else value
+    """The inverse of :func:`make_config`: flat name -> plain JSON value.
+
+    All fields of a section are settings. Done eight times per run of a plan, so it copies whole sections.
+    """
+    own = vars(config)
+    flat = {key: own[key] for key in _own_keys()}
+    for section in _sections():
+        flat |= vars(own[section])
+    for key in _tuples():
+        if flat[key] is not None:
+            flat[key] = list(flat[key])
     return flat
 
 
 @functools.cache
-def _keys_by_section() -> list[tuple[str, list[str]]]:
-    found: dict[str, list[str]] = {}
-    for key, entry in settings().items():
-        found.setdefault(entry.section, []).append(key)
-    return list(found.items())
+def _own_keys() -> list[str]:
+    return [key for key, entry in settings().items() if not entry.section]
+
+
+@functools.cache
+def _tuples() -> list[str]:
+    return [key for key, entry in settings().items() if entry.is_list]
 
 
 def replace(config: RunConfig, **values: Any) -> RunConfig:
@@ -293,6 +306,13 @@ def replace(config: RunConfig, **values: Any) -> RunConfig:
 @functools.cache
 def _defaults() -> dict[str, Any]:
     return flatten(RunConfig())
+
+
+@functools.cache
+def _counted_defaults() -> dict[str, Any]:
+    """The defaults of the settings that a signature holds as they are."""
+    table, defaults = settings(), _defaults()
+    return {key: defaults[key] for key in table if table[key].result and key != "zero_stage"}
 
 
 def signature(config: RunConfig) -> str:
@@ -330,11 +350,11 @@ def describe_content(key: str, flat: Mapping[str, Any]) -> str:
 
 def hash_settings(flat: Mapping[str, Any]) -> str:
     """Hash of the flat values that can change a result and are no defaults; other keys always count."""
-    defaults, known = _defaults(), settings()
+    counted, known = _counted_defaults(), settings()
     told = {
         key: value
         for key, value in flat.items()
-        if key not in known or (known[key].result and value != defaults[key] and key != "zero_stage")
+        if (key in counted and value != counted[key]) or key not in known
     }
     told |= precision_in_signature(flat)
     text = json.dumps(told, sort_keys=True, ensure_ascii=False)
