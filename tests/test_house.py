@@ -22,7 +22,7 @@ LAYERS = {
         {"answers"},
         {"adapters", "data", "run_files"},
         {"settings"},
-        {"files", "disk_space", "terminal", "hub_access", "adapter_folder"},
+        {"files", "disk_space", "terminal", "hub_access", "adapter_folder", "signal_handlers"},
         {"errors"},
     ],
     "launchers": [

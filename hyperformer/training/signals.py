@@ -21,6 +21,7 @@ from typing import Literal
 
 import torch
 
+from hyperformer.signal_handlers import signals_handled
 from hyperformer.training.ranks.distributed import DistributedContext
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
@@ -96,9 +97,5 @@ class StopFlag:
 def stop_flag(deadline: float | None = None) -> Iterator[StopFlag]:
     """Catch SIGINT, SIGTERM and SIGUSR2 in this block. The handlers do nothing but set the flag."""
     flag = StopFlag(deadline)
-    before = {number: signal.signal(number, flag.set) for number in STOPPING}
-    try:
+    with signals_handled(STOPPING, flag.set):
         yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

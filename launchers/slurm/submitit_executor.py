@@ -6,13 +6,14 @@ import io
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyperformer.files import write_json
+from hyperformer.signal_handlers import signals_handled
 from hyperformer.training.ranks.rendezvous import variables_from_slurm
 from launchers.slurm.commands import ClusterError, clean_environment, environment, slurm_words, submitted_job
 from launchers.store.attempts import Attempt
@@ -69,7 +70,10 @@ def start_local(
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",  # runs share the cores: a waiting thread must not spin
     }
-    with environment({**os.environ, **variables}), _signals_ignored(signal.SIGINT, signal.SIGHUP):
+    # What is started meanwhile ignores these signals for good. A terminal sends Ctrl-C to all that runs in it, and
+    # submitit's controller would kill its run a second later, in the middle of saving; so only we hear it.
+    ignored = signals_handled((signal.SIGINT, signal.SIGHUP), signal.SIG_IGN)
+    with environment({**os.environ, **variables}), ignored:
         job = executor.submit(function, str(run_folder), attempt.number, gpu or "")
     attempt.link_logs(job.paths.stdout, job.paths.stderr)
     local = LocalJob(job, attempt)
@@ -152,18 +156,3 @@ def join_ranks() -> RankContext:
     return RankContext(
         int(environment.global_rank), str(environment.job_id), shares_logs=environment.cluster == "slurm"
     )
-
-
-@contextmanager
-def _signals_ignored(*numbers: signal.Signals) -> Iterator[None]:
-    """What is started meanwhile ignores the signals for good.
-
-    A terminal sends Ctrl-C to all that runs in it. submitit's controller would
-    kill its run a second later, in the middle of saving; so only we hear it.
-    """
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,13 +11,14 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from hyperformer.settings.build import of_tasks, replace
 from hyperformer.settings.schema import RunConfig
+from hyperformer.signal_handlers import signals_handled
 from hyperformer.training.ranks.launch_variables import rank_variables
 from hyperformer.training.ranks.rendezvous import port_of
 
@@ -55,7 +56,8 @@ def run_one_after_the_other(commands: Sequence[Sequence[str]], local_rank: int |
         ConfigError: it cannot be told which rank this is.
     """
     variables = rank_variables(os.environ, local_rank)
-    with _signals_passed_on() as children:
+    children = _Children()
+    with signals_handled(_PASSED_ON, children.pass_on):
         for number, command in enumerate(commands):
             environment = {**os.environ, **_variables_of_task(variables, number)}
             code = children.run(command, environment)
@@ -94,17 +96,6 @@ class _Children:
         code = self._process.wait()
         self._process = None
         return 128 - code if code < 0 else code
-
-
-@contextmanager
-def _signals_passed_on() -> Iterator[_Children]:
-    children = _Children()
-    before = {number: signal.signal(number, children.pass_on) for number in _PASSED_ON}
-    try:
-        yield children
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _end_with_parent() -> None:
