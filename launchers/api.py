@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,29 +17,23 @@ from hyperformer.errors import ConfigError, HyperformerError
 from launchers.bundle.archive import SUFFIX, check_name
 from launchers.bundle.make_bundle import Bundle, make_bundle
 from launchers.bundle.report_check import report_faults
-from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
-from launchers.plan.load_plan import make_plan
-from launchers.plan.model_selection.choose import Choice, Validation
+from launchers.open_sweep import open_sweep
+from launchers.plan.model_selection.choose import Choice
 from launchers.plan.model_selection.choose import choose as choose_settings
 from launchers.plan.planned_run import UnreadableInput
 from launchers.plan.runs import Plan, Run
 from launchers.plan.select_runs import select_runs
-from launchers.plan.sweep_file import SWEEPS, read_sweep
-from launchers.plan.sweep_files.source_runs import SourceRun, find_run
-from launchers.plan.sweep_files.stages import StageSource, split_target
 from launchers.report import csv_files, files
 from launchers.report.make_report import make_report
 from launchers.report.report_data import ReportData
 from launchers.report.results import collect
 from launchers.report.similarity_plots import plot_similarities
-from launchers.slurm import commands
 from launchers.status import logs, why
 from launchers.status.extend_runs import LongerRun, extend, find_longer
 from launchers.status.logs import LogFile
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
-from launchers.store.ledger import Ledger, last_cluster
-from launchers.store.sweep_folder import SweepFolder
+from launchers.store.ledger import Ledger
 from launchers.submit import cancel, prefetch, preflight
 from launchers.submit.start import (
     NotConfirmed,
@@ -113,26 +106,8 @@ class Sweep:
         Raises:
             ConfigError: with file, line and key.
         """
-        name, stage = split_target(sweep)
-        path = SWEEPS.find(name)
-        file = read_sweep(path, stage)
-        folder = _folder_of_sweeps(runs_dir)
-        # A stage goes where those before it went.
-        names = [file.name, *(f"{file.name.removesuffix(stage)}{one}" for one in reversed(file.earlier))]
-        last = next(filter(None, (last_cluster(SweepFolder(folder / one)) for one in names)), None)
-        fault = None
-        try:
-            profile = load_profile(cluster or last or (SLURM if commands.is_available() else LOCAL))
-        except ConfigError as error:
-            if cluster:
-                raise
-            profile, fault = NO_PROFILE, error
-        try:
-            plan = make_plan(file, profile, find_source=_EarlierStages(path, folder, cluster).find)
-        except UnreadableInput as error:  # what is running can be seen, and stopped, all the same
-            plan, fault = make_plan(file, profile, reads=False), error
-        ledger = Ledger(plan, folder)
-        return cls(ledger.plan, ledger, fault)
+        opened = open_sweep(sweep, runs_dir, cluster)
+        return cls(opened.plan, opened.ledger, opened.fault)
 
     def submit(
         self, max_parallel: int | None = None, yes: bool = False, ignore: Collection[str] = ()
@@ -339,36 +314,6 @@ class Sweep:
                 f"{self.plan.name}: the runs that it starts from are not done, or not chosen yet; nothing was started"
             )
         return self.ledger
-
-
-class _EarlierStages:
-    """The runs of the stages before one, by what `init_from` says."""
-
-    def __init__(self, file: Path, runs_dir: Path, cluster: str | None) -> None:
-        self._place = file, runs_dir, cluster
-        self._opened: dict[str, tuple[Sweep, list[Validation]]] = {}
-
-    def find(self, source: StageSource, values: Mapping[str, Any]) -> SourceRun | None:
-        if source.stage not in self._opened:
-            file, runs_dir, cluster = self._place
-            sweep = Sweep.load(f"{file}:{source.stage}", runs_dir, cluster)
-            results = collect(sweep.ledger, sweep.statuses())
-            self._opened[source.stage] = sweep, [one.on("validation") for one in results]
-        sweep, validations = self._opened[source.stage]
-        run = find_run(source, sweep.plan, validations, values)
-        return SourceRun(run, sweep.ledger.folder(run)) if run else None
-
-
-def _folder_of_sweeps(runs_dir: str | Path) -> Path:
-    """Absolute, with `~` replaced. Raises ConfigError if it is something else than a folder."""
-    try:
-        folder = Path(runs_dir).expanduser().absolute()
-    except RuntimeError as error:  # ~somebody that this machine does not know
-        raise ConfigError(f"runs_dir {runs_dir}: {error}") from error
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise ConfigError(f"runs_dir {runs_dir}: {there} is not a folder")
-    return folder
 
 
 def _frame(rows: list[dict[str, Any]], index: str | None = None) -> Any:

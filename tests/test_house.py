@@ -30,6 +30,7 @@ LAYERS = {
         {"cli"},
         {"stages"},
         {"api"},
+        {"open_sweep"},
         {"bundle"},
         {"submit", "report"},
         {"job", "status"},
