@@ -42,6 +42,8 @@ _FIRST_LOOK_SECONDS = 0.5
 _TRIES, _PAUSE_SECONDS = 20, 0.05
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 _MOST_BYTES = 4096
+# A record has one length: of two that are written at once, one stands whole and nothing of the other.
+_RECORD_BYTES = 1024
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def hold(folder: str | Path) -> Iterator[None]:
     lock = _open_and_lock(path)
     try:
         _wait_for_other_machine(path)
-        mine = json.dumps(_this_trainer())
+        mine = _record_text(_this_trainer())
         _write(path, mine)
         ended = threading.Event()
         heart = threading.Thread(target=_beat, args=(path, mine, ended), name="run lock", daemon=True)
@@ -212,20 +214,28 @@ def _boot() -> str:
 
 
 def _read(path: Path) -> str | None:
+    """The file's text, as it stood for two reads: one alone may see half of what is being written."""
     try:
-        with path.open("rb") as stream:
-            return stream.read(_MOST_BYTES).decode(errors="replace")
+        with path.open("rb", buffering=0) as stream:
+            text = None
+            while (again := stream.read(_MOST_BYTES)) != text:
+                text = again
+                stream.seek(0)
+            return again.decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _write(path: Path, text: str) -> None:
-    # In place: the lock belongs to this very file.
-    with path.open("r+b") as stream:
-        stream.truncate(0)
+    # In place: the lock belongs to this very file. One write, so that the last of two stands whole.
+    with path.open("r+b", buffering=0) as stream:
         stream.write(text.encode())
-        stream.flush()
+        stream.truncate(len(text.encode()))
         os.fsync(stream.fileno())
+
+
+def _record_text(record: dict[str, Any]) -> str:
+    return json.dumps(record).ljust(_RECORD_BYTES)
 
 
 def _parse(text: str) -> dict[str, Any]:

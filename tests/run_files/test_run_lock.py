@@ -130,17 +130,48 @@ def test_of_many_machines_that_start_at_once_one_trains(
 
     monkeypatch.setattr(run_lock, "_wait_for_other_machine", read)
 
+    over = tmp_path / "over"  # a file: an event waits for all that waited, and some have died
+
     def contend(number: int) -> None:
         run_lock._boot = lambda: f"machine {number}"  # type: ignore[assignment]
+        # Some records are longer than others, as the names of hosts are.
+        monkeypatch.setenv("HYPERFORMER_HOST", "node" * (1 + number % 3))
         with hold(tmp_path):
-            time.sleep(2)
+            while not over.exists():
+                time.sleep(0.05)
 
     processes = [FORK.Process(target=contend, args=(number,)) for number in range(4)]
     for process in processes:
         process.start()
+    while sum(process.is_alive() for process in processes) > 1:
+        time.sleep(0.05)
+    over.touch()
     for process in processes:
         process.join()
     assert sorted(process.exitcode or 0 for process in processes) == [0, *[TAKEN_OVER_EXIT] * 3]
+
+
+def test_a_record_is_never_seen_in_part(tmp_path: Path) -> None:
+    """Without locks two machines may write at once; a reader sees one of them, whole."""
+    path = tmp_path / NAME
+    path.touch()
+    ended = FORK.Value("b", 0)
+
+    def write(host: str) -> None:
+        while not ended.value:
+            run_lock._write(path, run_lock._record_text({"host": host}))
+
+    writers = [FORK.Process(target=write, args=("node" * size,)) for size in (1, 2, 40)]
+    for writer in writers:
+        writer.start()
+    try:
+        seen = {text for _ in range(5_000) if (text := run_lock._read(path))}
+    finally:
+        ended.value = 1
+        for writer in writers:
+            writer.join()
+    assert 1 < len(seen) <= 3
+    assert {len(json.loads(text)["host"]) for text in seen} <= {4, 8, 160}
 
 
 def test_a_status_command_does_not_stand_in_the_way(tmp_path: Path) -> None:
