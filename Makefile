@@ -67,6 +67,7 @@ lint: $(STAMP)
 
 # About 5 minutes on a CPU with bfloat16 units.
 toy-t5: $(STAMP)
+	rm -r hyperformer/data/assets/toy-t5
 	$(BIN)/python -m hyperformer.pretrain --text toy --toy-lines 200000 --vocab-size 600 --d-ff 256 --length 64 \
 	  --batch-size 32 --steps 5000 --learning-rate 0.02 --dropout 0 --bf16 --log-every 500 --save-every 2500 \
 	  --output hyperformer/data/assets/toy-t5

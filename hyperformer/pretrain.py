@@ -8,29 +8,35 @@ It made the very small T5 of the toy tasks (``hyperformer/data/assets/toy-t5``, 
 The objective is T5's: 15% of the tokens, in spans of mean length 3, are each
 replaced by one sentinel; the target lists the spans after their sentinels
 (Raffel et al. 2020, section 3.1.4).
+
+A pre-training that was interrupted resumes from its last save: give the same command again.
+``--start-from FOLDER`` continues the pre-training of a T5 that exists, on your text.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import string
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hyperformer.errors import DataError, HyperformerError
-from hyperformer.files import apply_umask
+from hyperformer.errors import ConfigError, DataError, HyperformerError
+from hyperformer.files import apply_umask, atomic_write, read_json, write_json
 from hyperformer.terminal import prepare_streams
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
+SETTINGS_FILE = "pretraining.json"
+# Of a pre-training that has not ended: weights, optimizer and step.
+STATE_FILE = "pretraining_state.pt"
 
 
 def read_lines(path: Path) -> list[str]:
@@ -135,21 +141,62 @@ def batches(
 
 
 def pretrain(args: argparse.Namespace) -> None:
-    """Train a tokenizer if none is given, then a T5, and save both in ``args.output``."""
+    """Train a tokenizer if none is given, then a T5, and save both in ``args.output``.
+
+    Raises:
+        ConfigError: ``args.output`` holds something else than an unfinished pre-training with these settings.
+    """
     import torch
 
+    state = _saved_state(args)
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
+    write_json(args.output / SETTINGS_FILE, _settings(args))
     lines = _lines(args)
     tokenizer = _tokenizer(lines, args)
     chunks = pack(lines, tokenizer, args.length)
     print(f"{len(lines):,} lines, {chunks.size:,} tokens, vocabulary {len(tokenizer):,}", flush=True)
-    model = _new_model(tokenizer, args)
+    model = _model(tokenizer, args)
     print(f"{model.num_parameters():,} parameters", flush=True)
-    _train(model, batches(chunks, args.batch_size, tokenizer, rng), args)
-    made_by = {name: value for name, value in vars(args).items() if name != "output"}
-    (args.output / "pretraining.json").write_text(json.dumps(made_by, indent=2, default=str) + "\n")
+    _train(model, batches(chunks, args.batch_size, tokenizer, rng), state, args)
+    (args.output / STATE_FILE).unlink(missing_ok=True)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that decide the weights."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(args).items()
+        if name not in ("output", "log_every", "save_every")
+    }
+
+
+def _saved_state(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What the interrupted pre-training in ``args.output`` had saved; None if that folder is new."""
+    import torch
+
+    folder: Path = args.output
+    try:
+        found = sorted(entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp"))
+    except FileNotFoundError:
+        return None
+    if not found:
+        return None
+    settings = read_json(folder / SETTINGS_FILE)
+    if not isinstance(settings, dict):
+        raise ConfigError(f"--output {folder}: holds {found[0]}, which is not ours; name a new folder")
+    changed = [name for name, value in _settings(args).items() if settings.get(name) != value]
+    if changed:
+        told = ", ".join(f"{name} was {settings.get(name)!r}" for name in changed)
+        raise ConfigError(
+            f"--output {folder}: holds a pre-training with other settings ({told}); name a new folder"
+        )
+    if (folder / STATE_FILE).exists():
+        return torch.load(folder / STATE_FILE, weights_only=True)
+    if (folder / "config.json").exists():
+        raise ConfigError(f"--output {folder}: this pre-training has ended; name a new folder to do it again")
+    return None
 
 
 def _lines(args: argparse.Namespace) -> list[str]:
@@ -164,17 +211,26 @@ def _tokenizer(lines: list[str], args: argparse.Namespace) -> Any:
     """The tokenizer, saved in ``args.output``."""
     from transformers import AutoTokenizer
 
-    if not args.tokenizer:
+    if not (args.tokenizer or args.start_from):
         train_tokenizer(lines, args.vocab_size, args.output)
         return AutoTokenizer.from_pretrained(args.output)
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or args.start_from)
     tokenizer.save_pretrained(args.output)
     return tokenizer
 
 
-def _new_model(tokenizer: Any, args: argparse.Namespace) -> Any:
+def _model(tokenizer: Any, args: argparse.Namespace) -> Any:
+    """The T5 to train: the one of ``args.start_from``, or a new one."""
     from transformers import T5Config, T5ForConditionalGeneration
 
+    if args.start_from is not None:
+        model = T5ForConditionalGeneration.from_pretrained(args.start_from, dropout_rate=0.0)
+        if len(tokenizer) > model.config.vocab_size:
+            raise ConfigError(
+                f"--tokenizer: has {len(tokenizer):,} tokens, the model of --start-from only "
+                f"{model.config.vocab_size:,}; leave --tokenizer out to take the model's own"
+            )
+        return model
     config = T5Config(
         # A multiple of 64 keeps the output product fast.
         vocab_size=-(-len(tokenizer) // 64) * 64,
@@ -189,8 +245,10 @@ def _new_model(tokenizer: Any, args: argparse.Namespace) -> Any:
     return T5ForConditionalGeneration(config)
 
 
-def _train(model: Any, rows: Iterator[dict[str, np.ndarray]], args: argparse.Namespace) -> None:
-    """Adafactor with a cosine schedule, without dropout; saves the model every ``args.save_every`` steps."""
+def _train(
+    model: Any, rows: Iterator[dict[str, np.ndarray]], state: dict[str, Any] | None, args: argparse.Namespace
+) -> None:
+    """Adafactor with a cosine schedule, without dropout; saves every ``args.save_every`` steps."""
     import torch
     from transformers import Adafactor
     from transformers.optimization import get_cosine_schedule_with_warmup
@@ -198,8 +256,14 @@ def _train(model: Any, rows: Iterator[dict[str, np.ndarray]], args: argparse.Nam
     rate = {"lr": args.learning_rate, "scale_parameter": True, "relative_step": False, "warmup_init": False}
     optimizer = Adafactor(model.parameters(), **rate)
     schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
+    first = 0
+    if state is not None:
+        first = state["step"]
+        for name, part in (("model", model), ("optimizer", optimizer), ("schedule", schedule)):
+            part.load_state_dict(state[name])
+        print(f"resumes at step {first}", flush=True)
     started, losses = time.monotonic(), []
-    for step, batch in zip(range(1, args.steps + 1), rows, strict=False):
+    for step, batch in zip(range(first + 1, args.steps + 1), islice(rows, first, None), strict=False):
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             loss = model(**{name: torch.from_numpy(ids) for name, ids in batch.items()}).loss
         loss.backward()
@@ -209,15 +273,23 @@ def _train(model: Any, rows: Iterator[dict[str, np.ndarray]], args: argparse.Nam
         optimizer.zero_grad()
         losses.append(loss.item())
         if step % args.log_every == 0 or step == args.steps:
-            speed = step * args.batch_size * args.length / (time.monotonic() - started)
+            speed = (step - first) * args.batch_size * args.length / (time.monotonic() - started)
             print(f"step {step}/{args.steps} loss {np.mean(losses):.3f} {speed:,.0f} tokens/s", flush=True)
             losses = []
         if step % args.save_every == 0 or step == args.steps:
-            # Saved for fine-tuning, which uses dropout.
-            model.config.dropout_rate = args.dropout
-            model.save_pretrained(args.output)
-            apply_umask(args.output / "model.safetensors")  # safetensors lets only the owner read it
-            model.config.dropout_rate = 0.0
+            parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+            saved = {"step": step, **{name: part.state_dict() for name, part in parts.items()}}
+            with atomic_write(args.output / STATE_FILE, "wb") as stream:
+                torch.save(saved, stream)
+            _save(model, args)
+
+
+def _save(model: Any, args: argparse.Namespace) -> None:
+    """The model for fine-tuning, which uses dropout."""
+    model.config.dropout_rate = args.dropout
+    model.save_pretrained(args.output)
+    apply_umask(args.output / "model.safetensors")  # safetensors lets only the owner read it
+    model.config.dropout_rate = 0.0
 
 
 def main() -> int:
@@ -240,6 +312,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the model and its tokenizer")
     parser.add_argument("--tokenizer", help="an existing T5 tokenizer (name or folder); default: train one")
+    parser.add_argument(
+        "--start-from",
+        metavar="FOLDER",
+        help="a T5 whose pre-training is continued; its own sizes and tokenizer are used",
+    )
     parser.add_argument("--vocab-size", type=int, default=900, help="pieces of a newly trained tokenizer")
     parser.add_argument("--toy-lines", type=int, default=200_000, help="lines of toy text")
     parser.add_argument("--d-model", type=int, default=64)

@@ -1,0 +1,59 @@
+"""Pre-training: interrupted and resumed, continued from a T5, and kept from writing over something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hyperformer import pretrain
+from hyperformer.adapters.build import TOY_T5
+from hyperformer.errors import ConfigError
+
+
+def run(output: Path, *more: str) -> None:
+    options = [
+        *("--text", "toy", "--toy-lines", "300", "--tokenizer", str(TOY_T5), "--d-model", "16"),
+        *("--d-ff", "16", "--num-layers", "1", "--num-heads", "2", "--length", "24", "--batch-size", "4"),
+        *("--steps", "6", "--save-every", "2", "--log-every", "6", "--output", str(output), *more),
+    ]
+    pretrain.pretrain(pretrain._parser().parse_args(options))
+
+
+def test_it_resumes_bit_identical_and_writes_over_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "whole")
+    saves = []
+
+    def killed(model: object, args: object) -> None:
+        saves.append(1)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+        save(model, args)
+
+    save = pretrain._save
+    monkeypatch.setattr(pretrain, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut")
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="other settings .seed was 0."):
+        run(tmp_path / "cut", "--seed", "1")
+    capsys.readouterr()
+    run(tmp_path / "cut")
+    assert "resumes at step 4" in capsys.readouterr().out
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+    with pytest.raises(ConfigError, match="has ended"):
+        run(tmp_path / "cut")
+
+    run(tmp_path / "more", "--start-from", str(tmp_path / "whole"), "--d-model", "64")
+    assert load_file(tmp_path / "more" / "model.safetensors")["shared.weight"].shape[1] == 16
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds thesis.tex, which is not ours"):
+        run(tmp_path)
