@@ -51,18 +51,21 @@ def _layer_norm(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addcmul(bias.unsqueeze(1), normed, weight.unsqueeze(1))
 
 
-def apply_adapter(hidden: Tensor, weights: SiteWeights, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """hidden + norm(up(activation(down(norm(hidden))))) (paper, equation 1).
+def apply_adapter(
+    hidden: Tensor, weights: SiteWeights, activation: Callable[[Tensor], Tensor], inputs: Tensor | None = None
+) -> Tensor:
+    """hidden + norm(up(activation(down(norm(inputs))))) (paper, equation 1).
 
     Args:
         hidden: (B, S, D), output of self-attention or feed-forward before dropout and residual.
         weights: the adapter of this site.
+        inputs: (B, S, D), what the adapter reads; None: `hidden`.
 
     Returns:
         (B, S, D) in the type of `hidden`.
     """
     # In half precision, T5 keeps its last feed-forward product in float32.
-    inner = hidden.to(weights.down_weight.dtype)
+    inner = (hidden if inputs is None else inputs).to(weights.down_weight.dtype)
     if weights.pre_norm_weight is not None and weights.pre_norm_bias is not None:
         inner = _layer_norm(inner, weights.pre_norm_weight, weights.pre_norm_bias)
     inner = activation(_linear(inner, weights.down_weight, weights.down_bias))

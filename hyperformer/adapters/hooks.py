@@ -168,14 +168,14 @@ class SelfAttentionHook:
 
 
 class FeedForwardHook:
-    """After a block's feed-forward: its adapter."""
+    """After a block's feed-forward: its adapter, which reads the feed-forward's output, or its input if parallel."""
 
-    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
-        self.activation = activation
+    def __init__(self, activation: Callable[[Tensor], Tensor], parallel: bool) -> None:
+        self.activation, self.parallel = activation, parallel
 
-    def __call__(self, _module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
+    def __call__(self, _module: nn.Module, args: tuple, output: Tensor) -> Tensor:
         weights, _handover.weights = _handover.weights, None
-        return apply_adapter(output, weights, self.activation)
+        return apply_adapter(output, weights, self.activation, args[0] if self.parallel else None)
 
 
 class CrossAttentionBias:

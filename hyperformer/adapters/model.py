@@ -123,7 +123,8 @@ class HyperformerT5(T5ForConditionalGeneration):
             for number, block in enumerate(getattr(self, stack).block):
                 attention = SelfAttentionHook(number, activation)
                 block.layer[0].SelfAttention.register_forward_hook(attention, with_kwargs=True)
-                block.layer[-1].DenseReluDense.register_forward_hook(FeedForwardHook(activation))
+                feed_forward = FeedForwardHook(activation, adapter.parallel_feed_forward_adapter)
+                block.layer[-1].DenseReluDense.register_forward_hook(feed_forward)
 
     def _restore_cross_attention_bias(self) -> None:
         attention = self.decoder.block[0].layer[1].EncDecAttention

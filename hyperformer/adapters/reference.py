@@ -18,8 +18,12 @@ from hyperformer.adapters.hooks import STACKS
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
 from hyperformer.errors import CheckpointError, nearest
+from hyperformer.settings.schema import AdapterConfig
 
 CROSS_BIAS = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+# Settings that decide what an adapter computes, and that the authors' code has not.
+_OURS_ALONE = ("task_embedding_norm", "generator_scaling", "parallel_feed_forward_adapter")
 
 # Their name, our parameter, and where in it (None: all of it).
 Entry = tuple[str, str, Any]
@@ -72,7 +76,15 @@ def _slice(parameter: Tensor, where: Any) -> Tensor:
 
 
 def reference_entries(model: HyperformerT5) -> Iterator[Entry]:
-    """Every weight of the authors' model of these settings: (their name, our parameter, slice of it)."""
+    """Every weight of the authors' model of these settings: (their name, our parameter, slice of it).
+
+    Raises:
+        CheckpointError: their code has no such model.
+    """
+    adapter = model.config.adapter_config
+    ours_alone = [key for key in _OURS_ALONE if getattr(adapter, key) != getattr(AdapterConfig(), key)]
+    if ours_alone:
+        raise CheckpointError(f"{', '.join(ours_alone)}: the authors' code has no such setting")
     for name, _ in model.named_parameters(remove_duplicate=False):
         if not name.startswith("adapters."):
             yield name, name, None

@@ -74,6 +74,9 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
         # Generated layer norms are plain ones once they are generated.
         conditional_layer_norm=False,
         train_task_embeddings=False,
+        task_embedding_norm=False,
+        generator_init="reference",
+        generator_scaling="none",
         adapters=None,
         task_embeddings=None,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import EITHER_OR, AdapterConfig, RunConfig, TrainingConfig
+from hyperformer.settings.schema import EITHER_OR, HYPERNETWORKS, AdapterConfig, RunConfig, TrainingConfig
 
 
 def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
@@ -77,6 +77,16 @@ def _adapter_faults(adapter: AdapterConfig) -> Iterator[tuple[str, str]]:
         yield "adapters", f"works with adapter=task only (adapter is {kind})"
     if adapter.task_embeddings is not None and not kind.startswith("hypernetwork"):
         yield "task_embeddings", f"works with the hypernetworks only (adapter is {kind})"
+    if (
+        kind in HYPERNETWORKS
+        and adapter.generator_init != "reference"
+        and adapter.add_layer_norm_after_adapter
+    ):
+        yield (
+            "generator_init",
+            "add_layer_norm_after_adapter is true, and a layer norm makes the smallest output large: write "
+            "add_layer_norm_after_adapter=false",
+        )
     is_shared = kind in ("hypernetwork_shared", "hypernetwork_per_block_type")
     if is_shared and adapter.train_task_embeddings and dim != projected:
         yield (

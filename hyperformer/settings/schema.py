@@ -138,6 +138,30 @@ class AdapterConfig:
     unique_hyper_net_layer_norm: bool = setting(
         True, "layer norm on the projected embedding (shared ones)", used_by=HYPERNETWORKS
     )
+    task_embedding_norm: bool = setting(
+        False,
+        "hypernetwork_per_layer: layer norm on the embedding that the generators read, as the shared ones have by "
+        "unique_hyper_net_layer_norm (Ortiz et al. 2023)",
+        used_by=("hypernetwork_per_layer",),
+    )
+    generator_init: Literal["reference", "near_identity"] = setting(
+        "reference",
+        "generators at the start; reference: the authors'; near_identity: the generators of up-projections are zero "
+        "and those of down-projections small, so that T5's answers hardly change (after Houlsby et al. 2019, "
+        "section 3.6; it needs add_layer_norm_after_adapter=false)",
+        used_by=HYPERNETWORKS,
+    )
+    generator_scaling: Literal["none", "sqrt_width", "width"] = setting(
+        "none",
+        "what divides the embedding that the generators read: its width or the root of it, so that a learning rate "
+        "moves generated weights alike at every width (Yang et al. 2022, table 3)",
+        used_by=HYPERNETWORKS,
+    )
+    parallel_feed_forward_adapter: bool = setting(
+        False,
+        "the feed-forward's adapter reads the feed-forward's input, and not its output (He et al. 2022, section 3.3)",
+        used_by=ADAPTERS,
+    )
     adapters: tuple[str, ...] | None = setting(
         None, "adapter: task: names, one a task; equal names share one", used_by=TASK_ADAPTERS
     )
@@ -195,6 +219,13 @@ class TrainingConfig:
     )
     gradient_accumulation_steps: int = setting(1, "forwards a step", bounds=POSITIVE)
     learning_rate: float = setting(3e-4, "peak of the schedule", bounds=POSITIVE)
+    generator_learning_rate: float | None = setting(
+        None,
+        "the same for the generators of a hypernetwork, whose step moves a weight by the rate times the width of what "
+        "they read (Yang et al. 2022, table 3); default: learning_rate",
+        bounds=POSITIVE,
+        used_by=HYPERNETWORKS,
+    )
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_w_warmup"] = setting(
         "linear", "schedule after the warm-up"
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from hyperformer.adapters.modules import SiteNorms, task_row_parameters
+from hyperformer.adapters.modules import SiteNorms, generator_parameters, task_row_parameters
 from hyperformer.data.collate import IGNORED
 from hyperformer.settings.schema import TrainingConfig
 
@@ -57,14 +57,25 @@ def no_decay_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]
     }
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, *, by_name: bool = False) -> list[dict]:
-    """Trained parameters in two groups: with decay, and without (:func:`no_decay_parameters`)."""
-    exempt = no_decay_parameters(model, by_name=by_name)
+def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict]:
+    """Trained parameters with decay, and without (:func:`no_decay_parameters`); then so the generators', if
+    they have a learning rate of their own."""
+    exempt = no_decay_parameters(model, by_name=config.reference_optimizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p not in exempt], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p in exempt], "weight_decay": 0.0},
+    sets: list[tuple[list[nn.Parameter], dict[str, float]]] = [(trained, {})]
+    if config.generator_learning_rate is not None:
+        generators = generator_parameters(model)
+        own = {"lr": config.generator_learning_rate}
+        sets = [
+            ([p for p in trained if p not in generators], {}),
+            ([p for p in trained if p in generators], own),
+        ]
+    groups = [
+        {"params": [p for p in some if (p in exempt) is spared], "weight_decay": decay, **own}
+        for some, own in sets
+        for spared, decay in ((False, config.weight_decay), (True, 0.0))
     ]
+    return [group for group in groups if group["params"]]
 
 
 class ReferenceAdamW(torch.optim.Optimizer):
@@ -114,13 +125,12 @@ class ReferenceAdamW(torch.optim.Optimizer):
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW over the parameters that train."""
-    groups = parameter_groups(model, config.weight_decay, by_name=config.reference_optimizer)
+    groups = parameter_groups(model, config)
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
         "betas": (config.adam_beta1, config.adam_beta2),
         "eps": config.adam_epsilon,
     }
-    groups = [group for group in groups if group["params"]]
     if config.reference_optimizer:
         return ReferenceAdamW(groups, task_row_parameters(model), **settings)
     # Fused: one pass over memory instead of a dozen, a quarter of the time on CPU and GPU.

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 from hyperformer.adapters.build import build_model
+from hyperformer.adapters.functional import SiteWeights, apply_adapter
 from hyperformer.adapters.model import HyperformerT5
+from hyperformer.adapters.reference import reference_state_dict
+from hyperformer.commands.export import static_model
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.settings.build import make_config
-from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.build import settings as settings_table
+from hyperformer.settings.schema import AdapterConfig, RunConfig
 
 TASKS = ["cola", "mrpc", "stsb"]
 T5 = dict(
@@ -68,6 +73,72 @@ def test_a_mixed_batch_equals_its_tasks_one_by_one(kind: str, norms: tuple[bool,
         alone = model(**rows, task=task).logits
         torch.testing.assert_close(mixed[ids == number], alone[ids == number], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(model(**rows, task="cola").logits, model(**rows, task="mrpc").logits, atol=1e-3)
+
+
+V1_1 = dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False, scale_decoder_outputs=False)
+
+
+@pytest.mark.parametrize("base", [{}, V1_1], ids=["t5", "v1.1"])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_near_identity_leaves_the_logits_of_t5(kind: str, base: dict[str, Any]) -> None:
+    def changes(**more: object) -> tuple[HyperformerT5, float]:
+        torch.manual_seed(0)
+        model = build_model(settings(kind, **more), t5=T5Config(**T5 | base)).eval()
+        with_adapters = model(**batch(), task="mrpc").logits
+        for stack in (model.encoder, model.decoder):
+            for block in stack.block:
+                block.layer[0].SelfAttention._forward_hooks.clear()
+                block.layer[-1].DenseReluDense._forward_hooks.clear()
+        plain = model(**batch(), task="mrpc").logits
+        return model, ((with_adapters - plain).norm() / plain.norm()).item()
+
+    assert changes()[1] > 0.05
+    model, change = changes(generator_init="near_identity", add_layer_norm_after_adapter=False)
+    assert change <= 0.01
+    for stack in model.adapters.stacks.values():  # type: ignore[union-attr]
+        assert 0 < stack.heads["down_weight"].weight.std() < 1e-3  # type: ignore[index, union-attr, operator]
+
+
+ROBUST = {
+    "task_embedding_norm": True,
+    "generator_scaling": "sqrt_width",
+    "parallel_feed_forward_adapter": True,
+    "add_layer_norm_after_adapter": False,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_authors_have_not(kind: str) -> None:
+    model = make_model(kind, **ROBUST)
+    rows, ids = batch(), torch.tensor([2, 0, 1, 1, 0, 2])
+    mixed = model(**rows, task_ids=ids).logits
+    alone = model(**rows, task="mrpc").logits
+    torch.testing.assert_close(mixed[ids == 1], alone[ids == 1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(static_model(model, "mrpc")(**rows, task="mrpc").logits, alone)
+    for key in ROBUST:
+        changed = make_model(kind, **{**ROBUST, key: getattr(AdapterConfig(), key)})
+        changed.load_state_dict(model.state_dict(), strict=False)
+        used = key != "add_layer_norm_after_adapter" and settings_table()[key].is_used({"adapter": kind})
+        if used:
+            assert not torch.allclose(changed(**rows, task="mrpc").logits, alone, atol=1e-4), key
+    with pytest.raises(CheckpointError, match="parallel_feed_forward_adapter: the authors' code has no such"):
+        reference_state_dict(model)
+
+
+def test_the_divisor_is_the_width_of_what_the_generators_read() -> None:
+    plain, scaled = (make_model(KINDS[3], generator_scaling=scaling) for scaling in ("none", "width"))
+    scaled.load_state_dict(plain.state_dict())
+    task = torch.randn(12)
+    expected = plain.adapters.stacks["encoder"].site_embeddings(task) / 6  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(scaled.adapters.stacks["encoder"].site_embeddings(task), expected)  # type: ignore[union-attr, operator]
+
+
+def test_a_parallel_adapter_reads_the_input_of_the_feed_forward() -> None:
+    reads, output = torch.randn(2, 3, 8), torch.randn(2, 3, 8)
+    weights = SiteWeights(torch.randn(4, 8), torch.randn(4), torch.randn(8, 4), torch.randn(8))
+    hidden = torch.relu(reads @ weights.down_weight.T + weights.down_bias)
+    expected = output + hidden @ weights.up_weight.T + weights.up_bias
+    torch.testing.assert_close(apply_adapter(output, weights, torch.relu, reads), expected)
 
 
 @pytest.mark.parametrize("beams", [1, 4])

@@ -79,6 +79,7 @@ def test_what_a_run_cannot_honour_is_refused_at_once(name: str, told: list[str])
         ({"optimizer": {"params": {"max_grad_norm": 1.0}}}, {}, '"gradient_clipping": "auto"'),
         ({"scheduler": {"type": "WarmupLR"}}, {}, "lr_scheduler is linear; write lr_scheduler=constant_w_warmup"),
         ({"scheduler": {"type": "WarmupDecayLR"}}, {"warmup_steps": 0}, "warmup_steps is 0, but .* 2 at least"),
+        ({"scheduler": {"type": "WarmupDecayLR"}}, {"generator_learning_rate": 1e-3}, "have one learning rate for all"),
         ({"scheduler": {"type": "WarmupDecayLR", "params": {"cos_min_ratio": 0.1}}}, {}, "WarmupDecayLR has no such"),
         ({"scheduler": {"params": {"warmup_type": "log"}}}, {}, "scheduler has no type; write one of WarmupLR"),
         ({"scheduler": {"type": "WarmupDecayLR", "params": {"total_num_steps": 9}}}, {"num_train_epochs": 1},

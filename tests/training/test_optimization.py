@@ -80,3 +80,27 @@ def test_decay_spares_biases_and_layer_norms_only(kind: str) -> None:
     # A generator of biases is a weight.
     assert not any("heads" in names[id(p)] and names[id(p)].endswith(".weight") for p in spared["params"])
     assert len(decayed["params"]) + len(spared["params"]) == sum(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["hypernetwork_per_layer", "hypernetwork_shared"])
+def test_generators_have_a_learning_rate_of_their_own(kind: str) -> None:
+    model = make_model(kind)
+    config = TrainingConfig(
+        learning_rate=1e-3, generator_learning_rate=1e-4, weight_decay=0.1, warmup_steps=2
+    )
+    optimizer = make_optimizer(model, config)
+    schedule = make_schedule(optimizer, config)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        name: (group["initial_lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for name in (names[id(parameter)] for parameter in group["params"])
+    }
+    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    for name, (rate, decay) in found.items():
+        assert rate == (1e-4 if ".heads." in name else 1e-3), name
+        if ".heads." in name:
+            assert decay == (0.0 if name.endswith(".bias") else 0.1), name
+    optimizer.step()
+    schedule.step()
+    assert schedule.get_last_lr() == [5e-4, 5e-4, 5e-5, 5e-5]

@@ -11,8 +11,8 @@ from hyperformer.errors import ConfigError
 from hyperformer.settings.build import settings
 from hyperformer.settings.schema import AdapterConfig, RunConfig
 
-# They say which task has which row, and not what an adapter computes.
-_NAMES = ("adapters", "task_embeddings")
+# They say which task has which row, or how new weights start, and not what an adapter computes.
+_OTHER = ("adapters", "task_embeddings", "generator_init")
 
 
 def fit(theirs: AdapterConfig, tasks: Sequence[str], is_random: bool, config: RunConfig) -> list[int | None]:
@@ -49,7 +49,7 @@ def _differences(theirs: AdapterConfig, ours: AdapterConfig) -> list[str]:
     there, here = dataclasses.asdict(theirs), dataclasses.asdict(ours)
     if there["adapter"] != here["adapter"]:
         return [told("adapter", there, here)]
-    used = [key for key in here if key not in _NAMES and settings()[key].is_used(here)]
+    used = [key for key in here if key not in _OTHER and settings()[key].is_used(here)]
     return [told(key, there, here) for key in used if there[key] != here[key]]
 
 

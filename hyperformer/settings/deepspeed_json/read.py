@@ -219,6 +219,8 @@ def _schedule(training: TrainingConfig, passed: Mapping[str, Any]) -> Iterator[s
     if training.lr_scheduler != ours:
         told = f"scheduler.type is {kind}, but the setting lr_scheduler is {training.lr_scheduler}"
         yield f"{told}; write lr_scheduler={ours}, or remove the section"
+    if training.generator_learning_rate is not None:
+        yield "scheduler: DeepSpeed's schedules have one learning rate for all; remove it, or generator_learning_rate"
     for path in given:
         if path.rpartition(".")[2] not in known:
             yield f"{path}: {kind} has no such parameter; it has {', '.join(known)}"
