@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperformer.data.metrics import READERS, compute_metrics
+from hyperformer.data.question_metrics import Reference
 from hyperformer.data.tasks.task import Task
 
 
@@ -39,6 +40,7 @@ class Answers:
         generated: the texts that the model wrote; None where a label was chosen (``decode=rank``).
         scored: the answers as the metrics read them: texts, or numbers, of which -1 is an invalid answer.
         label_logprobs: for each row, label -> log-probability; None: not known (``decode=generate``).
+        references: what some metrics read beside the targets; (): nothing.
     """
 
     task: Task
@@ -48,6 +50,7 @@ class Answers:
     generated: Sequence[str | None]
     scored: Sequence[Any]
     label_logprobs: Sequence[Mapping[str, float]] | None
+    references: Sequence[Reference] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -55,11 +58,17 @@ class Answers:
     def metrics(self) -> dict[str, float]:
         """The task's metrics, in percent: those of result.json, to the last digit."""
         # A number's text is read as that very number.
-        return compute_metrics(self.task, [str(value) for value in self.scored], self.targets)
+        scored = [str(value) for value in self.scored]
+        return compute_metrics(self.task, scored, self.targets, references=self.references)
 
 
 def make_answers(
-    task: Task, split: str, answers: Sequence[Answer], targets: Sequence[str], hashes: Sequence[str]
+    task: Task,
+    split: str,
+    answers: Sequence[Answer],
+    targets: Sequence[str],
+    hashes: Sequence[str],
+    references: Sequence[Reference] = (),
 ) -> Answers:
     """The columns of the answers to rows in their order."""
     logprobs = [answer.label_logprobs for answer in answers if answer.label_logprobs is not None]
@@ -71,6 +80,7 @@ def make_answers(
         [answer.generated for answer in answers],
         [read_scored(task, answer.text) for answer in answers],
         logprobs or None,
+        references,
     )
 
 

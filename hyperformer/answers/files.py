@@ -5,7 +5,9 @@
     {"row": 0, "hash": "5d1f...", "target": "1", "generated": "1", "answer": 1}
 
 `answer` is what was scored. With ``decode=rank``, `generated` is null, and ``"label_logprobs": {"0": -1.9, "1": -0.2}``
-follows. result.json lists the files, under ``answers`` -> split -> task, as :func:`write_answers` returns them.
+follows. Where metrics read more than the target, ``"group": "4-11"`` (the row's question) and ``"accepted": ["7.5"]``
+(its right answers) follow. result.json lists the files, under ``answers`` -> split -> task, as :func:`write_answers`
+returns them.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hyperformer.answers.answers import Answers, as_json, read_scored
 from hyperformer.data.metrics import METRICS, READERS
+from hyperformer.data.question_metrics import Reference
 from hyperformer.data.tasks.task import Task
 from hyperformer.errors import CheckpointError, FileError, nearest
 from hyperformer.files import atomic_write, sweep_leftovers
@@ -96,6 +100,7 @@ def _content(answers: Answers) -> bytes:
         record: dict[str, Any] = dict(zip(_COLUMNS, (row, *values), strict=True))
         if answers.label_logprobs is not None:
             record["label_logprobs"] = dict(answers.label_logprobs[row])
+        record |= asdict(answers.references[row]) if answers.references else {}
         lines.append(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
     return "".join(lines).encode()
 
@@ -212,4 +217,14 @@ def _answers(task: Task, split: str, rows: list[dict[str, Any]], count: int) -> 
         raise ValueError("some of its rows have label_logprobs, and some have none")
     logprobs = [row["label_logprobs"] for row in rows] if any(ranked) else None
     scored = [read_scored(task, str(answer)) for answer in answers]
-    return Answers(task, split, hashes, targets, generated, scored, logprobs)
+    references = list(map(_reference, rows)) if any("group" in row for row in rows) else ()
+    if not references and any(METRICS[name].needs for name in task.metrics):
+        raise ValueError(f"its rows lack what {', '.join(task.metrics)} reads beside the targets")
+    return Answers(task, split, hashes, targets, generated, scored, logprobs, references)
+
+
+def _reference(row: dict[str, Any]) -> Reference:
+    group, accepted = row["group"], row["accepted"]
+    if not isinstance(group, str) or not all(isinstance(answer, str) for answer in accepted):
+        raise TypeError("group or accepted is no text")
+    return Reference(group, tuple(accepted))

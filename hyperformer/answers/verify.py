@@ -84,7 +84,7 @@ def _faults(answers: Answers, result: Mapping[str, Any]) -> Iterator[str]:
     inputs = result.get("inputs")
     rows = inputs.get("rows") if isinstance(inputs, dict) else None
     fingerprint = rows.get(f"{task.name} {answers.split}") if isinstance(rows, dict) else None
-    if not str(fingerprint).endswith(checksum_of_targets(answers.targets)):
+    if not str(fingerprint).endswith(checksum_of_targets(answers.targets, answers.references)):
         yield "the targets are not those of the rows that the run read (`inputs` in result.json)"
 
 

@@ -21,6 +21,7 @@ import tokenizers
 import transformers
 
 from hyperformer.data.examples import Examples, checksum_of_targets
+from hyperformer.data.question_metrics import Reference
 from hyperformer.data.tasks.task import Task
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig
@@ -66,6 +67,7 @@ class TokenizedSplit:
         truncated_targets: the same of targets.
         fingerprint: number of rows, and a checksum of their tokens and answers.
         row_hashes: of :meth:`Examples.row_hashes`; empty for rows that are only trained on.
+        references: as in :class:`Examples`.
     """
 
     source_ids: Ragged
@@ -75,6 +77,7 @@ class TokenizedSplit:
     truncated_targets: int
     fingerprint: str
     row_hashes: Sequence[str] = ()
+    references: Sequence[Reference] = ()
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -88,6 +91,7 @@ class TokenizedSplit:
             target_ids=Ragged(np.concatenate(targets), np.asarray([len(row) for row in targets])),
             target_texts=[self.target_texts[int(index)] for index in indices],
             row_hashes=[self.row_hashes[int(index)] for index in indices] if self.row_hashes else (),
+            references=[self.references[int(index)] for index in indices] if self.references else (),
         )
 
     def sources(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
@@ -126,7 +130,9 @@ def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: Dat
         targets,
         truncated_sources=int(array[2]),
         truncated_targets=int(array[3]),
-        fingerprint=f"{count} rows, {array[:1].view(np.uint32)[0]:08x}{checksum_of_targets(targets)}",
+        fingerprint=f"{count} rows, {array[:1].view(np.uint32)[0]:08x}"
+        + checksum_of_targets(targets, examples.references),
+        references=examples.references,
     )
 
 

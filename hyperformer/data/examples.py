@@ -6,14 +6,16 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from string import Formatter
 
 import numpy as np
 
-from hyperformer.data.metrics import INVALID, READERS
-from hyperformer.data.readers.rows import Rows, texts
-from hyperformer.data.tasks.task import Alias, Task
+from hyperformer.data.metrics import INVALID, METRICS, READERS
+from hyperformer.data.question_metrics import Reference
+from hyperformer.data.readers.rows import Rows, lists, texts
+from hyperformer.data.tasks.recipes import RECIPES, apply
+from hyperformer.data.tasks.task import Alias, Task, fields_of
 from hyperformer.errors import DataError, nearest
 
 _UNLABELLED = ("", "-1", "-1.0")
@@ -26,11 +28,13 @@ class Examples:
 
     Attributes:
         prefix: the text that every source starts with, because the variant is told the task by it.
+        references: what metrics read beside the targets; (): nothing.
     """
 
     sources: Sequence[str]
     targets: Sequence[str]
     prefix: str = ""
+    references: Sequence[Reference] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -38,7 +42,20 @@ class Examples:
     def take(self, indices: Sequence[int] | np.ndarray) -> Examples:
         """The examples of some rows, in that order."""
         sources, targets = ([texts[i] for i in indices] for texts in (self.sources, self.targets))
-        return Examples(sources, targets, self.prefix)
+        references = [self.references[i] for i in indices] if self.references else ()
+        return Examples(sources, targets, self.prefix, references)
+
+    def one_per_answer(self) -> Examples:
+        """The examples to train on: one for each right answer of a row, none where the target is a wrong one."""
+        if not any(reference.accepted for reference in self.references):
+            return self
+        pairs = [
+            (row, answer)
+            for row, reference in enumerate(self.references)
+            for answer in dict.fromkeys(reference.accepted)
+        ]
+        rows = self.take([row for row, _ in pairs])
+        return replace(rows, targets=[answer for _, answer in pairs])
 
     def row_hashes(self) -> list[str]:
         """16 hex digits (64 bits of BLAKE2b) for each row: of its texts, and not of the prefix.
@@ -49,9 +66,10 @@ class Examples:
         return [_hash(f"{source.removeprefix(self.prefix)}\0{target}") for source, target in rows]
 
 
-def checksum_of_targets(targets: Sequence[str]) -> str:
+def checksum_of_targets(targets: Sequence[str], references: Sequence[Reference] = ()) -> str:
     """8 hex digits: the last ones of a split's fingerprint (:class:`TokenizedSplit`)."""
-    return f"{zlib.crc32(json.dumps(list(targets)).encode()):08x}"
+    told = [list(targets), [asdict(one) for one in references]] if references else list(targets)
+    return f"{zlib.crc32(json.dumps(told).encode()):08x}"
 
 
 def _hash(text: str) -> str:
@@ -72,26 +90,38 @@ def make_examples(task: Task, rows: Rows, *, prefix: bool, keep_unlabelled: bool
     if not rows.count:
         raise DataError(f"Task {task.name!r}: {rows.where}: no rows; put rows there, or leave the task out")
     _check_columns(task, rows, task.columns)
-    targets = _targets(task, rows, keep_unlabelled)
-    sources = make_sources(task, rows, prefix=prefix)
-    labelled = [row for row, target in enumerate(targets) if target is not None]
-    start = _prefix(task) if prefix else ""
-    return Examples(sources, [target or "" for target in targets], start).take(labelled)
+    made = apply(RECIPES[task.recipe], rows)
+    targets, accepted = _targets(task, made, keep_unlabelled), _accepted(task, made)
+    groups = _filled(task, made, task.group) if task.group else [""] * rows.count
+    labelled = [row for row, target in enumerate(targets) if target is not None and accepted[row] is not None]
+    references = list(map(Reference, groups, (answers or () for answers in accepted)))
+    return Examples(
+        _filled(task, made, _pattern(task, prefix)),
+        [target or "" for target in targets],
+        _prefix(task) if prefix else "",
+        references if task.has_references else (),
+    ).take(labelled)
 
 
 def make_sources(task: Task, rows: Rows, *, prefix: bool) -> list[str]:
     """The source text of every row, which needs no label. Arguments and errors as of :func:`make_examples`."""
-    parts = list(Formatter().parse(task.template))
-    fields = [field for _, field, _, _ in parts if field is not None]
     _check_columns(task, rows, task.source_columns)
-    pattern = _escape(_prefix(task) if prefix else "") + "".join(
-        _escape(literal) + ("" if field is None else "{}") for literal, field, _, _ in parts
-    )
-    return list(map(pattern.format, *(_texts(task, rows, field) for field in fields)))
+    return _filled(task, apply(RECIPES[task.recipe], rows), _pattern(task, prefix))
+
+
+def _pattern(task: Task, prefix: bool) -> str:
+    return (_escape(_prefix(task)) if prefix else "") + task.template
+
+
+def _filled(task: Task, rows: Rows, template: str) -> list[str]:
+    """A template, filled for every row."""
+    parts = Formatter().parse(template)
+    pattern = "".join(_escape(literal) + ("" if field is None else "{}") for literal, field, _, _ in parts)
+    return list(map(pattern.format, *(_texts(task, rows, field) for field in fields_of(template))))
 
 
 def _prefix(task: Task) -> str:
-    return f"{task.prefix} "
+    return f"{task.prefix} " if task.prefix else ""
 
 
 def _escape(literal: str) -> str:
@@ -137,6 +167,25 @@ def _targets(task: Task, rows: Rows, keep_unlabelled: bool) -> list[str | None]:
             + (f" ({count:,} such rows in all)" if count > 1 else "")
         )
     return [answers[text] for text in written]
+
+
+def _accepted(task: Task, rows: Rows) -> Sequence[tuple[str, ...] | None]:
+    """All right answers of every row; None: the row has no label, and may lack it."""
+    if not task.accepted:
+        return [()] * rows.count
+    found: list[tuple[str, ...] | None] = []
+    may_be_wrong = all(METRICS[name].judges_target for name in task.metrics)
+    for row, values in enumerate(lists(rows, task.accepted)):
+        if values or (may_be_wrong and values is not None):
+            found.append(tuple(values))
+        elif task.unlabelled_rows:
+            found.append(None)
+        else:
+            raise DataError(
+                f"Task {task.name!r}: {rows.place(row)}: column {task.accepted!r} has no right answer (an unlabelled "
+                "test set?); train, validation and test all need them"
+            )
+    return found
 
 
 def _answer(task: Task, text: str, keep_unlabelled: bool) -> str | None:

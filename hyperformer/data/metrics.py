@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hyperformer.data import question_metrics
+from hyperformer.data.question_metrics import Reference
 from hyperformer.errors import DataError
 
 if TYPE_CHECKING:
@@ -172,18 +174,29 @@ class Metric:
     """A metric, and which tasks it can measure.
 
     Attributes:
-        compute: function of (predictions, targets), perhaps also of the task's labels.
-        columns: the names of its values.
+        compute: function of (predictions, targets), perhaps also of the task's labels, and of references.
+        columns: the names of its values; no two metrics share one.
         answers: kinds of :attr:`Task.answer` that it can read.
-        labels: 'any': free text too; 'some': the task has labels; 'binary': they are 0 and 1.
+        labels: 'any': free text too; 'some': the task has labels; 'two': two of them; 'binary': they are 0 and 1.
         by_label: whether `compute` takes the labels.
+        needs: the field of :class:`Task` that says what is in the references; '': it takes none.
+        judges_target: a row without right answers is one whose target is wrong.
     """
 
     compute: Callable[..., dict[str, float]]
     columns: tuple[str, ...]
     answers: tuple[str, ...]
-    labels: Literal["any", "some", "binary"] = "any"
+    labels: Literal["any", "some", "two", "binary"] = "any"
     by_label: bool = False
+    needs: Literal["", "group", "accepted"] = ""
+    judges_target: bool = False
+
+    def score(
+        self, predictions: Answers, targets: Answers, labels: Answers, references: Sequence[Reference]
+    ) -> dict[str, float]:
+        """The values of its columns, in percent."""
+        more = [*([labels] if self.by_label else []), *([references] if self.needs else [])]
+        return self.compute(predictions, targets, *more)
 
 
 METRICS = {
@@ -196,6 +209,13 @@ METRICS = {
     "spearman_corrcoef": Metric(spearman_corrcoef, ("spearman_corrcoef",), ("float", "int")),
     "bleu": Metric(bleu, ("bleu",), ("text",)),
     "rouge": Metric(rouge, ROUGE, ("text",)),
+    "multirc": Metric(
+        question_metrics.multirc, ("f1a", "question_em"), ("text",), "two", by_label=True, needs="group"
+    ),
+    "squad": Metric(question_metrics.squad, ("em", "word_f1"), ("text",), needs="accepted"),
+    "referent": Metric(
+        question_metrics.referent, ("referent_acc",), ("text",), needs="accepted", judges_target=True
+    ),
 }
 """Every metric by the name that a task's row has for it."""
 
@@ -205,6 +225,7 @@ def compute_metrics(
     predictions: Sequence[str],
     targets: Sequence[str],
     *,
+    references: Sequence[Reference] = (),
     generated_lengths: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """All metrics of a task, in percent. Space around answers does not count.
@@ -212,6 +233,7 @@ def compute_metrics(
     Args:
         predictions: decoded answers, one for each row.
         targets: the right answers, in the same order.
+        references: what some metrics read beside the targets, in the same order.
         generated_lengths: tokens of each prediction, padding not counted. Free-text tasks
             then get `gen_len`, their mean, as the authors report it.
 
@@ -228,8 +250,7 @@ def compute_metrics(
     labels = [read(label) for label in task.labels or ()]
     values: dict[str, float] = {}
     for name in task.metrics:
-        metric = METRICS[name]
-        values |= metric.compute(answers, right, *([labels] if metric.by_label else []))
+        values |= METRICS[name].score(answers, right, labels, references)
     if task.labels is None and generated_lengths is not None:
         values["gen_len"] = float(np.mean(generated_lengths))
     return values

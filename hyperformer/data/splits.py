@@ -14,6 +14,7 @@ every split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,20 +89,46 @@ def _split_validation(split: str, reference_splits: bool) -> bool:
     return not (reference_splits and split == "train")
 
 
-def split_indices(task: Task, split: str, n: int, rule: SplitRule) -> np.ndarray:
+def split_indices(task: Task, split: str, n: int, rule: SplitRule, groups: Sequence[str] = ()) -> np.ndarray:
     """The rows of `split`, as indices into its :func:`source_split`, which has `n` rows.
+
+    Args:
+        groups: the question of each row. The rows of one stay together: a split has at most as many rows as asked
+            for. Empty: each row is a question of its own.
 
     Returns:
         int64, shape (rows,).
     """
-    rows = permutation(n)
+    rows, ends = _in_order(groups) if groups else (permutation(n), np.arange(n + 1))
+
+    def whole(count: int) -> int:
+        """The largest number of first rows, `count` at most, that tears no question apart."""
+        return int(ends[np.searchsorted(ends, count, side="right") - 1])
+
+    start, stop = 0, n
     if rule.split_validation and task.size == "small" and split != "train":
-        rows = rows[: n // 2] if split == "validation" else rows[n // 2 :]
+        half = whole(n // 2)
+        start, stop = (0, half) if split == "validation" else (half, n)
     elif rule.split_validation and task.size == "large" and split != "test":
-        rows = rows[: rule.held_out] if split == "validation" else rows[rule.held_out :]
+        held_out = whole(rule.held_out)
+        start, stop = (0, held_out) if split == "validation" else (held_out, n)
     elif rule.n_obs == -1:
         rows = np.arange(n)
-    return rows if rule.n_obs is None else rows[: rule.n_obs]
+    if rule.n_obs == -1:
+        stop = max(start, stop - 1)
+    elif rule.n_obs is not None:
+        stop = min(stop, whole(start + rule.n_obs))
+    return rows[start:stop]
+
+
+def _in_order(groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, question by question in the authors' order; and after how many of them each question ends, from 0."""
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    questions = list(members.values())
+    shuffled = [questions[number] for number in permutation(len(questions))]
+    return np.concatenate(shuffled), np.cumsum([0, *map(len, shuffled)])
 
 
 def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = False) -> Examples:
@@ -118,6 +145,8 @@ def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = F
     if split not in SPLITS:
         raise ConfigError(f"There is no split {split!r}{nearest(split, SPLITS)}")
     reference = settings.reference_splits
+    if reference and task.has_references:
+        raise ConfigError(f"reference_splits: the authors have no task such as {task.name}; leave it out")
     split_validation = _split_validation(split, reference)
     name = source_split(task, split, split_validation=split_validation)
     rows = load_rows(task, name, source=settings.data_source, data_dir=settings.data_dir)
@@ -128,10 +157,14 @@ def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = F
         n_obs=-1 if reference and limit is None else limit,
         split_validation=split_validation,
     )
-    indices = split_indices(task, split, len(examples), rule)
-    if not len(indices):
+    groups = [reference.group for reference in examples.references] if task.group else []
+    chosen = examples.take(split_indices(task, split, len(examples), rule, groups))
+    if split == "train":
+        chosen = chosen.one_per_answer()
+        chosen = chosen.take(range(min(len(chosen), limit or len(chosen))))
+    if not len(chosen):
         raise DataError(
             f"task {task.name!r}: split {split!r} would be empty: it is made of {len(examples)} rows of {name!r}"
             + (" by the authors' rules (reference_splits)" if reference else "")
         )
-    return examples.take(indices)
+    return chosen

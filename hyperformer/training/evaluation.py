@@ -126,7 +126,12 @@ class Evaluator:
         """
         answers = {
             task: make_answers(
-                tasks[task], name, self.answers(tasks[task], split), split.target_texts, split.row_hashes
+                tasks[task],
+                name,
+                self.answers(tasks[task], split),
+                split.target_texts,
+                split.row_hashes,
+                split.references,
             )
             for task, split in splits.items()
         }

@@ -9,7 +9,8 @@ from typing import Any
 from hyperformer.answers.answers import Answer, make_answers
 from hyperformer.answers.files import write_answers
 from hyperformer.data.examples import Examples, checksum_of_targets
-from hyperformer.data.metrics import average
+from hyperformer.data.metrics import METRICS, average
+from hyperformer.data.question_metrics import Reference
 from hyperformer.data.tasks import Task
 from hyperformer.files import write_json
 
@@ -28,14 +29,28 @@ def write_run(
         targets = [target for target, _ in pairs]
         hashes = Examples([f"row {number}" for number in range(len(pairs))], targets).row_hashes()
         given = [_answer(task, text, ranked) for _, text in pairs]
-        answers = make_answers(task, split, given, targets, hashes)
+        references = _references(task, targets)
+        answers = make_answers(task, split, given, targets, hashes, references)
         metrics[task.name] = answers.metrics()
         files[task.name] = write_answers(folder / "answers", answers)
-        rows[f"{task.name} {split}"] = f"{len(pairs)} rows, 00000000{checksum_of_targets(targets)}"
+        rows[f"{task.name} {split}"] = (
+            f"{len(pairs)} rows, 00000000{checksum_of_targets(targets, references)}"
+        )
     result: dict[str, Any] = {"signature": "0", "validation": {}, "test": {}, "inputs": {"rows": rows}}
     result |= {split: metrics, f"{split}_average": average(metrics), "answers": {split: files}}
     write_json(folder / "result.json", result)
     return folder
+
+
+def _references(task: Task, targets: list[str]) -> list[Reference]:
+    """Three rows a question; beside the target another right answer, and none of every fifth row if that may be."""
+    if not task.has_references:
+        return []
+    may_be_wrong = all(METRICS[name].judges_target for name in task.metrics)
+    return [
+        Reference(str(row // 3), () if may_be_wrong and row % 5 == 0 else (target, f"also {target}"))
+        for row, target in enumerate(targets)
+    ]
 
 
 def _answer(task: Task, text: str, ranked: bool) -> Answer:

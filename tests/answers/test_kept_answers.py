@@ -23,6 +23,7 @@ from hyperformer.data.tasks import TASKS, Task
 from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import FileError
 from hyperformer.files import write_json
+from hyperformer.run_files.checkpoint_folder import checksum as checksum_of
 
 # Keys of result.json on which no number of this task depends.
 HARMLESS = {("signature",)} | {
@@ -32,8 +33,11 @@ HARMLESS = {("signature",)} | {
 
 def task_for(name: str, kind: str) -> Task:
     """A task that the metric can measure, with answers of this kind."""
-    labels = {"any": None, "some": ("0", "1", "2"), "binary": ("0", "1")}[METRICS[name].labels]
-    task = Task("made up", "{x}", "y", (name,), labels, answer=kind, answer_tokens=9)  # type: ignore[arg-type]
+    labels = {"any": None, "some": ("0", "1", "2"), "two": ("no", "yes"), "binary": ("0", "1")}[
+        METRICS[name].labels
+    ]
+    needed = {METRICS[name].needs: "{x}"} if METRICS[name].needs else {}
+    task = Task("made up", "{x}", "y", (name,), labels, answer=kind, answer_tokens=9, **needed)  # type: ignore[arg-type]
     assert task_fault(task) is None
     return task
 
@@ -61,6 +65,20 @@ def test_every_metric_comes_out_of_the_answers_again(
         result["test"]["made up"][metric] = value
     write_json(run / "result.json", result)
     assert main(["rescore", str(run)]) == 0
+
+
+def test_a_question_or_right_answer_that_was_changed_is_found(tmp_path: Path) -> None:
+    task = TASKS["squad"]
+    run = write_run(tmp_path / "run", (task, [("Paris", "the city"), ("Rome", "Rome")]))
+    result, path = json.loads((run / "result.json").read_text()), run / "answers/test-squad.jsonl"
+    for old, new in (("also Paris", "the city"), ('"group": "0"', '"group": "7"'), ('"group": "0", ', "")):
+        content = path.read_text()
+        path.write_text(content.replace(old, new, 1))
+        entry = {"bytes": path.stat().st_size, "checksum": checksum_of(path)}
+        changed = {"test": {"squad": result["answers"]["test"]["squad"] | entry}}
+        write_json(run / "result.json", result | {"answers": changed})
+        assert verify_run(run).findings, new
+        path.write_text(content)
 
 
 def test_what_is_read_is_what_was_kept(tmp_path: Path) -> None:
@@ -121,8 +139,6 @@ def edit_lines(run: Path, change: Callable[[list[str]], Any], *, checksum: bool)
     change(lines)
     path.write_text("".join(lines))
     if checksum:
-        from hyperformer.run_files.checkpoint_folder import checksum as checksum_of
-
         result = json.loads((run / "result.json").read_text())
         result["answers"]["test"]["rte"] |= {"bytes": path.stat().st_size, "checksum": checksum_of(path)}
         write_json(run / "result.json", result)

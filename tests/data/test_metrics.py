@@ -14,6 +14,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import f1_score
 
 from hyperformer.data.metrics import METRICS, ROUGE, average, compute_metrics, read_float, read_int
+from hyperformer.data.question_metrics import Reference
 from hyperformer.data.tasks import TASKS, Task
 from hyperformer.errors import DataError
 
@@ -71,7 +72,9 @@ def test_invalid_answers_are_wrong_answers() -> None:
 def test_the_columns_of_every_metric(name: str) -> None:
     metric = METRICS[name]
     answers: list = ["a b c d", "e f g h", "i j k l"] if metric.answers[0] == "text" else [0, 1, 1]
-    values = metric.compute(answers, answers, *([answers] if metric.by_label else []))
+    answers = ["no", "yes", "yes"] if metric.labels == "two" else answers
+    references = [Reference(str(row), (str(answer),)) for row, answer in enumerate(answers)]
+    values = metric.score(answers, answers, sorted(set(answers)), references)
     assert tuple(values) == metric.columns and min(values.values()) > 99
 
 

@@ -81,17 +81,36 @@ def texts(rows: Rows, field: str, *, missing: str | None = None) -> Sequence[str
     Raises:
         DataError: a value is missing, or is no text or number; the message names its place.
     """
-    name, *parts = field.replace("]", "").split("[")
-    rows.check_name(name)
-    values = rows.column(name)
-    for part in parts:
-        values = [_part(value, part) for value in values]
+    values = _values(rows, field)
     types = set(map(type, values))
     if types <= {str}:
         return values
     if types <= {str, int, bool} or (types == {float} and all(map(math.isfinite, values))):
         return list(map(str, values))
     return [_text(rows, field, row, value, missing) for row, value in enumerate(values)]
+
+
+def lists(rows: Rows, field: str) -> list[list[str] | None]:
+    """The values of a field that holds a list of texts, one for each row; None where there is none.
+
+    Raises:
+        DataError: a value is something else; the message names its place.
+    """
+    found = _values(rows, field)
+    for row, value in enumerate(found):
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        if value is not None and not is_list:
+            raise DataError(f"{rows.place(row)}: column {field!r} is {value!r:.60}, and not a list of texts")
+    return list(found)
+
+
+def _values(rows: Rows, field: str) -> Sequence[Any]:
+    name, *parts = field.replace("]", "").split("[")
+    rows.check_name(name)
+    values = rows.column(name)
+    for part in parts:
+        values = [_part(value, part) for value in values]
+    return values
 
 
 def _part(value: Any, part: str) -> Any:

@@ -1,6 +1,7 @@
-"""The built-in tasks: the 31 of the authors' registry, and our toy tasks.
+"""The built-in tasks: the 31 of the authors' registry, the rest of SuperGLUE, SQuAD, and our toy tasks.
 
-Prompts, answers, metrics and splits are the authors'. The places on the hub are
+Prompts, answers, metrics and splits are the authors'; those of the tasks that they do not have are T5's
+(Raffel et al. 2020, appendix D, and their library `t5`). The places on the hub are
 today's: several of the authors' data sets were loading scripts, which `datasets` no
 longer runs. The places are untested, since this was written without a network. A note
 says what we expect: "parquet": the data set is kept as parquet files and loads as it
@@ -44,6 +45,16 @@ def super_glue(name: str, template: str, labels: tuple[str, ...], size: Any) -> 
     return accuracy(f"superglue-{name}", template, labels, hub, splits=VALIDATION_AS_TEST, size=size)
 
 
+def t5_super_glue(
+    name: str, template: str, labels: tuple[str, ...], hub_name: str = "", **settings: Any
+) -> Task:
+    """A SuperGLUE task as T5 has it: labels in words, in the order of the hub's numbers."""
+    common: dict[str, Any] = {"splits": VALIDATION_AS_TEST, "size": "small", "prefix": name}
+    common["label_map"] = {str(number): label for number, label in enumerate(labels)}
+    hub = Hub("aps/super_glue", hub_name or name, note="parquet")
+    return accuracy(f"superglue-{name}", template, labels, hub, **common | settings)
+
+
 def translation(name: str, source: str, target: str, languages: str, hub: Hub) -> Task:
     """A translation task, from language code `source` to `target`."""
     return Task(
@@ -80,6 +91,24 @@ ROWS = (
     super_glue("boolq", "question: {question} passage: {passage}", BINARY, "small"),
     super_glue("cb", PREMISE_HYPOTHESIS, THREE, "small"),
     super_glue("rte", PREMISE_HYPOTHESIS, BINARY, ""),
+    # The authors score cb by its accuracy alone; SuperGLUE's score is accuracy and F1.
+    t5_super_glue("cb-official", "hypothesis: {hypothesis} premise: {premise}",
+                  ("entailment", "contradiction", "neutral"), hub_name="cb", prefix="cb",
+                  metrics=("macro_f1", "accuracy")),
+    t5_super_glue("copa", "choice1: {choice1} choice2: {choice2} premise: {premise} question: {question}",
+                  ("choice1", "choice2")),
+    t5_super_glue("wic", "sentence1: {sentence1} sentence2: {sentence2} word: {word}", ("False", "True")),
+    t5_super_glue("multirc", "question: {question} answer: {answer} paragraph: {paragraph}", ("False", "True"),
+                  metrics=("multirc",), group="{idx[paragraph]}-{idx[question]}", recipe="multirc", size="large"),
+    Task("superglue-wsc", "{text}", "span1_text", ("referent",), hub=Hub("aps/super_glue", "wsc.fixed", note="parquet"),
+         accepted="label", recipe="wsc", prefix="wsc:", splits=VALIDATION_AS_TEST, size="small", answer_tokens=32),
+    Task("superglue-record", "query: {query} entities: {entities} passage: {passage}", "answers[0]", ("squad",),
+         hub=Hub("aps/super_glue", "record", note="parquet"), accepted="answers", recipe="record", prefix="record",
+         splits=VALIDATION_AS_TEST, size="large", answer_tokens=32),
+    # T5 writes blanks around the punctuation of questions, contexts and answers.
+    Task("squad", "question: {question} context: {context}", "answers[text][0]", ("squad",),
+         hub=Hub("rajpurkar/squad", "plain_text", note="parquet"), accepted="answers[text]", recipe="squad", prefix="",
+         splits=VALIDATION_AS_TEST, size="large", answer_tokens=64),
     accuracy("paws", SENTENCE_PAIR, BINARY, Hub("google-research-datasets/paws", "labeled_final", note="parquet")),
     accuracy("imdb", "{text}", BINARY, Hub("stanfordnlp/imdb", note="parquet"), splits=TEST_ONLY, size="small"),
     accuracy("snli", PREMISE_HYPOTHESIS, THREE,

@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hyperformer.data.tasks.recipes import RECIPES
+
 SPLITS = ("train", "validation", "test")
+
+
+def fields_of(template: str) -> tuple[str, ...]:
+    """The columns of a template, or parts of them, in their order: 'text', 'translation[en]'."""
+    return tuple(field for _, field, _, _ in Formatter().parse(template) if field is not None)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,13 @@ class Task:
         unlabelled_rows: some rows of the source have no label (-1, or nothing); they are left out.
         num_beams: beams in generation.
         answer_tokens: most tokens of an answer; None: those of the longest label.
-        prefix: the start of the source text, where a run uses prefixes; default: the name.
+        prefix: the start of the source text, where a run uses prefixes; default: the name; '': none.
+        group: a template that names the question a row belongs to, for metrics of whole questions; such rows
+            stay in one split.
+        accepted: the column with the list of all right answers, for metrics that take the best of them. A row
+            is trained on once for each of them.
+        recipe: what is done to columns before they stand in the template: a name in
+            :data:`hyperformer.data.tasks.recipes.RECIPES`.
     """
 
     name: str
@@ -86,21 +99,37 @@ class Task:
     unlabelled_rows: bool = False
     num_beams: int = 1
     answer_tokens: int | None = None
-    prefix: str = ""
+    prefix: str | None = None
+    group: str = ""
+    accepted: str = ""
+    recipe: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "prefix", self.prefix or self.name)
+        if self.prefix is None:
+            object.__setattr__(self, "prefix", self.name)
 
     @property
     def source_columns(self) -> tuple[str, ...]:
-        """The columns that the template reads."""
-        fields = [field for _, field, _, _ in Formatter().parse(self.template) if field is not None]
-        return tuple(dict.fromkeys(field.partition("[")[0] for field in fields))
+        """The columns that the source text is made of."""
+        return self._columns(fields_of(self.template))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that template and target read."""
-        return tuple(dict.fromkeys([*self.source_columns, self.target.partition("[")[0]]))
+        """The columns that a row with an answer needs."""
+        answer = (self.target, *filter(None, [self.accepted]))
+        return self._columns((*fields_of(self.template), *answer, *fields_of(self.group)))
+
+    @property
+    def has_references(self) -> bool:
+        """Whether metrics read more of a row than its target."""
+        return bool(self.group or self.accepted)
+
+    def _columns(self, fields: Sequence[str]) -> tuple[str, ...]:
+        """The columns of these fields, and those that the recipe reads for them."""
+        names = dict.fromkeys(field.partition("[")[0] for field in fields)
+        recipe = RECIPES[self.recipe]
+        others = (other for name in names if name in recipe for other in recipe[name].others)
+        return tuple(dict.fromkeys([*names, *others]))
 
     def columns_in(self, available: Sequence[str]) -> dict[str, Alias | str | None]:
         """Each of `columns` -> its name among the `available` ones, the alias to use, or None."""

@@ -22,6 +22,7 @@ from string import Formatter
 from typing import Any
 
 from hyperformer.data.metrics import METRICS
+from hyperformer.data.tasks.recipes import RECIPES
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
 from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import nearest
@@ -118,7 +119,7 @@ def _template(entry: YamlNode) -> str:
     return template
 
 
-def _target(entry: YamlNode) -> str:
+def _column(entry: YamlNode) -> str:
     return _check_field(_text(entry), entry)
 
 
@@ -158,7 +159,7 @@ def _hub(entry: YamlNode) -> Hub:
 
 READERS: Readers = {
     "template": _template,
-    "target": _target,
+    "target": _column,
     "metrics": _metrics,
     "labels": _texts,
     "label_map": _label_map,
@@ -171,5 +172,8 @@ READERS: Readers = {
     "num_beams": _count,
     "answer_tokens": _count,
     "prefix": _text,
+    "group": _template,
+    "accepted": _column,
+    "recipe": _choice(*filter(None, RECIPES)),
 }
 """Each key of a row -> what reads its value."""

@@ -32,6 +32,10 @@ def _faults(task: Task) -> Iterator[tuple[str, str]]:
     for label in (task.label_map or {}).values():
         if label not in labels:
             yield "label_map", f"it gives {label!r}, which is not in labels"
+    if task.accepted and not any(METRICS[name].needs == "accepted" for name in task.metrics):
+        yield "accepted", "none of the metrics reads it (squad does)"
+    if task.accepted and labels:
+        yield "accepted", "right answers are free text, and the task has labels: leave one of the two out"
     yield from _number_faults(task)
     for name in task.metrics:
         yield from _metric_faults(task, name)
@@ -73,6 +77,21 @@ def _metric_faults(task: Task, name: str) -> Iterator[tuple[str, str]]:
         )
     if metric.labels == "binary" and set(labels) != {"0", "1"}:
         yield "metrics", f"{name} is for the labels 0 and 1: map them with label_map, or take macro_f1"
+    if metric.labels == "two" and len(labels) != 2:
+        yield (
+            "metrics",
+            f"{name} is for two labels, of which the second is the positive one; there are {len(labels)}",
+        )
+    if metric.needs == "group" and not task.group:
+        yield (
+            "metrics",
+            f"{name} scores all rows of a question together: write group: '{{column}}', which tells the question",
+        )
+    if metric.needs == "accepted" and not task.accepted:
+        yield (
+            "metrics",
+            f"{name} takes the best of all right answers: write accepted: the column with their list",
+        )
     if metric.labels == "some" and not labels:
         yield "metrics", f"{name} compares labels, and the task has none (its answers are free text)"
     if metric.labels == "some" and task.rounded:

@@ -1,0 +1,45 @@
+"""A run on tasks in T5's own form: its answers give its metrics again, and it answers rows without labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from data.superglue_rows import MAKERS, write_rows
+from training.forked_runs import ForkedRuns
+
+from hyperformer.answers.verify import verify_run
+from hyperformer.cli import main
+
+
+def test_questions_with_several_rows_or_answers(
+    runs: ForkedRuns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    rows = write_rows(tmp_path / "rows")
+    tasks = ["superglue-multirc", "superglue-wsc", "superglue-record"]
+    settings = {
+        "eval_steps": 2,
+        "data_source": "folder",
+        "data_dir": rows,
+        "decode": "generate",
+        "max_steps": 2,
+    }
+    runs.whole(folder, tasks=tasks, **settings)
+    found = verify_run(folder)
+    assert found.findings == () and len(found.answers) == 2 * len(tasks)
+    result = json.loads((folder / "result.json").read_text())
+    assert set(result["test"]["superglue-multirc"]) == {"f1a", "question_em"}
+    assert found.answers["test", "superglue-multirc"].references[0].group
+    assert main(["rescore", str(folder)]) == 0
+    asked = [
+        {key: value for key, value in MAKERS["superglue-wsc"](number).items() if key != "label"}
+        for number in (1, 2)
+    ]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    capsys.readouterr()
+    words = ["predict", str(folder), "--task", "superglue-wsc", "--input", str(tmp_path / "asked.jsonl")]
+    assert main(words) == 0
+    answered = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [set(row) - set(asked[0]) for row in answered] == [{"prediction"}] * 2
