@@ -1,11 +1,15 @@
-"""Precision, recall and F1 of each class, and the confusion matrix, from a task's answers. Imports no torch."""
+"""How a task's answers tell its classes apart: precision, recall, F1, confusion, and whether it is one class for all.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hyperformer.answers.answers import Answers, read_scored
+from hyperformer.data.tasks.task import Task
 
 INVALID = "invalid"
 
@@ -33,26 +37,61 @@ def class_report(answers: Answers) -> ClassReport | None:
     """The report of a task; None if it has no classes: its answers are free text, or scores (stsb)."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    task = answers.task
-    if task.labels is None or task.rounded:
+    if not _has_classes(answers.task):
         return None
-    known = [read_scored(task, label) for label in task.labels]
-    targets = _numbers(known, [read_scored(task, text) for text in answers.targets])
-    given = _numbers(known, answers.scored)
-    numbers = range(len(known))
+    classes = _classes(answers.task)
+    targets, given = _numbers_of(answers)
+    numbers = range(len(classes) - 1)
     precision, recall, f1, rows = precision_recall_fscore_support(
         targets, given, labels=list(numbers), zero_division=0
     )
-    matrix = confusion_matrix(targets, given, labels=[*numbers, len(known)])
-    last = INVALID if INVALID not in task.labels else "none of the labels"
+    matrix = confusion_matrix(targets, given, labels=[*numbers, len(numbers)])
     return ClassReport(
-        (*task.labels, last),
+        classes,
         _percent(precision),
         _percent(recall),
         _percent(f1),
         tuple(map(int, rows)),
         tuple(tuple(map(int, line)) for line in matrix),
     )
+
+
+def one_class(answers: Mapping[str, Answers]) -> dict[str, str]:
+    """Task -> the class that all its rows were answered with, 'invalid' included, though the right answers differ.
+
+    Tasks without classes are left out, and those whose answers are of several.
+    """
+    found = {}
+    for name, some in answers.items():
+        if _has_classes(some.task):
+            targets, given = map(set, _numbers_of(some))
+            if len(given) == 1 and len(targets) > 1:
+                found[name] = _classes(some.task)[given.pop()]
+    return found
+
+
+def one_class_told(found: Mapping[str, str]) -> Iterator[str]:
+    """What :func:`one_class` found on validation, for people: a line for each task."""
+    for task, answer in found.items():
+        yield f"every validation row of {task} is answered with one class, {answer!r}"
+
+
+def _has_classes(task: Task) -> bool:
+    return task.labels is not None and not task.rounded
+
+
+def _classes(task: Task) -> tuple[str, ...]:
+    """The labels, and last the class of everything else."""
+    labels = task.labels or ()
+    return (*labels, INVALID if INVALID not in labels else "none of the labels")
+
+
+def _numbers_of(answers: Answers) -> tuple[list[int], list[int]]:
+    """The number in :func:`_classes` of each right answer, and of each answer."""
+    task = answers.task
+    known = [read_scored(task, label) for label in task.labels or ()]
+    targets = [read_scored(task, text) for text in answers.targets]
+    return _numbers(known, targets), _numbers(known, answers.scored)
 
 
 def _percent(shares: Iterable[float]) -> tuple[float, ...]:

@@ -279,6 +279,13 @@ class TrainingConfig:
         "early_stop: points that the average must rise by to count as better; the best checkpoint is kept all the same",
         bounds=NOT_NEGATIVE,
     )
+    one_class_after: float = setting(
+        0.5,
+        "share of the steps after which the log says that a validation answered all rows of a task with one class; "
+        "result.json (one_class) and the report name such runs",
+        result=False,
+        bounds=FRACTION,
+    )
     save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)
     save_total_limit: int = setting(
         2,

@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hyperformer.answers.classes import one_class_told
 from hyperformer.disk_space import disk_full_told
 from hyperformer.files import atomic_write, flush
 from hyperformer.run_files.recovery import Recovery, record_eval_rows
@@ -158,6 +159,11 @@ class RunLog:
         if best:
             self._update(best_metric=average)
             self._write_state()
+
+    def one_class(self, step: int, found: Mapping[str, str]) -> None:
+        """Tasks whose validation rows were all answered with one class; the run goes on, and its result says so."""
+        for told in one_class_told(found) if self.main else ():
+            say(f"step {step}/{self.max_steps}  {told}: the model does not tell its classes apart")
 
     def last_step(self, step: int, stopped_early: str | None) -> None:
         """No step follows this one; `stopped_early`: why, if there could be more."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from hyperformer.answers.classes import one_class
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import average
 from hyperformer.errors import CheckpointError, Interrupted
@@ -186,7 +187,7 @@ class Trainer:
         log.phase("evaluating")
         started, state, settings = time.monotonic(), self.state, self.config.training
         found = self._evaluate("validation", log, stop)
-        metrics, mean = found.metrics, average(found.metrics)
+        metrics, mean, of_one_class = found.metrics, average(found.metrics), one_class(found.answers)
         best = state.best_metric is None or mean > state.best_metric
         if state.step % settings.eval_steps:
             state.remember_end()
@@ -195,10 +196,13 @@ class Trainer:
             state.best_file = self.checkpoints.best.save(self.engine, state.step)
             state.best_step, state.best_metric, state.best_metrics = state.step, mean, metrics
             state.best_answers = keep_answers(found, log.folder.answers, self.context)
+            state.best_one_class = of_one_class
+        state.one_class = of_one_class if state.is_late(settings) else {}
         state.evaluated_step = state.step
         self.checkpoints.best.in_use(state.best_files)
         state.evaluate_seconds += time.monotonic() - started
         log.validation(state.step, metrics, mean, best)
+        log.one_class(state.step, state.one_class)
         log.phase("training")
 
     def _evaluate(self, split: str, log: RunLog, stop: StopFlag) -> Evaluation:

@@ -61,6 +61,7 @@ def make_result(trainer: Trainer, parameters: ParameterCount, tested: Tested) ->
         "test_average": average(tested.metrics) if tested.metrics else None,
         "best_step": state.best_step or state.step,
         "steps": state.step,
+        "one_class": {"kept": state.best_one_class, "last": state.one_class},
         "stopped_early": state.stopped_early(config.training),
         "skipped_steps": state.skipped_steps,
         "numerics": describe_numerics(trainer.engine, config.training),

@@ -22,6 +22,8 @@ _OF_VALIDATION = (
     "best_metrics",
     "best_file",
     "best_answers",
+    "best_one_class",
+    "one_class",
     "average_to_beat",
     "not_better",
 )
@@ -54,6 +56,8 @@ class TrainState:
         best_metrics: its metrics per task.
         best_file: name and checksum of the weights that it saw.
         best_answers: task -> the file of its answers, as result.json lists it.
+        best_one_class: task -> the class that all its rows were answered with there, if it was one.
+        one_class: the same in the last validation, if `one_class_after` of the steps were done.
         average_to_beat: of `early_stop`: the average of the last validation that counts as better.
         not_better: validations since then.
         before_end: the fields of :data:`_OF_VALIDATION` before a validation that came only because
@@ -73,6 +77,8 @@ class TrainState:
     best_metrics: Metrics = field(default_factory=dict)
     best_file: list[str] | None = None
     best_answers: dict[str, Any] = field(default_factory=dict)
+    best_one_class: dict[str, str] = field(default_factory=dict)
+    one_class: dict[str, str] = field(default_factory=dict)
     average_to_beat: float | None = None
     not_better: int = 0
     before_end: dict[str, Any] | None = None
@@ -99,6 +105,10 @@ class TrainState:
             f"{self.average_to_beat:.2f}; stopped at step {self.step} of {settings.max_steps}"
         )
 
+    def is_late(self, settings: TrainingConfig) -> bool:
+        """Whether a model should by now tell classes apart."""
+        return self.is_over(settings) or self.step >= settings.one_class_after * settings.max_steps
+
     def is_over(self, settings: TrainingConfig) -> bool:
         """Whether no step follows."""
         return self.step >= settings.max_steps or self.stopped_early(settings) is not None
@@ -109,8 +119,9 @@ class TrainState:
 
     def forget_end(self) -> None:
         """The run is made longer: that validation never was."""
-        # An earlier version kept no answers.
-        for name, value in {"best_answers": {}, **(self.before_end or {})}.items():
+        # Earlier versions kept no answers, and took no notice of their classes.
+        lacking: dict[str, Any] = {"best_answers": {}, "best_one_class": {}, "one_class": {}}
+        for name, value in (lacking | (self.before_end or {})).items():
             setattr(self, name, value)
         self.before_end = None
 

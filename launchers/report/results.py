@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperformer.answers.classes import one_class_told
 from hyperformer.settings.build import flatten, settings
 from launchers.plan.model_selection.choose import Metrics, Validation
 from launchers.plan.runs import Run
@@ -58,6 +59,19 @@ def early_stops(entries: Sequence[RunResult]) -> Iterator[str]:
     if stopped:
         more = f" and {len(stopped) - 6} more" if len(stopped) > 6 else ""
         yield f"early_stop ended runs before their last step: {', '.join(stopped[:6])}{more}."
+
+
+def one_class_runs(entries: Sequence[RunResult]) -> Iterator[str]:
+    """The runs that did not learn to tell the classes of a task apart, a line each.
+
+    What counts is the checkpoint that was kept, whose test results the table has; then the last validation.
+    """
+    for entry in entries:
+        found = (entry.result or {}).get("one_class") or {}
+        kept, last = found.get("kept") or {}, found.get("last") or {}
+        others = {task: answer for task, answer in last.items() if task not in kept}
+        for when, tasks in (("in the kept checkpoint", kept), ("in the last validation", others)):
+            yield from (f"{entry.run.name}: {told}, {when}." for told in one_class_told(tasks))
 
 
 def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:

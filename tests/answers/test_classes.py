@@ -10,7 +10,7 @@ import pytest
 from answers.kept_runs import example_pairs, write_run
 from places import ROOT
 
-from hyperformer.answers.classes import class_report, class_table
+from hyperformer.answers.classes import class_report, class_table, one_class
 from hyperformer.answers.files import read_answers
 from hyperformer.cli import main
 from hyperformer.data.tasks import TASKS, Task
@@ -48,6 +48,24 @@ def test_a_label_that_is_called_invalid(tmp_path: Path) -> None:
     report = class_report(read_answers(run, "test", "mine"))
     assert report is not None and report.classes == ("valid", "invalid", "none of the labels")
     assert report.confusion == ((0, 1, 0), (0, 0, 1), (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "answer"),
+    [
+        ("mnli", PAIRS, None),
+        ("mnli", [("0", "2"), ("1", "2"), ("2", " 2")], "2"),
+        ("mnli", [("0", "what"), ("1", ""), ("2", "9")], "invalid"),
+        ("mnli", [("1", "1"), ("1", "1")], None),  # the right answers are of one class
+        ("stsb", [("1.0", "3.0"), ("2.0", "3.0")], None),
+    ],
+)
+def test_one_class_for_all_rows(
+    name: str, pairs: list[tuple[str, str]], answer: str | None, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "run", (TASKS[name], pairs))
+    found = one_class({name: read_answers(run, "test", name)})
+    assert found == ({} if answer is None else {name: answer})
 
 
 @pytest.mark.parametrize("name", ["stsb", "wmt16-ro-en"])

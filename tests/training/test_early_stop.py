@@ -33,6 +33,9 @@ def test_a_run_that_stops_early(runs: ForkedRuns, tmp_path: Path) -> None:
     assert f"step 6/20  {why}" in whole.out and "at the earliest at step 6\n" in whole.out
     result = json.loads((tmp_path / "whole/result.json").read_text())
     assert result["steps"] == 6 and re.fullmatch(f"{why}.*; stopped at step 6 of 20", result["stopped_early"])
+    told = [line for line in whole.out.splitlines() if "is answered with one class" in line]
+    assert [line.split()[1] for line in told] == ["6/20"]  # before, less than half of the steps were done
+    assert f"one class, {result['one_class']['last']['toy-sentiment']!r}: the model does not" in told[0]
     averages = {line["step"]: line["average"] for line in lines(tmp_path / "whole") if "average" in line}
     assert [*averages] == [2, 4, 6] and result["validation_average"] == max(averages.values())
     assert averages[result["best_step"]] == result["validation_average"]

@@ -317,6 +317,21 @@ def test_a_result_that_is_no_number_is_told_and_counts_as_missing(ledger: Ledger
     assert "hyperformer++: hyperformer++-seed1: cola mcc is not finite." in footnotes(table)
 
 
+def test_runs_that_answer_one_class_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    plan = plan_of("{variants: [finetune], tasks: [rte, cola], grid: {seed: [1, 2, 3]}}")
+    ledger = Ledger(plan, tmp_path / "runs")
+    scores = {"rte": {"acc": 50.0}, "cola": {"mcc": 1.0}}
+    collapsed = {"kept": {"rte": "1"}, "last": {"rte": "1", "cola": "invalid"}}
+    for run, more in zip(
+        plan.runs, ({"one_class": collapsed}, {"one_class": {"kept": {}, "last": {}}}, {}), strict=True
+    ):
+        give_result(ledger, run, scores, **more)
+    assert make_report("s", entries_of(ledger)).notes == (
+        "finetune-seed1: every validation row of rte is answered with one class, '1', in the kept checkpoint.",
+        "finetune-seed1: every validation row of cola is answered with one class, 'invalid', in the last validation.",
+    )
+
+
 def test_runs_that_stopped_early_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     plan = plan_of(
         "{variants: [finetune], tasks: [rte, cola], base: {early_stop: 3}, grid: {seed: [1, 2, 3, 4, 5, 6, 7, 8]}}"
