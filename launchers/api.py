@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from launchers.plan.model_selection.choose import choose as choose_settings
 from launchers.plan.planned_run import UnreadableInput
 from launchers.plan.runs import Plan, Run
 from launchers.plan.select_runs import select_runs
-from launchers.report import csv_files, files
+from launchers.report import csv_files, drawing, files
+from launchers.report.figures.render import INSTALL
 from launchers.report.make_report import make_report
 from launchers.report.report_data import ReportData
 from launchers.report.results import collect
@@ -46,16 +48,24 @@ from launchers.submit.start import (
 )
 from launchers.submit.start_rule import SUBMIT, StartChoice, StartRule, choose, gather_rule_facts, retry_rule
 
+# How long `report` waits for a job that draws, and how old SLURM's answer on other jobs may be for a page.
+_WAIT_S, _ANSWER_S = 30.0, 30.0
+
 __all__ = ["NotConfirmed", "StartOptions", "StartPlan", "SubmitResult", "Sweep", "View"]
 
 
 @dataclass(frozen=True)
 class View:
-    """How some runs of a sweep stand: the runs, a status for each, and notes for the user."""
+    """How some runs of a sweep stand: the runs, a status for each, and notes for the user.
+
+    Attributes:
+        wanted: what the page of the report was to show before the runs were read (:mod:`launchers.report.drawing`).
+    """
 
     runs: list[Run]
     statuses: list[RunStatus]
     notes: list[str]
+    wanted: str = ""
 
     @property
     def has_begun(self) -> bool:
@@ -125,7 +135,7 @@ class Sweep:
             PreflightError, ClusterError, LockError: nothing was started, or not all; the message says which.
             NotConfirmed: the cost estimate is above `confirm_above`.
         """
-        return self.start(SUBMIT, StartOptions(max_parallel, frozenset(ignore)), QuietCallbacks(yes))
+        return self._start(SUBMIT, StartOptions(max_parallel, frozenset(ignore)), yes)
 
     def retry(self, *names: str, failed: bool = False, oom: bool = False, yes: bool = False) -> SubmitResult:
         """Start again those of the runs that did not end well.
@@ -138,7 +148,17 @@ class Sweep:
         Raises:
             as :meth:`submit`.
         """
-        return self.start(retry_rule(names, failed, oom), StartOptions(), QuietCallbacks(yes))
+        return self._start(retry_rule(names, failed, oom), StartOptions(), yes)
+
+    def _start(self, rule: StartRule, options: StartOptions, yes: bool) -> SubmitResult:
+        result = self.start(rule, options, QuietCallbacks(yes))
+        if self.plan.profile.is_local and self.plan.renew_report and result.started:
+            with suppress(
+                HyperformerError, OSError
+            ):  # the runs have ended well or not; a page is no reason to fail
+                drawing.want(self.ledger.paths)
+                self.renew_page("submit")
+        return result
 
     def start(self, rule: StartRule, options: StartOptions, callbacks: StartCallbacks) -> SubmitResult:
         """Start the runs that a rule names; what :meth:`submit` and :meth:`retry` do."""
@@ -164,9 +184,9 @@ class Sweep:
             names: names, globs, key=value; none: all.
             max_age_s: how old an answer of SLURM may be that another watcher of the sweep got.
         """
-        runs = self._select(names)
+        runs, wanted = self._select(names), drawing.wanted(self.ledger.paths)
         statuses, notes = read_statuses(self.ledger, runs, max_age_s)
-        return View(runs, statuses, [*notes, *self.input_notes])
+        return View(runs, statuses, [*notes, *self.input_notes], wanted)
 
     def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
         """How each of the runs stands; as :meth:`view`."""
@@ -250,8 +270,33 @@ class Sweep:
         view = view or self.view()
         if not view.has_begun:
             raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is no report")
-        data = self.report_data(view)
-        return files.write_report(self.ledger.paths.report, data, with_pdf), data
+        data, paths = self.report_data(view), self.ledger.paths
+        with drawing.lock(paths, _WAIT_S):
+            path = files.write_report(paths.report, data, with_pdf)
+            drawing.record(paths, view.wanted)
+        self.renew_page("report")  # a job may have ended meanwhile
+        return path, data
+
+    def renew_page(self, by: str) -> None:
+        """Draw index.html of the report again, unless it shows all runs that have ended, or another one draws it.
+
+        Args:
+            by: who draws, for the page to say.
+
+        Raises:
+            HyperformerError: it has figures, which cannot be drawn here.
+        """
+        paths = self.ledger.paths
+
+        def draw() -> str:
+            view = self.view(max_age_s=_ANSWER_S)
+            if files.would_lose_figures(paths.report):
+                raise HyperformerError(f"{paths.report} has figures, which stay as they are: {INSTALL}")
+            data = self.report_data(view)
+            files.write_page(paths.report, replace(data, notes=(*data.notes, *view.notes)), by)
+            return view.wanted
+
+        drawing.redraw(paths, draw)
 
     def bundle(
         self, path: Path | None = None, with_weights: bool = False, view: View | None = None

@@ -28,6 +28,7 @@ LAYERS = {
     "launchers": [
         {"sweep"},
         {"cli"},
+        {"renew"},
         {"stages"},
         {"api"},
         {"open_sweep"},

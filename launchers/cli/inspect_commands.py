@@ -28,6 +28,7 @@ from launchers.cli.output import (
     exit_code,
     print_next,
     print_notes,
+    print_page,
     print_paths,
     print_results,
     show_report,
@@ -38,6 +39,7 @@ from launchers.plan.cluster_profile import PROFILES
 from launchers.plan.select_runs import select_runs
 from launchers.report import files
 from launchers.report.compare import compare_reports
+from launchers.report.files import PAGE
 from launchers.slurm.profile_from_site import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
@@ -72,6 +74,7 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
     if not (watched and out.is_terminal):
         tables.print_shared(out, sweep.plan)
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
+        print_page(sweep.ledger.paths.report)
     print_notes([*view.notes, *_no_longer_planned(sweep.ledger)])
     print_next(target, after_status(view.statuses))
     return exit_code(view.statuses)
@@ -79,11 +82,13 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
 
 def status_record(sweep: Sweep, view: View) -> dict[str, Any]:
     """What `status --json` prints."""
+    page = sweep.ledger.paths.report / PAGE
     return {
         "sweep": sweep.plan.name,
         "folder": str(sweep.ledger.path),
         "counts": tables.counts(view.statuses),
         "notes": view.notes,
+        "report": str(page) if page.is_file() else None,
         "runs": [entry.as_json() for entry in view.statuses],
     }
 

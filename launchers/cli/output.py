@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from launchers.api import Sweep, View
 from launchers.cli import tables
 from launchers.cli.layout import console, print_table
 from launchers.cli.suggested_command import SuggestedCommand
-from launchers.report.files import PDF
+from launchers.report.files import PAGE, PDF
 from launchers.report.report_data import ReportData
 from launchers.report.text import choice_text, footnotes
 from launchers.status.run_status import BAD, RunStatus
@@ -97,6 +98,14 @@ def print_paths(page: Path, with_pdf: bool) -> None:
     print(f"\nreport: {short_path(page)}")
     if with_pdf:
         print(f"pdf: {short_path(page.with_name(PDF))}")
+
+
+def print_page(report: Path) -> None:
+    """Where the page of a report is, and its age; nothing where there is none yet."""
+    page = report / PAGE
+    if page.is_file():
+        minutes = max(0, round((time.time() - page.stat().st_mtime) / 60))
+        print(f"report: {short_path(page)} (written {minutes} min ago)")
 
 
 def print_results(data: ReportData) -> None:

@@ -12,7 +12,7 @@ from launchers.api import View
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import tables
 from launchers.cli.layout import console
-from launchers.cli.output import DONE, SOME_FAILED, Target, exit_code, print_next, print_notes
+from launchers.cli.output import DONE, SOME_FAILED, Target, exit_code, print_next, print_notes, print_page
 from launchers.cli.progress import Progress
 from launchers.cli.suggested_command import REPORT as REPORT_STEP
 from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand
@@ -56,6 +56,7 @@ def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
     for stage, sweep, view in views:
         print(heading(study, stage))
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
+        print_page(sweep.ledger.paths.report)
         print_notes(view.notes)
     print_gate(study, REPORT)
     print_next(one.target, _next(study, [view for _, _, view in views]))

@@ -10,6 +10,7 @@ cluster        another cluster than the site's default: what SLURM's commands ta
 offline        whether the nodes have no way to the Hugging Face hub
 retries        how often a run starts again by itself, by kind of failure: a number, or `unlimited`
 stop_after     runs that fail with the same traceback before the rest of the sweep is held; 0: never
+renew_report   whether jobs that end renew the page of the report; false: only `report` writes it
 python         how to start python on a node, or in the container: a command, or a list of its words
 container      the container in which jobs start python: launchers/plan/container.py
 =============  =====================================================================
@@ -20,6 +21,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +29,7 @@ from pathlib import Path
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode, read_yaml
 from launchers.plan.container import JobContainer, read_container
-from launchers.plan.resources import Resources, lines, positive_number, read_resources, whole_number
+from launchers.plan.resources import Resources, flag, lines, positive_number, read_resources, whole_number
 from launchers.plan.retry_policy import RetryPolicy, read_retry_policy
 
 LOCAL, SLURM = "local", "slurm"
@@ -38,7 +40,7 @@ PROFILES = ShippedFiles(
 )  # fmt: skip
 KEYS = (
     "description", "resources", "max_parallel", "confirm_above", "environment", "offline", "retries", "stop_after",
-    "python", "container", "cluster",
+    "python", "container", "cluster", "renew_report",
 )  # fmt: skip
 
 
@@ -57,10 +59,16 @@ class ClusterProfile:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     python: str | None = None
     container: JobContainer | None = None
+    renew_report: bool = True
 
     @property
     def is_local(self) -> bool:
         return self.name == LOCAL and self.source is None
+
+    @property
+    def host_python(self) -> str:
+        """The shell words that start python on a node itself, outside of a container."""
+        return self.python if self.python and self.container is None else shlex.quote(sys.executable)
 
     @property
     def cluster_argument(self) -> str:
@@ -95,10 +103,11 @@ def read_profile(path: Path) -> ClusterProfile:
         confirm_above=positive_number(top["confirm_above"], "GPU-hours") if "confirm_above" in top else None,
         environment=_environment(top.get("environment")),
         slurm_cluster=_slurm_cluster(top.get("cluster")),
-        offline=_flag(top.get("offline")),
+        offline="offline" in top and flag(top["offline"]),
         retry_policy=read_retry_policy(top.get("retries"), top.get("stop_after")),
         python=_python(top.get("python")),
         container=read_container(top["container"]) if "container" in top else None,
+        renew_report="renew_report" not in top or flag(top["renew_report"]),
     )
 
 
@@ -129,14 +138,6 @@ def _slurm_cluster(node: YamlNode | None) -> str | None:
         node.fail(
             f"must be the name of one cluster (`sacctmgr show clusters` lists them), not {node.value_text()}"
         )
-    return node.value
-
-
-def _flag(node: YamlNode | None) -> bool:
-    if node is None:
-        return False
-    if not isinstance(node.value, bool):
-        node.fail(f"must be true or false, not {node.value_text()}")
     return node.value
 
 

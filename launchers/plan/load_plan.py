@@ -100,6 +100,7 @@ def make_plan(
         notes=tuple(notes),
         select=file.select,
         waits=waits,
+        renew_report=profile.renew_report if file.renew_report is None else file.renew_report,
     )
 
 

@@ -111,6 +111,13 @@ def read_resources(node: YamlNode, base: Resources, also: tuple[str, ...] = ()) 
     return found
 
 
+def flag(entry: YamlNode) -> bool:
+    """True or false; raises ConfigError with the line."""
+    if not isinstance(entry.value, bool):
+        entry.fail(f"must be true or false, not {entry.value_text()}")
+    return entry.value
+
+
 def whole_number(entry: YamlNode, least: int) -> int:
     """A whole number of at least `least`; raises ConfigError with the line."""
     if isinstance(entry.value, bool) or not isinstance(entry.value, int) or entry.value < least:

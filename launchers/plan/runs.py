@@ -101,6 +101,7 @@ class Plan:
         notes: what the user may want to know, a line each.
         waits: whether it is not known yet which runs of an earlier stage its runs start from: nothing can start.
         select: which settings the report chooses; None: it shows all.
+        renew_report: whether jobs that end renew the page of the report, by the sweep file, else by the profile.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Plan:
     notes: tuple[str, ...]
     select: SelectionRule | None = None
     waits: bool = False
+    renew_report: bool = True
 
     def with_recorded(self, known: Mapping[str, RecordedRun]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.

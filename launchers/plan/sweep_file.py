@@ -14,6 +14,7 @@ exclude    list of {setting: value}; runs that match all of one entry are droppe
 resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
            `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
 stages     sweeps that follow each other; `after`: what the first waits for (:mod:`launchers.plan.sweep_files.stages`)
+renew_report  false: jobs that end do not renew the page of the report; takes precedence over the profile's
 select     which settings the report chooses, on validation (:mod:`launchers.plan.model_selection.rule`)
 =========  =========================================================================
 """
@@ -31,6 +32,7 @@ from hyperformer.settings.config_files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
+from launchers.plan.resources import flag
 from launchers.plan.sweep_files.extends import read_extended
 from launchers.plan.sweep_files.resource_rules import ResourceRules, read_max_parallel, read_rules
 from launchers.plan.sweep_files.stages import After, of_stage, read_after, read_source, stage_names
@@ -55,6 +57,7 @@ KEYS = (
     "select",
     "stages",
     "after",
+    "renew_report",
 )
 # The launcher decides these, or the file says them elsewhere.
 _ELSEWHERE = {
@@ -98,6 +101,7 @@ class SweepFile:
     max_parallel: int | None
     select: SelectionRule | None = None
     earlier: tuple[str, ...] = ()
+    renew_report: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,7 @@ def read_sweep(path: Path, stage: str = "") -> SweepFile:
         resources=read_rules(top.get("resources"), labels),
         max_parallel=read_max_parallel(top.get("resources")),
         select=read_rule(top["select"]) if "select" in top else None,
+        renew_report=flag(top["renew_report"]) if "renew_report" in top else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hyperformer.files import atomic_write
+from hyperformer.files import atomic_write, make_folder, sweep_leftovers
 from launchers.report.csv_files import result_lines, run_lines
 from launchers.report.figures.charts import Figure, figures
 from launchers.report.figures.class_counts import confusions
@@ -19,7 +19,28 @@ from launchers.report.markdown import markdown
 from launchers.report.page.make_page import page
 from launchers.report.report_data import ReportData
 
-FIGURES, PDF = "figures", "report.pdf"
+PAGE, FIGURES, PDF = "index.html", "figures", "report.pdf"
+_HAS_FIGURES = b'id="figure-data"'  # as page.html.j2 has it
+
+
+def write_page(folder: Path, data: ReportData, by: str) -> list[Figure] | None:
+    """Write index.html alone; returns its figures, None where they cannot be drawn.
+
+    Args:
+        by: who writes it, for the page to say.
+    """
+    make_folder(folder)
+    sweep_leftovers(folder)
+    drawn = _draw(data)
+    with atomic_write(folder / PAGE) as stream:
+        stream.write(page(data, drawn, folder, by))
+    return drawn
+
+
+def would_lose_figures(folder: Path) -> bool:
+    """Whether the page has figures that cannot be drawn here."""
+    path = folder / PAGE
+    return not can_draw() and path.is_file() and _HAS_FIGURES in path.read_bytes()
 
 
 def write_report(folder: Path, data: ReportData, with_pdf: bool = False) -> Path:
@@ -36,10 +57,7 @@ def write_report(folder: Path, data: ReportData, with_pdf: bool = False) -> Path
         ConfigError: there is no TeX; all else was written.
         HyperformerError: TeX does not take the document; all else was written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = _draw(data)
-    with atomic_write(folder / "index.html") as stream:
-        stream.write(page(data, drawn, folder))
+    drawn = write_page(folder, data, "report")
     pdfs = write_pdfs(folder / FIGURES, drawn or ())
     with atomic_write(folder / "report.md") as stream:
         stream.write(markdown(data))
@@ -54,7 +72,7 @@ def write_report(folder: Path, data: ReportData, with_pdf: bool = False) -> Path
     if with_pdf:
         captions = [f"{figure.title}. {figure.caption}" for figure in drawn or ()]
         write_pdf(folder / PDF, data, list(map(Picture, pdfs, captions)))
-    return folder / "index.html"
+    return folder / PAGE
 
 
 def _draw(data: ReportData) -> list[Figure] | None:

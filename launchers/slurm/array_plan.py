@@ -39,6 +39,7 @@ class ArrayPlan:
         secrets: variables of the jobs that are not written: SLURM takes them over from sbatch's environment.
         throttle: tasks at once at most; None: as many as the cluster has room for.
         after_previous: whether it waits for the end of the array before it.
+        renew_report: whether a job that has ended renews the page of the report.
     """
 
     number: int
@@ -52,6 +53,7 @@ class ArrayPlan:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     throttle: int | None = None
     after_previous: bool = False
+    renew_report: bool = True
 
     @property
     def runs(self) -> list[Run]:
@@ -75,6 +77,9 @@ class ArrayPlan:
             "python": self._python(),
             "epilogue_python": self._epilogue_python(),
             "record": shlex.quote(str(self.folder.submission(self.number))),
+            "renew_report": str(self.renew_report).lower(),
+            "host_python": self.profile.host_python,
+            "folder": shlex.quote(str(self.folder.path)),
         }
         return batch_script.render(directives, blocks)
 

@@ -51,4 +51,9 @@ done
 
 # 76: the epilogue asks for a requeue that it cannot make itself: a container has neither scontrol nor sbatch.
 [ "$code" -ne 76 ] || scontrol requeue "$job"
+
+# The page of the report: never the job's failure, and never longer than the job. It ends at SIGTERM.
+if @@renew_report@@ && [ "$((HYPERFORMER_DEADLINE - $(date +%s)))" -gt 180 ]; then
+    timeout --kill-after=5 120 @@host_python@@ -u -m launchers.renew @@folder@@ || true
+fi
 exit "$code"

@@ -51,6 +51,7 @@ def group_into_arrays(
         ArrayPlan(
             number, ledger.job_name(number), ledger.paths, profile, resources, tasks, code,
             environment, secrets, throttle, after_previous=chained and number > first,
+            renew_report=ledger.plan.renew_report,
         )
         for number, ((resources, tasks), throttle) in enumerate(zip(groups, throttles, strict=True), first)
     ]  # fmt: skip

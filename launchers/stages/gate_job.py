@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,8 @@ class Gate:
             *batch_script.directive_lines(options),
             batch_script.exports(self._variables()),
             batch_script.setup(resources.setup),
-            f"exec {self._python()} -u -m launchers.stages {shlex.quote(str(self.record))} {self.token}",
+            # A container has no sbatch.
+            f"exec {self.profile.host_python} -u -m launchers.stages {shlex.quote(str(self.record))} {self.token}",
         ]  # fmt: skip
         return "\n".join(filter(None, lines)) + "\n"
 
@@ -106,8 +106,3 @@ class Gate:
             name: value for name, value in self.profile.environment if not redaction.is_secret(name, value)
         }
         return {"PYTHONPATH": code_snapshot.python_path(self.code.folder), "PYTHONSAFEPATH": "1", **variables}
-
-    def _python(self) -> str:
-        """The python of the nodes themselves: a container has no sbatch."""
-        is_inside = self.profile.container is not None
-        return shlex.quote(sys.executable) if is_inside or not self.profile.python else self.profile.python

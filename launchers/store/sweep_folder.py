@@ -9,6 +9,7 @@
       submitit/                                  batch scripts, and the logs of SLURM's jobs; every node must see it
       code/<hash>/                               the code that those jobs run
       report/                                    tables and figures
+      .report.wanted.json  .report.json  .report.lock    whether the page lacks something (launchers.report.drawing)
       failures/<fingerprint>/<run's folder>      runs that failed alike
       held.json                                  why no more runs start
       queue.json                                 runs that wait in a queue on a machine
@@ -47,6 +48,9 @@ class SweepFolder:
     submitit = _Entry("submitit")
     code = _Entry("code")
     report = _Entry("report")
+    report_wanted = _Entry(".report.wanted.json")
+    report_drawn = _Entry(".report.json")
+    report_lock = _Entry(".report.lock")
     failures = _Entry("failures")
     held_file = _Entry("held.json")
     last_known = _Entry("last_known.json")

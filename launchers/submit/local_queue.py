@@ -14,6 +14,7 @@ from typing import Protocol
 
 from launchers.job.attempt import run_in_folder
 from launchers.job.finish import EndedAttempt, finish_attempt
+from launchers.job.page_renewal import PageRenewal
 from launchers.job.start_checks import why_not_to_start
 from launchers.plan.runs import Run
 from launchers.slurm.submitit_executor import LocalJob, start_local
@@ -84,6 +85,7 @@ class LocalQueue:
         self.file = QueueFile(ledger.paths)
         self.poll_interval = PollInterval(FILES_S)
         self.statuses: dict[str, RunStatus] = {}
+        self.page = PageRenewal(ledger.path, ledger.plan.renew_report)
 
     def run_all(self) -> None:
         """Run everything. A KeyboardInterrupt lets the runs save, and is passed on; a second one kills them."""
@@ -93,10 +95,13 @@ class LocalQueue:
                 while self.waiting or self._running():
                     if self._reap() or self._start() or self.poll_interval.is_due():
                         self._refresh()
+                    self.page.draw_if_due()
                     time.sleep(_TICK_S)
                 self._refresh()
+                self.page.stop()
             except KeyboardInterrupt:
                 self._stop()
+                self.page.draw()
                 raise
 
     def _running(self) -> list[Run]:
@@ -140,6 +145,7 @@ class LocalQueue:
             )
             if step.action == "again":
                 self.waiting.appendleft(run)
+            self.page.has_ended()
             self.statuses[signature] = self._read(run)
         return bool(ended)
 

@@ -32,6 +32,7 @@ from hyperformer.files import read_json
 STEPS, LONG, SAVE = 600, 4000, 40
 DISK = "disk"  # a small file system, for the fault that fills it
 SWEEP = """
+renew_report: false
 base: {{model_name_or_path: toy, data_source: toy, max_steps: {steps}, save_steps: {save}, eval_steps: 300,
        n_train: 400, n_val: 40, n_test: 40, per_device_train_batch_size: {batch}}}
 variants: [hyperformer++]

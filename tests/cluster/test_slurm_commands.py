@@ -23,6 +23,7 @@ SMALL = "gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"
 def write(line: CommandLine, seeds: str, base: str = TOY, resources: str = SMALL, name: str = "s") -> Path:
     path = line.folder / f"{name}.yaml"
     path.write_text(f"""
+renew_report: false
 base: {base}
 variants: [hyperformer++]
 tasks: [toy-sentiment, toy-paraphrase]

@@ -30,7 +30,7 @@ def test_a_job_starts_in_the_container_of_the_profile(slurm_line: CommandLine) -
     )
     # The fake run of the other tests lies outside of the container: this one is real, and short.
     base = TOY.replace("max_steps: 3", "max_steps: 1, n_train: 32, n_val: 8, n_test: 8")
-    sweep = f"base: {base}\nvariants: [adapters]\ntasks: [toy-sentiment]\n"
+    sweep = f"renew_report: false\nbase: {base}\nvariants: [adapters]\ntasks: [toy-sentiment]\n"
     (line.folder / "s.yaml").write_text(sweep)
     code, out = line.run("s.yaml", "--cluster", "site.yaml")
     assert code == 0, out
@@ -49,6 +49,8 @@ def test_a_job_starts_in_the_container_of_the_profile(slurm_line: CommandLine) -
 def test_an_image_that_is_not_there_is_found_before(slurm_line: CommandLine) -> None:
     line = slurm_line
     (line.folder / "site.yaml").write_text("container: {runtime: pyxis, image: /shared/none.sqsh}\n")
-    (line.folder / "s.yaml").write_text(f"base: {TOY}\nvariants: [adapters]\ntasks: [toy-sentiment]\n")
+    (line.folder / "s.yaml").write_text(
+        f"renew_report: false\nbase: {TOY}\nvariants: [adapters]\ntasks: [toy-sentiment]\n"
+    )
     code, out = line.run("s.yaml", "--cluster", "site.yaml")
     assert code == 2 and "container image /shared/none.sqsh: there is no such file" in out

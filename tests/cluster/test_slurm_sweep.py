@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ SLOW = TOY.replace("max_steps: 3", "max_steps: 200").replace("0.01", "0.3")
 def write_sweep(line: CommandLine, seeds: str, base: str = TOY, more: str = "") -> Path:
     path = line.folder / "s.yaml"
     path.write_text(f"""
+renew_report: false
 base: {base}
 variants: [hyperformer++, adapters]
 tasks: [toy-sentiment, toy-paraphrase]
@@ -28,6 +31,33 @@ def wait_for(line: CommandLine, what: Callable[[dict[str, int]], bool], seconds:
     while not what(counts := line.status()["counts"]):
         assert time.monotonic() < end, f"it took too long: {counts}"
         time.sleep(0.5)
+
+
+def test_the_last_job_renews_the_page(slurm_line: CommandLine) -> None:
+    """Two jobs, and nobody asks for a report; the node's python and SLURM are real."""
+    line = slurm_line
+    path = write_sweep(line, "1, 13")
+    path.write_text(
+        path.read_text()
+        .replace("renew_report: false", "")
+        .replace(", adapters]", "]")
+        .replace("13]", "13], max_steps: 1")
+    )
+    assert line.run("s.yaml")[0] == 0
+    page, record = line.folder / "runs/s/report/index.html", line.folder / "runs/s/.report.json"
+    wait_for(line, lambda counts: counts == {"done": 1, "failed": 1})
+    wanted = record.with_name(".report.wanted.json")
+    end = time.monotonic() + 60
+    while not (
+        record.exists() and json.loads(wanted.read_text())["token"] == json.loads(record.read_text())["token"]
+    ):
+        assert time.monotonic() < end, list(line.folder.glob("runs/s/submitit/*"))
+        time.sleep(0.2)
+    text = page.read_text()
+    assert re.search(r"by job \d+_[01]<", text) and "1 done" in text and "1 failed" in text
+    assert "report: runs/s/report/index.html (written 0 min ago)" in line.run("status", "s.yaml")[1]
+    errors = [path.read_text() for path in line.folder.glob("runs/s/submitit/*_[01]_log.err")]
+    assert errors and not any("launchers.renew" in text for text in errors)
 
 
 def test_from_sweep_to_table_and_again(slurm_line: CommandLine) -> None:

@@ -20,6 +20,7 @@ def write(line: CommandLine, seeds: str, *, head: str = "", steps: int = 3, more
     path = line.folder / "s.yaml"
     path.write_text(f"""
 {head}
+renew_report: false
 base: {TOY.replace("max_steps: 3", f"max_steps: {steps}").replace("0.01", "0.3")}
 variants: [hyperformer++, adapters_dagger]
 resources: {{{SMALL}, variants: {{adapters_dagger: {{cpus_per_task: 2{more}}}}}}}

@@ -23,6 +23,7 @@ WriteSweep = Callable[[str], Path]
 
 def sweep_text(seeds: str, more: str = "") -> str:
     return f"""
+        renew_report: false
         base: {TOY}
         variants: [hyperformer++, adapters]
         tasks: [toy-sentiment, toy-paraphrase]

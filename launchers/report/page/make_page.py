@@ -38,12 +38,13 @@ _SECTIONS = {
 }
 
 
-def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path) -> str:
+def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path, by: str) -> str:
     """The page as HTML.
 
     Args:
         figures: None: they cannot be drawn here; the page says what to install.
         folder: where the page will be: links to logs are relative to it.
+        by: who writes it.
     """
     from jinja2 import Environment
     from markupsafe import Markup
@@ -63,7 +64,9 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path) -> st
     shown = [item for item in _SECTIONS.items() if item[0] != "appendix" or data.appendix]
     return environment.from_string(_asset("page.html.j2")).render(
         data=data,
-        written=time.strftime("%Y-%m-%d %H:%M %Z"),
+        written=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        written_at=time.time(),
+        by=by,
         states=list(counts(entry.status for entry in data.runs).items()),
         sections=shown,
         comparisons=list(map(comparison_text, data.comparisons)),

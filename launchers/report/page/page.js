@@ -70,6 +70,15 @@ document.getElementById("filter").oninput = draw;
 document.getElementById("more").onclick = () => { showAll = true; draw(); };
 draw();
 
+const age = document.getElementById("age");
+const tellAge = () => {
+  const minutes = Math.max(0, Math.floor(Date.now() / 60000 - age.dataset.at / 60));
+  const told = minutes < 120 ? `${minutes} min` : minutes < 2880 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} days`;
+  age.textContent = `, ${told} ago`;
+};
+tellAge();
+setInterval(tellAge, 30000);
+
 const figures = document.getElementById("figure-data");
 if (figures) {
   const dark = matchMedia("(prefers-color-scheme: dark)");

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def sbatch_of(folder: Path, runs_dir: str, profile_text: str) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_sbatch_text_in_a_container(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/this/machines/packages")  # the container's python must not see them
+    monkeypatch.setattr(sys, "executable", "/shared/venv/bin/python")
     text = sbatch_of(tmp_path, *CASES[case])
     golden = GOLDEN / f"{case}.sbatch"
     if os.environ.get("HYPERFORMER_RENEW"):

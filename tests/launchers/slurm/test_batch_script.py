@@ -108,7 +108,7 @@ def test_scontrol_is_asked_for_this_task_only(variables: dict[str, str], job: st
         ("scontrol", f'echo "$@" >>{tmp_path}/asked; echo JobState=RUNNING'),
         (
             "python",
-            f'echo "$@ $HYPERFORMER_JOB_STATE" >{tmp_path}/told; exit {batch_script.REQUEUE_EXIT_CODE}',
+            f'echo "$@ $HYPERFORMER_JOB_STATE" >>{tmp_path}/told; exit {batch_script.REQUEUE_EXIT_CODE}',
         ),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -120,6 +120,8 @@ def test_scontrol_is_asked_for_this_task_only(variables: dict[str, str], job: st
     assert (tmp_path / "asked").read_text() == f"show job --oneliner {job}\nrequeue {job}\n"
     told = (tmp_path / "told").read_text()
     assert "launchers.job.epilogue" in told and " 3 bash JobState=RUNNING" in told
+    # Last, whatever comes of it: this python fails.
+    assert told.splitlines()[-1].startswith(f"-u -m launchers.renew {tmp_path} ")
 
 
 def test_each_start_knows_where_its_part_of_the_log_begins(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_each_start_knows_where_its_part_of_the_log_begins(tmp_path: Path) -> No
     with log.open("a") as stderr:
         subprocess.run(
             ["bash"],
-            input=array_plan(tmp_path, Resources(), 1).text,
+            input=array_plan(tmp_path, Resources(), 1, renew_report=False).text,
             text=True,
             env=variables,
             stderr=stderr,
