@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.init_from.source import Source, find_source
+from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
@@ -75,6 +76,7 @@ class _Model:
         source: the trained run that it starts from; `started`: the parameters that have its weights.
     """
 
+    method: Method
     parameters: ParameterCount
     fingerprint: str | None
     source: Source | None = None
@@ -82,7 +84,7 @@ class _Model:
 
     def is_kept(self, name: str) -> bool:
         """Whether the run's adapter holds a parameter even if it did not train: the T5 below it lacks its value."""
-        return self.fingerprint is None or name.startswith("adapters.") or name in self.started
+        return self.fingerprint is None or self.method.t5_name(name) is None or name in self.started
 
 
 def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
@@ -249,7 +251,7 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     model = job.context.on_each(lambda: build_model(config))
     fingerprint = None if config.model.random_init else base_fingerprint(model)
     started = job.context.on_each(lambda: source.load_into(model, fingerprint)) if source else frozenset()
-    facts = _Model(count_parameters(model), fingerprint, source, started)
+    facts = _Model(model.method, count_parameters(model), fingerprint, source, started)
     engine = make_engine(model, config.training, batch, job.context)
     job.context.groups_made()
     # Dropout differs from rank to rank; the weights do not.

@@ -110,6 +110,7 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
         t5.dropout_rate = config.model.dropout
     ours = hyperformer_config(t5, config.adapter, config.data.tasks)
     model = new_model(ours) if random_init else load_base(config.model.model_name_or_path, ours)
+    model.method.wrap(model)
     mark_trained(model, config.model)
     if config.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -142,7 +143,7 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
             HyperformerT5, name, "the weights", config=config, generation_config=token_ids_only(config),
             dtype=torch.float32, output_loading_info=True,
         )  # fmt: skip
-    lacking = sorted(key for key in report["missing_keys"] if not key.startswith("adapters."))
+    lacking = sorted(key for key in report["missing_keys"] if model.method.t5_name(key) is not None)
     if lacking:
         raise CheckpointError(
             f"the weights of {name!r} lack {len(lacking)} of T5's, {lacking[0]!r} among them"
@@ -153,20 +154,20 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
 def mark_trained(model: HyperformerT5, config: ModelConfig) -> None:
     """Set `requires_grad` once, by the authors' rules and in their order.
 
-    With adapters, T5 is frozen and the adapters train. Then the `freeze_*` and `unfreeze_*`
-    settings apply in turn, each to the result of the ones before.
+    What the method adds trains, and T5 itself if the method says so. Then the `freeze_*` and
+    `unfreeze_*` settings apply in turn, each to the result of the ones before.
 
     Raises:
         ConfigError: nothing is left to train.
     """
-    adapters = model.adapters
 
-    def train(module: torch.nn.Module | None, value: bool) -> None:
-        if module is not None:
-            module.requires_grad_(value)
+    def train(module: torch.nn.Module, value: bool) -> None:
+        module.requires_grad_(value)
 
-    train(model, adapters is None)
-    train(adapters, True)
+    train(model, model.method.trains_t5)
+    for name, parameter in model.named_parameters():
+        if model.method.t5_name(name) is None:
+            parameter.requires_grad_(True)
     if config.freeze_model:
         train(model, False)
     if config.freeze_model_but_lm_head:
@@ -176,11 +177,12 @@ def mark_trained(model: HyperformerT5, config: ModelConfig) -> None:
         train(model.shared, False)
     if config.freeze_encoder:
         train(model.encoder, False)
-        train(adapters.stacks["encoder"] if adapters else None, False)
+        for module in model.method.encoder_modules(model):
+            train(module, False)
     if config.freeze_model_but_task_embeddings:
         train(model, False)
-        if adapters is not None and adapters.task_embeddings is not None:
-            adapters.task_embeddings.weight.requires_grad_(True)
+        if model.adapters is not None and model.adapters.task_embeddings is not None:
+            model.adapters.task_embeddings.weight.requires_grad_(True)
     if config.unfreeze_lm_head:
         train(model.lm_head, True)
     if config.unfreeze_layer_norms:

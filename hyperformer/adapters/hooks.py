@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 
 from hyperformer.adapters.functional import (
     FEED_FORWARD,
@@ -176,6 +177,34 @@ class FeedForwardHook:
     def __call__(self, _module: nn.Module, args: tuple, output: Tensor) -> Tensor:
         weights, _handover.weights = _handover.weights, None
         return apply_adapter(output, weights, self.activation, args[0] if self.parallel else None)
+
+
+def attach_sites(model: Any, adapters: Adapters) -> Adapters:
+    """Hook adapters to both sites of every block of a T5; returns them.
+
+    Raises:
+        ConfigError: an unknown activation.
+    """
+    adapter = model.config.adapter_config
+    activation = _activation(adapter.non_linearity)
+    for stack in STACKS:
+        hook = StackHook(stack, adapters, model.config)
+        getattr(model, stack).register_forward_pre_hook(hook, with_kwargs=True)
+        for number, block in enumerate(getattr(model, stack).block):
+            attention = SelfAttentionHook(number, activation)
+            block.layer[0].SelfAttention.register_forward_hook(attention, with_kwargs=True)
+            feed_forward = FeedForwardHook(activation, adapter.parallel_feed_forward_adapter)
+            block.layer[-1].DenseReluDense.register_forward_hook(feed_forward)
+    return adapters
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of that name; raises ConfigError if there is none."""
+    name = name.lower()
+    if name not in ACT2FN:
+        raise ConfigError(f"non_linearity: unknown activation {name!r}{nearest(name, ACT2FN)}")
+    # The same function to the last bits, in one kernel instead of eight.
+    return ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
 
 
 class CrossAttentionBias:

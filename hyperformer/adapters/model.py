@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,15 +20,11 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 
 from hyperformer.adapters.functional import SiteWeights
 from hyperformer.adapters.hooks import (
     STACKS,
     CrossAttentionBias,
-    FeedForwardHook,
-    SelfAttentionHook,
-    StackHook,
     StackWeights,
     TaskIds,
     batch_tensor,
@@ -37,8 +32,11 @@ from hyperformer.adapters.hooks import (
     task_number,
     task_numbers,
 )
+from hyperformer.adapters.methods import METHODS
+from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.modules import AdapterModule, Adapters
-from hyperformer.errors import ConfigError, nearest
+from hyperformer.errors import ConfigError
+from hyperformer.settings.methods import METHODS as FACTS
 from hyperformer.settings.schema import AdapterConfig
 
 
@@ -108,23 +106,12 @@ class HyperformerT5(T5ForConditionalGeneration):
     def __init__(self, config: HyperformerConfig) -> None:
         super().__init__(config)
         self.generation_config = token_ids_only(config)
-        adapter = config.adapter_config
-        self.adapters: Adapters | None = None
         if config.cross_attention_bias:
             self._restore_cross_attention_bias()
-        if adapter.adapter == "none":
-            return
-        layers = {stack: len(getattr(self, stack).block) for stack in STACKS}
-        self.adapters = Adapters(adapter, tuple(config.tasks or ()), layers, config.d_model)
-        activation = _activation(adapter.non_linearity)
-        for stack in STACKS:
-            hook = StackHook(stack, self.adapters, config)
-            getattr(self, stack).register_forward_pre_hook(hook, with_kwargs=True)
-            for number, block in enumerate(getattr(self, stack).block):
-                attention = SelfAttentionHook(number, activation)
-                block.layer[0].SelfAttention.register_forward_hook(attention, with_kwargs=True)
-                feed_forward = FeedForwardHook(activation, adapter.parallel_feed_forward_adapter)
-                block.layer[-1].DenseReluDense.register_forward_hook(feed_forward)
+        kind = config.adapter_config.adapter
+        self.method: Method = METHODS[kind]
+        self.knows_task = FACTS[kind].knows_task
+        self.adapters: Adapters | None = self.method.attach(self)
 
     def _restore_cross_attention_bias(self) -> None:
         attention = self.decoder.block[0].layer[1].EncDecAttention
@@ -200,6 +187,8 @@ class HyperformerT5(T5ForConditionalGeneration):
             numbers = self._task_numbers(task, task_ids, batch)
             if self.adapters is not None:
                 weights.update({stack: self.adapters(stack, numbers) for stack in missing})
+            elif numbers is not None:
+                self.method.select(self, numbers)
         if self.adapters is not None:
             kwargs["adapter_weights"] = weights
         return super().forward(
@@ -210,9 +199,9 @@ class HyperformerT5(T5ForConditionalGeneration):
     def _task_numbers(
         self, task: TaskIds | None, task_ids: TaskIds | None, batch: Tensor | None
     ) -> int | Tensor | None:
-        """:func:`task_numbers`; None for a model without adapters that was told no task, or knows none."""
+        """:func:`task_numbers`; None for a model that needs no task and was told none, or has no list of tasks."""
         tasks, wanted = self.config.tasks or (), one_of(task, task_ids)
-        if self.adapters is None and (wanted is None or not tasks):
+        if not self.knows_task and (wanted is None or not tasks):
             return None
         return task_numbers(tasks, wanted, batch)
 
@@ -238,20 +227,20 @@ class HyperformerT5(T5ForConditionalGeneration):
         # What a model gives to its assistant comes here too; an assistant makes its own weights.
         kwargs.pop("adapter_weights", None)
         if self.adapters is not None:
-            kwargs |= {"task_ids": numbers, "adapter_weights": _WeightsOfOneCall()}
-        elif isinstance(assistant, HyperformerT5):
+            kwargs["adapter_weights"] = _WeightsOfOneCall()
+        if self.knows_task or isinstance(assistant, HyperformerT5):
             kwargs["task_ids"] = numbers
         return super().generate(*args, **kwargs)
 
     def _check_assistant(self, assistant: Any) -> None:
         """See that the assistant of assisted decoding can be told the task; raises ConfigError if it cannot."""
         if not isinstance(assistant, HyperformerT5):
-            if self.adapters is not None:
+            if self.knows_task:
                 raise ConfigError(
                     f"assistant_model is a {type(assistant).__name__}, which cannot be told the task: load it by "
                     "hyperformer.adapters.trained_model.load_model, which takes a plain T5 too"
                 )
-        elif assistant.adapters is not None and assistant.config.tasks != self.config.tasks:
+        elif assistant.knows_task and assistant.config.tasks != self.config.tasks:
             raise ConfigError(
                 f"assistant_model has the tasks {assistant.config.tasks}, this model {self.config.tasks}: "
                 "they must be the same, in the same order"
@@ -260,15 +249,15 @@ class HyperformerT5(T5ForConditionalGeneration):
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """transformers' method; the re-entrant kind is refused for a hypernetwork.
+        """transformers' method; the re-entrant kind is refused where adapters are generated.
 
         Raises:
             ConfigError: it is asked for. It runs a backward of its own per block, and the blocks
-                share the graph in which the hypernetwork generated their adapters.
+                share the graph in which their adapters were generated.
         """
         settings = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
-        kind = self.config.adapter_config.adapter
-        if settings["use_reentrant"] and kind.startswith("hypernetwork"):
+        if settings["use_reentrant"] and self.method.generates:
+            kind = self.config.adapter_config.adapter
             raise ConfigError(
                 f"use_reentrant=True: re-entrant gradient checkpointing does not work with adapter={kind}; "
                 "write use_reentrant=False"
@@ -298,15 +287,6 @@ class _WeightsOfOneCall(dict[str, list[SiteWeights]]):
     def __deepcopy__(self, _memo: Any) -> _WeightsOfOneCall:
         # Assisted decoding gives its assistant a copy of a call's arguments. These weights are of another model.
         return _WeightsOfOneCall()
-
-
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation of that name; raises ConfigError if there is none."""
-    name = name.lower()
-    if name not in ACT2FN:
-        raise ConfigError(f"non_linearity: unknown activation {name!r}{nearest(name, ACT2FN)}")
-    # The same function to the last bits, in one kernel instead of eight.
-    return ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
 
 
 AutoConfig.register(HyperformerConfig.model_type, HyperformerConfig)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.adapters.parameters import published_t5
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import AdapterConfig
 
 SHIPPED = "toy"
@@ -21,16 +22,6 @@ _CITATION = """```bibtex
   year = {2021}
 }
 ```"""
-
-_KINDS = {
-    "none": "T5 itself was trained; there are no adapters",
-    "task": "one adapter per task",
-    "hypernetwork_per_layer": "adapters generated from task embeddings, by one hypernetwork per layer",
-    "hypernetwork_per_block_type": "adapters generated from task and layer embeddings, "
-    "by one hypernetwork per stack with heads for each block type",
-    "hypernetwork_shared": "adapters generated from task, layer and position embeddings, "
-    "by one hypernetwork per stack",
-}
 
 _AUTO_CLASSES = """
 
@@ -73,7 +64,7 @@ class ModelCard:
         facts = [
             *([f"- base model: {_shown(self.base)}"] if self.base else []),
             *([f"- variant: {self.variant}"] if self.variant else []),
-            f"- kind: {_KINDS[self.adapter.adapter]}",
+            f"- kind: {METHODS[self.adapter.adapter].words} ({METHODS[self.adapter.adapter].source})",
             f"- tasks: {', '.join(self.tasks) or 'not recorded'}",
             f"- parameters in these files: {self.parameters:,}",
         ]

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from hyperformer.adapters.functional import SITES_PER_LAYER, SiteWeights, split_sites
-from hyperformer.adapters.init_from.rows import Rows
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import AdapterConfig
 
@@ -66,6 +65,9 @@ def norm_names(config: AdapterConfig) -> list[str]:
 class AdapterModule(nn.Module):
     """Base of our modules. T5's initialisation calls `reset_parameters` of these, and its own rule for others."""
 
+    rows_are_tasks = False
+    """Whether the first dimension of its own parameters counts tasks."""
+
     def reset_parameters(self) -> None:
         raise NotImplementedError
 
@@ -113,6 +115,8 @@ class TaskAdapters(AdapterModule):
     authors' torch 1.7 and in every ZeRO stage.
     """
 
+    rows_are_tasks = True
+
     def __init__(self, config: AdapterConfig, adapters: int, layers: int, width: int) -> None:
         super().__init__()
         sites = layers * SITES_PER_LAYER
@@ -152,6 +156,8 @@ class Projector(nn.Module):
 
 class TaskEmbeddings(AdapterModule):
     """Trained task embeddings, (E, task_embedding_dim), projected by a network if the setting says so."""
+
+    rows_are_tasks = True
 
     def __init__(self, config: AdapterConfig, embeddings: int) -> None:
         super().__init__()
@@ -274,27 +280,21 @@ class Adapters(nn.Module):
     """All adapters of a T5: those of the encoder and the decoder, and the task embeddings they share.
 
     Args:
-        config: kind and sizes.
-        tasks: names, in the order of `task_ids`.
-        layers: number of layers of the 'encoder' and of the 'decoder'.
-        width: T5's d_model.
+        rows: the name of each task's row, in the order of `task_ids`; tasks may share one.
+        stacks: what makes the adapters of the 'encoder' and of the 'decoder'.
+        task_embeddings: what `stacks` read; None: they take the number of a row.
     """
 
     def __init__(
-        self, config: AdapterConfig, tasks: tuple[str, ...], layers: dict[str, int], width: int
+        self,
+        rows: tuple[str, ...],
+        stacks: dict[str, AdapterModule],
+        task_embeddings: TaskEmbeddings | None = None,
     ) -> None:
         super().__init__()
-        self.task_embeddings: TaskEmbeddings | None = None
-        mapped = Rows.of(config, tasks).names
-        self.names = distinct(mapped)
-        self.index = [self.names.index(name) for name in mapped]
-        if config.adapter == "task":
-            stacks: dict[str, AdapterModule] = {
-                stack: TaskAdapters(config, len(self.names), count, width) for stack, count in layers.items()
-            }
-        else:
-            self.task_embeddings = TaskEmbeddings(config, len(self.names))
-            stacks = {stack: Hypernetwork(config, count, width) for stack, count in layers.items()}
+        self.names = distinct(rows)
+        self.index = [self.names.index(name) for name in rows]
+        self.task_embeddings = task_embeddings
         self.stacks = nn.ModuleDict(stacks)
 
     def forward(self, stack: str, task: int | Tensor) -> list[SiteWeights]:
@@ -321,6 +321,6 @@ def task_row_parameters(model: nn.Module) -> set[nn.Parameter]:
     return {
         parameter
         for module in model.modules()
-        if isinstance(module, TaskAdapters | TaskEmbeddings)
+        if isinstance(module, AdapterModule) and module.rows_are_tasks
         for parameter in module.parameters(recurse=False)
     }

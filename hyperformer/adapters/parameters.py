@@ -65,9 +65,11 @@ def count_parameters(model: HyperformerT5) -> ParameterCount:
     t5 = 0
     for name, parameter in model.named_parameters():
         size = _size(parameter)
-        if not name.startswith("adapters."):
+        plain = model.method.t5_name(name)
+        if plain is not None:
             t5 += size
-        counts = parts.setdefault(_part(name, parameter in norms), [0, 0])
+        part = model.method.part(name) if plain is None else _part(plain, parameter in norms)
+        counts = parts.setdefault(part, [0, 0])
         counts[0] += size
         counts[1] += size * parameter.requires_grad
     return ParameterCount(
@@ -81,10 +83,7 @@ def _size(parameter: nn.Parameter) -> int:
 
 
 def _part(name: str, is_norm: bool) -> str:
-    if name.startswith("adapters.task_embeddings"):
-        return "task embeddings"
-    if name.startswith("adapters.stacks."):
-        return f"adapters of the {name.split('.')[2]}"
+    """The part of plain T5 that a parameter belongs to."""
     if is_norm:
         return "T5 layer norms"
     return "T5 embeddings" if name.startswith(("shared.", "lm_head.")) else f"T5 {name.split('.')[0]}"

@@ -16,6 +16,7 @@ from hyperformer.adapters.model import HyperformerT5
 from hyperformer.errors import CheckpointError, ConfigError, nearest
 from hyperformer.files import read_json
 from hyperformer.settings.build import make_config
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import AdapterConfig
 
 FORMAT = 1
@@ -112,12 +113,12 @@ def _check(record: AdapterRecord, path: Path) -> None:
     unknown = set(record.adapter_settings) - {field.name for field in dataclasses.fields(AdapterConfig)}
     if unknown:
         raise CheckpointError(f"{path}: adapter_settings: unknown setting {sorted(unknown)[0]!r}")
-    if not record.tasks and record.adapter_settings.get("adapter") != "none":
-        raise CheckpointError(f"{path}: tasks is empty, and adapters belong to tasks")
     try:
-        make_config({**record.adapter_settings, "tasks": record.tasks}, where=str(path))
+        adapter = make_config({**record.adapter_settings, "tasks": record.tasks}, where=str(path)).adapter
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
+    if not record.tasks and METHODS[adapter.adapter].knows_task:
+        raise CheckpointError(f"{path}: tasks is empty, and adapters belong to tasks")
 
 
 def base_sizes(config: T5Config) -> dict[str, Any]:
@@ -132,12 +133,13 @@ def base_fingerprint(model: HyperformerT5) -> str:
     """
     found = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        if not name.startswith("adapters."):
+        plain = model.method.t5_name(name)
+        if plain is not None:
             values = parameter.detach().flatten()
             values = (
                 values[:: max(1, len(values) // _SAMPLED)][:_SAMPLED].to("cpu", torch.float32).contiguous()
             )
-            found.update(f"{name} {tuple(parameter.shape)}\n".encode())
+            found.update(f"{plain} {tuple(parameter.shape)}\n".encode())
             found.update(values.numpy().tobytes())
     return found.hexdigest()
 

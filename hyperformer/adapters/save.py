@@ -147,6 +147,7 @@ def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
     else:
         model = load_base(base, config)
         check_weights(record, model, base)
+    model.method.wrap(model)
     _copy_weights(model, weights, record, files)
     return model.eval()
 
@@ -166,8 +167,11 @@ def _copy_weights(
                 f"and {files.config.name} asks for {tuple(ours[name].shape)}"
             )
     # The base model has the weights of T5 that were not trained; the adapters' are in this file only.
-    all_of = "" if record.base_fingerprint is None else "adapters."
-    missing = sorted(name for name in ours if name.startswith(all_of) and name not in weights)
+    missing = sorted(
+        name
+        for name in ours
+        if name not in weights and (record.base_fingerprint is None or model.method.t5_name(name) is None)
+    )
     if missing:
         raise CheckpointError(f"{path}: {missing[0]!r} is missing ({len(missing)} weights in all)")
     check_hash(record, files)

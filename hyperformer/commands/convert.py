@@ -30,7 +30,7 @@ from hyperformer.adapters.trained_model import (
 )
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import flush, new_folder, write_json
-from hyperformer.settings.build import make_config
+from hyperformer.settings.build import make_config, settings
 from hyperformer.settings.config_files import ConfigWarning, read_config_file
 from hyperformer.settings.schema import RunConfig
 
@@ -117,11 +117,8 @@ def _settings(path: Path) -> RunConfig:
     """The run's settings from its JSON; task maps that its adapter does not use are dropped, as in their code."""
     values = read_config_file(path)
     kind = values.get("adapter", "none")
-    for key, reads in (
-        ("adapters", kind == "task"),
-        ("task_embeddings", str(kind).startswith("hypernetwork")),
-    ):
-        if values.get(key) is not None and not reads:
+    for key in ("adapters", "task_embeddings"):
+        if values.get(key) is not None and not settings()[key].is_used(values):
             warnings.warn(f"{path}: {key} has no effect with adapter={kind}", ConfigWarning, stacklevel=2)
             del values[key]
     config = make_config(values, where=str(path))

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from hyperformer.adapter_folder import adapter_files
 from hyperformer.adapters.hooks import STACKS
+from hyperformer.adapters.methods.method import ADDED
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter
 from hyperformer.adapters.trained_model import load_trained, save_model
 from hyperformer.errors import ConfigError
 from hyperformer.files import new_folder, read_json
+from hyperformer.settings.methods import METHODS
 
 
 def export_task(name: str | Path, task: str, output: Path, base: str | None = None) -> None:
@@ -40,7 +42,7 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
         files = adapter_files(trained.folder)
         record = read_record(files.config)
         weights = read_safetensors(files.weights)
-        t5 = {name: value for name, value in weights.items() if not name.startswith("adapters.")}
+        t5 = {name: value for name, value in weights.items() if not name.startswith(ADDED)}
         record = dataclasses.replace(
             record, tasks=[task], adapter_settings=plain_settings(static.config.adapter_config)
         )
@@ -55,7 +57,7 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
 
 
 def _adapters(model: HyperformerT5) -> dict[str, Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters() if name.startswith("adapters.")}
+    return {name: p.detach() for name, p in model.named_parameters() if name.startswith(ADDED)}
 
 
 @torch.no_grad()
@@ -65,12 +67,15 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
     Raises:
         ConfigError: `model` has no such task, or no adapters.
     """
+    kind = model.config.adapter_config.adapter
     if model.adapters is None:
         raise ConfigError("this model has no adapters: T5 itself was trained, and is static already")
+    if model.method.static is None:
+        raise ConfigError(f"adapter is {kind}: {METHODS[kind].words}; a task has no static weights to export")
     number = model.task_id(task)
     adapter = dataclasses.replace(
         model.config.adapter_config,
-        adapter="task",
+        adapter=model.method.static,
         # Generated layer norms are plain ones once they are generated.
         conditional_layer_norm=False,
         train_task_embeddings=False,
@@ -88,7 +93,7 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
     assert static.adapters is not None
     ours = dict(static.named_parameters())
     for name, parameter in model.named_parameters():
-        if not name.startswith("adapters."):
+        if not name.startswith(ADDED):
             ours[name].copy_(parameter)
     for stack in STACKS:
         sites = model.adapters(stack, number)

@@ -89,8 +89,7 @@ class Predictor:
         use_expandable_segments(os.environ)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = trained.model.to(self.device)
-        plain = config.adapter_config.adapter == "none"
-        self.prefix = plain if config.task_prefix is None else config.task_prefix
+        self.prefix = (not trained.model.knows_task) if config.task_prefix is None else config.task_prefix
         self.max_source_length = config.max_source_length or DataConfig().max_source_length
         self.limit = RowLimit()
         self.truncated = 0

@@ -16,6 +16,7 @@ from hyperformer.adapters.save import read_safetensors
 from hyperformer.adapters.trained_model import load_model
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import atomic_write
+from hyperformer.settings.methods import METHODS
 
 FORMATS = ("png", "svg")
 _PREFIX = "adapters.task_embeddings."
@@ -58,7 +59,7 @@ def task_embeddings(name: str | Path) -> tuple[list[str], Tensor]:
 def _of_adapter(files: AdapterFiles) -> tuple[list[str], Tensor]:
     """(tasks, their embeddings (T, dim)) of an adapter."""
     record = read_record(files.config)
-    if not record.adapter.adapter.startswith("hypernetwork"):
+    if not METHODS[record.adapter.adapter].has_task_embeddings:
         raise _no_embeddings(record.adapter.adapter)
     weights = read_safetensors(files.weights)
     names = list(record.adapter.task_embeddings or record.tasks)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
+from hyperformer.settings.methods import METHOD_OPTIONS, METHODS
 from hyperformer.settings.precision import precision_in_signature
 from hyperformer.settings.schema import EITHER_OR, OUTPUT, PATH_OR_NAME, Bounds, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
@@ -44,7 +45,6 @@ class Setting:
         result: whether the value can change the run's result. Those that cannot
             (where files go, how often to log) stay out of the signature.
         path: what it can hold if it names a file or folder: PATH, PATH_OR_NAME or OUTPUT; else ''.
-        used_by: kinds of adapter that use it; (): all runs do.
         several_tasks: whether only runs of several tasks use it.
     """
 
@@ -56,7 +56,6 @@ class Setting:
     bounds: Bounds | None = None
     result: bool = True
     path: str = ""
-    used_by: tuple[str, ...] = ()
     several_tasks: bool = False
 
     @functools.cached_property
@@ -82,13 +81,19 @@ class Setting:
         """The values that it can have, if they are few; else ()."""
         return next((typing.get_args(kind) for kind in self.kinds if typing.get_origin(kind) is Literal), ())
 
+    @property
+    def is_of_methods(self) -> bool:
+        """Whether only some tuning methods use it."""
+        return self.name in METHOD_OPTIONS
+
     def is_used(self, values: Mapping[str, Any]) -> bool:
         """Whether a run with these flat values uses the setting; missing values have their defaults."""
         tasks = values.get("tasks")
         if self.several_tasks and isinstance(tasks, list | tuple) and len(tasks) == 1:
             return False
         kind = values.get("adapter", settings()["adapter"].default)
-        return not self.used_by or kind in self.used_by
+        method = METHODS.get(kind) if isinstance(kind, str) else None
+        return not self.is_of_methods or (method is not None and self.name in method.options)
 
     def value_of(self, node: YamlNode) -> Any:
         """The value that a YAML text gives it: where text is wanted, a number is taken as it is written."""

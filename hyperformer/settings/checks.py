@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hyperformer.errors import ConfigError
+from hyperformer.settings.methods import METHODS, faults
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import EITHER_OR, HYPERNETWORKS, AdapterConfig, RunConfig, TrainingConfig
+from hyperformer.settings.schema import EITHER_OR, RunConfig, TrainingConfig
 
 
 def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
@@ -51,7 +52,7 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
     for key in ("adapters", "task_embeddings"):
         if flat[key] is not None and len(flat[key]) != len(data.tasks):
             yield key, f"must have one name for each of the {len(data.tasks)} tasks, in their order"
-    yield from _adapter_faults(config.adapter)
+    yield from faults(config.adapter)
 
 
 def _start_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
@@ -67,33 +68,9 @@ def _start_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
     for task in names or ():
         if task not in tasks:
             yield "init_tasks", f"{task} is none of the run's tasks ({', '.join(tasks)})"
-    if names is not None and config.adapter.adapter == "none":
-        yield "init_tasks", "adapter is none: plain T5 has nothing of a single task"
-
-
-def _adapter_faults(adapter: AdapterConfig) -> Iterator[tuple[str, str]]:
-    kind, dim, projected = adapter.adapter, adapter.task_embedding_dim, adapter.projected_task_embedding_dim
-    if adapter.adapters is not None and kind != "task":
-        yield "adapters", f"works with adapter=task only (adapter is {kind})"
-    if adapter.task_embeddings is not None and not kind.startswith("hypernetwork"):
-        yield "task_embeddings", f"works with the hypernetworks only (adapter is {kind})"
-    if (
-        kind in HYPERNETWORKS
-        and adapter.generator_init != "reference"
-        and adapter.add_layer_norm_after_adapter
-    ):
-        yield (
-            "generator_init",
-            "add_layer_norm_after_adapter is true, and a layer norm makes the smallest output large: write "
-            "add_layer_norm_after_adapter=false",
-        )
-    is_shared = kind in ("hypernetwork_shared", "hypernetwork_per_block_type")
-    if is_shared and adapter.train_task_embeddings and dim != projected:
-        yield (
-            "train_task_embeddings",
-            "a shared hypernetwork joins the projected task embedding with layer embeddings of "
-            f"task_embedding_dim ({dim}), so projected_task_embedding_dim ({projected}) must be equal to it",
-        )
+    kind = config.adapter.adapter
+    if names is not None and not METHODS[kind].task_rows:
+        yield "init_tasks", f"adapter is {kind}: it has no weights of a single task"
 
 
 def check_schedule(training: TrainingConfig) -> None:

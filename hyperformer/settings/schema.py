@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-AdapterKind = Literal[
-    "none", "task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared"
-]
+from hyperformer.settings.methods import METHODS
+
+if TYPE_CHECKING:
+    AdapterKind = str
+else:
+    AdapterKind = Literal[tuple(METHODS)]
 
 # What a setting that names a file or folder can hold: a path, or also a name on the hub; OUTPUT is written.
 PATH, PATH_OR_NAME, OUTPUT = "path", "path or name", "output"
-# Kinds of adapter that use a setting.
-ADAPTERS = tuple(kind for kind in get_args(AdapterKind) if kind != "none")
-HYPERNETWORKS = tuple(kind for kind in ADAPTERS if kind != "task")
-TASK_ADAPTERS = ("task",)
 
 # Settings that say the same: a run is given one of each pair.
 EITHER_OR = (("max_steps", "num_train_epochs"), ("warmup_steps", "warmup_ratio"))
@@ -83,7 +82,6 @@ class ModelConfig:
         "init_from: which task of that run each task starts from, such as {scitail: mnli}; null: from new "
         "weights; default: the task of the same name",
         hash=False,
-        used_by=ADAPTERS,
     )
     dropout: float | None = setting(None, "dropout rate; default: the model's own", bounds=FRACTION)
     freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
@@ -98,75 +96,57 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """The adapters and what generates their weights (paper, sections 2.1 to 2.4)."""
+    """The tuning method and its options; :mod:`hyperformer.settings.methods` says which method uses which."""
 
     adapter: AdapterKind = setting(
-        "none",
-        "none: plain T5; task: an adapter a task; hypernetwork_per_layer: HyperFormer; "
-        "hypernetwork_per_block_type: one hypernetwork a stack with its own heads for attention and "
-        "feed-forward; hypernetwork_shared: HyperFormer++",
+        "none", "; ".join(f"{name}: {method.words}" for name, method in METHODS.items())
     )
-    reduction_factor: int = setting(
-        32, "T5's width divided by the adapter's bottleneck", bounds=POSITIVE, used_by=ADAPTERS
-    )
+    reduction_factor: int = setting(32, "T5's width divided by the adapter's bottleneck", bounds=POSITIVE)
     non_linearity: str = setting(
-        "gelu_new", "activation between down and up projection (name in transformers)", used_by=ADAPTERS
+        "gelu_new", "activation between down and up projection (name in transformers)"
     )
-    add_layer_norm_before_adapter: bool = setting(
-        False, "layer norm on the adapter's input", used_by=ADAPTERS
-    )
+    add_layer_norm_before_adapter: bool = setting(False, "layer norm on the adapter's input")
     add_layer_norm_after_adapter: bool = setting(
-        True, "layer norm on the adapter's output, before the residual", used_by=ADAPTERS
+        True, "layer norm on the adapter's output, before the residual"
     )
     conditional_layer_norm: bool = setting(
         False,
         "hypernetwork_per_layer: generate the layer norms too (the shared ones always do)",
-        used_by=HYPERNETWORKS,
     )
-    task_embedding_dim: int = setting(
-        64, "width of the trained task embeddings", bounds=POSITIVE, used_by=HYPERNETWORKS
-    )
+    task_embedding_dim: int = setting(64, "width of the trained task embeddings", bounds=POSITIVE)
     projected_task_embedding_dim: int = setting(
-        64, "width of the embedding that the generators read", bounds=POSITIVE, used_by=HYPERNETWORKS
+        64, "width of the embedding that the generators read", bounds=POSITIVE
     )
     task_hidden_dim: int = setting(
-        128, "hidden width of the network that projects embeddings", bounds=POSITIVE, used_by=HYPERNETWORKS
+        128, "hidden width of the network that projects embeddings", bounds=POSITIVE
     )
-    train_task_embeddings: bool = setting(
-        False, "project the task embedding by a network before its use", used_by=HYPERNETWORKS
-    )
-    unique_hyper_net_layer_norm: bool = setting(
-        True, "layer norm on the projected embedding (shared ones)", used_by=HYPERNETWORKS
-    )
+    train_task_embeddings: bool = setting(False, "project the task embedding by a network before its use")
+    unique_hyper_net_layer_norm: bool = setting(True, "layer norm on the projected embedding (shared ones)")
     task_embedding_norm: bool = setting(
         False,
         "hypernetwork_per_layer: layer norm on the embedding that the generators read, as the shared ones have by "
         "unique_hyper_net_layer_norm (Ortiz et al. 2023)",
-        used_by=("hypernetwork_per_layer",),
     )
     generator_init: Literal["reference", "near_identity"] = setting(
         "reference",
         "generators at the start; reference: the authors'; near_identity: the generators of up-projections are zero "
         "and those of down-projections small, so that T5's answers hardly change (after Houlsby et al. 2019, "
         "section 3.6; it needs add_layer_norm_after_adapter=false)",
-        used_by=HYPERNETWORKS,
     )
     generator_scaling: Literal["none", "sqrt_width", "width"] = setting(
         "none",
         "what divides the embedding that the generators read: its width or the root of it, so that a learning rate "
         "moves generated weights alike at every width (Yang et al. 2022, table 3)",
-        used_by=HYPERNETWORKS,
     )
     parallel_feed_forward_adapter: bool = setting(
         False,
         "the feed-forward's adapter reads the feed-forward's input, and not its output (He et al. 2022, section 3.3)",
-        used_by=ADAPTERS,
     )
     adapters: tuple[str, ...] | None = setting(
-        None, "adapter: task: names, one a task; equal names share one", used_by=TASK_ADAPTERS
+        None, "adapter: task: names, one a task; equal names share one"
     )
     task_embeddings: tuple[str, ...] | None = setting(
-        None, "names, one a task; equal names share an embedding", used_by=HYPERNETWORKS
+        None, "names, one a task; equal names share an embedding"
     )
 
 
@@ -188,7 +168,7 @@ class DataConfig:
     max_source_length: int = setting(128, "source tokens kept", bounds=POSITIVE)
     max_target_length: int = setting(128, "target tokens kept", bounds=POSITIVE)
     task_prefix: bool | None = setting(
-        None, "start each source with the task's name; default: if adapter=none"
+        None, "start each source with the task's name; default: if the adapters do not know the task"
     )
     temperature: float = setting(
         10.0, "task sampling: probability ~ size^(1/temperature)", bounds=POSITIVE, several_tasks=True
@@ -224,7 +204,6 @@ class TrainingConfig:
         "the same for the generators of a hypernetwork, whose step moves a weight by the rate times the width of what "
         "they read (Yang et al. 2022, table 3); default: learning_rate",
         bounds=POSITIVE,
-        used_by=HYPERNETWORKS,
     )
     lr_scheduler: Literal["linear", "cosine", "polynomial", "constant", "constant_w_warmup"] = setting(
         "linear", "schedule after the warm-up"
@@ -348,7 +327,7 @@ class RunConfig:
     def task_prefix(self) -> bool:
         """Whether sources start with the task's name: the adapters know the task, plain T5 must be told."""
         if self.data.task_prefix is None:
-            return self.adapter.adapter == "none"
+            return not METHODS[self.adapter.adapter].knows_task
         return self.data.task_prefix
 
     @property

@@ -67,7 +67,7 @@ def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, atte
     """
     labels = pad([np.asarray(ids) for ids in tokenizer(list(task.labels or ()))["input_ids"]], IGNORED)
     rows, count = len(input_ids), len(labels)
-    which = {} if model.adapters is None else {"task_ids": model.task_id(task.name)}
+    which = {"task_ids": model.task_id(task.name)} if model.knows_task else {}
     encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask, **which).last_hidden_state
     # Row by row: all labels of the first row, then those of the second.
     wanted = labels.to(input_ids.device).repeat(rows, 1)

@@ -16,7 +16,7 @@ from launchers.plan.sweep_file import SweepFile
 if TYPE_CHECKING:
     from hyperformer.data.contents import Contents
 
-_NOT_ALWAYS_USED = [entry for entry in settings().values() if entry.used_by or entry.several_tasks]
+_NOT_ALWAYS_USED = [entry for entry in settings().values() if entry.is_of_methods or entry.several_tasks]
 _SPELLED = [entry for entry in settings().values() if (entry.path and entry.path != OUTPUT) or entry.choices]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.methods import METHODS
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
 
@@ -23,7 +24,7 @@ def plot_similarities(ledger: Ledger, statuses: Sequence[RunStatus]) -> Iterator
     from hyperformer.commands.similarity import plot_similarity, task_similarity
 
     for run, status in zip(ledger.plan.runs, statuses, strict=True):
-        if status.state != "done" or not run.config.adapter.adapter.startswith("hypernetwork"):
+        if status.state != "done" or not METHODS[run.config.adapter.adapter].has_task_embeddings:
             continue
         path = ledger.paths.report / f"similarity-{run.name}.svg"
         plot_similarity(*task_similarity(RunFolder(ledger.folder(run)).adapter), path)

@@ -26,8 +26,8 @@ from hyperformer.adapters.reference import (
     reference_state_dict,
 )
 from hyperformer.settings.authors_format import translate
-from hyperformer.settings.build import make_config
-from hyperformer.settings.schema import HYPERNETWORKS, TrainingConfig
+from hyperformer.settings.build import make_config, settings
+from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.optimization import make_optimizer, token_loss
 
 
@@ -45,8 +45,8 @@ def reference_model(
     """
     has_adapters = "adapter_config_name" in theirs
     values, _ = translate({"train_adapters": has_adapters, "max_steps": 1, **theirs}, "golden.json")
-    for key, reads in (("adapters", ("task",)), ("task_embeddings", HYPERNETWORKS)):
-        if values["adapter"] in reads and shared and shared[key] is not None:
+    for key in ("adapters", "task_embeddings"):
+        if settings()[key].is_used(values) and shared and shared[key] is not None:
             values[key] = shared[key]
     adapter = make_config(values).adapter
     config = hyperformer_config(T5Config(**t5), adapter, tuple(theirs["tasks"]))

@@ -9,6 +9,7 @@ from typing import Any
 from hyperformer.adapters.init_from.rows import Rows, rows_to_start_from
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import settings
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import AdapterConfig, RunConfig
 
 # They say which task has which row, or how new weights start, and not what an adapter computes.
@@ -34,7 +35,7 @@ def fit(theirs: AdapterConfig, tasks: Sequence[str], is_random: bool, config: Ru
         raise ConfigError(
             f"{where}: {told}, so this run's must be too: write random_init={str(is_random).lower()}"
         )
-    if config.adapter.adapter == "none":
+    if not METHODS[config.adapter.adapter].task_rows:
         return []
     try:
         return rows_to_start_from(

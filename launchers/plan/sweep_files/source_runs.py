@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperformer.errors import HyperformerError, nearest
 from hyperformer.settings.build import flatten, settings
+from hyperformer.settings.methods import METHODS
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.runs import Plan, Run, value_text
@@ -94,7 +95,7 @@ def _check_method(source: StageSource, run: Run, values: Mapping[str, Any]) -> N
 
 def _check_tasks(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]) -> None:
     """See that the tasks that `init_tasks` starts from are trained there."""
-    if values.get("adapter", "none") == "none":
+    if not METHODS[values.get("adapter", "none")].task_rows:
         return
     configs = [run.config for run in runs]
     known = {name for one in configs for name in one.data.tasks}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hyperformer.errors import HyperformerError
 from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.methods import METHODS
 from launchers.report.report_data import ReportData
 
 
@@ -25,7 +26,7 @@ def embedding_maps(data: ReportData) -> Iterator[EmbeddingMap]:
     for row in data.tables[0].rows:
         for entry in row.runs:
             config = entry.run.config
-            if entry.result is None or not config.adapter.adapter.startswith("hypernetwork"):
+            if entry.result is None or not METHODS[config.adapter.adapter].has_task_embeddings:
                 continue
             if len(config.data.tasks) > 2:
                 yield from _map(entry.run.name, RunFolder(entry.folder))

@@ -1,0 +1,20 @@
+"""The tuning methods: what each adds to T5 and trains. A file per method or family, and this table.
+
+What settings know of them, without torch, is in :mod:`hyperformer.settings.methods`, under the same names.
+"""
+
+from __future__ import annotations
+
+from hyperformer.adapters.methods.hypernetworks import Hypernetworks
+from hyperformer.adapters.methods.method import Method
+from hyperformer.adapters.methods.plain import Plain
+from hyperformer.adapters.methods.task_adapters import PerTask
+
+METHODS: dict[str, Method] = {
+    "none": Plain(),
+    "task": PerTask(),
+    "hypernetwork_per_layer": Hypernetworks(),
+    "hypernetwork_per_block_type": Hypernetworks(),
+    "hypernetwork_shared": Hypernetworks(),
+}
+"""Every value of the setting `adapter`."""

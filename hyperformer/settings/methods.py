@@ -1,0 +1,110 @@
+"""What settings know of the tuning methods: names, sources, options, contradictions. Imports no torch.
+
+What a method adds to T5 and trains is in :mod:`hyperformer.adapters.methods`: one file per method or family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Fault = tuple[str, str]
+"""A setting that contradicts another, and why."""
+
+
+def _no_faults(_adapter: Any) -> Iterator[Fault]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """A value of the setting `adapter`.
+
+    Attributes:
+        words: what it is, for help and model cards.
+        source: paper.
+        options: the settings that it uses, beside those that every run uses.
+        task_rows: the setting that names, per task, the weights of that task; '': no weights are a task's own, so
+            that the source must start with the task's name, and `init_tasks` means nothing.
+        faults: what contradicts itself in an AdapterConfig of the method.
+    """
+
+    words: str
+    source: str
+    options: tuple[str, ...] = ()
+    task_rows: str = ""
+    faults: Callable[[Any], Iterator[Fault]] = _no_faults
+
+    @property
+    def knows_task(self) -> bool:
+        """Whether a call of the model must name its task."""
+        return bool(self.task_rows)
+
+    @property
+    def has_task_embeddings(self) -> bool:
+        """Whether it learns an embedding of each task."""
+        return self.task_rows == "task_embeddings"
+
+
+def _hypernetwork_faults(adapter: Any) -> Iterator[Fault]:
+    dim, projected = adapter.task_embedding_dim, adapter.projected_task_embedding_dim
+    is_shared = adapter.adapter != "hypernetwork_per_layer"
+    if is_shared and adapter.train_task_embeddings and dim != projected:
+        yield (
+            "train_task_embeddings",
+            "a shared hypernetwork joins the projected task embedding with layer embeddings of "
+            f"task_embedding_dim ({dim}), so projected_task_embedding_dim ({projected}) must be equal to it",
+        )
+    if adapter.generator_init != "reference" and adapter.add_layer_norm_after_adapter:
+        yield (
+            "generator_init",
+            "add_layer_norm_after_adapter is true, and a layer norm makes the smallest output large: write "
+            "add_layer_norm_after_adapter=false",
+        )
+
+
+_BOTTLENECK = (
+    "reduction_factor", "non_linearity", "add_layer_norm_before_adapter", "add_layer_norm_after_adapter",
+    "parallel_feed_forward_adapter",
+)  # fmt: skip
+_PER_TASK = (*_BOTTLENECK, "adapters", "init_tasks")
+_HYPERNETWORK = (
+    *_BOTTLENECK, "conditional_layer_norm", "task_embedding_dim", "projected_task_embedding_dim", "task_hidden_dim",
+    "train_task_embeddings", "unique_hyper_net_layer_norm", "generator_init", "generator_scaling",
+    "generator_learning_rate", "task_embeddings", "init_tasks",
+)  # fmt: skip
+_PAPER = "Karimi Mahabadi, Ruder, Dehghani, Henderson, ACL 2021"
+
+
+def _hypernetwork(words: str, *more: str) -> MethodFacts:
+    return MethodFacts(words, _PAPER, (*_HYPERNETWORK, *more), "task_embeddings", _hypernetwork_faults)
+
+
+METHODS = {
+    "none": MethodFacts("T5 itself was trained; there are no adapters", "Raffel et al., JMLR 2020"),
+    "task": MethodFacts("one adapter per task", "Houlsby et al., ICML 2019", _PER_TASK, "adapters"),
+    "hypernetwork_per_layer": _hypernetwork(
+        "adapters generated from task embeddings, by one hypernetwork per layer", "task_embedding_norm"
+    ),
+    "hypernetwork_per_block_type": _hypernetwork(
+        "adapters generated from task and layer embeddings, by one hypernetwork per stack with heads for each block "
+        "type"
+    ),
+    "hypernetwork_shared": _hypernetwork(
+        "adapters generated from task, layer and position embeddings, by one hypernetwork per stack"
+    ),
+}
+"""Every value of the setting `adapter`."""
+
+METHOD_OPTIONS = frozenset(option for method in METHODS.values() for option in method.options)
+"""The settings that only some methods use."""
+
+
+def faults(adapter: Any) -> Iterator[Fault]:
+    """What contradicts itself in an AdapterConfig."""
+    for key in sorted({method.task_rows for method in METHODS.values()} - {""}):
+        if getattr(adapter, key) is not None and key not in METHODS[adapter.adapter].options:
+            users = ", ".join(name for name, method in METHODS.items() if key in method.options)
+            yield key, f"adapter is {adapter.adapter}; it works with {users} only"
+    yield from METHODS[adapter.adapter].faults(adapter)
