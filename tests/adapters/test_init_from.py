@@ -107,7 +107,11 @@ def test_settings_of_a_start_are_checked(tmp_path: Path, base: str) -> None:
         "sst2 is none of the run's tasks": {"init_tasks": {"sst2": "mrpc"}, "init_from": "r"},
         "a map of names, such as": {"init_tasks": {"rte": 3}, "init_from": "r"},
         "but must be a map of names": {"init_tasks": ["mrpc"], "init_from": "r"},
-        "it has no weights of a single task": {"init_tasks": {"rte": "a"}, "init_from": "r", "adapter": "none"},
+        "it has no weights of a single task": {
+            "init_tasks": {"rte": "a"},
+            "init_from": "r",
+            "adapter": "none",
+        },
     }
     for message, values in cases.items():
         with pytest.raises(ConfigError, match=message):
