@@ -34,7 +34,7 @@ TASK = "rte"
 
 
 def configs(arguments: argparse.Namespace) -> dict[str, RunConfig]:
-    """The baseline and the six variants, at the benchmark's batch size."""
+    """The baseline and the variants, at the benchmark's batch size."""
     common = {
         "model_name_or_path": arguments.model,
         "per_device_train_batch_size": arguments.batch_size,

@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(argv) == 2 and argv[0] == _ONE_RUN:
         return _exit_code(lambda: _run(make_config(json.loads(argv[1]))))
     parser = argparse.ArgumentParser(
-        description="Fine-tune T5 by one of the six variants.",
+        description="Fine-tune T5 by one of the variants, or a config of your own.",
         epilog=settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -29,6 +29,7 @@ CONSTANT_SCHEDULES = ("constant", "constant_w_warmup")
 
 VARIANTS = (
     "hyperformer++",
+    "hyperformer++-stable",
     "hyperformer",
     "adapters_dagger",
     "adapters",

@@ -56,7 +56,18 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 CASES: list[Any] = [
-    *((variant, ONE_TASK if variant in ("adapters", "finetune_single_task") else {}) for variant in VARIANTS),
+    *(
+        (variant, ONE_TASK if variant in ("adapters", "finetune_single_task") else {})
+        for variant in VARIANTS
+        if variant != "hyperformer++-stable"
+    ),
+    # Parameter groups of their own.
+    ("hyperformer++-stable", {"generator_learning_rate": 1e-2, "weight_decay": 0.1, "zero_stage": 1}),
+    pytest.param(
+        "hyperformer++-stable",
+        {"generator_learning_rate": 1e-2, "zero_stage": 3, "precision": "bf16"},
+        marks=pytest.mark.slow,
+    ),
     # The first steps are skipped: their loss scale is too large.
     (
         "adapters_dagger",
