@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -77,6 +78,10 @@ class Setting:
         return any(typing.get_origin(kind) is Mapping for kind in self.kinds)
 
     @functools.cached_property
+    def is_name_map(self) -> bool:
+        return any(_is_name_map(kind) for kind in self.kinds)
+
+    @functools.cached_property
     def choices(self) -> tuple[Any, ...]:
         """The values that it can have, if they are few; else ()."""
         return next((typing.get_args(kind) for kind in self.kinds if typing.get_origin(kind) is Literal), ())
@@ -98,7 +103,7 @@ class Setting:
     def value_of(self, node: YamlNode) -> Any:
         """The value that a YAML text gives it: where text is wanted, a number is taken as it is written."""
         is_one = not isinstance(node.value, dict | list)
-        if self.is_list or self.is_map or (self.is_text and is_one):
+        if self.is_list or self.is_name_map or (self.is_text and is_one):
             return node.texts()
         return node.plain()
 
@@ -127,7 +132,10 @@ def describe_type(annotation: Any) -> str:
     if typing.get_origin(annotation) is tuple:
         return "a list of names"
     if typing.get_origin(annotation) is Mapping:
-        return "a map of names, such as {scitail: mnli}"
+        example = (
+            "names, such as {scitail: mnli}" if _is_name_map(annotation) else "numbers, such as {mnli: 2}"
+        )
+        return f"a map of {example}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     return names[annotation]
 
@@ -139,7 +147,10 @@ def _coerce(value: Any, annotation: Any) -> Any:
         parts = typing.get_args(annotation)
         if value is None and type(None) in parts:
             return None
-        return _coerce(value, next(part for part in parts if part is not type(None)))
+        for part in parts:
+            if part is not type(None):
+                with contextlib.suppress(ValueError):
+                    return _coerce(value, part)
     if origin is Literal:
         if not isinstance(value, bool):
             for choice in typing.get_args(annotation):
@@ -151,8 +162,11 @@ def _coerce(value: Any, annotation: Any) -> Any:
         if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
             return tuple(value)
     elif origin is Mapping:
-        if isinstance(value, Mapping) and all(map(_is_name_or_none, value.values())):
-            return dict(value) or None
+        if isinstance(value, Mapping) and _is_name_map(annotation):
+            if all(map(_is_name_or_none, value.values())):
+                return dict(value) or None
+        elif isinstance(value, Mapping):
+            return {key: _coerce(item, typing.get_args(annotation)[1]) for key, item in value.items()} or None
     elif annotation is bool:
         if isinstance(value, bool):
             return value
@@ -171,6 +185,10 @@ def _coerce(value: Any, annotation: Any) -> Any:
 def _coerced(key: str, value: Any) -> Any:
     """The runs of a sweep share most of their values; `typed`: True, 1 and 1.0 are three."""
     return _coerce(value, settings()[key].type)
+
+
+def _is_name_map(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is Mapping and typing.get_args(annotation)[1] == str | None
 
 
 def _is_name_or_none(value: Any) -> bool:
@@ -193,8 +211,10 @@ def coerce(key: str, value: Any, where: str) -> Any:
     except (ValueError, OverflowError):
         told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
         raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
-    if entry.bounds and coerced is not None and not entry.bounds.hold(coerced):
-        raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
+    if entry.bounds and coerced is not None:
+        numbers = coerced.values() if isinstance(coerced, Mapping) else [coerced]
+        if not all(map(entry.bounds.hold, numbers)):
+            raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
     return _one_spelling(entry.path, coerced) if entry.path and coerced else coerced
 
 
@@ -361,6 +381,9 @@ def hash_settings(flat: Mapping[str, Any]) -> str:
         for key, value in flat.items()
         if (key in counted and value != counted[key]) or key not in known
     }
+    if told.get("mixing") == "proportional":  # another name for it
+        told = {**told, "temperature": 1.0}
+        del told["mixing"]
     told |= precision_in_signature(flat)
     text = json.dumps(told, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

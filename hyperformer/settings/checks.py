@@ -8,7 +8,7 @@ from typing import Any
 from hyperformer.errors import ConfigError
 from hyperformer.settings.methods import METHODS, faults
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import EITHER_OR, RunConfig, TrainingConfig
+from hyperformer.settings.schema import EITHER_OR, DataConfig, RunConfig, TrainingConfig
 
 
 def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
@@ -43,6 +43,7 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
     if data.data_source != "folder" and data.data_dir is not None:
         yield "data_dir", f"data_source is {data.data_source}; write data_source=folder to read from it"
     yield from _start_faults(config)
+    yield from _mixing_faults(data)
     if training.early_stop is not None and not config.validates:
         yield "early_stop", "do_eval is false, so that there is no validation to stop by"
     if training.early_stop is None and training.early_stop_min_delta:
@@ -71,6 +72,31 @@ def _start_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
     kind = config.adapter.adapter
     if names is not None and not METHODS[kind].task_rows:
         yield "init_tasks", f"adapter is {kind}: it has no weights of a single task"
+
+
+def _mixing_faults(data: DataConfig) -> Iterator[tuple[str, str]]:
+    """Of how tasks are mixed: a value that has no effect would be taken for one that has."""
+    by_size = data.mixing in ("temperature", "proportional")
+    is_plain = data.mixing == "temperature" and data.mixing_cap is None
+    if data.reference_sampler and not is_plain:
+        key = "mixing" if data.mixing != "temperature" else "mixing_cap"
+        yield key, "reference_sampler is true, and the authors draw by temperature, without a cap"
+    if data.mixing != "temperature" and data.temperature != DataConfig().temperature:
+        yield "temperature", f"mixing is {data.mixing}: leave one of the two out"
+    if data.mixing == "weights" and data.task_weights is None:
+        yield "mixing", "there are no task_weights: write task_weights={mnli: 2, rte: 1}"
+    if data.mixing != "weights" and data.task_weights is not None:
+        yield "task_weights", f"mixing is {data.mixing}: write mixing=weights, or leave them out"
+    if data.mixing_cap is not None and not by_size:
+        yield "mixing_cap", f"mixing is {data.mixing}, which does not depend on the tasks' sizes"
+    caps = data.mixing_cap if isinstance(data.mixing_cap, Mapping) else {}
+    for key, named in (("task_weights", data.task_weights or {}), ("mixing_cap", caps)):
+        for task in named:
+            if task not in data.tasks:
+                yield key, f"{task} is none of the run's tasks ({', '.join(data.tasks)})"
+    missing = [task for task in data.tasks if data.task_weights and task not in data.task_weights]
+    if missing:
+        yield "task_weights", f"it has no weight of {', '.join(missing)}"
 
 
 def check_schedule(training: TrainingConfig) -> None:

@@ -171,8 +171,29 @@ class DataConfig:
     task_prefix: bool | None = setting(
         None, "start each source with the task's name; default: if the adapters do not know the task"
     )
+    mixing: Literal["temperature", "proportional", "equal", "weights"] = setting(
+        "temperature",
+        "how often each task is drawn; temperature: ~ size^(1/temperature); proportional: ~ size; equal: alike; "
+        "weights: ~ task_weights",
+        several_tasks=True,
+    )
     temperature: float = setting(
         10.0, "task sampling: probability ~ size^(1/temperature)", bounds=POSITIVE, several_tasks=True
+    )
+    task_weights: Mapping[str, float] | None = setting(
+        None,
+        "mixing=weights: the weight of each task, such as {mnli: 2, rte: 1}",
+        hash=False,
+        bounds=POSITIVE,
+        several_tasks=True,
+    )
+    mixing_cap: int | Mapping[str, int] | None = setting(
+        None,
+        "mixing by temperature or proportional: rows that count at most as a task's size (all are trained on); a "
+        "number for every task, or a map such as {mnli: 5000}",
+        hash=False,
+        bounds=POSITIVE,
+        several_tasks=True,
     )
     n_train: int | None = setting(None, "training rows a task at most", bounds=POSITIVE)
     n_val: int | None = setting(None, "validation rows a task at most", bounds=POSITIVE)

@@ -14,7 +14,8 @@ from hyperformer.data.collate import collate
 from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.label_checks import notes
-from hyperformer.data.sampler import ReferenceSampler, TaskSampler
+from hyperformer.data.sampling.mixing import Mixing
+from hyperformer.data.sampling.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import SPLITS, Task
 from hyperformer.errors import ConfigError, FileError
@@ -49,8 +50,19 @@ class RunData:
 
 
 class Sampler(Protocol):
-    """Draws a step's global batch of one task; its exact position can be saved and restored."""
+    """Draws a step's global batch of one task; its exact position can be saved and restored.
 
+    Attributes:
+        sizes: training rows of each task.
+        distribution: probability of each task.
+        drawn: rows taken of each task so far.
+    """
+
+    sizes: dict[str, int]
+    distribution: np.ndarray
+
+    @property
+    def drawn(self) -> dict[str, int]: ...
     def next_batch(self) -> tuple[str, np.ndarray]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -103,7 +115,7 @@ def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
             temperature=config.data.temperature,
             num_replicas=batch.ranks_at_first,
         )
-    return TaskSampler(sizes, batch.global_batch_size, temperature=config.data.temperature, seed=config.seed)
+    return TaskSampler(sizes, batch.global_batch_size, mixing=Mixing.of(config.data), seed=config.seed)
 
 
 def with_steps(config: RunConfig, data: RunData, batch: Batch) -> RunConfig:

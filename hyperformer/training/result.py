@@ -23,7 +23,11 @@ _VERSIONS = ("torch", "transformers", "datasets", "deepspeed")
 def introduction(trainer: Trainer, parameters: ParameterCount) -> str:
     """What is about to be trained, for people."""
     config, batch, context = trainer.config, trainer.batch, trainer.context
-    rows = ", ".join(f"{task} {len(split):,}" for task, split in trainer.data.train.items())
+    shares = trainer.sampler.distribution
+    rows = ", ".join(
+        f"{task} {size:,}" + (f" (drawn at {share:.1%})" if len(shares) > 1 else "")
+        for (task, size), share in zip(trainer.sampler.sizes.items(), shares, strict=True)
+    )
     lines = [
         f"{config.variant}: {parameters.trained:,} of {parameters.total:,} parameters train "
         f"({parameters.trained_percent_per_task:.2f}% of T5 per task)",
@@ -64,6 +68,7 @@ def make_result(trainer: Trainer, parameters: ParameterCount, tested: Tested) ->
         "one_class": {"kept": state.best_one_class, "last": state.one_class},
         "stopped_early": state.stopped_early(config.training),
         "skipped_steps": state.skipped_steps,
+        "drawn": drawn_rows(trainer),
         "numerics": describe_numerics(trainer.engine, config.training),
         "answers": tested.answers,
         "parameters": {
@@ -78,9 +83,22 @@ def make_result(trainer: Trainer, parameters: ParameterCount, tested: Tested) ->
     }
 
 
+def drawn_rows(trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """What was drawn of each task: its training `rows`, its `share` of the draws as set, and rows `drawn`."""
+    sampler = trainer.sampler
+    return {
+        task: {"rows": size, "share": share, "drawn": sampler.drawn[task]}
+        for (task, size), share in zip(sampler.sizes.items(), sampler.distribution.tolist(), strict=True)
+    }
+
+
 def summary(result: dict[str, Any]) -> str:
     """The metrics of a run that is done, for people."""
-    lines = [f"best step {result['best_step']}"]
+    drawn = ", ".join(
+        f"{task} {one['drawn']:,} ({one['drawn'] / one['rows']:.2f} passes)"
+        for task, one in result["drawn"].items()
+    )
+    lines = [f"best step {result['best_step']}", f"training rows drawn: {drawn}"]
     for split in ("validation", "test"):
         for task, metrics in result[split].items():
             values = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 from reference_files import reference
 
-from hyperformer.data.sampler import ReferenceSampler, TaskSampler, task_distribution
+from hyperformer.data.sampling.mixing import Mixing
+from hyperformer.data.sampling.sampler import ReferenceSampler, TaskSampler
 from hyperformer.errors import CheckpointError, ConfigError, DataError
 
 SIZES = {"small": 10, "middle": 37, "large": 300}
 
 
 def sampler(
-    batch_size: int = 8, *, sizes: dict[str, int] = SIZES, temperature: float = 2.0, seed: int = 1
+    batch_size: int = 8,
+    *,
+    sizes: dict[str, int] = SIZES,
+    temperature: float = 2.0,
+    seed: int = 1,
+    mixing: Mixing | None = None,
 ) -> TaskSampler:
-    return TaskSampler(sizes, batch_size, temperature=temperature, seed=seed)
+    return TaskSampler(sizes, batch_size, mixing=mixing or Mixing(temperature=temperature), seed=seed)
 
 
 def stream(source: TaskSampler | ReferenceSampler, batches: int) -> list[tuple[str, list[int]]]:
@@ -34,7 +40,8 @@ def test_distribution_is_the_authors_at_glues_sizes() -> None:
         sizes = dict(zip(theirs["order"], theirs["sizes"], strict=True))
         for temperature in (1, 2, 5, 10):
             expected = [theirs[str(temperature)]["distribution"][task] for task in sizes]
-            np.testing.assert_allclose(task_distribution(sizes, temperature), expected, rtol=1e-12)
+            found = Mixing(temperature=temperature).distribution(sizes)
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_tasks_come_as_often_as_they_should() -> None:
@@ -42,6 +49,36 @@ def test_tasks_come_as_often_as_they_should() -> None:
     counts = Counter(task for task, _ in stream(source, 20_000))
     shares = [counts[task] / 20_000 for task in SIZES]
     np.testing.assert_allclose(shares, source.distribution, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mixing", "shares"),
+    [
+        (Mixing("proportional"), [10 / 347, 37 / 347, 300 / 347]),
+        (Mixing("proportional", cap=30), [1 / 7, 3 / 7, 3 / 7]),
+        (Mixing("proportional", cap={"large": 20, "small": 50}), [10 / 67, 37 / 67, 20 / 67]),
+        (Mixing("temperature", 2.0, cap=10), [1 / 3] * 3),
+        (Mixing("equal"), [1 / 3] * 3),
+        (Mixing("weights", weights={"large": 1, "small": 2.5, "middle": 0.5}), [0.625, 0.125, 0.25]),
+    ],
+)
+def test_other_ways_to_mix(mixing: Mixing, shares: list[float]) -> None:
+    source = sampler(mixing=mixing)
+    np.testing.assert_allclose(source.distribution, shares, rtol=1e-12)
+    batches = stream(source, 50)
+    assert source.drawn == {task: len(rows_of(task, batches)) for task in SIZES}
+    state = json.loads(json.dumps(source.state_dict()))
+    resumed = sampler(mixing=mixing)
+    resumed.load_state_dict(state)
+    assert stream(resumed, 20) == stream(source, 20) and resumed.drawn == source.drawn
+    with pytest.raises(CheckpointError, match="temperature was|mixing was"):
+        sampler(mixing=Mixing("weights", weights=dict.fromkeys(SIZES, 1.0))).load_state_dict(state)
+
+
+def test_proportional_is_temperature_1_and_a_plain_position_is_as_it_was() -> None:
+    one, other = sampler(mixing=Mixing("proportional", 10.0)), sampler(temperature=1.0)
+    assert one.state_dict() == other.state_dict() and stream(one, 30) == stream(other, 30)
+    assert set(other.state_dict()) == {"kind", "seed", "temperature", "sizes", "batches", "rows"}
 
 
 def test_every_pass_has_every_row_once_and_another_order() -> None:
@@ -146,6 +183,8 @@ def test_the_reference_sampler_goes_on_over_epochs() -> None:
     again = ReferenceSampler(SIZES, 8, temperature=2.0, num_replicas=2)
     again.set_epoch(2)
     assert stream(again, len(again)) == epochs[2] != epochs[1]
+    taken = {task: sum(len(rows_of(task, epoch)) for epoch in epochs) for task in SIZES}
+    assert source.drawn == again.drawn == taken
     stream(source, 5)
     resumed = ReferenceSampler(SIZES, 8, temperature=2.0, num_replicas=2)
     resumed.load_state_dict(json.loads(json.dumps(source.state_dict())))

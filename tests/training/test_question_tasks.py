@@ -20,18 +20,23 @@ def test_questions_with_several_rows_or_answers(
     rows = write_rows(tmp_path / "rows")
     tasks = ["superglue-multirc", "superglue-wsc", "superglue-record"]
     settings = {
+        "mixing": "weights",
+        "task_weights": {"superglue-multirc": 98, "superglue-wsc": 1, "superglue-record": 1},
         "eval_steps": 2,
         "data_source": "folder",
         "data_dir": rows,
         "decode": "generate",
         "max_steps": 2,
     }
-    runs.whole(folder, tasks=tasks, **settings)
+    log = runs.whole(folder, tasks=tasks, **settings).out
     found = verify_run(folder)
     assert found.findings == () and len(found.answers) == 2 * len(tasks)
     result = json.loads((folder / "result.json").read_text())
     assert set(result["test"]["superglue-multirc"]) == {"f1a", "question_em"}
     assert found.answers["test", "superglue-multirc"].references[0].group
+    drawn = result["drawn"]["superglue-multirc"]
+    assert drawn == {"rows": 21, "share": 0.98, "drawn": 8}
+    assert "superglue-multirc 21 (drawn at 98.0%)" in log and "superglue-multirc 8 (0.38 passes)" in log
     assert main(["rescore", str(folder)]) == 0
     asked = [
         {key: value for key, value in MAKERS["superglue-wsc"](number).items() if key != "label"}

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hyperformer.settings.build import of_tasks, replace
 from hyperformer.settings.schema import RunConfig
@@ -24,6 +25,8 @@ from hyperformer.training.ranks.rendezvous import port_of
 
 # Signals that ask a run to stop; what started this process may send them to it alone.
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+# A run of one task mixes nothing.
+_OF_SEVERAL_TASKS: dict[str, Any] = {"mixing": "temperature", "task_weights": None, "mixing_cap": None}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,6 +38,7 @@ def one_per_task(config: RunConfig) -> list[RunConfig]:
         replace(
             config,
             tasks=[task],
+            **_OF_SEVERAL_TASKS,
             init_tasks=of_tasks(config.model.init_tasks, [task]),
             output_dir=str(Path(config.output_dir) / task),
         )

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from launchers.plan.failure_kinds import KINDS
@@ -116,3 +117,39 @@ def provenance(runs: Sequence[RunResult]) -> dict[str, list[str]]:
         ]
         for name, values in found.items()
     }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Training rows of a task that the runs of a table's row drew.
+
+    Attributes:
+        runs: how many these are means of.
+        share: of all draws, as the settings had it, in percent; `found`: as it came.
+        passes: over the task's rows.
+    """
+
+    row: str
+    task: str
+    runs: int
+    rows: float
+    drawn: float
+    share: float
+    found: float
+    passes: float
+
+
+def drawn_rows(runs: Sequence[RunResult]) -> list[Drawn]:
+    """What was drawn of each task, as means over the runs of a row that tell it."""
+    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    for entry in runs:
+        variant, differs = entry.run.row
+        name = " ".join([variant, *(f"{key}={text}" for key, text in differs)])
+        told = (entry.result or {}).get("drawn") or {}
+        total = sum(one["drawn"] for one in told.values()) or 1
+        for task, one in told.items():
+            drawn = one["drawn"]
+            values = (one["rows"], drawn, 100 * one["share"], 100 * drawn / total, drawn / one["rows"])
+            found[name, task].append(values)
+    means = {key: list(map(fmean, zip(*values, strict=True))) for key, values in found.items()}
+    return [Drawn(*key, len(found[key]), *values) for key, values in means.items()]

@@ -11,7 +11,7 @@ from typing import Any
 
 from launchers.report.figures.charts import Figure
 from launchers.report.figures.render import INSTALL, javascript
-from launchers.report.page.content import failures, provenance, run_lines
+from launchers.report.page.content import drawn_rows, failures, provenance, run_lines
 from launchers.report.report_data import ReportData
 from launchers.report.text import (
     PARAMETER_TITLES,
@@ -75,6 +75,7 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path, by: s
         figures_missing=f"No figures: {INSTALL}" if figures is None else "",
         failures=failures(data.runs),
         provenance=provenance(data.runs),
+        drawn=drawn_rows(data.runs),
         run_json=Markup(_json(run_lines(data.runs, folder))),
         figure_json=Markup(_json([figure.spec for figure in figures or ()])),
         vega=Markup(javascript()) if figures else "",

@@ -19,6 +19,8 @@ from launchers.report import files
 from launchers.report.compare import compare_reports
 from launchers.report.figures.series import CurvePoint, learning_curves, row_curves, trade_offs
 from launchers.report.make_report import make_report
+from launchers.report.page.content import drawn_rows
+from launchers.report.page.make_page import page
 from launchers.report.report_data import AVERAGE, ReportData
 from launchers.report.results import collect
 from launchers.status.read_status import read_statuses
@@ -67,10 +69,18 @@ def data(plan_of: Callable[[str], Plan], tmp_path: Path) -> ReportData:
             "ranks": 2,
             "validation_average": float("nan"),
             "steps": 1000 * seed,  # `early_stop` can end a run
+            "drawn": {task: {"rows": 50, "share": 1 / len(tasks), "drawn": 100 * seed} for task in tasks},
         }
         write_json(folder / "result.json", result)
     found = make_report(ODD, collect(ledger, read_statuses(ledger, ledger.plan.runs)[0]))
     return replace(found, notes=(ODD,))
+
+
+def test_the_rows_that_were_drawn(data: ReportData, tmp_path: Path) -> None:
+    first, *others = drawn_rows(data.runs)
+    assert (first.row, first.task, first.runs) == ("hyperformer++ n_train=10", "cola", 2)
+    assert (first.rows, first.drawn, first.found, first.share, first.passes) == (50, 150, 50, 50, 3)
+    assert len(others) == 7 and "Training rows drawn" in page(data, None, tmp_path)
 
 
 def test_the_numbers_of_the_figures(data: ReportData) -> None:

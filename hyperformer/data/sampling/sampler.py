@@ -1,8 +1,7 @@
 """Which task, and which of its rows, make the next batch.
 
-A batch holds rows of one task, the same task on every rank. Tasks are drawn with
-probability proportional to size^(1/temperature) (Karimi Mahabadi et al. 2021,
-section 4). Both samplers draw the global batch of all ranks. Every rank draws the
+A batch holds rows of one task, the same task on every rank. How often a task is drawn
+says :class:`Mixing`. Both samplers draw the global batch of all ranks. Every rank draws the
 same global batch and takes its share of it.
 """
 
@@ -14,28 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.errors import CheckpointError, ConfigError, DataError
 
 BLOCK = 1_024
 """Tasks drawn at a time."""
-
-
-def task_distribution(sizes: Mapping[str, int], temperature: float) -> np.ndarray:
-    """Probability of each task: float64, shape (tasks,).
-
-    Raises:
-        ConfigError: no task, or a temperature that is not above 0.
-        DataError: a task without rows.
-    """
-    if not temperature > 0:
-        raise ConfigError(f"temperature is {temperature}; write a number above 0 (1: proportional to size)")
-    if not sizes:
-        raise ConfigError("There is no task to draw from; name some in tasks")
-    for task, size in sizes.items():
-        if size < 1:
-            raise DataError(f"Task {task!r} has no training rows")
-    weights = np.array(list(sizes.values())) ** (1 / temperature)
-    return weights / weights.sum()
 
 
 class TaskSampler:
@@ -48,15 +30,15 @@ class TaskSampler:
     Args:
         sizes: training rows of each task.
         batch_size: rows of the global batch: all ranks and all accumulation steps.
-        temperature: 1 draws tasks in proportion to their size; a higher one more evenly.
+        mixing: how often each task is drawn.
     """
 
-    def __init__(self, sizes: dict[str, int], batch_size: int, *, temperature: float, seed: int) -> None:
+    def __init__(self, sizes: dict[str, int], batch_size: int, *, mixing: Mixing, seed: int) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; write 1 or more")
         self.sizes, self.batch_size = dict(sizes), batch_size
-        self.temperature, self.seed = temperature, seed
-        self.distribution = task_distribution(sizes, temperature)
+        self.mixing, self.seed = mixing, seed
+        self.distribution = mixing.distribution(sizes)
         self._batches = 0
         self._rows = dict.fromkeys(sizes, 0)  # taken of each task, over all passes
         self._block: tuple[int, np.ndarray] | None = None
@@ -69,6 +51,11 @@ class TaskSampler:
         self._batches += 1
         self._rows[task] += self.batch_size
         return task, self._take(task, start, start + self.batch_size)
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """Rows taken of each task so far."""
+        return dict(self._rows)
 
     def _task_number(self) -> int:
         block, place = divmod(self._batches, BLOCK)
@@ -98,7 +85,7 @@ class TaskSampler:
         return {
             "kind": "tasks",
             "seed": self.seed,
-            "temperature": self.temperature,
+            **self.mixing.state(),
             "sizes": dict(self.sizes),
             "batches": self._batches,
             "rows": dict(self._rows),
@@ -110,7 +97,7 @@ class TaskSampler:
         Raises:
             CheckpointError: the state belongs to other streams.
         """
-        _check_same(state, self.state_dict(), ("kind", "seed", "temperature", "sizes"))
+        _check_same(state, self.state_dict(), ("kind", "seed", "temperature", "mixing", "sizes"))
         self._batches, self._rows = int(state["batches"]), dict(state["rows"])
 
 
@@ -139,7 +126,7 @@ class ReferenceSampler:
     ) -> None:
         self.sizes, self.batch_size, self.num_replicas = dict(sizes), batch_size, num_replicas
         self.temperature, self.seed = temperature, seed
-        self.distribution = task_distribution(sizes, temperature)
+        self.distribution = Mixing(temperature=temperature).distribution(sizes)
         self.batches_per_epoch = -(-sum(sizes.values()) // batch_size) // num_replicas
         if self.batches_per_epoch < 1:
             raise ConfigError(
@@ -153,15 +140,34 @@ class ReferenceSampler:
                     "take fewer ranks"
                 )
         self._epoch = self._position = 0
+        self._of_earlier_epochs = np.zeros(len(sizes), dtype=int)
         self._start_epoch()
 
     def __len__(self) -> int:
         return self.batches_per_epoch
 
+    @property
+    def drawn(self) -> dict[str, int]:
+        """Rows taken of each task so far, of all ranks."""
+        batches = self._of_earlier_epochs + self._count(self._tasks[: self._position])
+        return {
+            task: int(count) * self.batch_size * self.num_replicas
+            for task, count in zip(self.sizes, batches, strict=True)
+        }
+
+    def _count(self, tasks: list[int]) -> np.ndarray:
+        return np.bincount(np.array(tasks, dtype=int), minlength=len(self.sizes))
+
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch."""
-        self._epoch, self._position = epoch, 0
-        self._start_epoch()
+        if epoch <= self._epoch:
+            self._of_earlier_epochs[:] = self._epoch = 0
+            self._start_epoch()
+        while self._epoch < epoch:
+            self._of_earlier_epochs += self._count(self._tasks)
+            self._epoch += 1
+            self._start_epoch()
+        self._position = 0
 
     def _start_epoch(self) -> None:
         import torch
@@ -220,8 +226,8 @@ class ReferenceSampler:
 
 def _check_same(saved: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     for key in keys:
-        if saved.get(key) != now[key]:
+        if saved.get(key) != now.get(key):
             raise CheckpointError(
                 f"The checkpoint's position in the data does not fit this run: {key} was {saved.get(key)!r}, "
-                f"and is now {now[key]!r}; start it with the same data and settings, or in a new folder"
+                f"and is now {now.get(key)!r}; start it with the same data and settings, or in a new folder"
             )
