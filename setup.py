@@ -55,6 +55,7 @@ setup(
         "jinja2>=3.1",
     ],
     extras_require={
+        "peft": ["peft>=0.21.2,<0.22"],
         "plot": ["matplotlib>=3.8"],
         "report": ["altair>=5.4", "vl-convert-python>=1.7"],
         "dev": [
@@ -62,6 +63,7 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "accelerate>=1.1",  # transformers' Trainer, for a test
+            "peft>=0.21.2,<0.22",
             "matplotlib>=3.8",
             "altair>=5.4",
             "vl-convert-python>=1.7",

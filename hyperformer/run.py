@@ -29,6 +29,7 @@ from hyperformer.run_files.run_folder import RunFolder, RunState, as_begun
 from hyperformer.run_files.run_lock import hold
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
 from hyperformer.settings.build import flatten
+from hyperformer.settings.extras import check_installed
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
@@ -106,6 +107,7 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
         Hang: another rank no longer moves.
         Interrupted: a signal, or the deadline, asked to stop; everything is saved.
     """
+    check_installed(config.adapter.adapter)
     tasks, folder = _tasks(config), RunFolder(config.output_dir)
     prepare_environment(config.training)
     with joined(local_rank, config.training) as context, hangs_told(folder, context.rank):

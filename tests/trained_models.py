@@ -14,6 +14,8 @@ from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
 from hyperformer.settings.build import make_config
+from hyperformer.settings.build import settings as known_settings
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import RunConfig
 
 TASKS = ["cola", "mrpc", "stsb"]
@@ -40,20 +42,20 @@ def make_base(folder: Path, seed: int = 0, **sizes: Any) -> str:
 
 
 def settings(base: str, kind: str, **more: Any) -> RunConfig:
-    return make_config(
-        {
-            "model_name_or_path": base,
-            "tasks": TASKS,
-            "adapter": kind,
-            "variant": "hyperformer++",
-            "reduction_factor": 4,
-            "task_embedding_dim": 12,
-            "projected_task_embedding_dim": 6,
-            "task_hidden_dim": 10,
-            "unfreeze_layer_norms": kind != "none",
-            **more,
-        }
-    )
+    values = {
+        "model_name_or_path": base,
+        "tasks": TASKS,
+        "adapter": kind,
+        "variant": "hyperformer++",
+        "reduction_factor": 4,
+        "task_embedding_dim": 12,
+        "projected_task_embedding_dim": 6,
+        "task_hidden_dim": 10,
+        "vera_rank": 4,
+        "unfreeze_layer_norms": kind != "none" and not METHODS[kind].extra,
+        **more,
+    }
+    return make_config({key: value for key, value in values.items() if known_settings()[key].is_used(values)})
 
 
 def train(config: RunConfig) -> tuple[HyperformerT5, str | None]:

@@ -74,6 +74,15 @@ def plain_settings(adapter: AdapterConfig) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in sorted(values.items())}
 
 
+def is_peft_config(path: Path) -> bool:
+    """Whether an adapter's config file is one of peft, and not ours."""
+    try:
+        values = read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and "peft_type" in values
+
+
 def read_record(path: Path) -> AdapterRecord:
     """Read and check an adapter's config file.
 
@@ -87,7 +96,7 @@ def read_record(path: Path) -> AdapterRecord:
     if values is None:
         raise CheckpointError(f"{path} is missing: name a folder that holds an adapter, or a whole model")
     if not isinstance(values, dict) or "adapter_settings" not in values:
-        raise CheckpointError(f"{path}: not the config of one of our adapters (peft's cannot be loaded here)")
+        raise CheckpointError(f"{path}: not the config of one of our adapters")
     if values.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: has format {values.get('format')!r}, and this version reads {FORMAT}: install the version "

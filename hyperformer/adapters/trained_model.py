@@ -17,10 +17,11 @@ from hyperformer.adapters.build import quiet_transformers
 from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
 from hyperformer.adapters.model_card import ModelCard
-from hyperformer.adapters.record import read_record
+from hyperformer.adapters.record import is_peft_config, read_record
 from hyperformer.adapters.save import load_adapter
-from hyperformer.errors import CheckpointError
+from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import apply_umask, flush
+from hyperformer.settings.extras import check_extra
 from hyperformer.settings.schema import AdapterConfig
 
 TOKENIZER_FILES = (
@@ -59,7 +60,9 @@ def load_trained(name: str | Path, base: str | None = None) -> TrainedModel:
     folder = find_folder(name)
     adapter_config = adapter_files(folder).config
     is_adapter = adapter_config.exists()
-    if is_adapter:
+    if is_adapter and is_peft_config(adapter_config):
+        model, tokenizer = _load_peft(folder, base)
+    elif is_adapter:
         record = read_record(adapter_config)
         model = load_adapter(folder, base)
         tokenizer = record.tokenizer_name or base or record.base_model_name_or_path
@@ -73,6 +76,16 @@ def load_trained(name: str | Path, base: str | None = None) -> TrainedModel:
         )
     task_file = folder / TASKS_NAME
     return TrainedModel(model, folder, is_adapter, tokenizer, task_file if task_file.exists() else None)
+
+
+def _load_peft(folder: Path, base: str | None) -> tuple[HyperformerT5, str]:
+    try:
+        check_extra("peft", f"{folder} is an adapter of peft: to read it needs the package peft")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    from hyperformer.adapters.peft_bridge.folder import read_peft_folder
+
+    return read_peft_folder(folder, base)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

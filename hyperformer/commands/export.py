@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 from pathlib import Path
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from hyperformer.adapter_folder import adapter_files
 from hyperformer.adapters.hooks import STACKS
+from hyperformer.adapters.hub import TASKS_NAME
 from hyperformer.adapters.methods.method import ADDED
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter
-from hyperformer.adapters.trained_model import load_trained, save_model
+from hyperformer.adapters.trained_model import TrainedModel, load_trained, save_model
 from hyperformer.errors import ConfigError
 from hyperformer.files import new_folder, read_json
 from hyperformer.settings.methods import METHODS
@@ -34,6 +36,9 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
         ConfigError: it has no such task, or no adapters.
     """
     trained = load_trained(name, base)
+    if METHODS[trained.model.config.adapter_config.adapter].extra:
+        _export_to_peft(trained, task, output)
+        return
     static = static_model(trained.model, task)
     with new_folder(output) as folder:
         if not trained.is_adapter:
@@ -54,6 +59,17 @@ def export_task(name: str | Path, task: str, output: Path, base: str | None = No
             # In a run's folder, result.json is beside adapter/.
             result=read_json(trained.folder.parent / "result.json"),
         )
+
+
+def _export_to_peft(trained: TrainedModel, task: str, output: Path) -> None:
+    """Write a folder that peft loads without us."""
+    from hyperformer.adapters.peft_bridge.folder import write_peft_folder
+
+    trained.model.task_id(task)
+    with new_folder(output) as folder:
+        write_peft_folder(trained.model, task, read_record(adapter_files(trained.folder).config), folder)
+        if trained.task_file is not None:
+            shutil.copyfile(trained.task_file, folder / TASKS_NAME)
 
 
 def _adapters(model: HyperformerT5) -> dict[str, Tensor]:

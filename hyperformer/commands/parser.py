@@ -13,7 +13,7 @@ from hyperformer.errors import ConfigError
 if TYPE_CHECKING:
     from hyperformer.commands.predict import Request
 
-_TRAINED = "folder, or repository on the hub, of an adapter or of a whole model"
+_TRAINED = "folder, or repository on the hub, of an adapter (peft's too) or of a whole model"
 _BASE = (
     "where the T5 is that the adapter was trained on, if it is not under the name that the adapter has for it"
 )
@@ -95,7 +95,8 @@ def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) 
 
 def _add_export(commands: Any) -> None:
     export = commands.add_parser(
-        "export", help="one task's adapters as static weights, without the hypernetwork"
+        "export",
+        help="one task's adapters as static weights, without the hypernetwork; of lora and the like: peft's folder",
     )
     export.add_argument("model", help=_TRAINED)
     export.add_argument("output", type=Path, help="the folder to make")
@@ -200,7 +201,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from hyperformer.commands.export import export_task
 
     export_task(arguments.model, arguments.task, arguments.output, arguments.base)
-    print(f"{arguments.output}: {arguments.task} alone, without a hypernetwork")
+    print(f"{arguments.output}: {arguments.task} alone")
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hyperformer.errors import ConfigError
+from hyperformer.settings.extras import extra_faults
 from hyperformer.settings.methods import METHODS, faults
 from hyperformer.settings.precision import zero_stage
 from hyperformer.settings.schema import EITHER_OR, DataConfig, RunConfig, TrainingConfig
@@ -54,6 +55,7 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
         if flat[key] is not None and len(flat[key]) != len(data.tasks):
             yield key, f"must have one name for each of the {len(data.tasks)} tasks, in their order"
     yield from faults(config.adapter)
+    yield from extra_faults(config, flat)
 
 
 def _start_faults(config: RunConfig) -> Iterator[tuple[str, str]]:

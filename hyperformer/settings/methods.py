@@ -28,6 +28,8 @@ class MethodFacts:
         task_rows: the setting that names, per task, the weights of that task; '': no weights are a task's own, so
             that the source must start with the task's name, and `init_tasks` means nothing.
         faults: what contradicts itself in an AdapterConfig of the method.
+        extra: the package that makes it, an extra of ours (:mod:`hyperformer.settings.extras`); '': it is built in.
+        targets: the matrices of T5 that it adapts, unless `target_modules` names others.
     """
 
     words: str
@@ -35,6 +37,8 @@ class MethodFacts:
     options: tuple[str, ...] = ()
     task_rows: str = ""
     faults: Callable[[Any], Iterator[Fault]] = _no_faults
+    extra: str = ""
+    targets: tuple[str, ...] = ()
 
     @property
     def knows_task(self) -> bool:
@@ -81,6 +85,23 @@ def _hypernetwork(words: str, *more: str) -> MethodFacts:
     return MethodFacts(words, _PAPER, (*_HYPERNETWORK, *more), "task_embeddings", _hypernetwork_faults)
 
 
+# T5's matrices that can be adapted; a gated feed-forward has wi_0 and wi_1 instead of wi.
+MATRICES = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
+
+
+def _peft_faults(adapter: Any) -> Iterator[Fault]:
+    for name in adapter.target_modules or ():
+        if name not in MATRICES:
+            yield "target_modules", f"{name!r} is none of T5's matrices: {', '.join(MATRICES)}"
+
+
+def _peft(words: str, source: str, options: tuple[str, ...], targets: tuple[str, ...] = ()) -> MethodFacts:
+    more = ("target_modules", "adapters") if targets else ("virtual_tokens", "adapters")
+    return MethodFacts(words, source, (*options, *more), "adapters", _peft_faults, "peft", targets)
+
+
+_LORA = ("lora_rank", "lora_alpha", "lora_dropout")
+
 METHODS = {
     "none": MethodFacts("T5 itself was trained; there are no adapters", "Raffel et al., JMLR 2020"),
     "task": MethodFacts("one adapter per task", "Houlsby et al., ICML 2019", _PER_TASK, "adapters"),
@@ -93,6 +114,31 @@ METHODS = {
     ),
     "hypernetwork_shared": _hypernetwork(
         "adapters generated from task, layer and position embeddings, by one hypernetwork per stack"
+    ),
+    "lora": _peft("LoRA: low-rank changes of T5's matrices", "Hu et al., ICLR 2022", _LORA, ("q", "v")),
+    "dora": _peft("DoRA: LoRA with trained magnitudes", "Liu et al., ICML 2024", _LORA, ("q", "v")),
+    "ia3": _peft(
+        "(IA)3: factors of keys, values and the feed-forward",
+        "Liu et al., NeurIPS 2022",
+        (),
+        ("k", "v", "wo"),
+    ),
+    "vera": _peft(
+        "VeRA: LoRA with shared random matrices and trained vectors",
+        "Kopiczko et al., ICLR 2024",
+        ("vera_rank",),
+        ("q", "v"),
+    ),
+    "prefix_tuning": _peft(
+        "a trained prefix of the decoder's keys and values",
+        "Li and Liang, ACL 2021",
+        ("prefix_projection", "prompt_hidden_dim"),
+    ),
+    "prompt_tuning": _peft("trained embeddings in front of the source", "Lester et al., EMNLP 2021", ()),
+    "p_tuning": _peft(
+        "embeddings in front of the source, made by a trained network",
+        "Liu et al., 2021, arXiv:2103.10385",
+        ("prompt_hidden_dim",),
     ),
 }
 """Every value of the setting `adapter`."""

@@ -149,6 +149,19 @@ class AdapterConfig:
     task_embeddings: tuple[str, ...] | None = setting(
         None, "names, one a task; equal names share an embedding"
     )
+    lora_rank: int = setting(8, "rank of a matrix's change", bounds=POSITIVE)
+    lora_alpha: float = setting(16.0, "the change is scaled by lora_alpha / lora_rank", bounds=POSITIVE)
+    lora_dropout: float = setting(0.0, "dropout on what the change reads", bounds=FRACTION)
+    vera_rank: int = setting(256, "rank of the shared random matrices", bounds=POSITIVE)
+    target_modules: tuple[str, ...] | None = setting(
+        None,
+        "T5's matrices that are adapted, of q, k, v, o, wi (gated: wi_0, wi_1), wo; default: the paper's",
+    )
+    virtual_tokens: int = setting(20, "length of the prompt or prefix", bounds=POSITIVE)
+    prefix_projection: bool = setting(False, "make the prefix by a trained network, as the paper does")
+    prompt_hidden_dim: int | None = setting(
+        None, "hidden width of the network that makes prompt or prefix; default: T5's width", bounds=POSITIVE
+    )
 
 
 @dataclass(frozen=True)

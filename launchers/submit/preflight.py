@@ -17,6 +17,7 @@ from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.files import read_json
 from hyperformer.settings.build import make_config
 from hyperformer.settings.checks import check_schedule
+from hyperformer.settings.extras import check_installed
 from hyperformer.settings.precision import check_precision
 from hyperformer.settings.schema import TrainingConfig
 from launchers.plan.runs import Run
@@ -28,7 +29,7 @@ from launchers.submit import preflight_disk
 ALL = "all"
 # What a user who knows better can ignore, by name.
 NAMES = (
-    "data", "files", "disk", "offline", "container", "setup", "shared-folder", "partition", "account",
+    "data", "files", "disk", "offline", "container", "setup", "packages", "shared-folder", "partition", "account",
     "qos", "time", "nodes", "gpus", "cores", "memory", "constraint", "reservation", "batch", "sbatch",
 )  # fmt: skip
 
@@ -108,6 +109,17 @@ def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], lis
         if run.signature not in known:  # what an earlier version planned ends as it began
             findings += _refused(run, check_schedule)
     return findings, room.notes
+
+
+def missing_packages(runs: Iterable[Run]) -> list[Finding]:
+    """What this Python, which starts the jobs too unless a profile says otherwise, lacks for the runs' methods."""
+    findings = []
+    for kind in dict.fromkeys(run.config.adapter.adapter for run in runs):
+        try:
+            check_installed(kind)
+        except ConfigError as error:
+            findings.append(Finding("packages", str(error)))
+    return findings
 
 
 def _refused(run: Run, check: Callable[[TrainingConfig], None]) -> Iterator[Finding]:

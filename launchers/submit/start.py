@@ -131,6 +131,8 @@ def plan_start(ledger: Ledger, rule: StartRule, options: StartOptions, must_answ
     choice = choose(rule, plan, statuses, gather_rule_facts(rule, ledger, statuses))
     todo, shunned = without_failed_nodes(ledger, choice.start)
     findings, more = preflight.find_problems(todo, ledger.path)
+    if not (plan.profile.container or plan.profile.python):
+        findings += preflight.missing_packages(todo)
     notes = [*plan.notes, *notes, *shunned, *more]
     slurm = None
     if todo and not plan.profile.is_local:

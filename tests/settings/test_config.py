@@ -11,6 +11,7 @@ from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config, replace, settings, signature
 from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import VARIANTS, RunConfig
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
@@ -22,11 +23,36 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
+# Variants that are called as the method that the package peft makes.
+OF_PEFT = [kind for kind, facts in METHODS.items() if facts.extra]
+
+
 def test_there_is_a_config_and_a_script_a_variant() -> None:
-    assert {path.stem for path in SHIPPED.glob("*.json")} == set(VARIANTS)
+    assert {path.stem for path in SHIPPED.glob("*.json")} == {*VARIANTS, *OF_PEFT}
     scripts = SHIPPED.parent / "scripts"
     # The one beside them is what they all start.
-    assert {path.stem for path in scripts.glob("*.sh")} == {*VARIANTS, "launch"}
+    assert {path.stem for path in scripts.glob("*.sh")} == {*VARIANTS, *OF_PEFT, "launch"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "per_task"),
+    # Of T5-base. LoRA: what Hu et al. count for 72 matrices of rank 8; (IA)3: the 0.06% of T5 that Liu et al. train.
+    [
+        ("lora", 884_736),
+        ("dora", 940_032),
+        ("ia3", 129_024),
+        ("vera", 73_728),
+        ("prefix_tuning", 368_640),
+        ("prompt_tuning", 76_800),
+        ("p_tuning", 1_787_136),
+    ],
+)
+def test_shipped_configs_of_peft_train_as_much_as_in_their_papers(kind: str, per_task: int) -> None:
+    pytest.importorskip("peft", reason="it is an extra")
+    config = load_config(kind)
+    assert (config.variant, config.adapter.adapter, config.data.tasks) == (kind, kind, GLUE)
+    assert not config.task_prefix and not config.model.unfreeze_layer_norms
+    assert count_config(config).trained == 8 * per_task
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

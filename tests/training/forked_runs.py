@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -59,6 +60,7 @@ IMPORTED = [
     "pandas",
     "scipy.stats",
     "sklearn.metrics",
+    "peft",
     "sentencepiece",
     "torch.utils.tensorboard",
     "transformers.models.t5.modeling_t5",
@@ -283,14 +285,18 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         poke(order["at"], order["signal"])
     from hyperformer.errors import HyperformerError, Interrupted
     from hyperformer.run import run
-    from hyperformer.settings.build import replace
+    from hyperformer.settings.build import replace, settings
     from hyperformer.settings.config_files import load_config
     from hyperformer.training import signals
 
     # These runs have few steps, of milliseconds.
     signals._AGREE_STEPS = 2
     try:
-        config = replace(load_config(order["config"]), **order["settings"])
+        config, options = load_config(order["config"]), order["settings"]
+        kind = {"adapter": options.get("adapter", config.adapter.adapter)}
+        config = replace(
+            config, **{key: value for key, value in options.items() if settings()[key].is_used(kind)}
+        )
         run(config, deadline=order["deadline"])
     except Interrupted as error:
         print(error)
@@ -307,7 +313,8 @@ def serve() -> None:
     os.dup2(2, 1)
     # Imported here, once; torch computes nothing, so that no thread is lost in a fork.
     for name in IMPORTED:
-        importlib.import_module(name)
+        if name != "peft" or importlib.util.find_spec(name):  # it is an extra
+            importlib.import_module(name)
     toy: Any = sys.modules["hyperformer.data.toy"]
     toy.toy_rows = functools.cache(toy.toy_rows)
     for task in SETTINGS["tasks"]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from training.forked_runs import ForkedRuns
 
 from hyperformer.answers.verify import verify_run
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import VARIANTS
 from hyperformer.training.step_meter import MEASURED
 
@@ -68,6 +69,22 @@ CASES: list[Any] = [
         {"generator_learning_rate": 1e-2, "zero_stage": 3, "precision": "bf16"},
         marks=pytest.mark.slow,
     ),
+    # What peft makes: layers in T5's place, a cache in front of the decoder's, a prompt in front of the source.
+    ("lora", {}),
+    *(
+        pytest.param(kind, {"zero_stage": stage, "precision": precision}, marks=pytest.mark.slow)
+        for kind, stage, precision in (
+            ("dora", 0, "fp32"),
+            ("ia3", 1, "bf16"),
+            ("vera", 2, "bf16"),
+            ("prefix_tuning", 2, "bf16"),
+            ("prompt_tuning", 1, "bf16"),
+            ("p_tuning", 0, "fp32"),
+            ("lora", 2, "bf16"),
+            ("dora", 2, "bf16"),
+            ("p_tuning", 1, "bf16"),
+        )
+    ),
     # The first steps are skipped: their loss scale is too large.
     (
         "adapters_dagger",
@@ -100,6 +117,8 @@ CASES: list[Any] = [
 def test_killed_and_stopped_runs_end_the_same(
     config: str, settings: dict, runs: ForkedRuns, tmp_path: Path
 ) -> None:
+    if config in METHODS and METHODS[config].extra:
+        pytest.importorskip(METHODS[config].extra, reason="it is an extra")
     runs.whole(tmp_path / "whole", config, **settings)
     # Off every boundary of logging, saving and validation; then in the middle of a validation.
     # The memory check leaves no trace: the run without a cut has none.

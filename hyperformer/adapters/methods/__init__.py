@@ -9,6 +9,7 @@ from hyperformer.adapters.methods.hypernetworks import Hypernetworks
 from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.methods.plain import Plain
 from hyperformer.adapters.methods.task_adapters import PerTask
+from hyperformer.adapters.methods.through_peft import ThroughPeft
 
 METHODS: dict[str, Method] = {
     "none": Plain(),
@@ -16,5 +17,12 @@ METHODS: dict[str, Method] = {
     "hypernetwork_per_layer": Hypernetworks(),
     "hypernetwork_per_block_type": Hypernetworks(),
     "hypernetwork_shared": Hypernetworks(),
+    "lora": ThroughPeft(),
+    "dora": ThroughPeft(),
+    "ia3": ThroughPeft(),
+    "vera": ThroughPeft(),
+    "prefix_tuning": ThroughPeft(),
+    "prompt_tuning": ThroughPeft(),
+    "p_tuning": ThroughPeft(),
 }
 """Every value of the setting `adapter`."""

@@ -23,11 +23,14 @@ class Sizes:
         width: T5's d_model.
         layers: blocks of the 'encoder' and of the 'decoder'.
         tasks: number of tasks; of tasks that share weights, one.
+        inner: width of all attention heads together; feed_forward: of the feed-forward's hidden layer.
     """
 
     width: int
     layers: dict[str, int]
     tasks: int
+    inner: int = 0
+    feed_forward: int = 0
 
 
 class Method:
