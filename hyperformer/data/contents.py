@@ -44,6 +44,8 @@ _WEIGHT_FILES = (
     ("pytorch_model*.bin", "pytorch_model.bin.index*.json"),
 )
 GLOBAL_BATCH = "global_batch_size"
+OWN_FILE = "file/"
+"""Start of the key of a task's own file."""
 
 
 class Contents:
@@ -87,12 +89,12 @@ class Contents:
             yield "task_file", _hash(chosen) if chosen else ""
         if data.data_source == "hub" and data.task_file:
             for task in tasks:
-                if task.hub and os.path.isdir(task.hub.path):
+                if task.hub and not task.file and os.path.isdir(task.hub.path):
                     with _errors_of("task_file", data.task_file):
                         yield f"hub/{task.name}", _hash(_tree(Path(task.hub.path)))
-        for name, path in _rows(config, tasks):
+        for name, wanted, path in _rows(config, tasks):
             if path:
-                with _errors_of("data_dir", path):
+                with _errors_of("task_file" if name.startswith(OWN_FILE) else "data_dir", path):
                     yield name, _hash([path.name, file_hash(path)])
         if config.training.deepspeed_config and os.path.exists(config.training.deepspeed_config):
             added = read_user_json(config.training).result
@@ -118,8 +120,7 @@ class Contents:
         if key not in self._missing:  # thousands of runs read the same files
             own = self.user_tasks(config.data.task_file)
             tasks = [get_task(name, own) for name in config.data.tasks]
-            found = (name for name, path in _rows(config, tasks) if path is None)
-            self._missing[key] = [f"{config.data.data_dir}/{name.partition('/')[2]}" for name in found]
+            self._missing[key] = [wanted for _, wanted, path in _rows(config, tasks) if path is None]
         return self._missing[key]
 
 
@@ -183,22 +184,24 @@ def _legacy_signature(config: RunConfig, record: Mapping[str, Any]) -> str | Non
 
 
 def _definition(task: Task) -> dict[str, Any]:
-    """A task as plain values; defaults are left out, as in signatures."""
-    values = dataclasses.asdict(task)
+    """A task as plain values; defaults are left out, as in signatures. Of its own file the content counts."""
+    values = dataclasses.asdict(dataclasses.replace(task, file=None))
     defaults = dataclasses.asdict(Task(task.name, "", "", ()))
     return {key: value for key, value in values.items() if value != defaults[key]}
 
 
-def _rows(config: RunConfig, tasks: Iterable[Task]) -> Iterator[tuple[str, Path | None]]:
-    """'data_dir/rte/train' -> its file; None for one that is not there, on this machine or not yet."""
-    folder = config.data.data_dir
-    if config.data.data_source != "folder" or not folder:
-        return
+def _rows(config: RunConfig, tasks: Iterable[Task]) -> Iterator[tuple[str, str, Path | None]]:
+    """('data_dir/rte/train', the path without suffix, its file); None for one that is not there, or not yet."""
+    folder = config.data.data_dir if config.data.data_source == "folder" else None
     for task in tasks:
-        for split in sorted(source_splits(task, config)):
-            with _errors_of("data_dir", folder):
-                path = find_file(task, Path(folder), split)
-            yield f"data_dir/{task.name}/{split}", path
+        if task.file:
+            path = Path(task.file)
+            yield f"{OWN_FILE}{task.name}", task.file, path if path.is_file() else None
+            continue
+        for split in sorted(source_splits(task, config)) if folder else ():
+            with _errors_of("data_dir", str(folder)):
+                found = find_file(task, Path(str(folder)), split)
+            yield f"data_dir/{task.name}/{split}", f"{folder}/{task.name}/{split}", found
 
 
 @contextmanager

@@ -29,6 +29,10 @@ def load_rows(task: Task, split: str, *, source: str, data_dir: str | None = Non
     """
     if source not in SOURCES:
         raise ConfigError(f"data_source is {source!r}{nearest(source, SOURCES)}")
+    if task.file is not None:
+        if not Path(task.file).is_file():
+            raise DataError(f"Task {task.name!r}: data {task.file}: there is no such file")
+        return read_file(Path(task.file))
     is_toy = task.name in toy.GENERATORS
     if is_toy != (source == "toy"):
         wanted = "data_source=toy" if is_toy else "data_source=hub, or data_source=folder with data_dir"

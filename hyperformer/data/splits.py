@@ -7,6 +7,8 @@ that have one (torch's random permutations, seed 42):
 - large tasks: 1,000 training rows are validation, the validation split is test;
 - the others: as the task's table row says.
 
+A task of a user's with `split: 90/5/5` has its training rows permuted in the same way, and cut in three.
+
 We do the same, and fix two faults that `reference_splits` brings back: the authors
 also train on the 1,000 validation rows of large tasks, and they drop the last row of
 every split.
@@ -14,8 +16,10 @@ every split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -68,6 +72,8 @@ def source_split(task: Task, split: str, *, split_validation: bool = True) -> st
     Args:
         split_validation: make validation and test out of what is labelled (see above).
     """
+    if task.split:
+        return task.splits["train"]
     if split_validation and task.size == "large" and split == "validation":
         return task.splits["train"]
     if split_validation and task.size == "small" and split == "test":
@@ -106,7 +112,11 @@ def split_indices(task: Task, split: str, n: int, rule: SplitRule, groups: Seque
         return int(ends[np.searchsorted(ends, count, side="right") - 1])
 
     start, stop = 0, n
-    if rule.split_validation and task.size == "small" and split != "train":
+    if task.split:
+        validation, test = (whole(_rounded(n, *parts)) for parts in (task.split[1:2], task.split[1:]))
+        bounds = {"validation": (0, validation), "test": (validation, test), "train": (test, n)}
+        start, stop = bounds[split]
+    elif rule.split_validation and task.size == "small" and split != "train":
         half = whole(n // 2)
         start, stop = (0, half) if split == "validation" else (half, n)
     elif rule.split_validation and task.size == "large" and split != "test":
@@ -119,6 +129,11 @@ def split_indices(task: Task, split: str, n: int, rule: SplitRule, groups: Seque
     elif rule.n_obs is not None:
         stop = min(stop, whole(start + rule.n_obs))
     return rows[start:stop]
+
+
+def _rounded(n: int, *percent: str) -> int:
+    """So many percent of `n`, halves up; exact, so that every machine has the same."""
+    return math.floor(n * sum(map(Fraction, percent)) / 100 + Fraction(1, 2))
 
 
 def _in_order(groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +160,7 @@ def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = F
     if split not in SPLITS:
         raise ConfigError(f"There is no split {split!r}{nearest(split, SPLITS)}")
     reference = settings.reference_splits
-    if reference and task.has_references:
+    if reference and (task.has_references or task.split):
         raise ConfigError(f"reference_splits: the authors have no task such as {task.name}; leave it out")
     split_validation = _split_validation(split, reference)
     name = source_split(task, split, split_validation=split_validation)
@@ -165,6 +180,7 @@ def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = F
     if not len(chosen):
         raise DataError(
             f"task {task.name!r}: split {split!r} would be empty: it is made of {len(examples)} rows of {name!r}"
+            + (f" by split: {'/'.join(task.split)}" if task.split else "")
             + (" by the authors' rules (reference_splits)" if reference else "")
         )
     return chosen

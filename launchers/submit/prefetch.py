@@ -25,6 +25,8 @@ class PrefetchError(HyperformerError):
 def needs(runs: Iterable[Run]) -> dict[str, dict[str, object]]:
     """What the runs load, each thing once: its name -> settings of a run that loads it."""
     found: dict[str, dict[str, object]] = {}
+    runs = list(runs)
+    own_files = own_files_of(run.config.data.task_file for run in runs)
     for run in runs:
         model, data = run.config.model, run.config.data
         settings = changed_settings(run.config)
@@ -33,10 +35,23 @@ def needs(runs: Iterable[Run]) -> dict[str, dict[str, object]]:
         if model.tokenizer_name:
             found.setdefault(f"tokenizer {model.tokenizer_name}", settings)
         for task in data.tasks:
-            parts = [f"data set {task} ({data.data_source})"]
+            source = "own file" if task in own_files[data.task_file] else data.data_source
+            parts = [f"data set {task} ({source})"]
             parts += [data.task_file] if data.task_file else []
             splits = "reference splits" if data.reference_splits else ""
             found.setdefault(" ".join([*parts, splits]).strip(), {**settings, "only_task": task})
+    return found
+
+
+def own_files_of(task_files: Iterable[str | None]) -> dict[str | None, dict[str, str]]:
+    """Task file -> those of its tasks whose rows are in one file of their own, and that file."""
+    found: dict[str | None, dict[str, str]] = {}
+    for path in set(task_files):
+        found[path] = {}
+        if path is not None and Path(path).is_file():
+            from hyperformer.data.tasks import load_user_tasks  # numpy: too slow for the other commands
+
+            found[path] = {task.name: task.file for task in load_user_tasks(path).values() if task.file}
     return found
 
 
@@ -46,7 +61,7 @@ def from_hub(runs: Iterable[Run]) -> list[str]:
     for name, settings in needs(runs).items():
         kind = name.split(" ")[0]
         if kind == "data":
-            is_remote = settings.get("data_source", "hub") == "hub"
+            is_remote = name.startswith(f"data set {settings['only_task']} (hub)")
         else:
             key = "tokenizer_name" if kind == "tokenizer" else "model_name_or_path"
             value = str(settings.get(key, "t5-base"))

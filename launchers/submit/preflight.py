@@ -7,7 +7,7 @@ SLURM would refuse is in :mod:`launchers.submit.preflight_slurm`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from launchers.plan.sweep_files.stages import is_not_known_yet
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import preflight_disk
+from launchers.submit.prefetch import own_files_of
 
 ALL = "all"
 # What a user who knows better can ignore, by name.
@@ -101,8 +102,9 @@ def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], lis
     room = preflight_disk.check_space(folder, len(runs))
     findings = [Finding("disk", text) for text in room.findings]
     known = (try_record(SweepFolder(folder).plan) or {}).get("runs", {})
+    own_files = own_files_of(run.config.data.task_file for run in runs)
     for run in runs:
-        findings += _data(run)
+        findings += _data(run, own_files[run.config.data.task_file])
         findings += _files(run)
         findings += _source(run)
         findings += _refused(run, check_precision)
@@ -130,8 +132,11 @@ def _refused(run: Run, check: Callable[[TrainingConfig], None]) -> Iterator[Find
         yield Finding(None, str(error))
 
 
-def _data(run: Run) -> Iterator[Finding]:
+def _data(run: Run, own_files: Mapping[str, str]) -> Iterator[Finding]:
     data = run.config.data
+    for task in data.tasks:
+        if task in own_files and not Path(own_files[task]).is_file():
+            yield Finding("data", f"task {task}: data {own_files[task]}: there is no such file")
     if data.data_source != "folder" or data.data_dir is None:
         return
     folder = Path(data.data_dir)
@@ -139,7 +144,7 @@ def _data(run: Run) -> Iterator[Finding]:
         yield Finding("data", f"data_dir {folder}: there is no such folder")
         return
     for task in data.tasks:
-        if not (folder / task).is_dir():
+        if task not in own_files and not (folder / task).is_dir():
             yield Finding("data", f"data_dir {folder}: it has no folder {task} for the task of that name")
 
 

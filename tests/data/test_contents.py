@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -242,6 +243,27 @@ def test_a_missing_split_does_not_hide_a_change_of_another(site: Path) -> None:
     changed(site / "rows/mine/train.csv", str.upper)
     with pytest.raises(ConfigError, match=r"rows/mine/train\): changed since"):
         identify(planned, None, 1)
+
+
+def test_the_one_file_of_a_task_counts_and_its_place_does_not(site: Path) -> None:
+    line = "mine: {template: '{text}', target: label, labels: [yes, no], metrics: [accuracy], data: %s, split: %s}"
+    rows = site / "rows/mine/train.csv"
+
+    def sign(data: object, split: str = "50/25/25") -> tuple[str, list[str]]:
+        (site / "tasks.yaml").write_text(line % (data, split))
+        config = make_config({"tasks": ["mine"], "task_file": str(site / "tasks.yaml")})
+        found = Contents()
+        return signature(dataclasses.replace(config, contents=found.read(config))), found.missing(config)
+
+    first = sign("rows/mine/train.csv")
+    (site / "elsewhere").mkdir()
+    (site / "elsewhere/train.csv").write_bytes(rows.read_bytes())
+    assert sign(site / "elsewhere/train.csv") == first and first[1] == []
+    assert sign("rows/mine/train.csv", "60/20/20")[0] != first[0]
+    rows.write_text(rows.read_text() + "more,no\n")
+    assert sign("rows/mine/train.csv")[0] != first[0]
+    rows.unlink()
+    assert sign("rows/mine/train.csv")[1] == [str(rows)]
 
 
 def test_rows_in_a_local_folder_of_a_hub_data_set_count(site: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from reference_files import reference, sha256
 
 from hyperformer.data.examples import Examples
 from hyperformer.data.splits import SplitRule, held_out_rows, load_split, source_split, split_indices
-from hyperformer.data.tasks import TASKS
+from hyperformer.data.tasks import TASKS, load_user_tasks
 from hyperformer.errors import ConfigError, DataError
 from hyperformer.settings.schema import DataConfig
 
@@ -108,6 +109,54 @@ def test_snli_rows_without_label_are_left_out_but_for_reference(tmp_path: Path) 
     (tmp_path / "snli" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert sorted(load(tmp_path, "snli", "train").targets) == ["0", "1", "2"]
     assert load(tmp_path, "snli", "train", reference_splits=True).targets == ["0", "-1", "2"]
+
+
+def own_file(tmp_path: Path, rows: int, split: str = "80/10/10", **more: Any) -> DataConfig:
+    """A run's settings with a task `notes` whose rows are in one file."""
+    lines = [f"row {number},{'yes' if number % 2 else 'no'},{number // 4}" for number in range(rows)]
+    (tmp_path / "notes.csv").write_text("\n".join(["text,label,page", *lines]) + "\n")
+    task = {"template": "{text}", "target": "label", "labels": ["no", "yes"], "metrics": ["accuracy"], **more}
+    tasks = {"notes": {**task, "data": "notes.csv", "split": split}}
+    (tmp_path / "tasks.yaml").write_text(json.dumps(tasks))
+    return DataConfig(task_file=str(tmp_path / "tasks.yaml"), tasks=("notes",))
+
+
+def test_one_file_is_cut_in_three(tmp_path: Path) -> None:
+    data = own_file(tmp_path, 50)
+    task = load_user_tasks(str(data.task_file))["notes"]
+    rows = {split: places(load_split(task, split, data)) for split in ("train", "validation", "test")}
+    assert {split: len(found) for split, found in rows.items()} == {"train": 40, "validation": 5, "test": 5}
+    assert sorted(sum(rows.values(), [])) == list(range(50))
+    assert rows["test"] == [25, 0, 8, 36, 18]  # of every start, on every machine
+    # The same, whatever the run reads for its other tasks, and from a data set that has training rows only.
+    folder = tmp_path / "folder/notes"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_bytes((tmp_path / "notes.csv").read_bytes())
+    elsewhere = DataConfig(data_source="folder", data_dir=str(folder.parent))
+    assert places(load_split(task, "test", elsewhere)) == rows["test"]
+    assert places(load_split(replace(task, file=None), "test", elsewhere)) == rows["test"]
+    with pytest.raises(ConfigError, match="the authors have no task such as notes"):
+        load_split(task, "train", DataConfig(reference_splits=True))
+
+
+def test_one_file_that_cannot_be_cut(tmp_path: Path) -> None:
+    data = own_file(tmp_path, 9, "90/5/5")
+    task = load_user_tasks(str(data.task_file))["notes"]
+    with pytest.raises(
+        DataError, match="'validation' would be empty: it is made of 9 rows of 'train' by split: 90/5/5"
+    ):
+        load_split(task, "validation", data)
+    (tmp_path / "notes.csv").unlink()
+    with pytest.raises(DataError, match=r"Task 'notes': data .*notes.csv: there is no such file"):
+        load_split(task, "train", data)
+
+
+def test_questions_of_one_file_stay_together(tmp_path: Path) -> None:
+    data = own_file(tmp_path, 40, "50/25/25", group="{page}")
+    task = load_user_tasks(str(data.task_file))["notes"]
+    splits = [load_split(task, split, data) for split in ("train", "validation", "test")]
+    pages = [{one.group for one in split.references} for split in splits]
+    assert [len(found) for found in pages] == [5, 2, 3] and len(set.union(*pages)) == 10
 
 
 @pytest.mark.skipif(REAL is None, reason="no real rows: set HYPERFORMER_DATA to a folder of GLUE tasks")

@@ -12,7 +12,7 @@ import yaml
 from row_examples import example
 
 from hyperformer.data.metrics import METRICS, compute_metrics
-from hyperformer.data.tasks import Task, get_task, load_user_tasks
+from hyperformer.data.tasks import Hub, Task, get_task, load_user_tasks
 from hyperformer.data.tasks.user_tasks import READERS
 from hyperformer.errors import ConfigError
 
@@ -106,6 +106,21 @@ FITTING = {
         ({"rounded": True, "answer": "float", "labels": ["5", "1"]}, "from the least score to the highest"),
         ({"rounded": True, "answer": "int"}, "t.answer: rounded is true, so answers are numbers such as 3.8"),
         ({"rounded": True, "metrics": ["macro_f1"]}, "rounded answers are any number"),
+        ({"data": "a.csv"}, "t.data: a.csv is one file: say how its rows are split, such as split: 90/5/5"),
+        ({"data": "reviews"}, "t.data: is 'reviews'; write a data set of the hub, owner/name or owner/name:config"),
+        ({"data": "a/b:"}, "t.data: is 'a/b:'; write a data set of the hub"),
+        ({"data": "a/b", "hub": {"path": "a/b"}}, "t.data: hub says already where the rows are"),
+        ({"data": "a.csv", "split": "90/5/4"}, "t.split: 90/5/4 is 99 percent, and not 100"),
+        ({"data": "a.csv", "split": "95/5/0"}, "t.split: 95/5/0: test would have no rows"),
+        ({"data": "a.csv", "split": "90/10"}, "t.split: is '90/10'; write percent of train, validation and test"),
+        ({"data": "a.csv", "split": "110/-5/-5"}, "write percent of train, validation and test, such as 90/5/5"),
+        ({"data": "a.csv", "split": 90}, "write percent of train, validation and test, such as 90/5/5"),
+        ({"data": "a.csv", "split": "90/5/5", "size": "small"}, "t.size: split says already which rows are train"),
+        ({"accepted": "b"}, "t.accepted: none of the metrics reads it"),
+        ({"metrics": ["squad"]}, "squad takes the best of all right answers: write accepted"),
+        ({"metrics": ["multirc"]}, "multirc scores all rows of a question together: write group"),
+        ({"metrics": ["multirc"], "group": "{q}", "labels": ["0", "1", "2"]}, "for two labels, of which the second"),
+        ({"group": "q"}, "t.group: 'q' names no column"),
         ({"template": 5}, "'5' names no column"),
         ({"template": "{a:>5}"}, "'a' is not a column"),
         ({"num_beams": True}, "t.num_beams: is True; write a whole number above 0"),
@@ -147,8 +162,18 @@ def test_what_fits_has_its_metrics_for_every_answer(tmp_path: Path, changes: dic
         assert all(map(math.isfinite, values.values()))
 
 
+def test_where_the_rows_are_in_one_line(tmp_path: Path) -> None:
+    text = "{template: '{a}', target: b, labels: [x, y], metrics: [accuracy], data: %s}"
+    one, other = (load(tmp_path, f"t: {text % where}")["t"] for where in ("me/notes", "me/notes:plain_text"))
+    assert (one.hub, other.hub) == (Hub("me/notes"), Hub("me/notes", "plain_text")) and one.file is None
+    for where in ("notes.csv", "./sub/../notes.csv", str(tmp_path / "notes.csv")):
+        task = load(tmp_path, f"t: {text % (where + ', split: 33.3/33.3/33.4')}")["t"]
+        assert task.file == str(tmp_path / "notes.csv") and task.split == ("33.3", "33.3", "33.4")
+
+
 def test_every_field_of_a_task_has_a_reader() -> None:
-    assert set(READERS) == {field.name for field in dataclasses.fields(Task)} - {"name", "aliases"}
+    fields = {field.name for field in dataclasses.fields(Task)}
+    assert set(READERS) - {"data"} == fields - {"name", "aliases", "file"}
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a,b", ".x", " x", "x ", ""])

@@ -80,6 +80,9 @@ class Task:
             stay in one split.
         accepted: the column with the list of all right answers, for metrics that take the best of them. A row
             is trained on once for each of them.
+        file: the one file that its rows are in, whatever `data_source` says; None: they are where that says.
+        split: percent of the source's training rows that are train, validation and test, as text ('90', '5', '5');
+            (): as in `splits` and `size`.
         recipe: what is done to columns before they stand in the template: a name in
             :data:`hyperformer.data.tasks.recipes.RECIPES`.
     """
@@ -103,6 +106,8 @@ class Task:
     group: str = ""
     accepted: str = ""
     recipe: str = ""
+    file: str | None = None
+    split: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.prefix is None:

@@ -9,19 +9,26 @@ A mapping from the task's name to its row::
       metrics: [accuracy]
       hub: {path: owner/reviews}     # leave out if only read from data_dir
       splits: {train: train, validation: dev, test: test}
+    notes:
+      data: notes.csv                # one file, seen from this one; or a data set: owner/name, owner/name:config
+      split: 90/5/5                  # percent of its rows that are train, validation and test
+      ...
 
-The keys are the fields of :class:`hyperformer.data.tasks.task.Task`, and mean the same.
+The keys are the fields of :class:`hyperformer.data.tasks.task.Task`, and mean the same; `data` says `file` or `hub`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from hyperformer.data.metrics import METRICS
+from hyperformer.data.readers.files import SUFFIXES, format_of
 from hyperformer.data.tasks.recipes import RECIPES
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
 from hyperformer.data.tasks.validate import task_fault
@@ -50,10 +57,11 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
     _, root = read_yaml(Path(path).expanduser(), expand=False)
     if not isinstance(root.value, dict) or not root.value:
         root.fail("expected a mapping from a task's name to its template, target, metrics, ...")
-    return {name: _task(name, node) for name, node in root.value.items()}
+    folder = Path(path).expanduser().absolute().parent
+    return {name: _task(name, node, folder) for name, node in root.value.items()}
 
 
-def _task(name: str, node: YamlNode) -> Task:
+def _task(name: str, node: YamlNode, folder: Path) -> Task:
     if not _NAME.fullmatch(name):
         node.fail(f"{name!r} cannot be the name of a task: write letters, digits, '-', '_', '.' and '+'")
     if not isinstance(node.value, dict):
@@ -62,7 +70,15 @@ def _task(name: str, node: YamlNode) -> Task:
     for key in REQUIRED:
         if key not in node.value or node.value[key].value in (None, "", []):
             node.fail(f"{key!r} is missing")
-    task = Task(name, **{key: READERS[key](entry) for key, entry in node.value.items()})
+    values = {key: READERS[key](entry) for key, entry in node.value.items()}
+    if "data" in values:
+        values |= _source(values.pop("data"), node, folder)
+    task = Task(name, **values)
+    for key in ("splits", "size") if task.split else ():
+        if key in node.value:
+            node.value[key].fail(
+                "split says already which rows are train, validation and test: leave one out"
+            )
     fault = task_fault(task)
     if fault is not None:
         key, why = fault
@@ -157,6 +173,37 @@ def _hub(entry: YamlNode) -> Hub:
     return Hub(**{key: readers[key](value) for key, value in entry.mapping(readers.keys()).items()})
 
 
+def _source(text: str, node: YamlNode, folder: Path) -> dict[str, Any]:
+    """What `data` says: a file, or a place on the hub."""
+    entry = node.value["data"]
+    if "hub" in node.value:
+        entry.fail("hub says already where the rows are: leave one of the two out")
+    if format_of(Path(text)) is not None:
+        if "split" not in node.value:
+            entry.fail(f"{text} is one file: say how its rows are split, such as split: 90/5/5")
+        # Whether it is there matters to a run, and not to who reads a trained model's tasks.
+        return {"file": os.path.normpath(folder / Path(text).expanduser())}
+    path, _, name = text.partition(":")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", path) or text.endswith(":"):
+        entry.fail(
+            f"is {text!r}; write a data set of the hub, owner/name or owner/name:config, or a file that ends with one "
+            f"of {', '.join(SUFFIXES)}"
+        )
+    return {"hub": Hub(path, name or None)}
+
+
+def _shares(entry: YamlNode) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in str(entry.texts()).split("/"))
+    if len(parts) != len(SPLITS) or not all(re.fullmatch(r"\d+(\.\d+)?", part) for part in parts):
+        entry.fail(f"is {entry.value_text()}; write percent of train, validation and test, such as 90/5/5")
+    if sum(map(Fraction, parts)) != 100:
+        entry.fail(f"{'/'.join(parts)} is {float(sum(map(Fraction, parts))):g} percent, and not 100")
+    for split, part in zip(SPLITS, parts, strict=True):
+        if not Fraction(part):
+            entry.fail(f"{'/'.join(parts)}: {split} would have no rows")
+    return parts
+
+
 READERS: Readers = {
     "template": _template,
     "target": _column,
@@ -168,6 +215,8 @@ READERS: Readers = {
     "splits": _splits,
     "size": _choice("small", "large", ""),
     "hub": _hub,
+    "data": _text,
+    "split": _shares,
     "unlabelled_rows": _truth,
     "num_beams": _count,
     "answer_tokens": _count,
