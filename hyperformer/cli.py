@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from hyperformer import __version__, finetune_t5_trainer
+from hyperformer.commands.inspection.parser import add_inspection_commands
 from hyperformer.commands.parser import add_model_commands
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.config_files import load_config
@@ -45,9 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     params.add_argument("config", help="a config file, or the name of a shipped one")
     params.add_argument("overrides", nargs="*", metavar="key=value")
     params.set_defaults(command=_params)
+    add_inspection_commands(commands)
     add_model_commands(commands)
 
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse takes key=value in one place only, before or after the options.
+    if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides = [*arguments.overrides, *rest]
     warnings.showwarning = finetune_t5_trainer.show_warning  # type: ignore[assignment]
     try:
         code = arguments.command(arguments)

@@ -57,6 +57,8 @@ def run(words: argparse.Namespace) -> int:
             return start.cancel(target, words.names, words.dry_run, words.yes, same_command(words))
         case "plan":
             return inspect.plan(target)
+        case "data":
+            return inspect.data(target, words.rows)
         case "status":
             return inspect.status(target, words.names, words.watch, words.json)
         case "logs":

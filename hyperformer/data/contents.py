@@ -92,7 +92,7 @@ class Contents:
                 if task.hub and not task.file and os.path.isdir(task.hub.path):
                     with _errors_of("task_file", data.task_file):
                         yield f"hub/{task.name}", _hash(_tree(Path(task.hub.path)))
-        for name, wanted, path in _rows(config, tasks):
+        for name, _, path in _rows(config, tasks):
             if path:
                 with _errors_of("task_file" if name.startswith(OWN_FILE) else "data_dir", path):
                     yield name, _hash([path.name, file_hash(path)])

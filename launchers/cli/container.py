@@ -24,6 +24,8 @@ BAD_INPUT = 2
 OF_HYPERFORMER = (
     "train",
     "params",
+    "data",
+    "list",
     "predict",
     "evaluate",
     "rescore",
@@ -38,7 +40,7 @@ usage: docker run [options] IMAGE COMMAND ...
 
   sweep SWEEP [...]         what `hyperformer-sweep` does: run a sweep, plan, status, report, ...
   train CONFIG [key=value]  one run, on all GPUs that the container has, or on the CPU
-  params, predict, evaluate, rescore, export, similarity, push, convert
+  params, data, list, predict, evaluate, rescore, export, similarity, push, convert
                             as `hyperformer` has them; COMMAND --help says more
   check [--quick]           versions, GPUs, and whether the folders can be written
   bash, python, ...         any program of the image

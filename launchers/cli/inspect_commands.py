@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from hyperformer.errors import ConfigError
+from hyperformer.commands.inspection.parser import check_rows
+from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.files import write_json
 from hyperformer.settings.config_files import parse_override
 from launchers.api import Sweep, View
@@ -59,6 +60,21 @@ def plan(target: Target) -> int:
     tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
     print_next(target, after_status(view.statuses))
+    return DONE
+
+
+def data(target: Target, rows: int) -> int:
+    """Show what the tasks of the sweep's runs look like; what several runs read alike is shown once."""
+    from hyperformer.commands.inspection.data_report import (
+        print_data,  # torch: too slow for the other commands
+    )
+
+    check_rows(rows)
+    sweep = target.open()
+    sweep.check_inputs()
+    faults = print_data((run.config for run in sweep.plan.runs), rows)
+    if faults:
+        raise HyperformerError("\n".join([f"{len(faults)} tasks cannot be used:", *faults]))
     return DONE
 
 

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hyperformer.commands.inspection.parser import SHOWS, add_rows
 from launchers.plan.sweep_file import SWEEPS
 from launchers.submit.preflight import NAMES
 
 COMMANDS = (
     "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "compare", "bundle", "verify",
-    "prefetch", "clusters",
+    "prefetch", "data", "clusters",
 )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def _add_start_commands(add: _Add) -> None:
 
 def _add_inspect_commands(add: _Add) -> None:
     add("plan", "show the runs that the sweep file means")
+    add_rows(add("data", SHOWS))
     one = add("status", "show the state of the runs", _names_argument())
     one.add_argument("-w", "--watch", action="store_true", help="refresh until no run is waiting or running")
     one.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -32,6 +32,7 @@ from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 # What is done stage by stage, in order.
 _EACH: dict[str, Callable[[Target, argparse.Namespace], int]] = {
     "plan": lambda target, words: inspect.plan(target),
+    "data": lambda target, words: inspect.data(target, words.rows),
     "why": lambda target, words: inspect.why(target, ()),
     "report": lambda target, words: inspect.report(target, words.plots, words.pdf),
     "prefetch": lambda target, words: inspect.prefetch(target),
