@@ -73,7 +73,7 @@ class AdapterModule(nn.Module):
 
 
 class SmallLinear(nn.Linear, AdapterModule):
-    """A linear layer that starts small, as every one in and around the adapters does."""
+    """A linear layer that starts small, as every one in and around the authors' adapters does, or as `std` says."""
 
     def __init__(self, inputs: int, outputs: int, std: float = INIT_STD) -> None:
         self.std = std  # nn.Linear's constructor calls reset_parameters
@@ -143,12 +143,18 @@ class TaskAdapters(AdapterModule):
 
 
 class Projector(nn.Module):
-    """Embedding -> ReLU network -> projected embedding (paper, section 2.3)."""
+    """Embedding -> ReLU network -> projected embedding (paper, section 2.3).
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    With generator_init=near_identity its outputs are as large as its inputs (He et al. 2015). With small weights they
+    are so small that after a few steps of Adam the biases are larger: tasks and layers then read the same embedding.
+    """
+
+    def __init__(self, inputs: int, config: AdapterConfig) -> None:
         super().__init__()
-        self.hidden = SmallLinear(inputs, hidden)
-        self.output = SmallLinear(hidden, outputs)
+        hidden, outputs = config.task_hidden_dim, config.projected_task_embedding_dim
+        is_small = config.generator_init == "reference"
+        self.hidden = SmallLinear(inputs, hidden, INIT_STD if is_small else math.sqrt(1 / inputs))
+        self.output = SmallLinear(hidden, outputs, INIT_STD if is_small else math.sqrt(2 / hidden))
 
     def forward(self, embedding: Tensor) -> Tensor:
         return self.output(torch.relu(self.hidden(embedding)))
@@ -164,9 +170,7 @@ class TaskEmbeddings(AdapterModule):
         self.weight = nn.Parameter(torch.empty(embeddings, config.task_embedding_dim))
         self.projector: Projector | None = None
         if config.train_task_embeddings:
-            self.projector = Projector(
-                config.task_embedding_dim, config.task_hidden_dim, config.projected_task_embedding_dim
-            )
+            self.projector = Projector(config.task_embedding_dim, config)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -217,7 +221,7 @@ class Hypernetwork(AdapterModule):
                 self.block_embeddings = nn.Parameter(torch.empty(SITES_PER_LAYER, dim))
             heads = 1 if parts == 3 else SITES_PER_LAYER
             read = config.projected_task_embedding_dim
-            self.projector = Projector(parts * dim, config.task_hidden_dim, read)
+            self.projector = Projector(parts * dim, config)
             has_norm = config.unique_hyper_net_layer_norm
         if has_norm:
             self.embedding_norm = nn.LayerNorm(read, eps=EMBEDDING_NORM_EPSILON)

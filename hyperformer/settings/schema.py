@@ -131,8 +131,9 @@ class AdapterConfig:
     generator_init: Literal["reference", "near_identity"] = setting(
         "reference",
         "generators at the start; reference: the authors'; near_identity: the generators of up-projections are zero "
-        "and those of down-projections small, so that T5's answers hardly change (after Houlsby et al. 2019, "
-        "section 3.6; it needs add_layer_norm_after_adapter=false)",
+        "and those of down-projections small, so that T5's answers do not change (after Houlsby et al. 2019, "
+        "section 3.6), and the networks that project embeddings keep their size (He et al. 2015); it needs "
+        "add_layer_norm_after_adapter=false",
     )
     generator_scaling: Literal["none", "sqrt_width", "width"] = setting(
         "none",
