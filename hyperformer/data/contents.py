@@ -23,7 +23,7 @@ from hyperformer.data.splits import source_splits
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError
 from hyperformer.files import read_json, write_json
-from hyperformer.settings.build import describe_content, flatten, hash_settings, make_config
+from hyperformer.settings.build import describe_content, flatten, hash_settings, make_config, with_contents
 from hyperformer.settings.deepspeed_json.read import read_user_json
 from hyperformer.settings.schema import RunConfig
 
@@ -135,7 +135,7 @@ def with_global_batch(config: RunConfig, rows: int) -> RunConfig:
     """With the rows of a step among the contents, if losses are summed: the result depends on them then."""
     if config.training.loss_reduction != "sum":
         return config
-    return dataclasses.replace(config, contents={**(config.contents or {}), GLOBAL_BATCH: str(rows)})
+    return with_contents(config, {**(config.contents or {}), GLOBAL_BATCH: str(rows)})
 
 
 def identify(config: RunConfig, record: Mapping[str, Any] | None, ranks: int) -> RunConfig:

@@ -182,9 +182,26 @@ def _coerce(value: Any, annotation: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
-def _coerced(key: str, value: Any) -> Any:
-    """The runs of a sweep share most of their values; `typed`: True, 1 and 1.0 are three."""
-    return _coerce(value, settings()[key].type)
+def _shared(key: str, value: Any) -> Any:
+    """A plain value, checked. The runs of a sweep share most of them; `typed`: True, 1 and 1.0 are three.
+
+    Raises:
+        KeyError, ValueError, OverflowError: it is none of the setting's, or that depends on more than the value.
+    """
+    entry = settings()[key]
+    coerced = _coerce(value, entry.type)
+    if (entry.path and coerced) or not _is_in_bounds(entry, coerced):
+        raise ValueError
+    return coerced
+
+
+def _is_in_bounds(entry: Setting, value: Any) -> bool:
+    if value is None or entry.bounds is None:
+        return True
+    return all(map(entry.bounds.hold, value.values() if isinstance(value, Mapping) else [value]))
+
+
+_PLAIN = frozenset((int, float, bool, str, type(None)))
 
 
 def _is_name_map(annotation: Any) -> bool:
@@ -201,20 +218,22 @@ def coerce(key: str, value: Any, where: str) -> Any:
     Raises:
         ConfigError: it is no value of the setting, or there is no such setting.
     """
+    if type(value) in _PLAIN:
+        try:
+            return _shared(key, value)
+        except (KeyError, ValueError, OverflowError):
+            pass  # told below
     known = settings()
     if key not in known:
         raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
     entry = known[key]
     try:
-        is_one = not isinstance(value, list | Mapping)
-        coerced = _coerced(key, value) if is_one else _coerce(value, entry.type)
+        coerced = _coerce(value, entry.type)
     except (ValueError, OverflowError):
         told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
         raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
-    if entry.bounds and coerced is not None:
-        numbers = coerced.values() if isinstance(coerced, Mapping) else [coerced]
-        if not all(map(entry.bounds.hold, numbers)):
-            raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
+    if entry.bounds and not _is_in_bounds(entry, coerced):
+        raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
     return _one_spelling(entry.path, coerced) if entry.path and coerced else coerced
 
 
@@ -287,25 +306,51 @@ def make_config(
     for key, value in values.items():
         coerced = coerce(key, value, where)
         grouped.setdefault(settings()[key].section, {})[key] = coerced
-    sections = {name: owner(**grouped.get(name, {})) for name, owner in _sections().items()}
+    sections = {name: _section(name, grouped.get(name, {})) for name in _sections()}
     config = RunConfig(**grouped[""], **sections, contents=contents, known_as=known_as)
-    check(config, flatten(config), where)
+    check(config, _flat(config), where)
     return config
 
 
-def flatten(config: RunConfig) -> dict[str, Any]:
-    """The inverse of :func:`make_config`: flat name -> plain JSON value.
+def _section(name: str, values: dict[str, Any]) -> Any:
+    """A section with these values. The runs of a sweep share most sections."""
+    items = tuple(values.items())
+    try:
+        return _shared_section(name, items)
+    except TypeError:  # a map has no hash
+        return _sections()[name](**values)
 
-    All fields of a section are settings. Done eight times per run of a plan, so it copies whole sections.
-    """
+
+@functools.lru_cache(maxsize=1024)
+def _shared_section(name: str, items: tuple[tuple[str, Any], ...]) -> Any:
+    return _sections()[name](**dict(items))
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """The inverse of :func:`make_config`: flat name -> plain JSON value."""
+    return dict(_flat(config))
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """As :func:`flatten`, kept with the config: a plan asks several times for each run. Not to be changed."""
     own = vars(config)
-    flat = {key: own[key] for key in _own_keys()}
-    for section in _sections():
-        flat |= vars(own[section])
-    for key in _tuples():
-        if flat[key] is not None:
-            flat[key] = list(flat[key])
+    flat = own.get("_flat")
+    if flat is None:
+        flat = {key: own[key] for key in _own_keys()}
+        for section in _sections():
+            flat |= vars(own[section])
+        for key in _tuples():
+            if flat[key] is not None:
+                flat[key] = list(flat[key])
+        own["_flat"] = flat
     return flat
+
+
+def with_contents(config: RunConfig, contents: Mapping[str, str]) -> RunConfig:
+    """The same settings with other contents of the files that they name."""
+    changed = dataclasses.replace(config, contents=contents)
+    vars(changed).update(_flat=_flat(config), _settings_hash=settings_hash(config))
+    return changed
 
 
 @functools.cache
@@ -351,19 +396,22 @@ def signature(config: RunConfig) -> str:
         return config.known_as
     contents = config.contents or {}
     known = {key.partition("/")[0] for key in contents}
-    told = {key: value for key, value in flatten(config).items() if key not in known}
     held = {key: value for key, value in contents.items() if value}
+    if not (held or known):
+        return settings_hash(config)
+    told = {key: value for key, value in _flat(config).items() if key not in known}
     return hash_settings({**told, **({"contents": held} if held else {})})
 
 
 def unread(config: RunConfig) -> list[str]:
     """Settings that name a file or folder which the run reads, and whose content is not known."""
-    flat, known = flatten(config), {key.partition("/")[0] for key in config.contents or {}}
-    return [
-        key
-        for key, entry in settings().items()
-        if entry.path and entry.result and str(flat[key]).startswith("/") and key not in known
-    ]
+    flat, known = _flat(config), {key.partition("/")[0] for key in config.contents or {}}
+    return [key for key in _read_paths() if str(flat[key]).startswith("/") and key not in known]
+
+
+@functools.cache
+def _read_paths() -> list[str]:
+    return [key for key, entry in settings().items() if entry.path and entry.result]
 
 
 def describe_content(key: str, flat: Mapping[str, Any]) -> str:
@@ -373,17 +421,27 @@ def describe_content(key: str, flat: Mapping[str, Any]) -> str:
     return f"{setting} ({held})" if held else setting
 
 
+def settings_hash(config: RunConfig) -> str:
+    """:func:`hash_settings` of the config's own settings, paths as they are, kept with it."""
+    own = vars(config)
+    if "_settings_hash" not in own:
+        own["_settings_hash"] = hash_settings(_flat(config))
+    return own["_settings_hash"]
+
+
 def hash_settings(flat: Mapping[str, Any]) -> str:
     """Hash of the flat values that can change a result and are no defaults; other keys always count."""
-    counted, known = _counted_defaults(), settings()
     told = {
         key: value
-        for key, value in flat.items()
-        if (key in counted and value != counted[key]) or key not in known
+        for key, default in _counted_defaults().items()
+        if (value := flat.get(key, default)) is not default and value != default
     }
     if told.get("mixing") == "proportional":  # another name for it
         told = {**told, "temperature": 1.0}
         del told["mixing"]
+    told |= {key: flat[key] for key in flat.keys() - settings().keys()}
     told |= precision_in_signature(flat)
-    text = json.dumps(told, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashlib.sha256(_JSON(told).encode()).hexdigest()[:10]
+
+
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

@@ -20,8 +20,8 @@ from hyperformer.errors import ConfigError
 from hyperformer.settings.build import (
     coerce,
     flatten,
-    hash_settings,
     settings,
+    settings_hash,
     signature,
     unread,
 )  # fmt: skip
@@ -133,7 +133,9 @@ def _expand(file: SweepFile, contents: Contents | None, find_source: FindSource)
                 excluded += 1
                 continue
             values = with_source(candidate, file.earlier, find_source)
-            one = plan_run(dataclasses.replace(candidate, values=values), file, contents)
+            if values is not candidate.values:
+                candidate = dataclasses.replace(candidate, values=values)
+            one = plan_run(candidate, file, contents)
             planned.setdefault(signature(one.config), one)
     if not planned:
         raise ConfigError(f"{file.source}: no run is left: `exclude` drops all {total} of them")
@@ -189,7 +191,7 @@ def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) 
         config = with_global_batch(one.config, one.config.training.rows_per_rank * ranks)
         yield Run(
             name, signature(config), config, tuple(differs), resources,
-            one.legacy_signature, hash_settings(flatten(config)), not (unread(config) or one.missing), one.missing,
+            one.legacy_signature, settings_hash(config), not (unread(config) or one.missing), one.missing,
             one.config.contents or {},
         )  # fmt: skip
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hyperformer.errors import ConfigError, DataError
-from hyperformer.settings.build import flatten, hash_settings, make_config, settings, with_local_names
+from hyperformer.settings.build import (
+    flatten,
+    hash_settings,
+    make_config,
+    settings,
+    settings_hash,
+    with_contents,
+    with_local_names,
+)
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from launchers.plan.grid import Candidate, Values
 from launchers.plan.sweep_file import SweepFile
@@ -16,6 +24,7 @@ from launchers.plan.sweep_file import SweepFile
 if TYPE_CHECKING:
     from hyperformer.data.contents import Contents
 
+_DEFAULT_ADAPTER = settings()["adapter"].default
 _NOT_ALWAYS_USED = [entry for entry in settings().values() if entry.is_of_methods or entry.several_tasks]
 _SPELLED = [entry for entry in settings().values() if (entry.path and entry.path != OUTPUT) or entry.choices]
 
@@ -63,15 +72,13 @@ def plan_run(candidate: Candidate, file: SweepFile, contents: Contents | None) -
         candidate.variant.location.fail(f"{message} (set in {candidate.variant.config_file})")
     legacy_signature = _legacy_signature(config, values)
     if contents is None:
-        return PlannedRun(candidate, dataclasses.replace(config, contents={}), legacy_signature)
+        return PlannedRun(candidate, with_contents(config, {}), legacy_signature)
     _check_tasks(candidate, config, contents)
     try:
         contents_now, missing = contents.read(config), contents.missing(config)
     except (ConfigError, OSError) as error:
         _fail(candidate, str(error).split(" ", 1)[0], error)
-    return PlannedRun(
-        candidate, dataclasses.replace(config, contents=contents_now), legacy_signature, tuple(missing)
-    )
+    return PlannedRun(candidate, with_contents(config, contents_now), legacy_signature, tuple(missing))
 
 
 def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
@@ -85,15 +92,18 @@ def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
 def _legacy_signature(config: RunConfig, values: Values) -> str:
     """The signature that versions gave which hashed paths as they were spelled, and no contents."""
     spelled: Values = {}
+    flat = flatten(config)
     for entry in _SPELLED:
         value = values.get(entry.name)
+        if value is None or value == flat[entry.name]:
+            continue
         if entry.path and isinstance(value, str):
             path = Path(value)
             is_here = value not in ("", "toy") and not path.is_absolute() and path.exists()
             spelled[entry.name] = str(path.absolute()) if is_here else value
-        elif entry.choices and value is not None:
+        elif entry.choices:
             spelled[entry.name] = value
-    return hash_settings(flatten(config) | spelled)
+    return hash_settings(flat | spelled) if spelled else settings_hash(config)
 
 
 def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) -> None:
@@ -120,4 +130,12 @@ def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) ->
 
 def unused_settings(values: Values) -> frozenset[str]:
     """Settings that cannot change the result of a run with these values."""
+    tasks = values.get("tasks")
+    is_single = isinstance(tasks, list | tuple) and len(tasks) == 1
+    return _unused(values.get("adapter", _DEFAULT_ADAPTER), is_single)
+
+
+@functools.cache
+def _unused(adapter: str, is_single: bool) -> frozenset[str]:
+    values = {"adapter": adapter, "tasks": ["one"] if is_single else []}
     return frozenset(entry.name for entry in _NOT_ALWAYS_USED if not entry.is_used(values))

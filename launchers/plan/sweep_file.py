@@ -21,6 +21,7 @@ select     which settings the report chooses, on validation (:mod:`launchers.pla
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -254,14 +255,16 @@ def _lists(node: YamlNode | None, what: str) -> dict[str, YamlNode]:
     entries = node.mapping() if node else {}
     for key, entry in entries.items():
         _check_setting(key, entry, also=("tasks",))
-        values = [item.plain() for item in entry.sequence()]
-        for index, item in enumerate(entry.value):
+        seen: set[object] = set()
+        for item in entry.sequence():
             if isinstance(item.value, dict) or (isinstance(item.value, list) and key not in _IS_LIST):
                 item.fail(f"must be one value of {key}, not {item.value_text()}")
             if key in _IS_LIST and not isinstance(item.value, list):
                 item.fail(f"{key} is a list, so {what} takes a list of lists, such as [[a, b], [c]]")
-            if what == "grid" and values[index] in values[:index]:
+            value = json.dumps(item.plain()) if isinstance(item.value, list) else item.value
+            if what == "grid" and value in seen:
                 item.fail(f"{item.value_text()} is given twice")
+            seen.add(value)
     return entries
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from hyperformer.errors import ConfigError
+from hyperformer.settings import yaml_source
 from hyperformer.settings.build import flatten
 from hyperformer.settings.config_files import load_config
-from hyperformer.settings.yaml_source import read_key_value
+from hyperformer.settings.yaml_source import read_key_value, read_yaml
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
 
@@ -83,3 +84,48 @@ def test_scalars_of_yaml_1_2(text: str, value: object) -> None:
 def test_numbers_for_text_are_taken_as_they_are_written() -> None:
     for text in ("1.50", "1e3", "0x1F", "007"):
         assert flatten(load_config("finetune", [f"tokenizer_name={text}"]))["tokenizer_name"] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 50_000,
+        "[" * 900 + "]" * 900,
+        "- " * 50_000,
+        "".join(" " * depth + "a:\n" for depth in range(700)),
+    ],
+    ids=["open", "lists", "dashes", "maps"],
+)
+def test_no_depth_ends_the_process(text: str, tmp_path: Path) -> None:
+    """The loader in C has no limit of its own."""
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="nested too deeply|not YAML"):
+        read_yaml(tmp_path / "s.yaml")
+
+
+def test_both_loaders_read_a_text_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Shipped sweeps, and pieces of them with characters changed: the same values, lines and errors."""
+    shipped = [path.read_text() for path in sorted((Path(__file__).parents[3] / "sweeps").glob("*.yaml"))]
+    draw = random.Random(0)
+    texts = [*shipped, *(_changed_piece(draw.choice(shipped), draw) for _ in range(100))]
+
+    def read(text: str) -> object:
+        (tmp_path / "s.yaml").write_text(text)
+        try:
+            return read_yaml(tmp_path / "s.yaml")
+        except ConfigError as error:
+            return str(error)
+
+    fast = [read(text) for text in texts]
+    monkeypatch.setattr(yaml_source, "_FastLoader", yaml_source._Loader)
+    assert fast == [read(text) for text in texts]
+
+
+def _changed_piece(text: str, draw: random.Random) -> str:
+    start = draw.randrange(len(text))
+    piece = list(text[start : start + draw.randrange(5, 120)])
+    for _ in range(draw.randrange(1, 5)):
+        piece.insert(
+            draw.randrange(len(piece) + 1), draw.choice(" \t\n:-{}[],'\"#&*!|>%@`?0aé日~\\\x85\u2028")
+        )
+    return "".join(piece)
