@@ -132,7 +132,8 @@ def unused_settings(values: Values) -> frozenset[str]:
     """Settings that cannot change the result of a run with these values."""
     tasks = values.get("tasks")
     is_single = isinstance(tasks, list | tuple) and len(tasks) == 1
-    return _unused(values.get("adapter", _DEFAULT_ADAPTER), is_single)
+    adapter = values.get("adapter", _DEFAULT_ADAPTER)
+    return _unused(adapter if isinstance(adapter, str) else "", is_single)  # what is no name is refused elsewhere
 
 
 @functools.cache
