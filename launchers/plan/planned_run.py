@@ -95,7 +95,8 @@ def _legacy_signature(config: RunConfig, values: Values) -> str:
     flat = flatten(config)
     for entry in _SPELLED:
         value = values.get(entry.name)
-        if value is None or value == flat[entry.name]:
+        own = flat[entry.name]
+        if value is None or (value == own and type(value) is type(own)):  # 1.0 was another text than 1
             continue
         if entry.path and isinstance(value, str):
             path = Path(value)
@@ -133,7 +134,9 @@ def unused_settings(values: Values) -> frozenset[str]:
     tasks = values.get("tasks")
     is_single = isinstance(tasks, list | tuple) and len(tasks) == 1
     adapter = values.get("adapter", _DEFAULT_ADAPTER)
-    return _unused(adapter if isinstance(adapter, str) else "", is_single)  # what is no name is refused elsewhere
+    return _unused(
+        adapter if isinstance(adapter, str) else "", is_single
+    )  # what is no name is refused elsewhere
 
 
 @functools.cache
