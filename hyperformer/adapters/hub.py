@@ -15,12 +15,13 @@ from hyperformer.errors import CheckpointError
 from hyperformer.hub_access import not_in_cache, why_offline
 
 TASKS_NAME = "tasks.yaml"
+PEFT_TASK_NAME = "hyperformer_task.json"
 CARD_NAME = "README.md"
 MODEL_WEIGHTS = "model*.safetensors"
 MODEL_CONFIG = "config.json"
 
 FOLDER_FILES = [
-    WEIGHTS_NAME, CONFIG_NAME, EARLIER_WEIGHTS, EARLIER_CONFIG, TASKS_NAME, CARD_NAME, MODEL_WEIGHTS,
+    WEIGHTS_NAME, CONFIG_NAME, EARLIER_WEIGHTS, EARLIER_CONFIG, TASKS_NAME, PEFT_TASK_NAME, CARD_NAME, MODEL_WEIGHTS,
     MODEL_CONFIG, "model.safetensors.index.json", "generation_config.json", "spiece.model", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 ]  # fmt: skip

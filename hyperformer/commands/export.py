@@ -12,15 +12,27 @@ from torch import Tensor
 
 from hyperformer.adapter_folder import adapter_files
 from hyperformer.adapters.hooks import STACKS
-from hyperformer.adapters.hub import TASKS_NAME
+from hyperformer.adapters.hub import CARD_NAME, TASKS_NAME
 from hyperformer.adapters.methods.method import ADDED
 from hyperformer.adapters.model import HyperformerT5
+from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import plain_settings, read_record
 from hyperformer.adapters.save import read_safetensors, write_adapter
 from hyperformer.adapters.trained_model import TrainedModel, load_trained, save_model
 from hyperformer.errors import ConfigError
 from hyperformer.files import new_folder, read_json
 from hyperformer.settings.methods import METHODS
+
+_WITH_PEFT = """
+## With peft alone
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForSeq2SeqLM
+
+model = PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained("T5"), "FOLDER")  # T5: the base model above
+```
+"""
 
 
 def export_task(name: str | Path, task: str, output: Path, base: str | None = None) -> None:
@@ -67,7 +79,13 @@ def _export_to_peft(trained: TrainedModel, task: str, output: Path) -> None:
 
     trained.model.task_id(task)
     with new_folder(output) as folder:
-        write_peft_folder(trained.model, task, read_record(adapter_files(trained.folder).config), folder)
+        record = read_record(adapter_files(trained.folder).config)
+        count = write_peft_folder(trained.model, task, record, folder)
+        result = read_json(trained.folder.parent / "result.json")
+        card = ModelCard(
+            record.base_model_name_or_path, [task], record.adapter, count, record.variant, result
+        )
+        (folder / CARD_NAME).write_text(card.text() + _WITH_PEFT, encoding="utf-8")
         if trained.task_file is not None:
             shutil.copyfile(trained.task_file, folder / TASKS_NAME)
 

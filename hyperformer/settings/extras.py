@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from hyperformer.errors import ConfigError
 from hyperformer.settings.methods import METHOD_OPTIONS, METHODS, Fault
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import AdapterConfig, RunConfig
+from hyperformer.settings.schema import AdapterConfig, ModelConfig, RunConfig, TrainingConfig
 
 VERSIONS = {"peft": ">=0.21.2,<0.22"}
 """Extra, which is also the package's name -> the versions that work; setup.py has the same."""
@@ -55,9 +55,9 @@ def extra_faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[Fault]:
     method = METHODS[kind]
     if not method.extra:
         return
-    defaults = vars(AdapterConfig())
+    defaults = vars(ModelConfig()) | vars(AdapterConfig()) | vars(TrainingConfig())
     for key in sorted(METHOD_OPTIONS - set(method.options)):
-        if flat[key] != defaults.get(key):
+        if flat[key] != defaults[key]:
             yield (
                 key,
                 f"adapter is {kind}, which does not use it; its options are {', '.join(method.options)}",

@@ -7,12 +7,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from sweep_command import TOY, CommandLine, result_of
 
 from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.settings import extras
 from launchers import sweep as command_line_of_sweeps
 from launchers.api import StartOptions, Sweep
 from launchers.submit.preflight import PreflightError
@@ -178,6 +180,22 @@ def test_preflight_is_the_same_for_every_back_end(
         sweep.dry_run()
     notes = sweep.dry_run(options=StartOptions(ignored=frozenset({"disk"}))).notes
     assert any(note.startswith("ignored: ") and "your quota" in note for note in notes)
+
+
+def test_a_package_that_a_method_needs_is_missed_before_anything_starts(
+    in_folder: Path, write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(extras, "version", version)
+    write_sweep(f"{{base: {TOY}, variants: [finetune, lora, ia3], tasks: [toy-sentiment]}}")
+    sweep = Sweep.load("s.yaml", cluster="local")
+    told = r"adapter is lora: .*pip install 'hyperformer\[peft\]'.* \[packages\]\n- adapter is ia3: "
+    with pytest.raises(PreflightError, match=told):
+        sweep.submit()
+    assert not (in_folder / "runs").exists()
+    assert len(sweep.dry_run(options=StartOptions(ignored=frozenset({"packages"}))).todo) == 3
 
 
 def test_what_is_ignored_must_be_a_finding(

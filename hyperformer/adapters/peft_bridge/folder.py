@@ -16,6 +16,7 @@ from peft import PeftConfig, PeftModelForSeq2SeqLM, PeftType, get_peft_model_sta
 
 from hyperformer.adapter_folder import EARLIER_CONFIG, EARLIER_WEIGHTS
 from hyperformer.adapters.build import load_base, load_t5_config
+from hyperformer.adapters.hub import PEFT_TASK_NAME
 from hyperformer.adapters.model import HyperformerT5, hyperformer_config
 from hyperformer.adapters.peft_bridge.attach import HANDLE, hold
 from hyperformer.adapters.record import AdapterRecord, base_fingerprint
@@ -24,7 +25,6 @@ from hyperformer.errors import CheckpointError
 from hyperformer.files import read_json, write_json
 from hyperformer.settings.schema import AdapterConfig
 
-TASK_NAME = "hyperformer_task.json"
 TYPES = (
     PeftType.LORA, PeftType.IA3, PeftType.VERA, PeftType.PREFIX_TUNING, PeftType.PROMPT_TUNING, PeftType.P_TUNING,
 )  # fmt: skip
@@ -42,8 +42,8 @@ class TaskFacts:
     tokenizer_name: str | None
 
 
-def write_peft_folder(model: HyperformerT5, task: str, record: AdapterRecord, folder: Path) -> None:
-    """Write a task's adapter as peft would.
+def write_peft_folder(model: HyperformerT5, task: str, record: AdapterRecord, folder: Path) -> int:
+    """Write a task's adapter as peft would; returns its number of parameters.
 
     Args:
         model: of a method that peft makes.
@@ -63,7 +63,8 @@ def write_peft_folder(model: HyperformerT5, task: str, record: AdapterRecord, fo
     facts = TaskFacts(
         task, record.task_prefix, record.max_source_length, record.base_fingerprint, record.tokenizer_name
     )
-    write_json(folder / TASK_NAME, dataclasses.asdict(facts))
+    write_json(folder / PEFT_TASK_NAME, dataclasses.asdict(facts))
+    return sum(value.numel() for value in weights.values())
 
 
 def read_peft_folder(folder: Path, base: str | None) -> tuple[HyperformerT5, str]:
@@ -107,7 +108,7 @@ def _config(folder: Path) -> PeftConfig:
 
 
 def _facts(folder: Path) -> TaskFacts | None:
-    path = folder / TASK_NAME
+    path = folder / PEFT_TASK_NAME
     try:
         values = read_json(path)
         return None if values is None else TaskFacts(**values)
