@@ -118,6 +118,15 @@ def test_only_the_adapters_train_and_another_task_leaves_all_trainable(
     assert moved and all(".adapter2." in name for name in moved)
 
 
+def test_in_the_number_format_of_an_engine(base: str, rows: dict[str, torch.Tensor]) -> None:
+    """It casts the parameters, and leaves buffers as they are."""
+    for kind in KINDS:
+        model = build_model(settings(base, kind))
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16()
+        assert model(**rows, task="cola", use_cache=False).logits.dtype == torch.bfloat16, kind
+
+
 USERS = {
     "lora": lambda: peft.LoraConfig(
         task_type="SEQ_2_SEQ_LM", r=3, target_modules=["q", "wo"], use_rslora=True, init_lora_weights=False

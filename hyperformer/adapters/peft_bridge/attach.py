@@ -47,6 +47,8 @@ def hold(model: Any, handle: PeftModelForSeq2SeqLM) -> None:
     """Keep the model's PeftModel, and hook its prompts to T5."""
     object.__setattr__(model, HANDLE, handle)
     config = handle.active_peft_config
+    if config.peft_type == PeftType.VERA:
+        model.encoder.register_forward_pre_hook(ProjectionHook(model), with_kwargs=True)
     if not config.is_prompt_learning:
         return
     model.prompt_encoder = handle.prompt_encoder
@@ -78,6 +80,21 @@ class SelectHook:
         task = one_of(kwargs.pop("task", None), kwargs.pop("task_ids", None))
         if task is not None:
             self.model.method.select(self.model, task_numbers(self.model.config.tasks, task, None))
+        return args, kwargs
+
+
+class ProjectionHook:
+    """Before the encoder: VeRA's fixed matrices in T5's number format. An engine casts parameters only."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, encoder: Any, args: tuple, kwargs: Kwargs) -> tuple[tuple, Kwargs]:
+        tuner, dtype = getattr(self.model, HANDLE).base_model, encoder.embed_tokens.weight.dtype
+        for matrices in (tuner.vera_A, tuner.vera_B):
+            for name, matrix in list(matrices.items()):
+                if matrix.dtype != dtype:
+                    matrices[name] = matrix.to(dtype)
         return args, kwargs
 
 
