@@ -151,7 +151,7 @@ class AdapterConfig:
         None, "names, one a task; equal names share an embedding"
     )
     lora_rank: int = setting(8, "rank of a matrix's change", bounds=POSITIVE)
-    lora_alpha: float = setting(16.0, "the change is scaled by lora_alpha / lora_rank", bounds=POSITIVE)
+    lora_alpha: int = setting(16, "the change is scaled by lora_alpha / lora_rank", bounds=POSITIVE)
     lora_dropout: float = setting(0.0, "dropout on what the change reads", bounds=FRACTION)
     vera_rank: int = setting(256, "rank of the shared random matrices", bounds=POSITIVE)
     target_modules: tuple[str, ...] | None = setting(
