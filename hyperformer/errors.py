@@ -110,3 +110,7 @@ class Interrupted(HyperformerError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+class Paused(HyperformerError):
+    """The run has reached the step at which it was to pause; it has saved and can resume."""

@@ -21,9 +21,10 @@ from hyperformer.data.contents import Contents, identify
 from hyperformer.data.label_checks import check_labels
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
-from hyperformer.errors import ConfigError, Interrupted
+from hyperformer.errors import ConfigError, Interrupted, Paused
 from hyperformer.files import write_json
 from hyperformer.hub_access import hub_revision
+from hyperformer.run_files.pause import check_pause
 from hyperformer.run_files.recovery import Recovery, read_recovery
 from hyperformer.run_files.run_folder import RunFolder, RunState, as_begun
 from hyperformer.run_files.run_lock import hold
@@ -60,12 +61,13 @@ from hyperformer.training.signals import StopFlag, stop_flag
 
 @dataclass(frozen=True)
 class _Job:
-    """What all parts of one training job know."""
+    """What all parts of one training job know. `pause_at`: as in :func:`run`."""
 
     config: RunConfig
     tasks: dict[str, Task]
     folder: RunFolder
     context: DistributedContext
+    pause_at: int | None
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,20 @@ class _Model:
         return self.fingerprint is None or self.method.t5_name(name) is None or name in self.started
 
 
-def run(config: RunConfig, local_rank: int | None = None, deadline: float | None = None) -> dict[str, Any]:
+def run(
+    config: RunConfig,
+    local_rank: int | None = None,
+    deadline: float | None = None,
+    pause_at: int | None = None,
+) -> dict[str, Any]:
     """Train and evaluate one run in ``config.output_dir``, resuming from its newest checkpoint.
 
     Args:
         local_rank: what the deepspeed launcher wrote on the command line, if it did.
         deadline: when this process will be killed, in seconds since the epoch; the run stops
             itself ahead of it (:mod:`hyperformer.training.signals` has the rule).
+        pause_at: the step after whose validation the run saves and pauses; a later start resumes it, and it
+            ends bit-identical to a run that never paused. None: it trains to its end. Rank 0's counts.
 
     Returns:
         The content of result.json.
@@ -106,15 +115,18 @@ def run(config: RunConfig, local_rank: int | None = None, deadline: float | None
         Diverged: its numbers are no longer finite.
         Hang: another rank no longer moves.
         Interrupted: a signal, or the deadline, asked to stop; everything is saved.
+        Paused: at `pause_at`; everything is saved.
     """
     check_installed(config.adapter.adapter)
+    check_pause(config, pause_at)
     tasks, folder = _tasks(config), RunFolder(config.output_dir)
     prepare_environment(config.training)
     with joined(local_rank, config.training) as context, hangs_told(folder, context.rank):
         context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
         record = context.on_main(lambda: folder.read_record() if folder.has_begun else None)
         identified = context.on_main(lambda: as_begun(identify(config, record, context.size), record))
-        return _run_once(_Job(identified, tasks, folder, context), deadline)
+        pause_at = context.broadcast_from_main(pause_at)
+        return _run_once(_Job(identified, tasks, folder, context, pause_at), deadline)
 
 
 def _run_once(job: _Job, deadline: float | None) -> dict[str, Any]:
@@ -205,7 +217,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     )
     if context.is_main:
         say(introduction(trainer, model.parameters))
-    trainer.limit.rows = recovery.eval_rows or trainer.limit.rows
+    trainer.limit.rows, trainer.pause_at = recovery.eval_rows or trainer.limit.rows, job.pause_at
     with shortage_told(trainer, job.folder, recovery):
         check_memory(trainer, log)
         trainer.train(log, stop)
@@ -267,7 +279,7 @@ def _failure_recorded(job: _Job) -> Iterator[None]:
     try:
         with hangs_told(job.folder, job.context.rank):
             yield
-    except Interrupted:
+    except (Interrupted, Paused):
         raise
     except BaseException as error:
         if job.context.is_main:

@@ -37,16 +37,19 @@ from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
 from launchers.submit import cancel, prefetch, preflight
+from launchers.submit.race import race_gate
+from launchers.submit.race.notes import with_race
 from launchers.submit.start import (
     NotConfirmed,
     StartCallbacks,
     StartOptions,
     StartPlan,
     SubmitResult,
+    choose_runs,
     dry_run,
     start,
 )
-from launchers.submit.start_rule import SUBMIT, StartChoice, StartRule, choose, gather_rule_facts, retry_rule
+from launchers.submit.start_rule import SUBMIT, StartChoice, StartRule, retry_rule
 
 # How long `report` waits for a job that draws, and how old SLURM's answer on other jobs may be for a page.
 _WAIT_S, _ANSWER_S = 30.0, 30.0
@@ -174,8 +177,8 @@ class Sweep:
     def choose(self, rule: StartRule, view: View | None = None) -> tuple[StartChoice, View]:
         """Which runs a rule starts now, and how all runs stand. `view`: of all runs, where there is one."""
         view = view or self.view()
-        facts = gather_rule_facts(rule, self.ledger, view.statuses)
-        return choose(rule, self.plan, view.statuses, facts), view
+        choice, statuses, _ = choose_runs(self.ledger, rule, view.statuses)
+        return choice, replace(view, statuses=statuses)
 
     def view(self, *names: str, max_age_s: float = 0.0) -> View:
         """How runs stand.
@@ -186,6 +189,9 @@ class Sweep:
         """
         runs, wanted = self._select(names), drawing.wanted(self.ledger.paths)
         statuses, notes = read_statuses(self.ledger, runs, max_age_s)
+        if len(runs) == len(self.plan.runs):
+            statuses, more = with_race(self.ledger, statuses)
+            notes += more
         return View(runs, statuses, [*notes, *self.input_notes], wanted)
 
     def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
@@ -230,6 +236,10 @@ class Sweep:
         view = self.view(*names)
         return cancel.to_cancel(view.runs, view.statuses), view
 
+    def cancels_race(self, *names: str) -> bool:
+        """Whether :meth:`cancel` ends a race that goes on by itself."""
+        return self.plan.race is not None and not names and race_gate.is_waiting(self.ledger)
+
     def cancel(self, *names: str) -> list[str]:
         """Cancel the runs that go or wait among `names` (none: all); returns their names.
 
@@ -237,6 +247,8 @@ class Sweep:
             ClusterError: SLURM refuses, or a run is on another machine.
         """
         chosen, _ = self.to_cancel(*names)
+        if self.cancels_race(*names):
+            race_gate.cancel(self.ledger)
         cancel.cancel(self.ledger, chosen)
         return [run.name for run, _ in chosen]
 

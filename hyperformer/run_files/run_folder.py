@@ -7,6 +7,7 @@ state.json         where the run is now (:class:`RunState`), rewritten every few
 metrics.jsonl      one line per logged step and per evaluation
 result.json        written once, at the very end: metrics, parameters, times, versions
 recovery.json      what a launcher changed after a failed attempt (hyperformer.run_files.recovery)
+race.json          the step at which a race of settings wants the run paused (hyperformer.run_files.pause)
 heartbeat          touched while the process lives (hyperformer.run_files.watchdog)
 checkpoints/       what a resume needs (hyperformer.run_files.checkpoint_folder)
 adapter/           what was trained, of the kept checkpoint (safetensors + config)
@@ -34,7 +35,7 @@ from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
 # What versions did that had no such setting.
 _EARLIER = {"tf32": False}
 
-Phase = Literal["starting", "training", "evaluating", "done", "stopped", "failed"]
+Phase = Literal["starting", "training", "evaluating", "done", "stopped", "paused", "failed"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
         self.recovery = self.path / "recovery.json"
+        self.race = self.path / "race.json"
         self.heartbeat = self.path / "heartbeat"
         self.checkpoints = self.path / "checkpoints"
         self.adapter = self.path / "adapter"

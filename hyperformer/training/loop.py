@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from hyperformer.answers.classes import one_class
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import average
-from hyperformer.errors import CheckpointError, Interrupted
+from hyperformer.errors import CheckpointError, Interrupted, Paused
 from hyperformer.run_files.watchdog import beat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
@@ -43,6 +43,7 @@ class Trainer:
 
     Attributes:
         limit: rows per forward of an evaluation.
+        pause_at: the step after which to save and pause; None: train to the end.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Trainer:
         self._saved = self._position()
         self._learning_rate, self.meter = 0.0, StepMeter()
         self.limit = RowLimit(say, in_place=not is_partitioned(engine))
+        self.pause_at: int | None = None
 
     def _continue_beyond_end(self) -> None:
         """Where a run ended that is now made longer: forget the validation that only its end brought."""
@@ -81,6 +83,7 @@ class Trainer:
 
         Raises:
             Interrupted: a signal, or the deadline, asked to stop; everything is saved.
+            Paused: at `pause_at`; everything is saved.
             Diverged: the loss, a gradient or the weights are no longer finite numbers.
             DiskFull, CheckpointError: a checkpoint could not be written.
         """
@@ -103,12 +106,17 @@ class Trainer:
             if self.state.evaluated_step < self._validation_due():
                 self._validate(log, stop)
             step, last = self.state.step, self.state.is_over(settings)
-            if self._saved != self._position() and (step % settings.save_steps == 0 or last):
+            pauses = not last and self.pause_at is not None and step >= self.pause_at
+            if self._saved != self._position() and (step % settings.save_steps == 0 or last or pauses):
                 self._save(log, stop)
             self._between_steps(step, stop)
             if last:
                 log.last_step(step, self.state.stopped_early(settings))
                 return
+            if pauses:
+                self.checkpoints.wait()
+                log.phase("paused")
+                raise Paused(f"paused after step {step}, as its race.json asks; saved")
             self._step_and_log(log, stop)
 
     def _position(self) -> tuple[int, int]:

@@ -105,12 +105,15 @@ def cancel(
     chosen, view = sweep.to_cancel(*names)
     for run, entry in chosen:
         print(f"{'would cancel' if is_dry_run else 'cancel'} {run.name} ({entry.state})")
+    ends_race = sweep.cancels_race(*names)
+    if ends_race:
+        print(f"{'would end' if is_dry_run else 'end'} the race: no run moves on by itself")
     print_notes(view.notes)
-    if not chosen:
+    if not chosen and not ends_race:
         print("nothing to cancel: none of these runs is going or waiting")
     elif not is_dry_run and agreed(f"cancel {len(chosen)} runs?", yes):
         sweep.cancel(*names)
-    print_next(target, for_real if chosen and is_dry_run else STATUS)
+    print_next(target, for_real if (chosen or ends_race) and is_dry_run else STATUS)
     return DONE
 
 

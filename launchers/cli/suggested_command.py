@@ -24,7 +24,7 @@ SUBMIT = SuggestedCommand("submit")
 REPORT = SuggestedCommand("report")
 STATUS = SuggestedCommand("status")
 # Nothing more is to be done about a run in such a state.
-_OVER = frozenset({"done", "cancelled"})
+_OVER = frozenset({"done", "cancelled", "paused"})
 
 
 def same_command(words: argparse.Namespace) -> SuggestedCommand:

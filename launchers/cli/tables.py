@@ -19,7 +19,7 @@ from launchers.status.run_status import BAD, RunStatus, counts
 
 _COLOURS = {
     "done": "green", "running": "cyan", "pending": "blue", "waiting": "blue", "missing": "dim", "stopped": "yellow",
-    "cancelled": "yellow", "failed": "bold red", "lost": "bold red", "damaged": "bold red",
+    "paused": "dim", "cancelled": "yellow", "failed": "bold red", "lost": "bold red", "damaged": "bold red",
     "unknown": "magenta",
 }  # fmt: skip
 

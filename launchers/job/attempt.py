@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hyperformer.errors import Interrupted, RunInUse
+from hyperformer.errors import Interrupted, Paused, RunInUse
 from hyperformer.files import write_json
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
+from hyperformer.run_files.pause import read_pause
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
@@ -126,6 +127,8 @@ def _attempt(config: RunConfig, attempt: Attempt | None, context: RankContext) -
         outcome = Outcome("done" if result is not None else "stopped")
     except (KeyboardInterrupt, Interrupted) as stopped:
         outcome = Outcome("stopped", str(stopped), signal=int(getattr(stopped, "signal", signal.SIGTERM)))
+    except Paused as paused:
+        outcome = Outcome("paused", str(paused))
     except RunInUse as refused:
         if attempt is not None:
             attempt.write_outcome(not_started(str(refused), "in_use"))
@@ -157,8 +160,9 @@ def _train(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     from hyperformer.run import run
 
     deadline = os.environ.get("HYPERFORMER_DEADLINE")
-    run(config, deadline=float(deadline) if deadline else None)
-    return RunFolder(folder).read_result()
+    files = RunFolder(folder)
+    run(config, deadline=float(deadline) if deadline else None, pause_at=read_pause(files))
+    return files.read_result()
 
 
 def _write_failure(attempt: Attempt | None, context: RankContext, error: BaseException) -> None:

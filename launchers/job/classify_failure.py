@@ -171,6 +171,8 @@ def classify(evidence: Evidence) -> Failure | None:
     outcome, by_slurm = evidence.outcome, evidence.ended_by_slurm
     if outcome and outcome.status == "done":
         return None
+    if outcome and outcome.status == "paused":
+        return Failure("paused", outcome.message)
     if outcome and outcome.status == "stopped":
         return Failure(by_slurm or _asked_to_stop(outcome), outcome.message)
     if by_slurm:  # also what fails in a job that SLURM is ending

@@ -9,7 +9,7 @@ from typing import Literal
 Kind = Literal[
     "preempted", "node_failure", "requeued", "time_limit", "cancelled", "out_of_gpu_memory", "out_of_memory",
     "killed", "gpu_failure", "collective", "hang", "diverged", "disk_full", "data_source", "data", "configuration",
-    "set_up", "user_code", "bug", "in_use",
+    "set_up", "user_code", "bug", "in_use", "paused",
 ]  # fmt: skip
 
 # The end of the run; start again in the same job; the job goes back into the queue.
@@ -166,6 +166,11 @@ _ROWS = (
         "in_use", "another process trains it", "end",
         recognised_by="the lock on the run's folder",
         follows="this start ends and changes nothing; `status` shows who trains",
+    ),
+    FailureKind(
+        "paused", "a race paused it", "end",
+        recognised_by="the run reached the step that its race.json names, and saved",
+        follows=f"no failure: if its setting moves on, it {_RESUMES}",
     ),
 )  # fmt: skip
 

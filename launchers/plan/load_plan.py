@@ -31,6 +31,7 @@ from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
 from launchers.plan.planned_run import PlannedRun, plan_run, unused_settings
+from launchers.plan.race.check import check_race
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
 from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, with_source
@@ -83,8 +84,11 @@ def make_plan(
             if not any(fnmatch.fnmatchcase(run.name, pattern) for run in runs)
         ),
     ]
-    if file.select is not None:
-        notes += check_rule(file.select, runs, task_metrics(runs, contents))
+    metrics = task_metrics(runs, contents) if file.select or file.race else {}
+    if file.race is not None:
+        notes += check_race(file.race, runs, metrics)
+    elif file.select is not None:
+        notes += check_rule(file.select, runs, metrics)
     waits = any(is_not_known_yet(run.config.model.init_from) for run in runs)
     if waits:
         notes.append(f"{file.name}: which runs it starts from is known when those before it are done")
@@ -98,7 +102,8 @@ def make_plan(
         merged=expanded.total - expanded.excluded - len(expanded.runs),
         excluded=expanded.excluded,
         notes=tuple(notes),
-        select=file.select,
+        select=file.select or (file.race.choice if file.race else None),
+        race=file.race,
         waits=waits,
         renew_report=profile.renew_report if file.renew_report is None else file.renew_report,
     )

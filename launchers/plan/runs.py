@@ -12,6 +12,7 @@ from typing import Any
 from hyperformer.settings.schema import RunConfig
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.model_selection.rule import SelectionRule
+from launchers.plan.race.rule import RaceRule
 from launchers.plan.resources import Resources
 
 _LEGACY = (
@@ -102,6 +103,7 @@ class Plan:
         waits: whether it is not known yet which runs of an earlier stage its runs start from: nothing can start.
         select: which settings the report chooses; None: it shows all.
         renew_report: whether jobs that end renew the page of the report, by the sweep file, else by the profile.
+        race: which settings train on from a step, and which are left there; None: all train to their end.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Plan:
     select: SelectionRule | None = None
     waits: bool = False
     renew_report: bool = True
+    race: RaceRule | None = None
 
     def with_recorded(self, known: Mapping[str, RecordedRun]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.

@@ -14,8 +14,9 @@ exclude    list of {setting: value}; runs that match all of one entry are droppe
 resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
            `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
 stages     sweeps that follow each other; `after`: what the first waits for (:mod:`launchers.plan.sweep_files.stages`)
-renew_report  false: jobs that end do not renew the page of the report; takes precedence over the profile's
 select     which settings the report chooses, on validation (:mod:`launchers.plan.model_selection.rule`)
+race       which settings train on from a step, and which are left there (:mod:`launchers.plan.race.rule`)
+renew_report  false: jobs that end do not renew the page of the report; takes precedence over the profile's
 =========  =========================================================================
 """
 
@@ -33,6 +34,7 @@ from hyperformer.settings.config_files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
+from launchers.plan.race.rule import RaceRule, read_race
 from launchers.plan.resources import flag
 from launchers.plan.sweep_files.extends import read_extended
 from launchers.plan.sweep_files.resource_rules import ResourceRules, read_max_parallel, read_rules
@@ -56,6 +58,7 @@ KEYS = (
     "exclude",
     "resources",
     "select",
+    "race",
     "stages",
     "after",
     "renew_report",
@@ -103,6 +106,7 @@ class SweepFile:
     select: SelectionRule | None = None
     earlier: tuple[str, ...] = ()
     renew_report: bool | None = None
+    race: RaceRule | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,9 @@ def read_sweep(path: Path, stage: str = "") -> SweepFile:
     variants = _variants(root, top)
     labels = [variant.name for variant in variants]
     earlier = names[: names.index(stage)] if stage else ()
+    select = read_rule(top["select"]) if "select" in top else None
+    if "race" in top and (names or "after" in root.mapping()):
+        top["race"].fail("a sweep with `stages:` or `after:` cannot race; write a sweep file of its own")
     return SweepFile(
         name=f"{name}.{stage}" if stage else name,
         source=path.absolute(),
@@ -163,7 +170,8 @@ def read_sweep(path: Path, stage: str = "") -> SweepFile:
         exclude=_exclude(top.get("exclude")),
         resources=read_rules(top.get("resources"), labels),
         max_parallel=read_max_parallel(top.get("resources")),
-        select=read_rule(top["select"]) if "select" in top else None,
+        select=select,
+        race=read_race(top["race"], select) if "race" in top else None,
         renew_report=flag(top["renew_report"]) if "renew_report" in top else None,
     )
 

@@ -36,7 +36,15 @@ class RunResult:
     def on(self, split: str) -> Validation:
         """Its numbers on a split, as settings are scored by them."""
         metrics = None if self.result is None else self.metrics(split)
-        return Validation(self.run, metrics, self.status.state, self.status.kind == "diverged")
+        is_left = self.status.state == "paused"
+        return Validation(self.run, metrics, self.state, self.status.kind == "diverged", is_left)
+
+    @property
+    def state(self) -> str:
+        """The run's state, in words."""
+        if self.status.state == "paused":
+            return f"left {self.status.detail}"
+        return self.status.state
 
 
 def collect(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[RunResult]:

@@ -110,7 +110,7 @@ def _row(group: Group, split: str, number: Number, columns: Mapping[str, Columns
         parameters=_parameters(group.entries),
         done=len(group.entries) - len(unfinished),
         planned=len(group.entries),
-        unfinished=tuple((entry.run.name, entry.status.state, entry.status.detail) for entry in unfinished),
+        unfinished=tuple((entry.run.name, entry.state, entry.status.detail) for entry in unfinished),
         runs=group.entries,
         gaps=tuple(gap.text for gap in average.gaps if gap.run not in names),
         choices=group.choices,

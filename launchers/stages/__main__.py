@@ -1,4 +1,4 @@
-"""What the job between two stages starts: ``python -m launchers.stages GATE.JSON TOKEN``."""
+"""What the job between two stages, or two looks at a race, starts: ``python -m launchers.stages GATE.JSON TOKEN``."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from hyperformer.errors import HyperformerError
 from hyperformer.terminal import prepare_streams
 from launchers.api import QuietCallbacks
 from launchers.slurm.commands import ClusterError
-from launchers.stages import record
-from launchers.stages.record import GateRecord
-from launchers.stages.study import Advance, Study, next_look
+from launchers.stages.race import go_on_with_race
+from launchers.stages.study import Study, next_look
 from launchers.store.lock import LockError
+from launchers.submit.gate import record
+from launchers.submit.gate.record import RACE, GateRecord
 
 # SLURM may be away, and somebody else may be submitting: that passes. The job itself has 30 minutes.
 _PATIENCE_S, _PAUSE_S = 20 * 60.0, 30.0
 
 
 def main(path: str, token: str) -> int:
-    """Look at the stages; returns the exit code."""
+    """Look at the stages, or at the race; returns the exit code."""
     prepare_streams()
     gate = record.read(Path(path))
     if gate is None or gate.token != token or gate.state != "waits":
         print(f"{path}: another look has taken the place of this one")
         return 0
     try:
-        found = _look(gate)
+        print(_look(gate))
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         now = record.read(Path(path))
         if now is not None and now.token == token:  # nobody else has decided meanwhile
             record.write(Path(path), replace(gate, state="blocked", why=str(error)))
         return 2
-    print("all stages are done" if found.stage is None else f"{found.stage}: {found.verdict.why}")
     study = Study(gate.target, Path(gate.runs_dir), gate.cluster)
     for stage in study.names:
         sweep = study.open(stage)
@@ -45,17 +45,23 @@ def main(path: str, token: str) -> int:
     return 0
 
 
-def _look(gate: GateRecord) -> Advance:
-    """Look, again and again where what stands in the way passes by itself."""
+def _look(gate: GateRecord) -> str:
+    """Look, again and again where what stands in the way passes by itself; returns what came of it."""
+    act = go_on_with_race if gate.stage == RACE else _next_stages
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return next_look(gate, lambda sweep: QuietCallbacks(yes=True))
+            return act(gate)
         except (ClusterError, LockError) as error:
             if time.monotonic() > end:
                 raise
             print(f"{error}; looking again in {_PAUSE_S:.0f} s", flush=True)
             time.sleep(_PAUSE_S)
+
+
+def _next_stages(gate: GateRecord) -> str:
+    found = next_look(gate, lambda sweep: QuietCallbacks(yes=True))
+    return "all stages are done" if found.stage is None else f"{found.stage}: {found.verdict.why}"
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from launchers.plan.sweep_files.stages import REPORT
 from launchers.slurm import job_queue, states
 from launchers.slurm.commands import ClusterError
-from launchers.stages.record import GateRecord
 from launchers.stages.study import Study
+from launchers.submit.gate.record import GateRecord
 
 STARTS_IT = "starts it)"
 """Ends the words for a stage that a job in SLURM's queue starts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,16 +9,16 @@ from pathlib import Path
 
 from hyperformer.errors import HyperformerError
 from launchers.api import StartOptions, StartPlan, Sweep
-from launchers.plan.sweep_file import SWEEPS, read_stages
+from launchers.plan.sweep_file import SWEEPS, read_stages, read_sweep
 from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
-from launchers.stages import record
 from launchers.stages.after import job_verdict
-from launchers.stages.gate_job import Gate
-from launchers.stages.record import GateRecord
 from launchers.stages.verdict import READY, Verdict, judge
 from launchers.store import code_snapshot
+from launchers.submit.gate import record
+from launchers.submit.gate.gate_job import Gate
+from launchers.submit.gate.record import GateRecord
 from launchers.submit.start import StartCallbacks
 from launchers.submit.start_rule import StartRule
 
@@ -59,7 +58,7 @@ class Study:
     @property
     def file_hash(self) -> str:
         """Of the text of the sweep file, and of those that it extends."""
-        return hashlib.sha256(self.stages.text.encode()).hexdigest()[:16]
+        return record.file_hash(self.stages.text)
 
     def target_of(self, stage: str) -> str:
         """What commands call it: FILE:STAGE."""
@@ -72,7 +71,7 @@ class Study:
     def gate_file(self, stage: str) -> Path:
         """Where the last decision on a stage is."""
         name = f"{self.stages.name}.{stage}" if stage else self.stages.name
-        return self.runs_dir / name / "gate.json"
+        return record.gate_file(self.runs_dir / name)
 
     def gate(self, stage: str) -> GateRecord | None:
         """The last decision on a stage, or on the report; None: its turn has not come."""
@@ -92,6 +91,10 @@ class Study:
                 one.location.fail(f"job {one.job} is SLURM's, and these runs go to this machine (--cluster)")
             if one.sweep and self._awaited(one.sweep).path.samefile(self.path):
                 one.location.fail("is this very file: it would wait for itself")
+            if one.sweep and self._is_race(one.sweep):
+                one.location.fail(
+                    "is a race, whose end cannot be waited for; start this sweep when it is over"
+                )
 
     def dry_runs(self, rule: StartRule, options: StartOptions) -> Iterator[tuple[Sweep, StartPlan]]:
         """What each stage would start, as far as that is known before those ahead of it are done.
@@ -149,6 +152,10 @@ class Study:
             return next((one for one in found if one != READY), READY)
         sweep = self.open(self.names[number - 1])
         return judge(sweep.plan.name, sweep.statuses(), may_diverge=sweep.plan.select is not None)
+
+    def _is_race(self, target: str) -> bool:
+        awaited = self._awaited(target)
+        return awaited.names == ("",) and read_sweep(awaited.path).race is not None
 
     def _awaited(self, target: str) -> Study:
         return Study(split_target(target)[0], self.runs_dir, self.cluster)
@@ -253,7 +260,19 @@ def next_look(gate: GateRecord, listener_of: ListenerOf) -> Advance:
         HyperformerError: nothing can start, and why.
     """
     study = Study(gate.target, Path(gate.runs_dir), gate.cluster)
-    if study.file_hash != gate.file:
-        raise HyperformerError(f"{gate.target} was changed since it was submitted: `submit` it again")
+    check_unchanged(gate, study.stages.text)
     options = StartOptions(gate.max_parallel, frozenset(gate.ignored))
     return study.advance(NEW, options, listener_of, waited=gate.waited + 1)
+
+
+def check_unchanged(gate: GateRecord, text: str) -> None:
+    """See that the sweep file is what it was when the gate was submitted.
+
+    Args:
+        text: of the file now, and of those that it extends.
+
+    Raises:
+        HyperformerError: it is not.
+    """
+    if record.file_hash(text) != gate.file:
+        raise HyperformerError(f"{gate.target} was changed since it was submitted: `submit` it again")

@@ -34,6 +34,8 @@ def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
     # Any run may be in one that cannot be read, queued or running.
     unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""
     known: dict[str, Any] = reader.facts(run.signature, job) if reader else {"has_folder": False}
+    if reader and ledger.plan.race:
+        known["pause_at"] = reader.pause_at()
     queued = waiting.get(run.signature, 0)
     starts_again = queued and known.get("outcome") and known["outcome"].then == "again"
     return RunFacts(
@@ -102,6 +104,10 @@ class _Reader:
         if is_done or (started and found.get("attempt")):
             found["progress"] = self._read(self.paths.state) or {}
         return {**found, **self._trainer(started, outcome), "is_done": is_done}
+
+    def pause_at(self) -> int | None:
+        record = self._read(self.paths.race) if self._has(self.paths.race) else None
+        return record.get("pause_at") if record else None
 
     def _has(self, path: Path) -> bool:
         return path.name in self.names

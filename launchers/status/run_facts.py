@@ -21,6 +21,7 @@ class RunFacts:
         is_waiting: whether it waits in the queue of a launcher that lives, on some machine.
         attempt: number of the newest attempt that a cluster has, or had; None before the first.
         started: when that attempt began, seconds since the epoch; `outcome`: how it ended.
+        pause_at: the step at which its race has it pause; None: there is no race, or it trains to its end.
         progress: what state.json says: step, max_steps, loss, best_metric, seconds_left.
         damaged: the run's files that cannot be understood, and why.
         unreadable: what keeps its files from being read.
@@ -46,6 +47,7 @@ class RunFacts:
     attempt: int | None = None
     started: float | None = None
     outcome: Outcome | None = None
+    pause_at: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     damaged: tuple[tuple[str, str], ...] = ()
     unreadable: str = ""

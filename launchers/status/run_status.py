@@ -10,12 +10,12 @@ from typing import Any, Literal
 from launchers.slurm import states
 
 State = Literal[
-    "missing", "waiting", "pending", "running", "done", "failed", "stopped", "cancelled", "lost", "damaged",
-    "unknown",
+    "missing", "waiting", "pending", "running", "done", "failed", "stopped", "paused", "cancelled", "lost",
+    "damaged", "unknown",
 ]  # fmt: skip
 STATES: tuple[State, ...] = (
-    "done", "running", "pending", "waiting", "missing", "stopped", "cancelled", "failed", "lost", "damaged",
-    "unknown",
+    "done", "running", "pending", "waiting", "missing", "paused", "stopped", "cancelled", "failed", "lost",
+    "damaged", "unknown",
 )  # fmt: skip
 # Nobody has to start these: they are done, or under way, or nobody can tell.
 ACTIVE = frozenset({"running", "pending", "waiting", "unknown"})
@@ -28,7 +28,7 @@ class RunStatus:
     """How a run stands. `status --json` prints it as it is.
 
     Attributes:
-        state: ``waiting``: in a queue on a machine; ``pending``: in SLURM's queue.
+        state: ``waiting``: in a queue on a machine; ``pending``: in SLURM's queue; ``paused``: by a race.
         detail: why, in a line: the error, SLURM's word for the end, the reason for waiting.
         job_id: of SLURM; on one machine the process that trains.
         slurm_cluster: where that job is, if not on the cluster of this machine.

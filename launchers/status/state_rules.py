@@ -9,6 +9,7 @@ from launchers.plan.failure_kinds import KINDS
 from launchers.slurm import states
 from launchers.status.run_facts import RunFacts
 from launchers.status.run_status import RunStatus, State
+from launchers.store.attempts import Outcome
 
 # A heartbeat is due every 15 seconds; a file server may show it late.
 SILENT_S = 300.0
@@ -99,9 +100,20 @@ def _ended(facts: RunFacts) -> _Verdict:
         return "failed", f"out_of_memory: {KINDS['out_of_memory'].words}"
     if outcome.status == "failed":
         return "failed", f"{outcome.error_type or 'error'}: {outcome.message}"
+    if outcome.status == "paused":
+        return _paused(facts, outcome)
     if outcome.status == "stopped":
         return "stopped", outcome.message
     return "lost", "it says that it is done, but result.json is not there"
+
+
+def _paused(facts: RunFacts, outcome: Outcome) -> _Verdict:
+    """A race paused it; it may have decided since that the run moves on."""
+    step = outcome.step or facts.progress.get("step") or 0
+    if facts.pause_at is not None and facts.pause_at <= step:
+        return "paused", f"by its race at step {step}"
+    goal = f"step {facts.pause_at}" if facts.pause_at else "its end"
+    return "stopped", f"paused at step {step}, and now to train to {goal}"
 
 
 def _process_is_gone(facts: RunFacts) -> _Verdict | None:

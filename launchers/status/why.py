@@ -70,6 +70,9 @@ _LINES: dict[str, Callable[[RunStatus, Ledger], str]] = {
     "failed": _why_failed,
     "lost": _why_failed,
     "stopped": _why_stopped,
+    "paused": lambda status, ledger: (
+        f"it was paused {status.detail}: it trains on if its setting is among the best there"
+    ),
     "damaged": lambda status, ledger: status.detail,
 }
 

@@ -34,7 +34,7 @@ class Outcome:
     """How an attempt ended. The run tells the first part, the launcher what it decided (`launchers.job.finish`).
 
     Attributes:
-        status: ``done``, ``stopped`` or ``failed``.
+        status: ``done``, ``stopped``, ``paused`` or ``failed``.
         message: of the error, or of the stop.
         error_type: class of the error; `causes` those of the errors behind it, nearest first.
         signal: the one that asked the run to stop.

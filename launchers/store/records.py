@@ -96,6 +96,7 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
         | {"loss": _number, "best_metric": _number, "micro_batch_parts": _finite, "eval_rows": _finite},
         ("phase",),
     ),
+    "race.json": ({"pause_at": _positive}, ()),
     "result.json": (
         {"signature": _text, "test": _metrics, "validation": _metrics, "parameters": _parameters}
         | {"seconds": _values(_finite), "test_average": _percent, "validation_average": _percent}

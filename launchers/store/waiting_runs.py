@@ -34,11 +34,15 @@ class QueueFile:
         Args:
             numbers: signature of a run -> number of its next attempt.
         """
-        write_json(self.path, {**this_process(), "runs": dict(numbers)})
+        self.write(numbers)
         try:
             yield
         finally:
             self.remove()
+
+    def write(self, numbers: Mapping[str, int]) -> None:
+        """From now on these wait."""
+        write_json(self.path, {**this_process(), "runs": dict(numbers)})
 
     def beat(self) -> None:
         """Show that this process lives; to be called every few seconds."""

@@ -26,6 +26,7 @@ from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import cancelled_note
 from launchers.store.waiting_runs import QueueFile
+from launchers.submit.race.standings import read_standings
 
 _TICK_S = 0.3
 
@@ -86,13 +87,15 @@ class LocalQueue:
         self.poll_interval = PollInterval(FILES_S)
         self.statuses: dict[str, RunStatus] = {}
         self.page = PageRenewal(ledger.path, ledger.plan.renew_report)
+        self.looks_at_race = ledger.plan.race is not None
 
     def run_all(self) -> None:
         """Run everything. A KeyboardInterrupt lets the runs save, and is passed on; a second one kills them."""
         with self.file.show(self.first):
             self.statuses = {run.signature: self._read(run) for run in self.runs}
             try:
-                while self.waiting or self._running():
+                # A run whose end is written may have a process that is still to be reaped.
+                while self._move_on() or self.waiting or self.jobs or self._running():
                     if self._reap() or self._start() or self.poll_interval.is_due():
                         self._refresh()
                     self.page.draw_if_due()
@@ -128,6 +131,21 @@ class LocalQueue:
             self.statuses[run.signature] = self._read(run)
         return len(self.waiting) < before
 
+    def _move_on(self) -> bool:
+        """In a race, add the runs that move on, once no other waits for a place; whether there were any."""
+        if not self.looks_at_race or self.waiting or len(self._running()) >= self.parallel:
+            return False
+        self.looks_at_race = False  # until the next run has ended
+        standings = read_standings(self.ledger, [self.statuses[run.signature] for run in self.runs])
+        moving = [run for run in self.runs if standings and run.signature in standings.moving]
+        if standings and moving:
+            standings.write(self.ledger, moving)
+            self.first |= {run.signature: self.ledger.next_number(run) for run in moving}
+            self.waiting.extend(moving)
+            self.file.write(self.first)
+            self.statuses |= {run.signature: self._read(run) for run in moving}
+        return bool(moving)
+
     def _free_gpu(self) -> str | None:
         """A GPU that no run of the sweep has, those of a launcher that died included."""
         attempts = [last_attempt(self.ledger.folder(run)) for run in self._running()]
@@ -138,6 +156,7 @@ class LocalQueue:
     def _reap(self) -> bool:
         """Decide what follows for the runs that have ended; whether there was any."""
         ended = [(signature, run, job) for signature, (run, job) in self.jobs.items() if job.done()]
+        self.looks_at_race |= bool(ended) and self.ledger.plan.race is not None
         for signature, run, job in ended:
             del self.jobs[signature]
             step = finish_attempt(

@@ -18,8 +18,17 @@ from launchers.submit import preflight, preflight_slurm, slurm_start_plan
 from launchers.submit.estimate import Estimate
 from launchers.submit.local_queue import LocalQueue, ProgressCallback
 from launchers.submit.preflight import Finding
+from launchers.submit.race import race_gate
+from launchers.submit.race.standings import Standings, forget_race, read_standings
 from launchers.submit.slurm_start_plan import SlurmStartPlan
-from launchers.submit.start_rule import StartRule, choose, gather_rule_facts, without_failed_nodes
+from launchers.submit.start_rule import (
+    MOVED_ON,
+    StartChoice,
+    StartRule,
+    choose,
+    gather_rule_facts,
+    without_failed_nodes,
+)
 from launchers.submit.submit_arrays import SubmitProgress, SubmittedArray, left_for_later, submit_arrays
 
 LOCK_WAIT_S = 120.0
@@ -56,6 +65,7 @@ class StartPlan:
         todo: the runs to start.
         unfixed: runs that the rule leaves, as they would fail in the same way again.
         slurm: how they go to SLURM; None on this machine, or where none is to start.
+        standings: of the race; None: there is none.
     """
 
     statuses: list[RunStatus]
@@ -64,6 +74,7 @@ class StartPlan:
     notes: list[str]
     findings: list[Finding]
     slurm: SlurmStartPlan | None = None
+    standings: Standings | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -116,6 +127,25 @@ class StartCallbacks(ProgressCallback, Protocol):
         """Something that the user may want to know."""
 
 
+def choose_runs(
+    ledger: Ledger, rule: StartRule, statuses: list[RunStatus]
+) -> tuple[StartChoice, list[RunStatus], Standings | None]:
+    """Which runs a rule starts now; in a race also those that move on, which are stopped in the statuses returned.
+
+    Args:
+        statuses: of all runs of the plan, in order.
+
+    Raises:
+        HyperformerError: a name of the rule matches no run.
+    """
+    choice = choose(rule, ledger.plan, statuses, gather_rule_facts(rule, ledger, statuses))
+    standings = read_standings(ledger, statuses, {run.signature for run in choice.start})
+    if standings and standings.moving:
+        statuses = standings.with_moves(statuses)
+        choice = choose(rule, ledger.plan, statuses, gather_rule_facts(rule, ledger, statuses))
+    return choice, statuses, standings
+
+
 def plan_start(ledger: Ledger, rule: StartRule, options: StartOptions, must_answer: bool = True) -> StartPlan:
     """Find out what would start, and what speaks against it; changes nothing.
 
@@ -128,19 +158,21 @@ def plan_start(ledger: Ledger, rule: StartRule, options: StartOptions, must_answ
     """
     plan = ledger.plan
     statuses, notes = read_statuses(ledger, plan.runs)
-    choice = choose(rule, plan, statuses, gather_rule_facts(rule, ledger, statuses))
-    todo, shunned = without_failed_nodes(ledger, choice.start)
+    choice, statuses, standings = choose_runs(ledger, rule, statuses)
+    parallel, chosen = options.max_parallel or plan.max_parallel, choice.start
+    if rule == MOVED_ON and parallel:  # arrays keep to the limit each by itself
+        chosen = chosen[: max(0, parallel - sum(entry.is_active for entry in statuses))]
+    todo, shunned = without_failed_nodes(ledger, chosen)
     findings, more = preflight.find_problems(todo, ledger.path)
     if not (plan.profile.container or plan.profile.python):
         findings += preflight.missing_packages(todo)
-    notes = [*plan.notes, *notes, *shunned, *more]
+    notes = [*plan.notes, *notes, *(standings.notes if standings else ()), *shunned, *more]
     slurm = None
     if todo and not plan.profile.is_local:
-        parallel = options.max_parallel or plan.max_parallel
         slurm = slurm_start_plan.plan_slurm_start(ledger, todo, parallel, must_answer)
         findings += slurm.findings
         notes += slurm.notes
-    return StartPlan(statuses, todo, choice.unfixed, notes, findings, slurm)
+    return StartPlan(statuses, todo, choice.unfixed, notes, findings, slurm, standings)
 
 
 def dry_run(ledger: Ledger, rule: StartRule, options: StartOptions) -> StartPlan:
@@ -178,7 +210,10 @@ def start(ledger: Ledger, rule: StartRule, options: StartOptions, callbacks: Sta
         for note in _clear_the_way(ledger, found):
             callbacks.note(note)
         if not profile.is_local:
-            return _submit_to_slurm(ledger, found, callbacks)
+            result = _submit_to_slurm(ledger, found, callbacks)
+            if found.standings:
+                _go_on_with_race(ledger, result, options)
+            return result
         parallel = options.max_parallel or ledger.plan.max_parallel
         LocalQueue(ledger, found.todo, callbacks, parallel).run_all()
         return SubmitResult(found)
@@ -192,6 +227,20 @@ def _submit_to_slurm(ledger: Ledger, found: StartPlan, callbacks: StartCallbacks
         callbacks.note(left_for_later(progress.left_out, f"SLURM takes no more jobs now ({progress.limit})"))
     left_out = [run.name for run in (*found.left_out, *progress.left_out)]
     return SubmitResult(found, progress.arrays, left_out)
+
+
+def _go_on_with_race(ledger: Ledger, result: SubmitResult, options: StartOptions) -> None:
+    """Have a job look at the race when a run of it has ended; where none can end any more, it is over."""
+    left_out, newest = set(result.left_out), ledger.newest_jobs()
+    submitted = [run.signature for run in result.start.todo if run.name not in left_out]
+    going = [entry for entry in result.start.statuses if entry.is_active]
+    jobs = [entry.job_id for entry in going if entry.cluster == "slurm"]
+    jobs += [newest[one].job_id for one in submitted if one in newest]
+    moving = result.start.standings.moving if result.start.standings else frozenset()
+    if going or submitted or left_out or moving:
+        race_gate.arm(ledger, list(filter(None, jobs)), options.max_parallel, options.ignored)
+    else:
+        race_gate.close(ledger)
 
 
 def _check_folder(ledger: Ledger) -> None:
@@ -227,3 +276,7 @@ def _clear_the_way(ledger: Ledger, found: StartPlan) -> Iterator[str]:
         yield f"the sweep was held ({reason}); now its runs may start again"
     damaged = {status.signature: status.damaged for status in found.statuses}
     yield from ledger.rename_damaged((run, name) for run in found.todo for name, _ in damaged[run.signature])
+    if found.standings:
+        found.standings.write(ledger, found.todo)
+    else:
+        forget_race(ledger, found.todo)

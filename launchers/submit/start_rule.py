@@ -29,15 +29,19 @@ class StartRule:
         names: names, globs and key=value of the runs that are meant; none: all.
         out_of_memory: only runs that ran out of memory.
         skip_unfixed: leave runs that would fail in the same way again: same code, same settings.
+        kind: only runs whose last attempt ended so (:mod:`launchers.plan.failure_kinds`).
     """
 
     states: frozenset[str]
     names: tuple[str, ...] = ()
     out_of_memory: bool = False
     skip_unfixed: bool = False
+    kind: str | None = None
 
 
-SUBMIT = StartRule(frozenset(STATES) - ACTIVE_OR_DONE)
+SUBMIT = StartRule(frozenset(STATES) - ACTIVE_OR_DONE - {"paused"})
+# Runs that a race has paused and that move on: of other runs the user has to say what becomes of them.
+MOVED_ON = StartRule(frozenset({"stopped"}), kind="paused")
 
 
 def retry_rule(names: Iterable[str] = (), failed: bool = False, out_of_memory: bool = False) -> StartRule:
@@ -98,6 +102,7 @@ def _candidates(rule: StartRule, plan: Plan, statuses: Sequence[RunStatus]) -> l
         for run, status in zip(plan.runs, statuses, strict=True)
         if (meant is None or run.signature in meant)
         and status.state in rule.states
+        and rule.kind in (None, status.kind)
         and not status.holds_a_job
     ]
 

@@ -53,6 +53,9 @@ SETTINGS = {
     "loss_reduction": "mean",
 }
 
+# The exit code of a run that paused.
+PAUSED = 3
+
 # What a run imports, some of it late.
 IMPORTED = [
     "deepspeed",
@@ -107,6 +110,7 @@ class ForkedRuns:
         at: tuple[str, float] | None = None,
         signal: int = signal.SIGKILL,
         deadline: float | None = None,
+        pause_at: int | None = None,
         limits: dict[str, int] | None = None,
         trace: Path | None = None,
         slow: float = 0.0,
@@ -129,6 +133,7 @@ class ForkedRuns:
             "signal": signal,
             "log": str(log),
             "deadline": deadline,
+            "pause_at": pause_at,
             "limits": limits or {},
             "trace": trace and str(trace),
             "slow": slow,
@@ -283,7 +288,7 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         getattr(importlib.import_module("numeric_faults"), name)(*arguments)
     if order["at"] and rank == 0:
         poke(order["at"], order["signal"])
-    from hyperformer.errors import HyperformerError, Interrupted
+    from hyperformer.errors import HyperformerError, Interrupted, Paused
     from hyperformer.run import run
     from hyperformer.settings.build import replace, settings
     from hyperformer.settings.config_files import load_config
@@ -297,10 +302,13 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         config = replace(
             config, **{key: value for key, value in options.items() if settings()[key].is_used(kind)}
         )
-        run(config, deadline=order["deadline"])
+        run(config, deadline=order["deadline"], pause_at=order["pause_at"])
     except Interrupted as error:
         print(error)
         return 128 + error.signal
+    except Paused as error:
+        print(error)
+        return PAUSED
     except HyperformerError as error:
         print(f"error: {type(error).__name__}: {error}")
         return 2

@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from hyperformer.errors import ConfigError, HyperformerError, Interrupted
+from hyperformer.errors import ConfigError, HyperformerError, Interrupted, Paused
 from hyperformer.run_files.watchdog import watch
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.training.memory.allocator import use_expandable_segments
@@ -73,7 +73,7 @@ def joined(local_rank: int | None, config: TrainingConfig) -> Iterator[Distribut
         with watch(None, config.hang_minutes, main=False):
             context = join(local_rank, config)
         yield context
-    except Interrupted:  # on every rank
+    except (Interrupted, Paused):  # on every rank
         if is_ours:
             comm.destroy_process_group()
         raise

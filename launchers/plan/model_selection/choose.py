@@ -28,14 +28,16 @@ class Validation:
 
     Attributes:
         metrics: task -> metric -> percent; None: there is no result.
-        state: the run's, as `status` has it.
+        state: the run's, in words.
         diverged: there is no result because the loss was no number: another attempt would not help.
+        left: there is no result because a race left its setting for better ones.
     """
 
     run: Run
     metrics: Metrics | None
     state: str = "done"
     diverged: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ def _gaps(parts: Sequence[Validation], columns: Columns) -> Iterator[Gap]:
     for one in parts:
         name = one.run.name
         if one.metrics is None:
-            yield Gap(name, "diverged" if one.diverged else one.state, is_unconfirmed=not one.diverged)
+            is_unconfirmed = not (one.diverged or one.left)
+            yield Gap(name, "diverged" if one.diverged else one.state, is_unconfirmed)
             continue
         for task in [task for task in columns if task in one.run.config.data.tasks]:
             values = one.metrics.get(task, {})

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.run_files.validations import AVERAGE as OF_RUN
+from hyperformer.run_files.validations import read_validations
 from launchers.report.report_data import AVERAGE, ReportData
 from launchers.report.results import RunResult
 
@@ -109,12 +109,12 @@ def hours_by_row(data: ReportData) -> dict[str, float]:
 def _curve(label: str, entries: Sequence[RunResult]) -> Curve:
     by_seed: dict[int, list[Mapping[int, Mapping[str, float]]]] = defaultdict(list)
     for entry in entries:
-        by_seed[entry.run.config.seed].append(_evaluations(RunFolder(entry.folder).metrics))
+        by_seed[entry.run.config.seed].append(read_validations(RunFolder(entry.folder).metrics))
     values: dict[int, list[float]] = defaultdict(list)
     for parts in by_seed.values():
         # Runs of single tasks count where all tasks of the row were evaluated.
         for step in set.intersection(*(set(part) for part in parts)):
-            columns = [value for part in parts for value in part[step].values()]
+            columns = [value for part in parts for name, value in part[step].items() if name != OF_RUN]
             if columns and all(map(math.isfinite, columns)):
                 values[step].append(statistics.fmean(columns))
     steps = sorted(values)
@@ -144,24 +144,3 @@ def _hours_per_step(entries: Sequence[RunResult]) -> float | None:
         # A run that `early_stop` ended took fewer steps than it could have.
         rates.append(hours / (entry.result.get("steps") or entry.run.config.training.max_steps))
     return math.fsum(rates) / len({entry.run.config.seed for entry in entries}) if rates else None
-
-
-def _evaluations(path: Path) -> dict[int, dict[str, float]]:
-    """Step -> column -> percent, of the lines of metrics.jsonl that are complete."""
-    found: dict[int, dict[str, float]] = {}
-    for line in _lines(path):
-        # OverflowError: a step that is infinite.
-        with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            values = json.loads(line)
-            if values["split"] == SPLIT:
-                found[int(values["step"])] = {
-                    key: float(value) for key, value in values.items() if "/" in key
-                }
-    return found
-
-
-def _lines(path: Path) -> Iterable[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ()

@@ -57,7 +57,7 @@ def test_the_next_step_after_a_look(states: list[State], step: str) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_the_report_is_proposed_only_when_all_is_over(state: State) -> None:
-    is_over = state in ("done", "cancelled")
+    is_over = state in ("done", "cancelled", "paused")
     assert (suggested_command.after_status(runs("done", state)) == suggested_command.REPORT) == is_over
     assert suggested_command.after_report(runs("done", state)) != suggested_command.REPORT
     assert (suggested_command.after_status(runs("running", state)) == suggested_command.SUBMIT) is False

@@ -12,9 +12,9 @@ from finished_runs import FakeLocalJob
 
 from launchers import sweep
 from launchers.stages import __main__ as gate_entry
-from launchers.stages import record
-from launchers.stages.record import GateRecord
 from launchers.submit import local_queue
+from launchers.submit.gate import record
+from launchers.submit.gate.record import GateRecord
 
 TEXT = """
     base: {model_name_or_path: toy, data_source: toy, warmup_steps: 0}

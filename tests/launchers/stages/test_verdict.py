@@ -7,12 +7,12 @@ from typing import Any
 
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.resources import Resources
-from launchers.stages import record
-from launchers.stages.gate_job import Gate
-from launchers.stages.record import GateRecord
 from launchers.stages.verdict import READY, judge
 from launchers.status.run_status import STATES, RunStatus
 from launchers.store.code_snapshot import Snapshot
+from launchers.submit.gate import record
+from launchers.submit.gate.gate_job import Gate
+from launchers.submit.gate.record import GateRecord
 
 
 def run(state: Any, name: str = "a", **more: Any) -> RunStatus:

@@ -20,6 +20,7 @@ SLURM = replace(
 )
 FAILED = Outcome("failed", "m", error_type="E", kind="bug", then="end", why="an error", ended=950.0)
 STOPPED = Outcome("stopped", "m", kind="time_limit", then="requeue", why="its time was up", ended=950.0)
+PAUSED = Outcome("paused", "m", kind="paused", then="end", why="a race paused it", step=200, ended=950.0)
 DAMAGED = {"damaged": (("outcome.json", "it is empty"), ("state.json", "it is empty"))}
 
 
@@ -53,6 +54,10 @@ TABLE: list[tuple[RunFacts, str, str]] = [
     (replace(LOCAL, outcome=FAILED, is_cancelled=True), "cancelled", ""),
     (replace(LOCAL, outcome=FAILED, is_done=True), "done", ""),
     (replace(LOCAL, outcome=STOPPED), "stopped", "m"),
+    (replace(LOCAL, outcome=PAUSED, pause_at=200), "paused", "by its race at step 200"),
+    (replace(LOCAL, outcome=PAUSED, pause_at=400), "stopped", "paused at step 200, and now to train to step 400"),
+    (replace(LOCAL, outcome=PAUSED), "stopped", "paused at step 200, and now to train to its end"),
+    (replace(LOCAL, outcome=PAUSED, pause_at=200, is_cancelled=True), "cancelled", ""),
     (replace(LOCAL, outcome=Outcome("done")), "lost", "it says that it is done, but result.json is not there"),
     (replace(LOCAL, process="gone", **DAMAGED), "damaged", "outcome.json is damaged (it is empty); submit renames it "
      "and resumes from the last checkpoint"),
@@ -92,6 +97,8 @@ TABLE: list[tuple[RunFacts, str, str]] = [
     (slurm("TIMEOUT", trainer="process 9 on n1", trainer_is_own=True), "failed", "SLURM says TIMEOUT"),
     (slurm("TIMEOUT", trainer="process 9 on n3"), "running", "trained by process 9 on n3"),
     (slurm("FAILED", outcome=STOPPED), "stopped", "m"),
+    (slurm("COMPLETED", outcome=PAUSED, pause_at=200), "paused", "by its race at step 200"),
+    (slurm("COMPLETED", outcome=PAUSED, pause_at=400), "stopped", "paused at step 200, and now to train to step 400"),
     # SLURM does not tell.
     (slurm("A_STATE_TO_COME"), "unknown", "SLURM says A_STATE_TO_COME, which is no end that we know"),
     (slurm("UNKNOWN", "accounting still says RUNNING"), "unknown",

@@ -1,8 +1,8 @@
-"""The job between two stages: its batch script, and its submission.
+"""The small job between two stages, or two looks at a race: its batch script, and its submission.
 
-It waits for the jobs of the stage before by ``--dependency=afterany``, whatever becomes of them, and then looks for
-itself. The dependency alone decides nothing: a job that was submitted again from inside has another id, and one that
-failed is no reason to start. afterok would leave the gate in the queue for good where one job fails.
+It waits for other jobs by ``--dependency=afterany``, whatever becomes of them, and then looks for itself. The
+dependency alone decides nothing: a job that was submitted again from inside has another id, and one that failed is no
+reason to start. afterok would leave the gate in the queue for good where one job fails.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ _MINUTES, _MEMORY_GB = 30, 2.0
 # Between two looks at runs that have not ended though their jobs have; it doubles.
 _PAUSE_S, _MOST_S = 15, 600
 _PATIENCE_S = 300.0
+# In a dependency on any of them: SLURM keeps it as a text.
+_MOST_JOBS = 200
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A job that is to look at a stage.
+    """A job that is to look at a stage, or a race.
 
     Attributes:
         name: of the job.
         record: gate.json; token: as in it.
-        jobs: that it waits for; waited: how often nothing had changed since it began to wait for them.
+        jobs: that it waits for; is_any: for the first of them to end, and not for all.
+        waited: how often nothing had changed since it began to wait for them.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Gate:
     code: Snapshot
     jobs: tuple[str, ...] = ()
     waited: int = 0
+    is_any: bool = False
 
     @property
     def script(self) -> Path:
@@ -96,7 +100,10 @@ class Gate:
     def _sbatch(self, jobs: tuple[str, ...]) -> str:
         cluster = self.profile.slurm_cluster
         options = [f"--clusters={cluster}"] if cluster else []
-        options += [f"--dependency=afterany:{':'.join(jobs)}"] if jobs else []
+        if jobs and self.is_any:  # those left out end later, or are looked at later
+            options.append("--dependency=" + "?".join(f"afterany:{job}" for job in jobs[:_MOST_JOBS]))
+        elif jobs:
+            options.append(f"--dependency=afterany:{':'.join(jobs)}")
         if self.waited or not jobs:
             options.append(f"--begin=now+{min(_MOST_S, _PAUSE_S * 2**self.waited)}seconds")
         return check_output("sbatch", "--parsable", *options, str(self.script), patience_s=_PATIENCE_S)

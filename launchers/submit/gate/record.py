@@ -1,11 +1,13 @@
-"""What became of a stage's turn: ``gate.json`` in its sweep's folder.
+"""What became of the turn of a stage, or of a race: ``gate.json`` in its sweep's folder.
 
 A gate is a small job of SLURM between two stages. It looks at the runs before it, starts the stage, or says why not.
-Of several gates of a stage only the newest acts: its token is in the record.
+The gate of a race looks at its settings, and starts the runs that move on. Of several gates of a stage or race only
+the newest acts: its token is in the record.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import Literal
 from hyperformer.files import write_json
 from launchers.store.records import try_record
 
-State = Literal["waits", "started", "blocked", "cancelled"]
+State = Literal["waits", "started", "blocked", "cancelled", "over"]
+RACE = ":race"
+"""In the place of a stage: no stage can be named so."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,10 @@ class GateRecord:
     """The last decision on a stage.
 
     Attributes:
-        state: waits: a gate is in SLURM's queue, or about to be.
+        state: waits: a gate is in SLURM's queue, or about to be; over: of a race, nobody can move on.
         why: what it waits for, or what stands in the way.
         target: the sweep file; runs_dir, cluster: as the command had them.
-        stage: which one; 'report' after the last.
+        stage: which one; 'report' after the last; RACE: none, it is the gate of a race.
         token: of the gate that may act.
         file: hash of the sweep file as it was submitted.
         job_id: of the gate; None before SLURM has it.
@@ -65,3 +69,13 @@ def write(path: Path, record: GateRecord) -> GateRecord:
     record = replace(record, at=time.time())
     write_json(path, {"schema": 1, **asdict(record)})
     return record
+
+
+def gate_file(sweep: Path) -> Path:
+    """Where the last decision is, by the sweep's folder."""
+    return sweep / "gate.json"
+
+
+def file_hash(text: str) -> str:
+    """Of the text of a sweep file, and of those that it extends."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

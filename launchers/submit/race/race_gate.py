@@ -1,0 +1,83 @@
+"""The gate of a race on SLURM: a small job that starts the runs that move on when another run has ended."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from launchers.slurm import job_queue
+from launchers.slurm.commands import ClusterError
+from launchers.store import code_snapshot
+from launchers.store.ledger import Ledger
+from launchers.submit.gate import record
+from launchers.submit.gate.gate_job import Gate
+from launchers.submit.gate.record import RACE, GateRecord
+
+
+def arm(
+    ledger: Ledger,
+    jobs: Sequence[str],
+    max_parallel: int | None = None,
+    ignored: Collection[str] = (),
+) -> GateRecord:
+    """Have a job look at the race when the first of these jobs has ended; the gate before it acts no more.
+
+    Args:
+        jobs: of SLURM, with runs of the race; none: it looks after a while.
+
+    Raises:
+        ClusterError: SLURM does not take it.
+    """
+    plan, path = ledger.plan, record.gate_file(ledger.path)
+    before = record.read(path)
+    same = before is not None and before.state == "waits" and before.jobs == tuple(jobs)
+    gate = record.write(path, GateRecord(
+        "waits", RACE, "the next run of the race to end", str(plan.source), str(ledger.path.parent),
+        plan.profile.cluster_argument, secrets.token_hex(8), record.file_hash(plan.text), jobs=tuple(jobs),
+        waited=before.waited + 1 if before and same else 0, max_parallel=max_parallel,
+        ignored=tuple(sorted(ignored)),
+    ))  # fmt: skip
+    code = code_snapshot.read(code_snapshot.CODE, ledger.paths.code)
+    name = f"hyperformer-{plan.name}-race"
+    job = Gate(name, path, gate.token, plan.profile, code, gate.jobs, gate.waited, is_any=True)
+    try:
+        job_id, cluster = job.submit()
+    except ClusterError as error:
+        raise ClusterError(
+            f"SLURM did not take the job that goes on with the race ({error}); what was submitted before stays. "
+            "`submit` again when runs have ended"
+        ) from error
+    return record.write(
+        path, replace(gate, job_id=job_id, slurm_cluster=cluster or plan.profile.slurm_cluster)
+    )
+
+
+def close(ledger: Ledger) -> None:
+    """Nobody can move on any more: a gate that still waits does nothing."""
+    path = record.gate_file(ledger.path)
+    record.write(path, GateRecord("over", RACE, "the race is over", token=secrets.token_hex(8)))
+
+
+def is_waiting(ledger: Ledger) -> bool:
+    """Whether a gate is to go on with the race."""
+    gate = record.read(record.gate_file(ledger.path))
+    return gate is not None and gate.stage == RACE and gate.state == "waits"
+
+
+def cancel(ledger: Ledger) -> None:
+    """The race goes on no more by itself.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    path = record.gate_file(ledger.path)
+    gate = record.read(path)
+    if gate is None or not is_waiting(ledger):
+        return
+    # Without the token of the record a gate that SLURM does not cancel any more does nothing.
+    record.write(
+        path, replace(gate, state="cancelled", why="cancelled by the user", token=secrets.token_hex(8))
+    )
+    if gate.job_id:
+        job_queue.cancel([job_queue.job_key(gate.job_id, gate.slurm_cluster)])
