@@ -23,11 +23,16 @@ def test_questions_with_several_rows_or_answers(
         "mixing": "weights",
         "task_weights": {"superglue-multirc": 98, "superglue-wsc": 1, "superglue-record": 1},
         "eval_steps": 2,
+        "save_steps": 1,
+        "n_val": 4,
+        "n_test": 4,
         "data_source": "folder",
         "data_dir": rows,
         "decode": "generate",
         "max_steps": 2,
     }
+    # Killed after its first checkpoint, it counts what it drew before.
+    assert runs.run(folder, at=("step", 2), tasks=tasks, **settings).codes == [-9]
     log = runs.whole(folder, tasks=tasks, **settings).out
     found = verify_run(folder)
     assert found.findings == () and len(found.answers) == 2 * len(tasks)
