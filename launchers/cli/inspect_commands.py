@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from hyperformer.commands.inspection.parser import check_rows
-from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.commands.inspection.parser import check_faults, check_rows
+from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
 from hyperformer.settings.config_files import parse_override
 from launchers.api import Sweep, View
@@ -72,9 +72,7 @@ def data(target: Target, rows: int) -> int:
     check_rows(rows)
     sweep = target.open()
     sweep.check_inputs()
-    faults = print_data((run.config for run in sweep.plan.runs), rows)
-    if faults:
-        raise HyperformerError("\n".join([f"{len(faults)} tasks cannot be used:", *faults]))
+    check_faults(print_data((run.config for run in sweep.plan.runs), rows))
     return DONE
 
 

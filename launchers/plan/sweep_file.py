@@ -70,6 +70,7 @@ _ELSEWHERE = {
     "tasks": "name tasks under `tasks:`, at the top of the file",
 }
 _LABEL = r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*"
+_IS_NUMBER_MAP = frozenset(key for key, entry in settings().items() if entry.is_map and not entry.is_name_map)
 _IS_LIST = frozenset(key for key, entry in settings().items() if entry.is_list)
 
 
@@ -265,11 +266,13 @@ def _lists(node: YamlNode | None, what: str) -> dict[str, YamlNode]:
         _check_setting(key, entry, also=("tasks",))
         seen: set[object] = set()
         for item in entry.sequence():
-            if isinstance(item.value, dict) or (isinstance(item.value, list) and key not in _IS_LIST):
+            is_map = isinstance(item.value, dict) and key not in _IS_NUMBER_MAP
+            if is_map or (isinstance(item.value, list) and key not in _IS_LIST):
                 item.fail(f"must be one value of {key}, not {item.value_text()}")
             if key in _IS_LIST and not isinstance(item.value, list):
                 item.fail(f"{key} is a list, so {what} takes a list of lists, such as [[a, b], [c]]")
-            value = json.dumps(item.plain()) if isinstance(item.value, list) else item.value
+            is_one = not isinstance(item.value, list | dict)
+            value = item.value if is_one else json.dumps(item.plain(), sort_keys=True)
             if what == "grid" and value in seen:
                 item.fail(f"{item.value_text()} is given twice")
             seen.add(value)

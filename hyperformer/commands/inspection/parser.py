@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ def check_rows(rows: int) -> None:
         raise HyperformerError(f"--rows is {rows}; write 0 or more")
 
 
+def check_faults(faults: Sequence[str]) -> None:
+    """Raise HyperformerError if some tasks cannot be used, with all reasons."""
+    if faults:
+        count = "1 task" if len(faults) == 1 else f"{len(faults)} tasks"
+        raise HyperformerError("\n".join([f"{count} cannot be used:", *faults]))
+
+
 def _data(arguments: argparse.Namespace) -> int:
     from hyperformer.commands.inspection.data_report import print_data
 
@@ -46,9 +54,7 @@ def _data(arguments: argparse.Namespace) -> int:
     check_rows(arguments.rows)
     if not config.data.tasks:
         raise HyperformerError(f"{arguments.config}: tasks is empty; write tasks=rte,cola")
-    faults = print_data([config], arguments.rows)
-    if faults:
-        raise HyperformerError("\n".join([f"{len(faults)} tasks cannot be used:", *faults]))
+    check_faults(print_data([config], arguments.rows))
     return 0
 
 
