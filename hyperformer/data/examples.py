@@ -94,12 +94,12 @@ def make_examples(task: Task, rows: Rows, *, prefix: bool, keep_unlabelled: bool
     targets, accepted = _targets(task, made, keep_unlabelled), _accepted(task, made)
     groups = _filled(task, made, task.group) if task.group else [""] * rows.count
     labelled = [row for row, target in enumerate(targets) if target is not None and accepted[row] is not None]
-    references = list(map(Reference, groups, (answers or () for answers in accepted)))
+    references = map(Reference, groups, (answers or () for answers in accepted))
     return Examples(
         _filled(task, made, _pattern(task, prefix)),
         [target or "" for target in targets],
         _prefix(task) if prefix else "",
-        references if task.has_references else (),
+        list(references) if task.has_references else (),
     ).take(labelled)
 
 
