@@ -4,7 +4,8 @@ A resampled set is a weight for each row: how often it was drawn. Each metric tu
 true positives, products), and sums of these, weighted, into its value. Rows with equal numbers are one kind of row,
 so that a test set of 40,000 rows needs weights for a few dozen kinds only.
 
-BLEU and ROUGE are not here: their scores of single sentences take too long for a report.
+BLEU and ROUGE are not here: their scores of single sentences take too long for a report. Nor are the metrics that read
+references: the rows of a question would have to be drawn together.
 """
 
 from __future__ import annotations
