@@ -68,6 +68,19 @@ def test_data_names_every_task_that_cannot_be_used(
         )
 
 
+def test_data_counts_rows_that_are_tested_and_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"the film was good,{number % 2}" for number in range(2)] * 10
+    (tmp_path / "notes.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    (tmp_path / "tasks.yaml").write_text(
+        "notes: {template: '{a}', target: b, labels: [0, 1], metrics: [accuracy], data: notes.csv, split: 50/25/25}"
+    )
+    words = ["model_name_or_path=toy", f"task_file={tmp_path}/tasks.yaml", "tasks=notes"]
+    assert main(["data", "adapters", *words]) == 0
+    assert capsys.readouterr().out.count("    5 of its rows are also in train") == 2
+
+
 def test_data_of_a_sweep_shows_each_task_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(

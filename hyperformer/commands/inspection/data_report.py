@@ -89,10 +89,12 @@ def _task_lines(config: RunConfig, task: Task, rows: int, sizes: dict[str, int])
     yield f"{task.name}: {prefix}; {labels}; metrics {', '.join(task.metrics)}; {tokenizer.name_or_path}"
     check_decode([task], config.training.decode)
     check_labels(task, tokenizer, method=config.training.decode, max_tokens=config.data.max_target_length)
+    trained: set[str] = set()
     for split in (split for split in SPLITS if split in config.splits):
         examples = load_split(task, split, config.data, prefix=config.task_prefix)
+        hashes = examples.row_hashes()
         if split == "train":
-            sizes[task.name] = len(examples)
+            sizes[task.name], trained = len(examples), set(hashes)
         sources = Tokenized(_ids(tokenizer, examples.sources), config.data.max_source_length)
         targets = Tokenized(_ids(tokenizer, examples.targets), config.data.max_target_length)
         yield f"  {split}: {len(examples):,} rows"
@@ -103,6 +105,9 @@ def _task_lines(config: RunConfig, task: Task, rows: int, sizes: dict[str, int])
         if longer:
             yield f"    {longer:,} targets are longer than answer_tokens={limit}: no answer can equal them"
         yield f"    answers: {_answers(task, examples)}"
+        also = sum(one in trained for one in hashes)
+        if split != "train" and also:
+            yield f"    {also:,} of its rows are also in train"
         if split == "train":
             for row in range(min(rows, len(examples))):
                 yield from _row_lines(tokenizer, examples, row, sources, targets)
