@@ -8,7 +8,7 @@ width, K the bottleneck.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,10 @@ class SiteWeights(NamedTuple):
     pre_norm_bias: Tensor | None = None
     post_norm_weight: Tensor | None = None
     post_norm_bias: Tensor | None = None
+
+
+Sites: TypeAlias = list[SiteWeights | None]
+"""The adapters of a stack: feed-forward, then self-attention, of each layer in turn; None: a site without one."""
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -75,7 +79,7 @@ def apply_adapter(
     return hidden + inner.to(hidden.dtype)
 
 
-def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWeights]:
+def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> Sites:
     """The adapters of all sites of a stack, from tensors that hold all sites.
 
     Args:
@@ -83,7 +87,7 @@ def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWei
         rows: (B,) which of the T each row of the batch uses.
 
     Returns:
-        N adapters: feed-forward, then self-attention, of each layer in turn.
+        N adapters, as `Sites` has them.
     """
     # One unbind per tensor: its backward is one stack. Indexing each site would add up N
     # gradients, each of the size of all N.
@@ -93,6 +97,11 @@ def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> list[SiteWei
     return [
         SiteWeights(**dict(zip(sites, values, strict=True))) for values in zip(*sites.values(), strict=True)
     ]
+
+
+def with_gaps(sites: Sites) -> Sites:
+    """Adapters of the feed-forward sites alone, as a list of all sites."""
+    return [weights for site in sites for weights in (site, None)]
 
 
 def site_index(layer: int, block: int) -> int:

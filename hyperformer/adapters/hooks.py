@@ -16,7 +16,7 @@ from transformers.activations import ACT2FN
 from hyperformer.adapters.functional import (
     FEED_FORWARD,
     SELF_ATTENTION,
-    SiteWeights,
+    Sites,
     apply_adapter,
     site_index,
 )
@@ -29,7 +29,7 @@ TaskIds: TypeAlias = Any
 """The task of a batch: its name, or its number in ``config.tasks``. Or the task of each of its B rows:
 a list, numpy array or tensor of such, (B,) or (B, 1)."""
 
-StackWeights = dict[str, list[SiteWeights]]
+StackWeights = dict[str, Sites]
 """The adapters of 'encoder' and 'decoder', for the tasks of one batch."""
 
 
@@ -148,11 +148,17 @@ class StackHook:
         self, _module: nn.Module, args: tuple, kwargs: dict[str, Any]
     ) -> tuple[tuple, dict[str, Any]]:
         task = one_of(kwargs.pop("task", None), kwargs.pop("task_ids", None))
-        weights = (kwargs.pop("adapter_weights", None) or {}).get(self.stack)
+        given = kwargs.pop("adapter_weights", None)
+        given = {} if given is None else given
+        weights = given.get(self.stack)
         if weights is None:
-            batch = batch_tensor(*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
-            weights = self.adapters(self.stack, task_numbers(self.config.tasks or (), task, batch))
+            weights = self.make(given, task, args, kwargs)
         return args, {**kwargs, "adapter_weights": weights}
+
+    def make(self, _given: StackWeights, task: TaskIds | None, args: tuple, kwargs: dict[str, Any]) -> Sites:
+        """The adapters of the stack, for a call with these arguments."""
+        batch = batch_tensor(*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+        return self.adapters(self.stack, task_numbers(self.config.tasks or (), task, batch))
 
 
 class SelfAttentionHook:
@@ -165,6 +171,8 @@ class SelfAttentionHook:
         weights = kwargs["adapter_weights"]
         _handover.weights = weights[site_index(self.layer, FEED_FORWARD)]
         own = weights[site_index(self.layer, SELF_ATTENTION)]
+        if own is None:
+            return output
         return (apply_adapter(output[0], own, self.activation), *output[1:])
 
 
@@ -179,8 +187,11 @@ class FeedForwardHook:
         return apply_adapter(output, weights, self.activation, args[0] if self.parallel else None)
 
 
-def attach_sites(model: Any, adapters: Adapters) -> Adapters:
+def attach_sites(model: Any, adapters: Adapters, stack_hook: type[StackHook] = StackHook) -> Adapters:
     """Hook adapters to both sites of every block of a T5; returns them.
+
+    Args:
+        stack_hook: what makes the weights of a stack.
 
     Raises:
         ConfigError: an unknown activation.
@@ -188,7 +199,7 @@ def attach_sites(model: Any, adapters: Adapters) -> Adapters:
     adapter = model.config.adapter_config
     activation = _activation(adapter.non_linearity)
     for stack in STACKS:
-        hook = StackHook(stack, adapters, model.config)
+        hook = stack_hook(stack, adapters, model.config)
         getattr(model, stack).register_forward_pre_hook(hook, with_kwargs=True)
         for number, block in enumerate(getattr(model, stack).block):
             attention = SelfAttentionHook(number, activation)

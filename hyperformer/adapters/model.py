@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers import initialization as init
 
-from hyperformer.adapters.functional import SiteWeights
+from hyperformer.adapters.functional import Sites
 from hyperformer.adapters.hooks import (
     STACKS,
     CrossAttentionBias,
@@ -183,6 +183,8 @@ class HyperformerT5(T5ForConditionalGeneration):
         weights = {} if adapter_weights is None else adapter_weights
         stacks = STACKS if encoder_outputs is None else STACKS[1:]
         missing = [stack for stack in stacks if stack not in weights]
+        if self.adapters is not None:
+            missing = [stack for stack in missing if stack in self.adapters.from_task]
         if missing:
             numbers = self._task_numbers(task, task_ids, batch)
             if self.adapters is not None:
@@ -281,7 +283,7 @@ def new_model(config: HyperformerConfig) -> HyperformerT5:
     return model
 
 
-class _WeightsOfOneCall(dict[str, list[SiteWeights]]):
+class _WeightsOfOneCall(dict[str, Sites]):
     """Weights kept over the steps of one call of generate."""
 
     def __deepcopy__(self, _memo: Any) -> _WeightsOfOneCall:

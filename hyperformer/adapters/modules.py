@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from hyperformer.adapters.functional import SITES_PER_LAYER, SiteWeights, split_sites
+from hyperformer.adapters.functional import SITES_PER_LAYER, Sites, split_sites, with_gaps
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import AdapterConfig
 
@@ -117,9 +117,8 @@ class TaskAdapters(AdapterModule):
 
     rows_are_tasks = True
 
-    def __init__(self, config: AdapterConfig, adapters: int, layers: int, width: int) -> None:
+    def __init__(self, config: AdapterConfig, adapters: int, sites: int, width: int) -> None:
         super().__init__()
-        sites = layers * SITES_PER_LAYER
         for name, shape in field_shapes(config, width).items():
             self.register_parameter(name, nn.Parameter(torch.empty(adapters, sites, *shape)))
         self.norms = SiteNorms(norm_names(config), sites, width)
@@ -132,7 +131,7 @@ class TaskAdapters(AdapterModule):
             else:
                 init.zeros_(parameter)
 
-    def forward(self, adapter: int | Tensor) -> list[SiteWeights]:
+    def forward(self, adapter: int | Tensor) -> Sites:
         """Adapter number `adapter` at every site; or one per row, (B,)."""
         bank = dict(self.named_parameters(recurse=False))
         if isinstance(adapter, int):
@@ -267,7 +266,7 @@ class Hypernetwork(AdapterModule):
         joined = torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], dim=-1)
         return self.projector(joined.flatten(-3, -2))
 
-    def forward(self, task: Tensor, rows: Tensor | None) -> list[SiteWeights]:
+    def forward(self, task: Tensor, rows: Tensor | None) -> Sites:
         """Adapters at every site for one task embedding (dim,); or for several, (E, dim), of which `rows` picks."""
         read = self.site_embeddings(task)
         leading = task.shape[:-1]
@@ -287,26 +286,37 @@ class Adapters(nn.Module):
         rows: the name of each task's row, in the order of `task_ids`; tasks may share one.
         stacks: what makes the adapters of the 'encoder' and of the 'decoder'.
         task_embeddings: what `stacks` read; None: they take the number of a row.
+        feed_forward_only: the stacks have no adapters after self-attention.
     """
+
+    from_task: tuple[str, ...] = ("encoder", "decoder")
+    """The stacks whose adapters depend on the task alone, so that they are made before T5 runs."""
 
     def __init__(
         self,
         rows: tuple[str, ...],
         stacks: dict[str, AdapterModule],
         task_embeddings: TaskEmbeddings | None = None,
+        feed_forward_only: bool = False,
     ) -> None:
         super().__init__()
+        self.feed_forward_only = feed_forward_only
         self.names = distinct(rows)
         self.index = [self.names.index(name) for name in rows]
         self.task_embeddings = task_embeddings
         self.stacks = nn.ModuleDict(stacks)
 
-    def forward(self, stack: str, task: int | Tensor) -> list[SiteWeights]:
+    def forward(self, stack: str, task: int | Tensor) -> Sites:
         """The adapters of 'encoder' or 'decoder' for task number `task`; or one per row, (B,)."""
         if isinstance(task, int):
             index: int | Tensor = self.index[task]
         else:
             index = torch.tensor(self.index, device=task.device)[task]
+        sites = self.of_rows(stack, index)
+        return with_gaps(sites) if self.feed_forward_only else sites
+
+    def of_rows(self, stack: str, index: int | Tensor) -> Sites:
+        """The adapters of one row of weights, or of one per row of the batch, (B,), where there are any."""
         if self.task_embeddings is None:
             return self.stacks[stack](index)
         if isinstance(index, int):

@@ -25,6 +25,10 @@ CROSS_BIAS = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.we
 # Settings that decide what an adapter computes, and that the authors' code has not.
 _OURS_ALONE = ("task_embedding_norm", "generator_scaling", "parallel_feed_forward_adapter")
 
+_THEIR_METHODS = (
+    "none", "task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared",
+)  # fmt: skip
+
 # Their name, our parameter, and where in it (None: all of it).
 Entry = tuple[str, str, Any]
 
@@ -85,6 +89,8 @@ def reference_entries(model: HyperformerT5) -> Iterator[Entry]:
     ours_alone = [key for key in _OURS_ALONE if getattr(adapter, key) != getattr(AdapterConfig(), key)]
     if ours_alone:
         raise CheckpointError(f"{', '.join(ours_alone)}: the authors' code has no such setting")
+    if adapter.adapter not in _THEIR_METHODS:
+        raise CheckpointError(f"adapter is {adapter.adapter}: the authors' code has no such method")
     for name, _ in model.named_parameters(remove_duplicate=False):
         if not name.startswith("adapters."):
             yield name, name, None

@@ -107,9 +107,13 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
     if model.method.static is None:
         raise ConfigError(f"adapter is {kind}: {METHODS[kind].words}; a task has no static weights to export")
     number = model.task_id(task)
+    sites = {stack: [site for site in model.adapters(stack, number) if site is not None] for stack in STACKS}
+    weights = sites["encoder"][0]
     adapter = dataclasses.replace(
         model.config.adapter_config,
         adapter=model.method.static,
+        add_layer_norm_before_adapter=weights.pre_norm_weight is not None,
+        add_layer_norm_after_adapter=weights.post_norm_weight is not None,
         # Generated layer norms are plain ones once they are generated.
         conditional_layer_norm=False,
         train_task_embeddings=False,
@@ -130,9 +134,8 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
         if not name.startswith(ADDED):
             ours[name].copy_(parameter)
     for stack in STACKS:
-        sites = model.adapters(stack, number)
-        for field in sites[0]._fields:
-            values = [getattr(site, field) for site in sites]
+        for field in weights._fields:
+            values = [getattr(site, field) for site in sites[stack]]
             if values[0] is not None:
                 _parameter(static, stack, field).copy_(torch.stack(values))
     return static.eval()

@@ -68,10 +68,8 @@ def _hypernetwork_faults(adapter: Any) -> Iterator[Fault]:
         )
 
 
-_BOTTLENECK = (
-    "reduction_factor", "non_linearity", "add_layer_norm_before_adapter", "add_layer_norm_after_adapter",
-    "parallel_feed_forward_adapter",
-)  # fmt: skip
+_SITES = ("reduction_factor", "non_linearity", "parallel_feed_forward_adapter")
+_BOTTLENECK = (*_SITES, "add_layer_norm_before_adapter", "add_layer_norm_after_adapter")
 _PER_TASK = (*_BOTTLENECK, "adapters", "init_tasks")
 _HYPERNETWORK = (
     *_BOTTLENECK, "conditional_layer_norm", "task_embedding_dim", "projected_task_embedding_dim", "task_hidden_dim",
@@ -83,6 +81,11 @@ _PAPER = "Karimi Mahabadi, Ruder, Dehghani, Henderson, ACL 2021"
 
 def _hypernetwork(words: str, *more: str) -> MethodFacts:
     return MethodFacts(words, _PAPER, (*_HYPERNETWORK, *more), "task_embeddings", _hypernetwork_faults)
+
+
+def _compacter(words: str) -> MethodFacts:
+    options = (*_SITES, "kronecker_terms", "kronecker_rank", "adapters", "init_tasks")
+    return MethodFacts(words, "Karimi Mahabadi, Henderson, Ruder, NeurIPS 2021", options, "adapters")
 
 
 # T5's matrices that can be adapted; a gated feed-forward has wi_0 and wi_1 instead of wi.
@@ -105,6 +108,19 @@ _LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 METHODS = {
     "none": MethodFacts("T5 itself was trained; there are no adapters", "Raffel et al., JMLR 2020"),
     "task": MethodFacts("one adapter per task", "Houlsby et al., ICML 2019", _PER_TASK, "adapters"),
+    "pfeiffer": MethodFacts(
+        "one adapter per task, after the feed-forward only",
+        "Pfeiffer et al., EACL 2021",
+        _PER_TASK,
+        "adapters",
+    ),
+    "compacter": _compacter("one adapter per task, its weights sums of Kronecker products"),
+    "compacter++": _compacter("as compacter, after the feed-forward only"),
+    "hyperdecoder": MethodFacts(
+        "the decoder's adapters generated from the encoder's output, a set per row; the encoder's are the same for all",
+        "Ivison, Peters, Findings of EMNLP 2022",
+        (*_SITES, "task_embedding_dim", "task_hidden_dim"),
+    ),
     "hypernetwork_per_layer": _hypernetwork(
         "adapters generated from task embeddings, by one hypernetwork per layer", "task_embedding_norm"
     ),

@@ -144,8 +144,15 @@ class AdapterConfig:
         False,
         "the feed-forward's adapter reads the feed-forward's input, and not its output (He et al. 2022, section 3.3)",
     )
+    kronecker_terms: int = setting(
+        4,
+        "compacter: how many Kronecker products a projection is the sum of (n of the paper); it divides T5's width and "
+        "the bottleneck",
+        bounds=POSITIVE,
+    )
+    kronecker_rank: int = setting(1, "compacter: rank of each product's own factor", bounds=POSITIVE)
     adapters: tuple[str, ...] | None = setting(
-        None, "adapter: task: names, one a task; equal names share one"
+        None, "adapters per task: names, one a task; equal names share one"
     )
     task_embeddings: tuple[str, ...] | None = setting(
         None, "names, one a task; equal names share an embedding"

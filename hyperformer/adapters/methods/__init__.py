@@ -5,6 +5,8 @@ What settings know of them, without torch, is in :mod:`hyperformer.settings.meth
 
 from __future__ import annotations
 
+from hyperformer.adapters.methods.compacter import Compacter
+from hyperformer.adapters.methods.hyperdecoder import Hyperdecoder
 from hyperformer.adapters.methods.hypernetworks import Hypernetworks
 from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.methods.plain import Plain
@@ -14,6 +16,10 @@ from hyperformer.adapters.methods.through_peft import ThroughPeft
 METHODS: dict[str, Method] = {
     "none": Plain(),
     "task": PerTask(),
+    "pfeiffer": PerTask(sites_per_layer=1),
+    "compacter": Compacter(),
+    "compacter++": Compacter(sites_per_layer=1),
+    "hyperdecoder": Hyperdecoder(),
     "hypernetwork_per_layer": Hypernetworks(),
     "hypernetwork_per_block_type": Hypernetworks(),
     "hypernetwork_shared": Hypernetworks(),

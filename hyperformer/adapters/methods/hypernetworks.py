@@ -7,7 +7,7 @@ from typing import Any
 from hyperformer.adapters.functional import SITES_PER_LAYER
 from hyperformer.adapters.hooks import attach_sites
 from hyperformer.adapters.init_from.rows import Rows
-from hyperformer.adapters.methods.method import Method, Sizes
+from hyperformer.adapters.methods.method import Method, Sizes, depths
 from hyperformer.adapters.modules import (
     AdapterModule,
     Adapters,
@@ -30,8 +30,7 @@ class Hypernetworks(Method):
         rows = Rows.of(config, tuple(model.config.tasks or ())).names
         embeddings = TaskEmbeddings(config, len(distinct(rows)))
         stacks: dict[str, AdapterModule] = {
-            stack: Hypernetwork(config, len(getattr(model, stack).block), width)
-            for stack in ("encoder", "decoder")
+            stack: Hypernetwork(config, layers, width) for stack, layers in depths(model).items()
         }
         return attach_sites(model, Adapters(rows, stacks, embeddings))
 

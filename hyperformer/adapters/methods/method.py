@@ -15,6 +15,11 @@ from hyperformer.settings.schema import AdapterConfig
 ADDED = "adapters."
 
 
+def depths(model: Any) -> dict[str, int]:
+    """The number of blocks of a T5's 'encoder' and 'decoder'."""
+    return {stack: len(getattr(model, stack).block) for stack in ("encoder", "decoder")}
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The sizes of a T5 and of a run that parameter counts depend on.
@@ -79,9 +84,8 @@ class Method:
 
     def part(self, name: str) -> str:
         """The part of the model that a parameter which the method adds belongs to, in tables of counts."""
-        if name.startswith(f"{ADDED}task_embeddings"):
-            return "task embeddings"
-        return f"adapters of the {name.split('.')[2]}"
+        _, part, stack, *_ = name.split(".")
+        return f"adapters of the {stack}" if part == "stacks" else part.replace("_", " ")
 
     def count(self, config: AdapterConfig, sizes: Sizes) -> int:
         """How many parameters the method adds to T5, by the formula of its paper."""

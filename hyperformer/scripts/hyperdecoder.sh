@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Trains hyperdecoder on all GPUs of this node, on one, or on the CPU.
+# Settings follow: bash scripts/hyperdecoder.sh tasks=rte seed=2
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec bash scripts/launch.sh configs/hyperdecoder.json "$@"
