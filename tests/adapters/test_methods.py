@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 from trained_models import TASKS, batch, make_adapter, make_base, settings
 from transformers import T5Config
 
@@ -20,7 +22,7 @@ from hyperformer.commands.export import export_task
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import make_config
 from hyperformer.settings.build import settings as known_settings
-from hyperformer.settings.config_files import load_config
+from hyperformer.settings.config_files import SHIPPED, load_config
 from hyperformer.settings.methods import METHOD_OPTIONS
 from hyperformer.settings.methods import METHODS as FACTS
 
@@ -139,7 +141,8 @@ def test_a_saved_adapter_computes_the_same_and_is_exported_where_it_can_be(
     rows = batch(model.config.vocab_size)
     told = {} if kind == "hyperdecoder" else {"task": "stsb"}
     expected = model(**rows, **told).logits
-    assert torch.equal(load_adapter(tmp_path / "adapter")(**rows, **told).logits, expected)
+    loaded = load_adapter(tmp_path / "adapter")
+    torch.testing.assert_close(loaded(**rows, **told).logits, expected, atol=1e-5, rtol=0)
     assert FACTS[kind].words in (tmp_path / "adapter" / "README.md").read_text()
     if kind == "hyperdecoder":
         with pytest.raises(ConfigError, match="hyperdecoder.*no static weights"):
@@ -154,10 +157,11 @@ def test_a_saved_adapter_computes_the_same_and_is_exported_where_it_can_be(
 @pytest.mark.parametrize("kind", OURS)
 def test_at_the_start_t5_computes_nearly_what_it_did(kind: str, base: str) -> None:
     torch.manual_seed(0)
-    rows, task = batch(32), {"task": "cola"}
-    plain = build_model(settings(base, "none")).eval()(**rows).logits
-    norm = {"add_layer_norm_after_adapter": False}
-    logits = build_model(settings(base, kind, **norm)).eval()(**rows, **task).logits
+    rows = batch(32)
+    with torch.no_grad():
+        plain = build_model(settings(base, "none")).eval()(**rows).logits
+        model = build_model(settings(base, kind, add_layer_norm_after_adapter=False)).eval()
+        logits = model(**rows, task="cola").logits
     assert 0 < float((logits - plain).norm() / plain.norm()) < 0.01
 
 
@@ -193,3 +197,30 @@ def test_what_a_method_does_not_have_is_refused(values: dict[str, object], compl
 def test_kronecker_terms_that_do_not_divide_are_refused(terms: int, what: str) -> None:
     with pytest.raises(ConfigError, match=f"kronecker_terms is {terms}.*{what}.*divisor"):
         make("compacter", kronecker_terms=terms)
+
+
+# Each config that is a method: others are the same method with other settings.
+SHOWN = sorted(
+    path.stem for path in SHIPPED.glob("*.json") if path.stem not in ("adapters", "finetune_single_task")
+)
+
+
+def test_the_page_has_every_method_with_its_source_and_count() -> None:
+    lines = [
+        "| config | `adapter` | what it is | from | trained per task |",
+        "| --- | --- | --- | --- | ---: |",
+    ]
+    for name in SHOWN:
+        config = load_config(name)
+        facts, count = FACTS[config.adapter.adapter], count_config(config)
+        share = f"{count.trained / 8:,.0f} ({count.trained_percent_per_task:.3f}%)"
+        lines.append(f"| `{name}` | `{config.adapter.adapter}` | {facts.words} | {facts.source} | {share} |")
+    page, table = ROOT / "docs" / "methods.md", "\n".join(lines)
+    before, start, rest = page.read_text().partition("HYPERFORMER_RENEW=1 -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if os.environ.get("HYPERFORMER_RENEW"):
+        page.write_text(f"{before}{start}{table}\n{end}{after}")
+    assert table in page.read_text(), "HYPERFORMER_RENEW=1 writes the table"
+    assert FACTS.keys() - {load_config(name).adapter.adapter for name in SHOWN} <= {
+        "hypernetwork_per_block_type"
+    }

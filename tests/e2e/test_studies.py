@@ -42,6 +42,7 @@ LEFT = {
     "figure2-cpu": "variants: [hyperformer++]\ngrid: {n_train: [16], seed: [1]}",
     "table3-cpu": "variants: [{without-both-norms: hyperformer}]\ngrid: {reduction_factor: [4], n_train: [16]}",
     "figure3-cpu": "tasks: [toy-sentiment, toy-similarity]\ngrid: {n_train: [16]}",
+    "compare-cpu": "grid: {seed: [1], n_train: [16]}\noverrides:",
 }
 
 
@@ -104,7 +105,9 @@ def test_a_constant_schedule_is_one_line(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "compare-cpu" else name for name in LEFT]
+)
 def test_a_size_for_two_cores_runs_from_start_to_report(name: str, tmp_path: Path, train_here: None) -> None:
     file = tmp_path / f"{name}.yaml"
     file.write_text(f"extends: {SWEEPS.find(name)}\n{LEAST}{LEFT[name]}\n")

@@ -11,7 +11,6 @@ from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config, replace, settings, signature
 from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
-from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import VARIANTS, RunConfig
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
@@ -23,15 +22,13 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-# Variants that are called as the method that the package peft makes.
-OF_PEFT = [kind for kind, facts in METHODS.items() if facts.extra]
-
-
 def test_there_is_a_config_and_a_script_a_variant() -> None:
-    assert {path.stem for path in SHIPPED.glob("*.json")} == {*VARIANTS, *OF_PEFT}
+    configs = {path.stem: load_config(path.stem) for path in SHIPPED.glob("*.json")}
+    assert set(VARIANTS) <= configs.keys()
+    assert all(config.variant == name and config.data.tasks == GLUE for name, config in configs.items())
     scripts = SHIPPED.parent / "scripts"
     # The one beside them is what they all start.
-    assert {path.stem for path in scripts.glob("*.sh")} == {*VARIANTS, *OF_PEFT, "launch"}
+    assert {path.stem for path in scripts.glob("*.sh")} == {*configs, "launch"}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,18 @@ CASES: list[Any] = [
         for variant in VARIANTS
         if variant != "hyperformer++-stable"
     ),
+    # Adapters of each row; factors that all layers share.
+    ("hyperdecoder", {}),
+    *(
+        pytest.param(name, {"zero_stage": stage, "precision": precision}, marks=pytest.mark.slow)
+        for name, stage, precision in (
+            ("pfeiffer", 1, "fp32"),
+            ("compacter", 3, "bf16"),
+            ("compacter++", 0, "fp32"),
+            ("hyperdecoder", 3, "fp32"),
+            ("layer_norms", 2, "bf16"),
+        )
+    ),
     # Parameter groups of their own.
     ("hyperformer++-stable", {"generator_learning_rate": 1e-2, "weight_decay": 0.1, "zero_stage": 1}),
     pytest.param(
