@@ -22,6 +22,7 @@ from hyperformer.adapters.trained_model import TrainedModel, load_trained, save_
 from hyperformer.errors import ConfigError
 from hyperformer.files import new_folder, read_json
 from hyperformer.settings.methods import METHODS
+from hyperformer.settings.schema import AdapterConfig
 
 _WITH_PEFT = """
 ## With peft alone
@@ -109,22 +110,17 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
     number = model.task_id(task)
     sites = {stack: [site for site in model.adapters(stack, number) if site is not None] for stack in STACKS}
     weights = sites["encoder"][0]
-    adapter = dataclasses.replace(
-        model.config.adapter_config,
-        adapter=model.method.static,
-        add_layer_norm_before_adapter=weights.pre_norm_weight is not None,
-        add_layer_norm_after_adapter=weights.post_norm_weight is not None,
+    values = dataclasses.asdict(model.config.adapter_config)
+    values = {key: value for key, value in values.items() if key in METHODS[model.method.static].options}
+    values |= {
+        "adapter": model.method.static,
+        "adapters": None,
         # Generated layer norms are plain ones once they are generated.
-        conditional_layer_norm=False,
-        train_task_embeddings=False,
-        task_embedding_norm=False,
-        generator_init="reference",
-        generator_scaling="none",
-        adapters=None,
-        task_embeddings=None,
-    )
+        "add_layer_norm_before_adapter": weights.pre_norm_weight is not None,
+        "add_layer_norm_after_adapter": weights.post_norm_weight is not None,
+    }
     config = copy.deepcopy(model.config)
-    config.tasks, config.adapter_settings = [task], plain_settings(adapter)
+    config.tasks, config.adapter_settings = [task], plain_settings(AdapterConfig(**values))
     static = HyperformerT5(config)
     if model.has_own_lm_head:
         static.untie_lm_head()
@@ -135,9 +131,9 @@ def static_model(model: HyperformerT5, task: str) -> HyperformerT5:
             ours[name].copy_(parameter)
     for stack in STACKS:
         for field in weights._fields:
-            values = [getattr(site, field) for site in sites[stack]]
-            if values[0] is not None:
-                _parameter(static, stack, field).copy_(torch.stack(values))
+            found = [getattr(site, field) for site in sites[stack]]
+            if found[0] is not None:
+                _parameter(static, stack, field).copy_(torch.stack(found))
     return static.eval()
 
 

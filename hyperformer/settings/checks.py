@@ -7,9 +7,16 @@ from typing import Any
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.extras import extra_faults
-from hyperformer.settings.methods import METHODS, faults
+from hyperformer.settings.methods import METHOD_OPTIONS, METHODS, TOLERANT
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import EITHER_OR, DataConfig, RunConfig, TrainingConfig
+from hyperformer.settings.schema import (
+    EITHER_OR,
+    AdapterConfig,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+)
 
 
 def check(config: RunConfig, flat: Mapping[str, Any], where: str) -> None:
@@ -54,7 +61,8 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
     for key in ("adapters", "task_embeddings"):
         if flat[key] is not None and len(flat[key]) != len(data.tasks):
             yield key, f"must have one name for each of the {len(data.tasks)} tasks, in their order"
-    yield from faults(config.adapter)
+    yield from _unused_options(config.adapter, flat)
+    yield from METHODS[config.adapter.adapter].faults(config.adapter)
     yield from extra_faults(config, flat)
 
 
@@ -99,6 +107,21 @@ def _mixing_faults(data: DataConfig) -> Iterator[tuple[str, str]]:
     missing = [task for task in data.tasks if data.task_weights and task not in data.task_weights]
     if missing:
         yield "task_weights", f"it has no weight of {', '.join(missing)}"
+
+
+def _unused_options(adapter: AdapterConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Options of other methods. A sweep leaves them out of its runs before."""
+    kind = adapter.adapter
+    defaults = vars(ModelConfig()) | vars(AdapterConfig()) | vars(TrainingConfig())
+    options = METHODS[kind].options
+    # Options that name rows of tasks were never accepted without effect.
+    refused = METHOD_OPTIONS if kind not in TOLERANT else {one.task_rows for one in METHODS.values()} - {""}
+    for key in sorted(refused - set(options)):
+        if flat[key] != defaults[key]:
+            yield (
+                key,
+                f"adapter is {kind}, which does not use it; its options are {', '.join(options) or 'none'}",
+            )
 
 
 def check_schedule(training: TrainingConfig) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.methods import METHOD_OPTIONS, METHODS, Fault
+from hyperformer.settings.methods import METHODS, Fault
 from hyperformer.settings.precision import zero_stage
-from hyperformer.settings.schema import AdapterConfig, ModelConfig, RunConfig, TrainingConfig
+from hyperformer.settings.schema import RunConfig
 
 VERSIONS = {"peft": ">=0.21.2,<0.22"}
 """Extra, which is also the package's name -> the versions that work; setup.py has the same."""
@@ -55,13 +55,6 @@ def extra_faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[Fault]:
     method = METHODS[kind]
     if not method.extra:
         return
-    defaults = vars(ModelConfig()) | vars(AdapterConfig()) | vars(TrainingConfig())
-    for key in sorted(METHOD_OPTIONS - set(method.options)):
-        if flat[key] != defaults[key]:
-            yield (
-                key,
-                f"adapter is {kind}, which does not use it; its options are {', '.join(method.options)}",
-            )
     for key, value in flat.items():
         if value is True and key.startswith(("freeze_", "unfreeze_")):
             yield (

@@ -162,11 +162,5 @@ METHODS = {
 METHOD_OPTIONS = frozenset(option for method in METHODS.values() for option in method.options)
 """The settings that only some methods use."""
 
-
-def faults(adapter: Any) -> Iterator[Fault]:
-    """What contradicts itself in an AdapterConfig."""
-    for key in sorted({method.task_rows for method in METHODS.values()} - {""}):
-        if getattr(adapter, key) is not None and key not in METHODS[adapter.adapter].options:
-            users = ", ".join(name for name, method in METHODS.items() if key in method.options)
-            yield key, f"adapter is {adapter.adapter}; it works with {users} only"
-    yield from METHODS[adapter.adapter].faults(adapter)
+TOLERANT = ("none", "task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared")
+"""The methods of earlier versions, which accepted and recorded options that they do not use."""
