@@ -25,6 +25,13 @@ def adapter_files(folder: Path) -> AdapterFiles:
     return earlier if earlier.config.exists() and not today.config.exists() else today
 
 
+def unfinished_run(files: AdapterFiles) -> Path | None:
+    """The run that these are of, if it has not ended: it may replace them, and has no result. None: all is well."""
+    run = files.config.parent.parent
+    is_run = files.config.parent.name == "adapter" and (run / "config.json").exists()
+    return run if is_run and not (run / "result.json").exists() else None
+
+
 def trained_files(folder: Path) -> AdapterFiles | None:
     """The adapter's files in `folder`, which is an adapter's or a run's; None: it holds none."""
     places = (adapter_files(folder), adapter_files(folder / "adapter"))

@@ -84,6 +84,9 @@ _REMEDIES = {
     errno.EROFS: "name a folder that can be written to",
     errno.EACCES: "ask for the right to it, or name another folder",
     errno.EPERM: "ask for the right to it, or name another folder",
+    errno.EEXIST: "a file is where a folder must be: rename it, then give the same command again",
+    errno.ENOTDIR: "a file is where a folder must be: rename it, then give the same command again",
+    errno.EISDIR: "a folder is where a file must be: rename it, then give the same command again",
     errno.EIO: "the disk or the network file system fails; give the same command again when it works",
 }
 

@@ -50,23 +50,6 @@ def atomic_write(path: str | Path, mode: str = "w", *, durable: bool = True) -> 
         raise
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those that it lies in.
-
-    Raises:
-        FileError: a file is in the way; it says which, and what to do.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        there = next(
-            (one for one in (path, *path.parents) if os.path.lexists(one) and not one.is_dir()), path
-        )
-        raise FileError(
-            f"{there} is no folder, and files must go below it; rename it, then try again"
-        ) from error
-
-
 def apply_umask(path: Path) -> None:
     """Give a file or folder the permissions that the user's umask gives to a new one."""
     umask = os.umask(0)

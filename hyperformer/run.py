@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import set_seed
 
+from hyperformer.adapter_folder import unfinished_run
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.init_from.source import Source, find_source
 from hyperformer.adapters.methods.method import Method
@@ -253,6 +254,11 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     """Load data and model, and make the engine."""
     config = job.config
     source = job.context.on_each(lambda: find_source(config))
+    unfinished = unfinished_run(source.files) if source else None
+    if unfinished and job.context.is_main:
+        say(
+            f"init_from: {unfinished} has no result.json, so that run is not done; its weights are taken as they are"
+        )
     choose_kernels(config.training)
     set_seed(config.seed)
     beat("loading the tokenizer", PATIENT)

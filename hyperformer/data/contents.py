@@ -218,8 +218,16 @@ def _errors_of(key: str, path: str | Path) -> Iterator[None]:
 
 def _model(folder: Path, with_weights: bool) -> dict[str, str]:
     found = _files(folder, _TOKENIZER_FILES + _MODEL_FILES)
-    kinds = (_files(folder, kind) for kind in (_WEIGHT_FILES if with_weights else ()))
-    return found | next(filter(None, kinds), {})
+    return found | (weight_hashes(folder) if with_weights else {})
+
+
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """Hash of each file of weights that transformers loads from a folder; {} if it has none.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return next(filter(None, (_files(folder, kind) for kind in _WEIGHT_FILES)), {})
 
 
 def _trained(folder: Path) -> dict[str, Any]:

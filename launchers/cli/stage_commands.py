@@ -26,6 +26,7 @@ from launchers.cli.start_commands import StartCommand, TerminalCallbacks, interr
 from launchers.cli.suggested_command import STATUS, WATCH
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
+from launchers.slurm.commands import ClusterError
 from launchers.stages.study import NEW, Advance, Study
 from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 
@@ -79,6 +80,7 @@ def submit(one: StudyTarget, command: StartCommand) -> int:
     study.check()
     looks = list(study.dry_runs(SUBMIT, command.options))
     if command.is_dry_run:
+        _print_first(study)
         for stage, (sweep, found) in zip(study.names, looks, strict=True):
             print(heading(study, stage))
             show_dry_run(sweep, found)
@@ -86,6 +88,18 @@ def submit(one: StudyTarget, command: StartCommand) -> int:
         return DONE
     _confirm_all(looks, command)
     return _advance(one, SUBMIT, replace(command, yes=True))
+
+
+def _print_first(study: Study) -> None:
+    """What the first stage waits for (`after:`), in a dry run."""
+    try:
+        verdict = study.first_verdict()
+    except ClusterError as error:
+        print(f"what it waits for was not asked: {error}")
+        return
+    if verdict.kind != "ready":
+        how = "would wait" if verdict.kind == "waits" else "would not start"
+        print(f"{study.stages.name} {how}: {verdict.why}")
 
 
 def retry(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:

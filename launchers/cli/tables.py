@@ -14,7 +14,7 @@ from hyperformer.terminal import as_written
 from launchers.cli.layout import WIDTH, Cell, print_table, screen_table
 from launchers.plan.runs import Plan, value_text
 from launchers.report.report_data import Table
-from launchers.report.text import PARAMETER_TITLES, cell_text, column_name, parameter_texts, seeds_text
+from launchers.report.text import PARAMETER_TITLES, cell_text, column_names, parameter_texts, seeds_text
 from launchers.status.run_status import BAD, RunStatus, counts
 
 _COLOURS = {
@@ -148,8 +148,8 @@ def result_tables(table: Table, width: int = WIDTH) -> Iterator[Text]:
     columns: dict[str, list[str]] = {}
     if table.has_choices:
         columns["chosen"] = [row.chosen_label for row in table.rows]
-    for column in table.columns:
-        columns[column_name(column)] = [cell_text(row.cells[column]) for row in table.rows]
+    for name, column in zip(column_names(table.columns), table.columns, strict=True):
+        columns[name] = [cell_text(row.cells[column]) for row in table.rows]
     if table.has_choices:
         columns[table.validation_name] = [cell_text(row.validation) for row in table.rows]
     columns["n"] = [seeds_text(row) for row in table.rows]

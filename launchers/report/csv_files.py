@@ -7,7 +7,7 @@ from dataclasses import astuple
 from typing import Any
 
 from launchers.report.report_data import AVERAGES, Cell, ReportData, Table
-from launchers.report.text import column_name
+from launchers.report.text import column_names
 
 
 def result_records(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def result_lines(tables: Sequence[Table]) -> Iterator[list[Any]]:
     keys = list(dict.fromkeys(key for row in tables[0].rows for key, _ in row.settings))
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     header = ["split", "variant", *keys, "chosen"]
-    for name in [*map(column_name, columns), tables[0].validation_name]:
+    for name in [*column_names(columns), tables[0].validation_name]:
         header += [name, *(f"{name} {what}" for what in ("std", "n", "low", "high", "p"))]
     parameters = ("parameters", "trained", "trained_percent_per_task")
     yield [*header, *parameters, "runs_done", "runs_planned", "warnings"]
@@ -46,7 +46,9 @@ def run_lines(data: ReportData) -> Iterator[list[Any]]:
         (table.split, *column) for table in tables for column in table.columns if column not in AVERAGES
     ]
     header = ["run", "signature", "state", "variant", *keys, "seed", "tasks"]
-    header += [f"{split} {column_name((task, metric))}" for split, task, metric in columns]
+    for table in tables:
+        names = column_names([column for column in table.columns if column not in AVERAGES])
+        header += [f"{table.split} {name}" for name in names]
     averages = ["test_average", "validation_average"]
     yield [*header, *averages, "trained", "best_step", "steps", "seconds", "folder"]
     for entry in data.runs:

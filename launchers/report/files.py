@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hyperformer.files import atomic_write, make_folder, sweep_leftovers
+from hyperformer.files import atomic_write, sweep_leftovers
 from launchers.report.csv_files import result_lines, run_lines
 from launchers.report.figures.charts import Figure, figures
 from launchers.report.figures.class_counts import confusions
@@ -29,7 +29,7 @@ def write_page(folder: Path, data: ReportData, by: str) -> list[Figure] | None:
     Args:
         by: who writes it, for the page to say.
     """
-    make_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     sweep_leftovers(folder)
     drawn = _draw(data)
     with atomic_write(folder / PAGE) as stream:

@@ -11,6 +11,7 @@ from launchers.report.text import (
     cell_text,
     choice_text,
     column_name,
+    column_names,
     comparison_text,
     footnotes,
     interval_text,
@@ -42,7 +43,7 @@ def markdown(data: ReportData) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    header = ["variant", *(["chosen"] if table.has_choices else []), *map(column_name, table.columns)]
+    header = ["variant", *(["chosen"] if table.has_choices else []), *column_names(table.columns)]
     header += [*([table.validation_name] if table.has_choices else []), "n", *PARAMETER_TITLES]
     yield from ("", f"## {table_title(table)}", "", _line(header))
     yield _line(["---", *["---:"] * (len(header) - 1)])

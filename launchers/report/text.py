@@ -23,6 +23,19 @@ def column_name(column: Column) -> str:
     return " ".join(part for part in (column[0], SHORT_METRICS.get(column[1], column[1])) if part)
 
 
+def column_names(columns: Sequence[Column]) -> list[str]:
+    """The names of a table's columns; of two that would have one name, each has its metric's full name.
+
+    >>> column_names([("a", "pearson_corrcoef"), ("b", "pearson_corrcoef"), ("a", "pearson")])
+    ['a pearson_corrcoef', 'b pearson', 'a pearson']
+    """
+    short = [column_name(column) for column in columns]
+    return [
+        name if short.count(name) == 1 else " ".join(column)
+        for name, column in zip(short, columns, strict=True)
+    ]
+
+
 def cell_text(cell: Cell) -> str:
     """'71.2', '71.2 ±0.4' over several seeds, '71.2*' over fewer than planned, '71.2†' if worse; '–' for none."""
     if cell.mean is None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import HyperformerError, clip
 
 
 class ClusterError(HyperformerError):
@@ -36,6 +36,11 @@ _TIMEOUT_S = 60.0
 _PAUSE_S = 5.0
 _AWAY = re.compile(
     r"Unable to contact|Connection refused|timed out|did not answer|does not answer|Zero Bytes", re.I
+)
+
+# None of these passes: there is no slurm.conf, nor a server that has it.
+_NOT_CONFIGURED = re.compile(
+    r"s_p_parse_file: |ClusterName needs to be specified|Unable to process configuration file|configuration source"
 )
 
 
@@ -92,7 +97,19 @@ def failure(done: subprocess.CompletedProcess[str]) -> ClusterError:
     words = slurm_words(done.stderr) or slurm_words(done.stdout) or f"exit code {done.returncode}"
     if _AWAY.search(words):
         return NoAnswer(f"SLURM does not answer: {words}")
+    if _NOT_CONFIGURED.search(words):
+        return ClusterError(
+            f"SLURM's commands are on this machine, but they find no SLURM ({_configuration()}): use a machine from "
+            f"which you submit jobs, or `--cluster local` to train on this one ({done.args[0]}: {clip(words, 160)})"
+        )
     return ClusterError(f"{done.args[0]}: {words}")
+
+
+def _configuration() -> str:
+    path = os.environ.get("SLURM_CONF")
+    if path is None:
+        return "there is no slurm.conf where they look for it"
+    return f"SLURM_CONF={path}" + ("" if os.path.exists(path) else " is not there")
 
 
 def slurm_words(text: str) -> str:

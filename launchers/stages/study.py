@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hyperformer.errors import HyperformerError
+from hyperformer.errors import HyperformerError, nearest
 from launchers.api import StartOptions, StartPlan, Sweep
 from launchers.plan.sweep_file import SWEEPS, read_stages, read_sweep
-from launchers.plan.sweep_files.stages import REPORT, split_target
+from launchers.plan.sweep_files.stages import REPORT, After, split_target
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.stages.after import job_verdict
@@ -83,18 +83,47 @@ class Study:
         """See that what the first stage waits for can be asked about.
 
         Raises:
-            ConfigError: it is a job of SLURM, and the runs are on this machine; or there is no such sweep.
+            ConfigError: it is a job of SLURM, and the runs are on this machine, or SLURM does not know it; or there
+                is no such sweep, or stage.
         """
-        is_local = self.open(self.names[0]).plan.profile.is_local
+        profile = self.open(self.names[0]).plan.profile
         for one in self.stages.after:
-            if one.job and is_local:
+            if one.job and profile.is_local:
                 one.location.fail(f"job {one.job} is SLURM's, and these runs go to this machine (--cluster)")
-            if one.sweep and self._awaited(one.sweep).path.samefile(self.path):
-                one.location.fail("is this very file: it would wait for itself")
-            if one.sweep and self._is_race(one.sweep):
+            if one.job and not self._is_known(one.job, profile.slurm_cluster):
                 one.location.fail(
-                    "is a race, whose end cannot be waited for; start this sweep when it is over"
+                    f"SLURM does not know job {one.job}, so how it ended cannot be told; if it is done, leave it out"
                 )
+            if one.sweep:
+                self._check_awaited(one)
+
+    def _check_awaited(self, one: After) -> None:
+        study, stage = self._awaited(one.sweep), split_target(one.sweep)[1]
+        if study.path.samefile(self.path):
+            one.location.fail("is this very file: it would wait for itself")
+        if self._is_race(one.sweep):
+            one.location.fail("is a race, whose end cannot be waited for; start this sweep when it is over")
+        names = [name for name in study.names if name]
+        if stage and stage not in names:
+            told = nearest(stage, names) if names else "; it has none"
+            one.location.fail(
+                f"{study.path.name} has no stage {stage!r}{told} (`after` waits for no single run)"
+            )
+
+    def _is_known(self, job_id: str, cluster: str | None) -> bool:
+        """Whether SLURM knows a job; also while it does not answer, which a submit says by itself."""
+        try:
+            return bool(job_queue.states_of(job_id, cluster))
+        except ClusterError:
+            return True
+
+    def first_verdict(self) -> Verdict:
+        """Whether the first stage may start now.
+
+        Raises:
+            ClusterError: it waits for a job of SLURM, which does not answer.
+        """
+        return self._before(0)
 
     def dry_runs(self, rule: StartRule, options: StartOptions) -> Iterator[tuple[Sweep, StartPlan]]:
         """What each stage would start, as far as that is known before those ahead of it are done.

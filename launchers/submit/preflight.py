@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hyperformer.adapter_folder import trained_files
+from hyperformer.adapter_folder import AdapterFiles, trained_files, unfinished_run
 from hyperformer.adapters.init_from.fit import fit
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.files import read_json
@@ -21,6 +22,7 @@ from hyperformer.settings.extras import check_installed
 from hyperformer.settings.precision import check_precision
 from hyperformer.settings.schema import TrainingConfig
 from launchers.plan.runs import Run
+from launchers.plan.sweep_files.same_t5 import other_sizes, other_t5
 from launchers.plan.sweep_files.stages import is_not_known_yet
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import SweepFolder
@@ -157,16 +159,46 @@ def _source(run: Run) -> Iterator[Finding]:
     if files is None:
         yield Finding("files", f"init_from {init_from}: is not the folder of a run, or of an adapter")
         return
+    run_folder = unfinished_run(files)
+    if run_folder is not None:
+        yield Finding(
+            "files",
+            f"init_from {init_from}: {run_folder} has no result.json, so that run is not done: "
+            "wait for it, or resume it",
+        )
     try:
         record = read_json(files.config)
+        yield from _weights(run, files, record)
         adapter = make_config(
             {**record["adapter_settings"], "tasks": record["tasks"]}, str(files.config)
         ).adapter
         fit(adapter, record["tasks"], record["base_fingerprint"] is None, run.config)
     except ConfigError as error:
         yield Finding(None, str(error))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         yield Finding("files", f"init_from {init_from}: {files.config} is damaged: {error!r}")
+
+
+def _weights(run: Run, files: AdapterFiles, record: dict[str, Any]) -> Iterator[Finding]:
+    """What the weights of a trained run, and the T5 that they were trained on, have against them."""
+    from hyperformer.data.contents import file_hash
+
+    where, model = f"init_from {run.config.model.init_from}", run.config.model
+    if not files.weights.is_file():
+        yield Finding("files", f"{where}: {files.weights} is missing; copy the folder again")
+    elif not str(record["weights_sha256"]).startswith(file_hash(files.weights)):
+        yield Finding(
+            "files",
+            f"{where}: {files.weights} is damaged, or another run's: it is not the file that {files.config.name} was "
+            "written for; copy both again",
+        )
+    name = record["base_model_name_or_path"]
+    other = other_sizes(record["base_sizes"], model.model_name_or_path)
+    if not other and not model.random_init:
+        other = other_t5(name, model.model_name_or_path)
+    if other:
+        told = f"{where}: it was trained on another T5 ({other}); write model_name_or_path: {name}"
+        yield Finding("files", told)
 
 
 def _files(run: Run) -> Iterator[Finding]:

@@ -80,6 +80,9 @@ def test_a_source_that_is_requeued_or_submitted_again_is_waited_for(slurm_line: 
 @pytest.mark.slow
 def test_a_stage_whose_source_failed_says_so_and_retry_sets_it_going(slurm_line: CommandLine) -> None:
     line = slurm_line
+    write(line, "15", head="after: 987654")
+    code, out = line.run("s.yaml", "-n")
+    assert code == 2 and "after: SLURM does not know job 987654" in out, out
     before = slurm(line, "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 8").strip()
     write(line, "15", head=f"after: {before}")
     code, out = line.run("s.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,9 @@ def leave(folder: Path, config: RunConfig, result: dict[str, Any]) -> None:
         "adapter_settings": asdict(config.adapter),
         "tasks": list(config.data.tasks),
         "base_fingerprint": "x",
+        "base_sizes": {},
+        "base_model_name_or_path": config.model.model_name_or_path,
+        "weights_sha256": hashlib.sha256(signature(config).encode()).hexdigest(),
     }
     write_json(folder / "adapter" / "hyperformer_adapter.json", record)
     (folder / "adapter" / "hyperformer_adapter.safetensors").write_text(signature(config))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError, nearest
-from hyperformer.settings.build import flatten, settings
+from hyperformer.settings.build import coerce, flatten, settings, with_local_names
 from hyperformer.settings.methods import METHODS
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.runs import Plan, Run, value_text
 from launchers.plan.select_runs import select_runs
-from launchers.plan.sweep_files.stages import NOT_KNOWN_YET, StageSource, read_source
+from launchers.plan.sweep_files.same_t5 import other_t5
+from launchers.plan.sweep_files.stages import NOT_KNOWN_YET, StageSource, is_not_known_yet, read_source
 
 _NAMES = ("adapters", "task_embeddings")
 
@@ -39,6 +42,8 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
     """
     values = candidate.values
     node = candidate.locations.get("init_from")
+    if isinstance(values.get("init_from"), str):
+        _check_folder(candidate, values["init_from"])
     if node is None or not isinstance(values.get("init_from"), dict):
         return values
     source = read_source(node, earlier)
@@ -56,6 +61,15 @@ def with_source(candidate: Candidate, earlier: Sequence[str], find: FindSource) 
                 f"starts from, has {value_text(value)}; leave it out here: it is taken over"
             )
     return values | taken | {"init_from": str(found.folder)}
+
+
+def _check_folder(candidate: Candidate, text: str) -> None:
+    """See that `init_from` names no stage as if it were a folder."""
+    is_stage = re.match(r"/*stage:", text) and not os.path.exists(text)
+    if is_stage or is_not_known_yet(coerce("init_from", text, str(candidate.variant.config_file))):
+        place = candidate.locations.get("init_from", candidate.variant.location)
+        stage = text.rpartition(":")[2].strip() or "NAME"
+        place.fail(f"{text!r} names no folder of a run; for the runs of a stage write {{stage: {stage}}}")
 
 
 def find_run(
@@ -78,6 +92,7 @@ def find_run(
         runs = _only_setting(source, plan, values)
     # What cannot be meant is said before anything is trained, whichever setting will be chosen.
     _check_method(source, runs[0], values)
+    _check_t5(source, runs[0], values)
     _check_tasks(source, runs, values)
     run = _of_seed(source, _of_task(source, runs, values), values)
     done = {one.run.signature for one in validations if one.metrics is not None}
@@ -91,6 +106,19 @@ def _check_method(source: StageSource, run: Run, values: Mapping[str, Any]) -> N
             f"{run.name} of stage {source.stage} is trained with adapter={theirs}, and {values['variant']} has "
             f"adapter={ours}: start it from a run of its own method"
         )
+
+
+def _check_t5(source: StageSource, run: Run, values: Mapping[str, Any]) -> None:
+    """See that the T5 that was trained there is the one that is trained here."""
+    theirs = run.config.model
+    names = {"model_name_or_path": values.get("model_name_or_path", theirs.model_name_or_path)}
+    ours = coerce("model_name_or_path", with_local_names(names)["model_name_or_path"], source.location.file)
+    is_random = bool(values.get("random_init", False))
+    other = "" if is_random else other_t5(theirs.model_name_or_path, ours)
+    if is_random != theirs.random_init:
+        other = f"random_init is {theirs.random_init} there, {is_random} here"
+    if other:
+        source.location.fail(f"{run.name} of stage {source.stage} is trained on another T5: {other}")
 
 
 def _check_tasks(source: StageSource, runs: Sequence[Run], values: Mapping[str, Any]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from launchers.plan.model_selection.rule import SHORT_METRICS
 from launchers.report.latex.escape import escape
 from launchers.report.report_data import AVERAGES, Cell, Column, Row, Table
 from launchers.report.text import (
     MISSING,
     PARAMETER_TITLES,
+    column_names,
     footnotes,
     parameter_texts,
     seeds_text,
@@ -75,8 +75,9 @@ def _group(column: Column) -> Column | str:
 
 def _title(columns: list[Column]) -> str:
     r"""'mrpc' above 'accuracy/f1'."""
-    names = "/".join(SHORT_METRICS.get(metric, metric) for _, metric in columns)
-    return rf"\begin{{tabular}}{{@{{}}c@{{}}}}{escape(columns[0][0])}\\{escape(names)}\end{{tabular}}"
+    task = columns[0][0]
+    names = "/".join(name.removeprefix(task).strip() for name in column_names(columns))
+    return rf"\begin{{tabular}}{{@{{}}c@{{}}}}{escape(task)}\\{escape(names)}\end{{tabular}}"
 
 
 def _line(values: list[str]) -> str:

@@ -17,7 +17,7 @@ from launchers.report.text import (
     PARAMETER_TITLES,
     cell_text,
     choice_text,
-    column_name,
+    column_names,
     comparison_text,
     footnotes,
     interval_text,
@@ -52,7 +52,7 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path, by: s
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(
         title=table_title,
-        column_name=column_name,
+        column_names=column_names,
         cell_text=cell_text,
         seeds_text=seeds_text,
         interval_text=interval_text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ def test_before_and_after_on_one_machine(
     assert code == 0 and out.count("no run waits or failed") == 2
     code, out = line("report", "s.yaml:transfer")
     assert code == 0 and "s.train" not in out
+    shutil.rmtree(tmp_path / "runs/s.transfer/report")
+    (tmp_path / "runs/s.transfer/report").write_text("mine")
+    code, out = line("report", "s.yaml:transfer")
+    assert code == 2 and "report: File exists; a file is where a folder must be: rename it" in out
+    assert (tmp_path / "runs/s.transfer/report").read_text() == "mine"
 
 
 def test_a_failed_source_on_one_machine(
@@ -103,6 +109,8 @@ def test_after_another_sweep(line: Sweep, write_sweep: Callable[..., Path]) -> N
     write_sweep(TEXT.replace("SEED", "13"))
     text = "after: s.yaml\nvariants: [finetune]\ntasks: [toy-sentiment]\nbase: {data_source: toy, warmup_steps: 0}"
     write_sweep(text, "t.yaml")
+    code, out = line("submit", "t.yaml", "-n")
+    assert code == 0 and "t would not start: 2 runs of s.train have no result" in out
     code, out = line("submit", "t.yaml")
     assert code == 1 and "t does not start: 2 runs of s.train have no result" in out
     line("submit", "s.yaml")
@@ -112,6 +120,8 @@ def test_after_another_sweep(line: Sweep, write_sweep: Callable[..., Path]) -> N
     for after, message in {
         "t.yaml": "line 1, after: is this very file",
         "7": "line 1, after: job 7 is SLURM's, and these runs go to this machine",
+        "s.yaml:tranfser": "s.yaml has no stage 'tranfser'; did you mean 'transfer'",
+        "s.yaml:hyperformer-seed2": "s.yaml has no stage 'hyperformer-seed2'",
         "nobody.yaml": "nobody.yaml: no such sweep file",
     }.items():
         write_sweep(text.replace("s.yaml", after), "t.yaml")

@@ -13,6 +13,7 @@ contract of the real run (files, signals, resuming) and takes no time:
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -97,7 +98,10 @@ def run(config, deadline=None, pause_at=None):
             raise Paused(f"paused after step {step + 1}")
     folder.adapter.mkdir(exist_ok=True)
     record = {"adapter_settings": dataclasses.asdict(config.adapter), "tasks": list(config.data.tasks)}
-    write_json(folder.adapter / "hyperformer_adapter.json", {**record, "base_fingerprint": "x"})
+    record |= {"base_fingerprint": "x", "base_sizes": {}}
+    record["base_model_name_or_path"] = config.model.model_name_or_path
+    record["weights_sha256"] = hashlib.sha256(signature(config).encode()).hexdigest()
+    write_json(folder.adapter / "hyperformer_adapter.json", record)
     (folder.adapter / "hyperformer_adapter.safetensors").write_text(signature(config))
     if folder.metrics.exists():
         score = 50.0 + config.training.learning_rate + config.seed % 10

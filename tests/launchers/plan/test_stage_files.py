@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,15 @@ ODD_SOURCES = {
     "reduction_factor is 8, and hyperformer.* has 4; leave it out": ("max_steps: 3}", "reduction_factor: 8}"),
     "stage train has no `select:`": ("    select: {over: [reduction_factor]}", ""),
     "stage train: no run is named 'nobody'": ("select: best", "run: nobody"),
+    r"is trained on another T5: 'toy' there, 't5-small' here": (
+        "max_steps: 3}", "max_steps: 3, model_name_or_path: t5-small}"
+    ),
+    "another T5: random_init is False there, True here": ("max_steps: 3}", "max_steps: 3, random_init: true}"),
+    r"'/stage:train' names no folder of a run; .* write \{stage: train\}": (
+        "{stage: train, select: best}", "/stage:train",
+    ),
+    "'/./stage:train' names no folder": ("{stage: train, select: best}", "/./stage:train"),
+    "'stage:train' names no folder": ("{stage: train, select: best}", "'stage:train'"),
 }  # fmt: skip
 
 
@@ -146,6 +156,55 @@ def test_what_the_upper_file_says_holds_in_every_stage(write_sweep: Write) -> No
         assert len(runs) == (2 if stage == "train" else count)
     assert {run.config.training.learning_rate for run in load(path, "transfer").plan.runs} == {1e-2}
     assert read_stages(path).names == ("train", "transfer")
+
+
+def test_weights_of_another_t5_or_of_nothing_whole_are_findings(write_sweep: Write) -> None:
+    """Told by hashes and sizes, before anything is queued; no model is loaded."""
+    path = write_sweep(TEXT.replace("[hyperformer++, adapters]", "[hyperformer++]"))
+    train = load(path, "train")
+    finish(train)
+    folder = train.ledger.folder(train.plan.runs[0])
+    t5 = path.parent / "t5"
+    t5.mkdir()
+    (t5 / "config.json").write_text('{"d_model": 32, "model_type": "t5"}')
+    (t5 / "model.safetensors").write_text("other weights")
+    one = f"""
+        base: {{data_source: toy, model_name_or_path: toy, init_from: {folder}, warmup_steps: 0,
+          reduction_factor: 4, task_hidden_dim: 32}}
+        variants: [hyperformer++]
+        tasks: [toy-sentiment]
+        """
+
+    def told(text: str = one) -> str:
+        try:
+            sweep = Sweep.load(write_sweep(text, "one.yaml"), path.parent / "runs", "local")
+            return "" if len(sweep.dry_run().todo) == 1 else "nothing to start"
+        except HyperformerError as error:
+            return str(error)
+
+    assert told() == ""
+    other = told(one.replace("model_name_or_path: toy", f"model_name_or_path: {t5}"))
+    assert (
+        "trained on another T5 (the weights in" in other
+        and f"and {t5} differ" in other
+        and "[files]" in other
+    )
+    files = folder / "adapter"
+    record = json.loads((files / "hyperformer_adapter.json").read_text())
+    write_json(files / "hyperformer_adapter.json", {**record, "base_sizes": {"d_model": 512, "d_kv": 16}})
+    assert "another T5 (d_model is 512 there, 64 here); write model_name_or_path: toy" in told()
+    write_json(files / "hyperformer_adapter.json", {**record, "base_model_name_or_path": "t5-small"})
+    assert "another T5 ('t5-small' there, 'toy' here)" in told()
+    write_json(files / "hyperformer_adapter.json", record)
+    weights = files / "hyperformer_adapter.safetensors"
+    kept = weights.read_text()
+    weights.write_text("cut")
+    assert "is damaged, or another run's" in told()
+    weights.write_text(kept)
+    write_json(folder / "config.json", {})
+    (folder / "result.json").rename(folder / "result.json.away")
+    assert f"{folder} has no result.json, so that run is not done" in told()
+    assert "not done" in told(one.replace(str(folder), str(files)))
 
 
 def test_a_run_to_start_from_that_does_not_fit_is_a_finding(write_sweep: Write) -> None:

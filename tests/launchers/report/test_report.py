@@ -16,9 +16,12 @@ from hyperformer.files import write_json
 from launchers.cli import tables
 from launchers.cli.layout import console
 from launchers.plan.runs import Plan, Run
+from launchers.report import csv_files
 from launchers.report.csv_files import result_records
 from launchers.report.files import write_report
+from launchers.report.latex.table import table_file
 from launchers.report.make_report import make_report
+from launchers.report.markdown import markdown
 from launchers.report.report_data import AVERAGE, TASK_AVERAGE, Parameters, Table
 from launchers.report.results import RunResult, collect
 from launchers.report.similarity_plots import plot_similarities
@@ -315,6 +318,24 @@ def test_a_result_that_is_no_number_is_told_and_counts_as_missing(ledger: Ledger
     table = table_of(entries_of(ledger))
     assert (table.rows[0].cells["cola", "mcc"].n, table.rows[0].cells[AVERAGE].n) == (1, 1)
     assert "hyperformer++: hyperformer++-seed1: cola mcc is not finite." in footnotes(table)
+
+
+def test_metrics_with_one_short_name_do_not_hide_each_other(ledger: Ledger) -> None:
+    metrics = {
+        "cola": {"pearson_corrcoef": 11.0, "pearson": 22.0},
+        "mrpc": {"pearson_corrcoef": 33.0, "em": 44.0},
+    }
+    give_result(ledger, ledger.plan.runs[0], metrics)
+    report = make_report("s", entries_of(ledger))
+    names = ["cola pearson_corrcoef", "cola pearson", "mrpc pearson", "mrpc em"]
+    screen = "\n".join(piece.plain for piece in tables.result_tables(report.tables[0], 400))
+    for text in (screen, markdown(report), table_file(report.tables[0])):
+        assert all(f"{number:.1f}" in text for number in (11, 22, 33, 44)), text
+    assert all(name in screen for name in names)
+    record = next(one for one in csv_files.result_records(report.tables) if one["variant"] == "hyperformer++")
+    assert [record[name] for name in names] == [11.0, 22.0, 33.0, 44.0]
+    header, *lines = csv_files.run_lines(report)
+    assert dict(zip(header, lines[0], strict=True))["test cola pearson"] == 22.0
 
 
 def test_runs_that_answer_one_class_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:

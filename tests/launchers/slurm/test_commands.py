@@ -89,6 +89,18 @@ def test_a_greeting_does_not_hide_the_reason() -> None:
     assert commands.slurm_words(told) == "Note: ask help@hpc; allocation failure: Invalid account; x"
 
 
+def test_commands_of_a_slurm_that_is_not_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "scontrol"
+    tool.write_text(
+        "#!/bin/sh\necho 'scontrol: error: s_p_parse_file: cannot stat file /no/slurm.conf: No such file' >&2\nexit 1\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_CONF", "/no/slurm.conf")
+    with pytest.raises(ClusterError, match="SLURM_CONF=/no/slurm.conf is not there.: .*--cluster local"):
+        commands.check_output("scontrol", "show", "config")
+
+
 def test_patience_while_the_controller_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["Unable to contact slurm controller (connect failure)", None, ""])
     asked = []
