@@ -70,7 +70,7 @@ def test_a_run_that_is_done_names_the_rows_that_are_gone(
     (tmp_path / "rows/rte").mkdir(parents=True)
     (tmp_path / "rows/rte/train.csv").touch()  # a small task: validation and test are made of one file
     context = cast(DistributedContext, None)  # claiming asks nothing of the other ranks
-    job = run._Job(identify(config, None, 1), {}, folder, context)
+    job = run._Job(identify(config, None, 1), {}, folder, context, pause_at=None)
     assert run._claim(job) is not None
     assert f"count as unchanged: {tmp_path}/rows/rte/validation\n" in capsys.readouterr().out
 

@@ -80,7 +80,7 @@ def test_the_rows_that_were_drawn(data: ReportData, tmp_path: Path) -> None:
     first, *others = drawn_rows(data.runs)
     assert (first.row, first.task, first.runs) == ("hyperformer++ n_train=10", "cola", 2)
     assert (first.rows, first.drawn, first.found, first.share, first.passes) == (50, 150, 50, 50, 3)
-    assert len(others) == 7 and "Training rows drawn" in page(data, None, tmp_path)
+    assert len(others) == 7 and "Training rows drawn" in page(data, None, tmp_path, "me")
 
 
 def test_the_numbers_of_the_figures(data: ReportData) -> None:
