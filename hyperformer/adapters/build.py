@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +16,7 @@ from transformers import AutoTokenizer, T5Config
 from transformers import logging as transformers_logging
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from hyperformer.adapters.bases.families import t5_values
 from hyperformer.adapters.model import (
     HyperformerConfig,
     HyperformerT5,
@@ -22,8 +24,10 @@ from hyperformer.adapters.model import (
     new_model,
     token_ids_only,
 )
+from hyperformer.adapters.hooks import STACKS
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.hub_access import not_in_cache, why_offline
+from hyperformer.settings.config_files import ConfigWarning
 from hyperformer.settings.schema import ModelConfig, RunConfig
 
 TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
@@ -34,15 +38,15 @@ def model_path(name: str) -> str:
     return str(TOY_T5) if name == "toy" else name
 
 
-def _from_pretrained(loader: Any, name: str, what: str, **kwargs: Any) -> Any:
-    """`loader.from_pretrained`, with its many errors turned into one that says what to do."""
+def _from_pretrained(load: Callable[..., Any], name: str, what: str, **kwargs: Any) -> Any:
+    """`load` of transformers, with its many errors turned into one that says what to do."""
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
         raise CheckpointError(f"{what} of {name!r} cannot be loaded: there is no such folder")
     path = model_path(name)
     if not Path(path).is_dir():
         why_offline()
     try:
-        return loader.from_pretrained(path, **kwargs)
+        return load(path, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         offline = not_in_cache(error)
         if offline:
@@ -65,19 +69,36 @@ def load_tokenizer(config: ModelConfig, t5: T5Config | None = None) -> Any:
         CheckpointError: it cannot be loaded, or does not fit the T5.
     """
     name = config.tokenizer_name or config.model_name_or_path
-    tokenizer = _from_pretrained(AutoTokenizer, name, "the tokenizer")
-    size = (t5 or load_t5_config(config.model_name_or_path)).vocab_size
+    t5 = t5 or load_t5_config(config.model_name_or_path)
+    tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, name, "the tokenizer")
     if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
         raise CheckpointError(
             f"the tokenizer of {name!r} is not one for T5: it has no token for padding or for the end of a "
             "text. Name a T5's by tokenizer_name"
         )
-    if len(tokenizer) > size:
+    _check_special_tokens(tokenizer, t5, name)
+    if len(tokenizer) > t5.vocab_size:
         raise CheckpointError(
-            f"the tokenizer of {name!r} has {len(tokenizer):,} tokens, and the T5 has embeddings of {size:,}. Name "
+            f"the tokenizer of {name!r} has {len(tokenizer):,} tokens, and the T5 has embeddings of {t5.vocab_size:,}. Name "
             "the T5's own tokenizer, or enlarge the T5: load it, call resize_token_embeddings, save it"
         )
     return tokenizer
+
+
+def _check_special_tokens(tokenizer: Any, t5: T5Config, name: str) -> None:
+    """See that a text ends, and is padded, as the T5 knows it; raises CheckpointError."""
+    ends = t5.eos_token_id if isinstance(t5.eos_token_id, list) else [t5.eos_token_id]
+    written = tokenizer("a")["input_ids"]
+    if written[-1:] != [tokenizer.eos_token_id] or written[-1] not in ends:
+        raise CheckpointError(
+            f"the tokenizer of {name!r} writes the text 'a' as {written}, and the T5 knows the end of a text by "
+            f"{' or '.join(map(str, ends))} (eos_token_id). Name the T5's own tokenizer by tokenizer_name"
+        )
+    if tokenizer.pad_token_id != t5.pad_token_id:
+        raise CheckpointError(
+            f"the tokenizer of {name!r} pads with {tokenizer.pad_token_id}, and the T5 with {t5.pad_token_id} "
+            "(pad_token_id). Name the T5's own tokenizer by tokenizer_name"
+        )
 
 
 def load_t5_config(name: str) -> T5Config:
@@ -86,12 +107,8 @@ def load_t5_config(name: str) -> T5Config:
     Raises:
         CheckpointError: it cannot be loaded, or is not a T5.
     """
-    config = _from_pretrained(T5Config, name, "the config")
-    if config.model_type != "t5":
-        raise CheckpointError(f"{name!r} is a {config.model_type} model; the adapters are made for T5")
-    if config.pad_token_id is None:
-        raise CheckpointError(f"the config of {name!r} has no pad_token_id; T5's is 0: write it there")
-    return config
+    values, _ = _from_pretrained(T5Config.get_config_dict, name, "the config")
+    return T5Config.from_dict(t5_values(values, name))
 
 
 def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
@@ -135,20 +152,49 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
     """A model with T5's weights from a checkpoint, and new adapters.
 
     Raises:
-        CheckpointError: it cannot be loaded, or lacks weights of T5.
+        CheckpointError: it cannot be loaded, or its weights are not those of its config.
     """
     with quiet_transformers():
         # In float32, whatever the checkpoint was saved in: the engine casts.
         model, report = _from_pretrained(
-            HyperformerT5, name, "the weights", config=config, generation_config=token_ids_only(config),
-            dtype=torch.float32, output_loading_info=True,
+            HyperformerT5.from_pretrained, name, "the weights", config=config,
+            generation_config=token_ids_only(config), dtype=torch.float32, output_loading_info=True,
         )  # fmt: skip
     lacking = sorted(key for key in report["missing_keys"] if model.method.t5_name(key) is not None)
     if lacking:
         raise CheckpointError(
             f"the weights of {name!r} lack {len(lacking)} of T5's, {lacking[0]!r} among them"
         )
+    unknown = sorted(key for key in report["unexpected_keys"] if key.startswith(STACKS))
+    if unknown:
+        raise CheckpointError(
+            f"the weights of {name!r} have {len(unknown)} for which its config.json has no place, {unknown[0]!r} among "
+            "them: without these it would compute something else. Name a plain T5, as save_pretrained writes it"
+        )
+    _check_scale(model, name)
     return model
+
+
+def _check_scale(model: HyperformerT5, name: str) -> None:
+    """See that the logits are scaled as the base's were: where the output layer is the embeddings', and only there.
+
+    Raises:
+        CheckpointError: an umT5 with tied weights, which no one published, does not say.
+    """
+    config = model.config
+    if config.relative_bias_per_layer and not (model.has_own_lm_head or config.scale_decoder_outputs):
+        raise CheckpointError(
+            f"{name!r} is an umT5 whose output layer is its embeddings'. transformers scales the logits of such a model: "
+            'write "scale_decoder_outputs": true into its config.json'
+        )
+    if model.has_own_lm_head and config.scale_decoder_outputs:
+        warnings.warn(
+            f"{name!r} has an output layer of its own, and its config.json says that its logits are scaled. "
+            "transformers 5.0 wrote that for T5 v1.1 and flan-T5, where it is wrong: if this is one of them, write "
+            '"scale_decoder_outputs": false there',
+            ConfigWarning,
+            stacklevel=3,
+        )
 
 
 def mark_trained(model: HyperformerT5, config: ModelConfig) -> None:

@@ -218,6 +218,13 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
     return ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
 
 
+def own_position_bias(
+    _attention: nn.Module, args: tuple, kwargs: dict[str, Any]
+) -> tuple[tuple, dict[str, Any]]:
+    """Before a self-attention that has a position bias of its own: not the first layer's, which T5 hands on."""
+    return args, {**kwargs, "position_bias": None}
+
+
 class CrossAttentionBias:
     """Before the first cross-attention: the position bias that T5 had there in transformers 3.
 

@@ -29,6 +29,7 @@ from hyperformer.adapters.hooks import (
     TaskIds,
     batch_tensor,
     one_of,
+    own_position_bias,
     task_number,
     task_numbers,
 )
@@ -43,13 +44,14 @@ from hyperformer.settings.schema import AdapterConfig
 class HyperformerConfig(T5Config):
     """T5's config with the adapters' settings and the tasks that `task_ids` count.
 
-    `task_prefix` and `max_source_length` say how its sources were made, where that is known.
+    With `relative_bias_per_layer`, every layer has a position bias of its own, as in umT5. `task_prefix` and `max_source_length` say how its sources were made, where that is known.
     """
 
     model_type = "hyperformer_t5"
     adapter_settings: dict[str, Any] | None = None
     tasks: list[str] | None = None
     cross_attention_bias: bool = False
+    relative_bias_per_layer: bool = False
     task_prefix: bool | None = None
     max_source_length: int | None = None
 
@@ -108,6 +110,8 @@ class HyperformerT5(T5ForConditionalGeneration):
         self.generation_config = token_ids_only(config)
         if config.cross_attention_bias:
             self._restore_cross_attention_bias()
+        if config.relative_bias_per_layer:
+            self._give_layers_a_bias()
         kind = config.adapter_config.adapter
         self.method: Method = METHODS[kind]
         self.knows_task = FACTS[kind].knows_task
@@ -119,6 +123,15 @@ class HyperformerT5(T5ForConditionalGeneration):
         torch.nn.init.zeros_(bias.weight)
         attention.relative_attention_bias = bias
         attention.register_forward_pre_hook(CrossAttentionBias(), with_kwargs=True)
+
+    def _give_layers_a_bias(self) -> None:
+        std = self.config.initializer_factor * self.config.d_model**-0.5  # as that of the first layer
+        for block in (*self.encoder.block[1:], *self.decoder.block[1:]):
+            attention = block.layer[0].SelfAttention
+            bias = torch.nn.Embedding(attention.relative_attention_num_buckets, attention.n_heads)
+            init.normal_(bias.weight, std=std)
+            attention.relative_attention_bias, attention.has_relative_attention_bias = bias, True
+            attention.register_forward_pre_hook(own_position_bias, with_kwargs=True)
 
     @property
     def has_own_lm_head(self) -> bool:

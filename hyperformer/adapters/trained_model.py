@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import T5Config
 
 from hyperformer.adapter_folder import CONFIG_NAME, adapter_files
+from hyperformer.adapters.bases.families import t5_values
 from hyperformer.adapters.build import quiet_transformers
 from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
@@ -139,10 +140,12 @@ def _config(folder: Path) -> HyperformerConfig:
     kind = values.get("model_type")
     if kind == HyperformerConfig.model_type:
         return HyperformerConfig(**values)
-    if kind == "t5":
-        return hyperformer_config(T5Config(**values), AdapterConfig(), ())
-    what = f"is a {kind} model" if kind else f"is no model: its {MODEL_CONFIG} has no model_type"
-    raise CheckpointError(f"{folder} {what}; wanted is a T5, with our adapters or without, or a run's folder")
+    if not kind:
+        raise CheckpointError(
+            f"{folder} is no model: its {MODEL_CONFIG} has no model_type; wanted is a T5, with our adapters or "
+            "without, or a run's folder"
+        )
+    return hyperformer_config(T5Config.from_dict(t5_values(values, str(folder))), AdapterConfig(), ())
 
 
 def save_model(model: HyperformerT5, folder: Path, *, files_of: Path) -> None:

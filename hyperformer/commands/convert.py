@@ -38,7 +38,9 @@ BINARY, SAFETENSORS = "pytorch_model.bin", "model.safetensors"
 # T5 keeps one matrix under these names; a safetensors file holds it once.
 _EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 _HEAD = "lm_head.weight"
-_OURS = ("adapter_settings", "tasks", "cross_attention_bias", "task_prefix", "max_source_length")
+_OURS = (
+    "adapter_settings", "tasks", "cross_attention_bias", "relative_bias_per_layer", "task_prefix", "max_source_length",
+)  # fmt: skip
 
 
 def from_theirs(checkpoint: Path, settings: Path, output: Path) -> HyperformerT5:
@@ -91,6 +93,8 @@ def to_theirs(ours: Path, output: Path) -> None:
     saved = read_json_object(ours / MODEL_CONFIG)
     kind = getattr(torch, str(saved.get("dtype") or "float32"))
     model = load_model(ours)
+    if model.config.relative_bias_per_layer:
+        raise CheckpointError(f"{ours} is an umT5: the authors' code has no position bias in every layer")
     weights = {name: value.to(kind).contiguous() for name, value in reference_state_dict(model).items()}
     values = model.config.to_diff_dict()
     values = {key: value for key, value in values.items() if key not in _OURS}
