@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model
-from hyperformer.adapters.parameters import published_t5
 from hyperformer.run_files.checkpoint_folder import checksum
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config

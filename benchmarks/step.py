@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
+from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model
-from hyperformer.adapters.parameters import published_t5
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import VARIANTS, RunConfig

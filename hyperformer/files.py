@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from hyperformer.errors import CheckpointError, FileError
+from hyperformer.errors import CheckpointError, FileError, HyperformerError
 
 _LEFTOVER_S = 3600
 
@@ -87,6 +87,49 @@ def read_json(path: str | Path) -> Any:
         return None
     except ValueError as error:
         raise FileError(f"{path}: not a JSON file: {error}") from error
+
+
+def read_object(
+    path: Path,
+    error: type[HyperformerError] = FileError,
+    *,
+    where: str = "",
+    keys_once: bool = False,
+    most_bytes: int | None = None,
+) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        error: what is raised.
+        where: names the file in messages; default: its path.
+        keys_once: refuse an object that has a key twice; else the last one counts.
+        most_bytes: refuse a larger file.
+
+    Raises:
+        HyperformerError, of the type `error`: the file is missing or cannot be read, or holds no JSON object.
+    """
+    where = where or str(path)
+    try:
+        if most_bytes is not None and path.stat().st_size > most_bytes:
+            raise ValueError(f"it has more than {most_bytes:,} bytes")
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once if keys_once else None)
+    except FileNotFoundError:
+        raise error(f"{where} is missing") from None
+    except OSError as cause:
+        raise error(f"{where}: cannot be read: {cause.strerror or cause}") from cause
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{where}: not JSON that can be read: {cause}") from cause
+    if not isinstance(found, dict):
+        raise error(f"{where}: must be one JSON object, not a {type(found).__name__}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"it has {', '.join(twice)} more than once")
+    return dict(pairs)
 
 
 def git_environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 _PATIENCE_S = 5.0
@@ -51,6 +52,13 @@ def not_in_cache(error: BaseException) -> str:
         f"it is not in the cache ({constants.HF_HOME}), and {why_offline()}. Load it once on a machine "
         "that reaches the hub, with the same HF_HOME (for a sweep: `prefetch`)"
     )
+
+
+def cached_snapshots(name: str, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """The folders of a model in the hub's cache. Imports none of the libraries, and asks nobody."""
+    home = environment.get("HF_HOME") or "~/.cache/huggingface"
+    hub = Path(environment.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    return sorted((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
 
 
 def hub_revision(name: str) -> str | None:

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, T5Config
 from transformers import logging as transformers_logging
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from hyperformer.adapters.bases.families import t5_values
+from hyperformer.adapters.bases.families import TOY, t5_values
+from hyperformer.adapters.hooks import STACKS
 from hyperformer.adapters.model import (
     HyperformerConfig,
     HyperformerT5,
@@ -24,7 +25,6 @@ from hyperformer.adapters.model import (
     new_model,
     token_ids_only,
 )
-from hyperformer.adapters.hooks import STACKS
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.hub_access import not_in_cache, why_offline
 from hyperformer.settings.config_files import ConfigWarning
@@ -35,7 +35,7 @@ TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
 
 def model_path(name: str) -> str:
     """The name or folder that transformers loads; 'toy' is the T5 that ships with us."""
-    return str(TOY_T5) if name == "toy" else name
+    return str(TOY_T5) if name == TOY else name
 
 
 def _from_pretrained(load: Callable[..., Any], name: str, what: str, **kwargs: Any) -> Any:
@@ -79,8 +79,9 @@ def load_tokenizer(config: ModelConfig, t5: T5Config | None = None) -> Any:
     _check_special_tokens(tokenizer, t5, name)
     if len(tokenizer) > t5.vocab_size:
         raise CheckpointError(
-            f"the tokenizer of {name!r} has {len(tokenizer):,} tokens, and the T5 has embeddings of {t5.vocab_size:,}. Name "
-            "the T5's own tokenizer, or enlarge the T5: load it, call resize_token_embeddings, save it"
+            f"the tokenizer of {name!r} has {len(tokenizer):,} tokens, and the T5 has embeddings of "
+            f"{t5.vocab_size:,}. Name the T5's own tokenizer, or enlarge the T5: load it, call "
+            "resize_token_embeddings, save it"
         )
     return tokenizer
 
@@ -184,8 +185,8 @@ def _check_scale(model: HyperformerT5, name: str) -> None:
     config = model.config
     if config.relative_bias_per_layer and not (model.has_own_lm_head or config.scale_decoder_outputs):
         raise CheckpointError(
-            f"{name!r} is an umT5 whose output layer is its embeddings'. transformers scales the logits of such a model: "
-            'write "scale_decoder_outputs": true into its config.json'
+            f"{name!r} is an umT5 whose output layer is its embeddings'. transformers scales the logits of such a "
+            'model: write "scale_decoder_outputs": true into its config.json'
         )
     if model.has_own_lm_head and config.scale_decoder_outputs:
         warnings.warn(

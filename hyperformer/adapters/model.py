@@ -44,7 +44,8 @@ from hyperformer.settings.schema import AdapterConfig
 class HyperformerConfig(T5Config):
     """T5's config with the adapters' settings and the tasks that `task_ids` count.
 
-    With `relative_bias_per_layer`, every layer has a position bias of its own, as in umT5. `task_prefix` and `max_source_length` say how its sources were made, where that is known.
+    With `relative_bias_per_layer`, every layer has a position bias of its own, as in umT5. `task_prefix` and
+    `max_source_length` say how its sources were made, where that is known.
     """
 
     model_type = "hyperformer_t5"

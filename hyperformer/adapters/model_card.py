@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperformer.adapters.parameters import published_t5
+from hyperformer.adapters.bases.families import TOY
+from hyperformer.adapters.bases.published import published_t5
 from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import AdapterConfig
-
-SHIPPED = "toy"
-"""The T5 that ships with this package."""
 
 _CITATION = """```bibtex
 @inproceedings{karimi-mahabadi-etal-2021-parameter,
@@ -91,7 +89,7 @@ class ModelCard:
     def _use(self) -> str:
         task = self.tasks[0] if self.tasks else "rte"
         lines = ["FOLDER is this folder, or the name of this repository on the hub."]
-        if self.base is not None and self.base != SHIPPED and not _on_hub(self.base):
+        if self.base is not None and self.base != TOY and not _on_hub(self.base):
             lines.append(
                 f"The base model, {_shown(self.base)!r}, is not on the hub: say where it is, by `--base` or `base=`."
             )

@@ -6,28 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model, load_t5_config
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig
-
-# Sizes of the published T5 models (Raffel et al. 2020, section 3.7): counting needs no download.
-_PUBLISHED = {
-    "t5-small": dict(d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_heads=8),
-    "t5-base": dict(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12),
-    "t5-large": dict(d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_heads=16),
-    "t5-3b": dict(d_model=1024, d_kv=128, d_ff=16384, num_layers=24, num_heads=32),
-    "t5-11b": dict(d_model=1024, d_kv=128, d_ff=65536, num_layers=24, num_heads=128),
-}
-
-
-def published_t5(name: str) -> T5Config | None:
-    """The config of a published T5 by its name on the hub, without asking the hub; None for any other."""
-    sizes = _PUBLISHED.get(name.removeprefix("google-t5/"))
-    return None if sizes is None else T5Config(vocab_size=32_128, decoder_start_token_id=0, **sizes)
 
 
 @dataclass(frozen=True)

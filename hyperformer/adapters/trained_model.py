@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +19,7 @@ from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import is_peft_config, read_record
 from hyperformer.adapters.save import load_adapter
 from hyperformer.errors import CheckpointError, ConfigError
-from hyperformer.files import apply_umask, flush
+from hyperformer.files import apply_umask, flush, read_object
 from hyperformer.settings.extras import check_extra
 from hyperformer.settings.schema import AdapterConfig
 
@@ -89,23 +87,6 @@ def _load_peft(folder: Path, base: str | None) -> tuple[HyperformerT5, str]:
     return read_peft_folder(folder, base)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: must be one JSON object, not a {type(values).__name__}")
-    return values
-
-
 def load_model(name: str | Path) -> HyperformerT5:
     """A whole model that `save_pretrained` wrote, ours or a plain T5. In float32, for inference.
 
@@ -136,7 +117,7 @@ def load_model(name: str | Path) -> HyperformerT5:
 
 
 def _config(folder: Path) -> HyperformerConfig:
-    values = read_json_object(folder / MODEL_CONFIG)
+    values = read_object(folder / MODEL_CONFIG, CheckpointError)
     kind = values.get("model_type")
     if kind == HyperformerConfig.model_type:
         return HyperformerConfig(**values)

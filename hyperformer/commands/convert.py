@@ -25,11 +25,10 @@ from hyperformer.adapters.trained_model import (
     TOKENIZER_FILES,
     copy_files,
     load_model,
-    read_json_object,
     save_model,
 )
 from hyperformer.errors import CheckpointError, ConfigError
-from hyperformer.files import flush, new_folder, write_json
+from hyperformer.files import flush, new_folder, read_object, write_json
 from hyperformer.settings.build import make_config, settings
 from hyperformer.settings.config_files import ConfigWarning, read_config_file
 from hyperformer.settings.schema import RunConfig
@@ -58,7 +57,7 @@ def from_theirs(checkpoint: Path, settings: Path, output: Path) -> HyperformerT5
         ConfigError: the settings are wrong.
         CheckpointError: a file is missing or damaged, or the weights do not fit the settings.
     """
-    theirs = read_json_object(checkpoint / MODEL_CONFIG)
+    theirs = read_object(checkpoint / MODEL_CONFIG, CheckpointError)
     if theirs.get("model_type", "t5") != "t5":
         raise CheckpointError(
             f"{checkpoint} is a {theirs['model_type']} model; wanted is a T5 of the authors' code"
@@ -90,7 +89,7 @@ def to_theirs(ours: Path, output: Path) -> None:
     Raises:
         CheckpointError: it cannot be loaded, or `output` is there already.
     """
-    saved = read_json_object(ours / MODEL_CONFIG)
+    saved = read_object(ours / MODEL_CONFIG, CheckpointError)
     kind = getattr(torch, str(saved.get("dtype") or "float32"))
     model = load_model(ours)
     if model.config.relative_bias_per_layer:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hyperformer.errors import FileError, HyperformerError
-from hyperformer.files import atomic_write
+from hyperformer.files import atomic_write, read_object
 
 MANIFEST = "manifest.json"
 SUFFIX = ".zip"
@@ -200,7 +200,7 @@ def _check_packed_again(name: str, path: Path) -> None:
 
 
 def _manifest(path: Path, manifest: Path) -> dict[str, Any]:
-    found = read_object(manifest)
+    found = read_bundled(manifest)
     files = found.get("files")
     is_list = isinstance(files, dict) and all(
         isinstance(one, dict) and isinstance(one.get("sha256"), str) for one in files.values()
@@ -215,19 +215,9 @@ def _manifest(path: Path, manifest: Path) -> dict[str, Any]:
     return found
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_bundled(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a bundle; raises FileError if there is none."""
-    try:
-        if path.stat().st_size > _MOST_JSON:
-            raise ValueError(f"it has more than {_MOST_JSON:,} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileError(f"{path.name} is missing") from None
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{path.name}: not JSON that can be read: {error}") from error
-    if not isinstance(found, dict):
-        raise FileError(f"{path.name} holds no JSON object")
-    return found
+    return read_object(path, where=path.name, most_bytes=_MOST_JSON)
 
 
 def _compare(listed: Mapping[str, Any], folder: Path, there: set[str]) -> Iterator[str]:

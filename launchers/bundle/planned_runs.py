@@ -9,7 +9,7 @@ from typing import Any
 
 from hyperformer.errors import FileError
 from hyperformer.settings.yaml_source import YamlNode
-from launchers.bundle.archive import read_object
+from launchers.bundle.archive import read_bundled
 from launchers.plan.model_selection.rule import Number, SelectionRule
 from launchers.plan.resources import Resources
 from launchers.plan.runs import Plan, Run
@@ -61,7 +61,7 @@ def read_runs(folder: Path) -> PlannedRuns:
         FileError: :data:`RUNS` is missing or damaged.
         HyperformerError: a run has impossible settings, or those of another run.
     """
-    record = read_object(folder / RUNS)
+    record = read_bundled(folder / RUNS)
     try:
         entries = [_read(folder, entry) for entry in record["runs"]]
         legacy = frozenset(entry["signature"] for entry in record["runs"] if entry["is_known"])

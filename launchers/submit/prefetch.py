@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hyperformer.errors import HyperformerError
 from hyperformer.files import read_json, write_json
+from hyperformer.hub_access import cached_snapshots
 from launchers.plan.runs import Run
 from launchers.slurm.batch_script import OFFLINE
 from launchers.store.submissions import changed_settings
@@ -128,7 +129,4 @@ def _in_cache(name: str, environment: Mapping[str, str]) -> bool:
     kind, _, rest = name.partition(" ")
     if kind == "data":
         return False
-    home = environment.get("HF_HOME") or os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    hub = environment.get("HF_HUB_CACHE") or os.environ.get("HF_HUB_CACHE") or f"{home}/hub"
-    snapshots = Path(hub).expanduser() / f"models--{rest.split(' ')[0].replace('/', '--')}" / "snapshots"
-    return snapshots.is_dir() and any(snapshots.iterdir())
+    return bool(cached_snapshots(rest.split(" ")[0], {**os.environ, **environment}))

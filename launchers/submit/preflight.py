@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.adapter_folder import AdapterFiles, trained_files, unfinished_run
+from hyperformer.adapters.bases.families import TOY, t5_values
 from hyperformer.adapters.init_from.fit import fit
 from hyperformer.errors import ConfigError, HyperformerError, nearest
-from hyperformer.files import read_json
+from hyperformer.files import read_json, read_object
+from hyperformer.hub_access import cached_snapshots
 from hyperformer.settings.build import make_config
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.extras import check_installed
@@ -108,6 +110,7 @@ def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], lis
     for run in runs:
         findings += _data(run, own_files[run.config.data.task_file])
         findings += _files(run)
+        findings += base_findings(run.config.model.model_name_or_path)
         findings += _source(run)
         findings += _refused(run, check_precision)
         if run.signature not in known:  # what an earlier version planned ends as it began
@@ -148,6 +151,21 @@ def _data(run: Run, own_files: Mapping[str, str]) -> Iterator[Finding]:
     for task in data.tasks:
         if task not in own_files and not (folder / task).is_dir():
             yield Finding("data", f"data_dir {folder}: it has no folder {task} for the task of that name")
+
+
+def base_findings(name: str) -> Iterator[Finding]:
+    """What is wrong with a base model whose config is on this machine: in a folder, or in the hub's cache."""
+    if name == TOY:
+        return
+    is_folder = Path(name).is_dir()
+    configs = [folder / "config.json" for folder in ([Path(name)] if is_folder else cached_snapshots(name))]
+    if is_folder and not configs[0].exists():
+        yield Finding("files", f"model_name_or_path {name}: has no config.json, so it is no model")
+    try:
+        for config in filter(Path.exists, configs):
+            t5_values(read_object(config), name)
+    except HyperformerError as error:
+        yield Finding(None, f"model_name_or_path: {error}")
 
 
 def _source(run: Run) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from base_families import edit
 from trained_models import TASKS, batch, make_adapter, make_base, settings
-from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration, T5Tokenizer
+from transformers import T5ForConditionalGeneration, T5Tokenizer
 
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.adapters.model import HyperformerT5
@@ -22,12 +23,6 @@ from hyperformer.commands.convert import from_theirs, to_theirs
 from hyperformer.commands.export import export_task
 from hyperformer.commands.predict import Predictor
 from hyperformer.errors import CheckpointError
-
-
-def edit(path: Path, **values: Any) -> None:
-    """Change values of a JSON file; None removes a key."""
-    changed = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
 
 
 def make_v1_1(folder: Path) -> str:
@@ -225,26 +220,3 @@ class TestTokensOfTheBase:
         tokenizer.save_pretrained(tmp_path / "other")
         with pytest.raises(CheckpointError, match="is not one for T5"):
             load_tokenizer(settings(base, "none", tokenizer_name=str(tmp_path / "other")).model)
-
-    def test_bytes(self, tmp_path: Path) -> None:
-        """ByT5: its tokenizer has no vocabulary, its decoder fewer layers, its output layer is its own."""
-        base = tmp_path / "byt5"
-        sizes = dict(
-            d_model=32, d_kv=8, d_ff=48, num_layers=3, num_decoder_layers=1, num_heads=4, vocab_size=384
-        )
-        config = T5Config(**sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
-        torch.manual_seed(0)
-        T5ForConditionalGeneration(config).save_pretrained(base)
-        ByT5Tokenizer().save_pretrained(base)
-        edit(
-            base / "config.json",
-            tie_word_embeddings=False,
-            scale_decoder_outputs=None,
-            tokenizer_class="ByT5Tokenizer",
-        )
-        make_adapter(tmp_path / "adapter", str(base))
-        predictor = Predictor(load_trained(tmp_path / "adapter"), "mrpc", decode="rank")
-        assert set(predictor.answers(["a text", "café, ½ and 是"])) <= set(predictor.task.labels or ())
-        export_task(tmp_path / "adapter", "mrpc", tmp_path / "static")
-        exported = Predictor(load_trained(tmp_path / "static"), "mrpc", decode="rank")
-        assert exported.answers(["a text", "b"]) == predictor.answers(["a text", "b"])

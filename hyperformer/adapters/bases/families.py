@@ -28,6 +28,9 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "umt5": {"tie_word_embeddings": False, "relative_bias_per_layer": True},
 }
 
+TOY = "toy"
+"""The T5 that ships with this package."""
+
 _LONG = "google/flan-t5-base with a larger max_source_length (T5's positions are relative: it has no longest text)"
 _INSTEAD = {
     "led": _LONG,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError, nearest
+from hyperformer.files import read_object
 from hyperformer.settings.deepspeed_json.keys import KEYS, SCHEDULERS
 from hyperformer.settings.deepspeed_json.refused import REFUSED, is_off
 from hyperformer.settings.deepspeed_json.rules import AUTO, Checked, FromSetting, Passed, Rule, is_number
@@ -51,38 +52,13 @@ def read_user_json(training: TrainingConfig, global_batch_size: int | None = Non
         return found
     path = Path(training.deepspeed_config)
     reading = _Reading(training, global_batch_size, found)
-    reading.section("", read_json(path))
+    reading.section("", read_object(path, ConfigError, where=f"deepspeed_config {path}", keys_once=True))
     problems = [*reading.problems, *_schedule(training, found.passed)]
     problems += [f"{', '.join(paths)}: {why}" for why, paths in reading.refused.items()]
     if problems := problems or list(_together(training, found.passed)):
         lines = problems[0] if len(problems) == 1 else "".join(f"\n  - {problem}" for problem in problems)
         raise ConfigError(f"deepspeed_config {path}: {lines}")
     return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The file's keys and values.
-
-    Raises:
-        ConfigError: it cannot be read, or is no JSON object with each key once.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_keys_once)
-    except OSError as error:
-        raise ConfigError(f"deepspeed_config {path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"deepspeed_config {path}: not JSON that can be read: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"deepspeed_config {path}: must be one JSON object")
-    return values
-
-
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ValueError(f"it has {', '.join(twice)} more than once")
-    return dict(pairs)
 
 
 @dataclass

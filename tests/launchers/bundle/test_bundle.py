@@ -138,7 +138,7 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "no JSON": ("RUN/result.json", lambda data: data[:-20], "not a JSON file"),
     "no result": ("RUN/result.json", lambda _: None, "it has no result.json"),
     "deep JSON": ("RUN/result.json", lambda _: b"[" * 200_000, "cannot be understood|not a JSON file"),
-    "no runs": ("runs.json", lambda _: b"[]", "runs.json holds no JSON object"),
+    "no runs": ("runs.json", lambda _: b"[]", "runs.json: must be one JSON object"),
 }  # fmt: skip
 
 
