@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit(adapter: Path, damage: str) -> None:
         ({"format": 99}, "format 99"),
         ({"task_prefx": True}, "did you mean 'task_prefix'"),
         ({"base_sizes": 3}, "base_sizes is 3"),
-        ({"adapter_settings": {"adapter": "lora"}}, "adapter is 'lora'"),
+        ({"adapter_settings": {"adapter": "prefix_lora"}}, "adapter is 'prefix_lora'"),
         ({"adapter_settings": {"adapter": "task", "rank": 3}}, "unknown setting 'rank'"),
         ({"adapter_settings": None}, "not the config of one of our adapters"),
     ],
