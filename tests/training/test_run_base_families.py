@@ -18,7 +18,8 @@ from hyperformer.commands.predict import Predictor
 @pytest.mark.parametrize(
     ("family", "settings"),
     [
-        ("umt5", {"decode": "rank", "unfreeze_lm_head": True}),
+        # Its code is ByT5's but for the bias per layer, which test_base_families.py holds.
+        pytest.param("umt5", {"decode": "rank", "unfreeze_lm_head": True}, marks=pytest.mark.slow),
         # Lengths are in bytes.
         ("byt5", {"decode": "generate", "max_source_length": 60, "zero_stage": 2, "precision": "bf16"}),
     ],
