@@ -33,7 +33,7 @@ def test_there_is_a_config_and_a_script_a_variant() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "per_task"),
-    # Of T5-base. LoRA: what Hu et al. count for 72 matrices of rank 8; (IA)3: the 0.06% of T5 that Liu et al. train.
+    # Of T5-base. From memory of the papers: LoRA has rank 8 in 72 matrices; (IA)3 trains 0.06% of T5.
     [
         ("lora", 884_736),
         ("dora", 940_032),
