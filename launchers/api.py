@@ -289,8 +289,11 @@ class Sweep:
         self.renew_page("report")  # a job may have ended meanwhile
         return path, data
 
-    def renew_page(self, by: str) -> None:
+    def renew_page(self, by: str) -> bool:
         """Draw index.html of the report again, unless it shows all runs that have ended, or another one draws it.
+
+        Returns:
+            Whether it was drawn.
 
         Args:
             by: who draws, for the page to say.
@@ -308,7 +311,7 @@ class Sweep:
             files.write_page(paths.report, replace(data, notes=(*data.notes, *view.notes)), by)
             return view.wanted
 
-        drawing.redraw(paths, draw)
+        return drawing.redraw(paths, draw)
 
     def bundle(
         self, path: Path | None = None, with_weights: bool = False, view: View | None = None

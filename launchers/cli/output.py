@@ -100,12 +100,12 @@ def print_paths(page: Path, with_pdf: bool) -> None:
         print(f"pdf: {short_path(page.with_name(PDF))}")
 
 
-def print_page(report: Path) -> None:
+def print_page(report: Path, what: str = "report") -> None:
     """Where the page of a report is, and its age; nothing where there is none yet."""
     page = report / PAGE
     if page.is_file():
         minutes = max(0, round((time.time() - page.stat().st_mtime) / 60))
-        print(f"report: {short_path(page)} (written {minutes} min ago)")
+        print(f"{what}: {short_path(page)} (written {minutes} min ago)")
 
 
 def print_results(data: ReportData) -> None:

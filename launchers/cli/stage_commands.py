@@ -20,6 +20,7 @@ from launchers.cli.output import (
     ask,
     can_ask,
     print_next,
+    short_path,
 )
 from launchers.cli.stage_status import StudyTarget, heading, print_gate, status
 from launchers.cli.start_commands import StartCommand, TerminalCallbacks, interrupt, show_dry_run
@@ -28,6 +29,7 @@ from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm.commands import ClusterError
 from launchers.stages.study import NEW, Advance, Study
+from launchers.stages.study_report import write_study_page
 from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 
 # What is done stage by stage, in order.
@@ -70,6 +72,8 @@ def run(one: StudyTarget, words: argparse.Namespace, command: Callable[[], Start
     for stage in one.study.names:
         print(f"{heading(one.study, stage)}")
         codes.append(_EACH[words.command](one.of(stage), words))
+    if words.command == "report":
+        _write_page(one.study)
     print_gate(one.study, REPORT)
     return max(codes)
 
@@ -88,6 +92,12 @@ def submit(one: StudyTarget, command: StartCommand) -> int:
         return DONE
     _confirm_all(looks, command)
     return _advance(one, SUBMIT, replace(command, yes=True))
+
+
+def _write_page(study: Study) -> None:
+    page = write_study_page(study, "report")
+    if page:
+        print(f"\nall stages: {short_path(page)}")
 
 
 def _print_first(study: Study) -> None:
@@ -197,6 +207,8 @@ def _show(one: StudyTarget, found: Advance, is_local: bool) -> int:
         if study.open(stage).view().has_begun:
             print(heading(study, stage))
             inspect.report(one.of(stage))
+    if is_local:
+        _write_page(study)
     if found.stage is not None:
         print_gate(study, found.stage)
     elif not is_local:

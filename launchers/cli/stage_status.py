@@ -19,6 +19,7 @@ from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand
 from launchers.plan.sweep_files.stages import REPORT
 from launchers.stages.gate_status import STARTS_IT, gate_text
 from launchers.stages.study import Study
+from launchers.stages.study_report import study_page_path
 from launchers.status.polling import SLURM_S, PollInterval
 
 
@@ -58,6 +59,7 @@ def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
         print_page(sweep.ledger.paths.report)
         print_notes(view.notes)
+    print_page(study_page_path(study).parent, "all stages")
     print_gate(study, REPORT)
     print_next(one.target, _next(study, [view for _, _, view in views]))
     return code

@@ -8,12 +8,15 @@ from hyperformer.errors import HyperformerError
 from launchers.api import Sweep
 from launchers.plan.sweep_file import read_stages
 from launchers.report.figures.render import INSTALL, can_draw
+from launchers.report.files import would_lose_figures
+from launchers.stages.study import Study
+from launchers.stages.study_report import study_page_path, write_study_page
 from launchers.store.records import read_record
 from launchers.store.sweep_folder import SweepFolder
 
 
 def renew(paths: SweepFolder, by: str) -> None:
-    """Draw the page of a sweep again.
+    """Draw the page of a sweep again, and that of the study whose stage it is.
 
     Args:
         by: who draws, for the page to say.
@@ -22,7 +25,11 @@ def renew(paths: SweepFolder, by: str) -> None:
         HyperformerError: its sweep file cannot be read any more, or is another's; or what the drawing raises.
     """
     file, stage = find_file(paths)
-    Sweep.load(f"{file}:{stage}" if stage else file, paths.path.parent).renew_page(by)
+    has_drawn = Sweep.load(f"{file}:{stage}" if stage else file, paths.path.parent).renew_page(by)
+    if has_drawn and stage:
+        study = Study(str(file), paths.path.parent)
+        if not would_lose_figures(study_page_path(study).parent):
+            write_study_page(study, by)
     if not can_draw():
         print(f"{paths.report}: the page has no figures: {INSTALL}", flush=True)
 

@@ -61,21 +61,24 @@ def is_due(paths: SweepFolder) -> bool:
     return wish - tried >= least or not any(_ends_soon(run, wish, least) for run in _runs(paths))
 
 
-def redraw(paths: SweepFolder, draw: Callable[[], str]) -> None:
-    """Draw while it is due, unless another process does.
+def redraw(paths: SweepFolder, draw: Callable[[], str]) -> bool:
+    """Draw while it is due, unless another process does; returns whether it did.
 
     Args:
         draw: writes the page, and returns the token that was wanted before it read the runs.
     """
+    has_drawn = False
     while is_due(paths):
         with lock(paths) as is_mine:
             if not is_mine:
-                return
+                break
             began, token = time.monotonic(), _text(paths.report_drawn)
             try:
                 token = draw()
             finally:  # one that fails after long is not tried again soon
                 record(paths, token, time.monotonic() - began)
+            has_drawn = True
+    return has_drawn
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def write_page(folder: Path, data: ReportData, by: str) -> list[Figure] | None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep_leftovers(folder)
-    drawn = _draw(data)
+    drawn = draw(data)
     with atomic_write(folder / PAGE) as stream:
         stream.write(page(data, drawn, folder, by))
     return drawn
@@ -75,7 +75,7 @@ def write_report(folder: Path, data: ReportData, with_pdf: bool = False) -> Path
     return folder / PAGE
 
 
-def _draw(data: ReportData) -> list[Figure] | None:
+def draw(data: ReportData) -> list[Figure] | None:
     """The figures of a report; None: they cannot be drawn here."""
     if not can_draw():
         return None

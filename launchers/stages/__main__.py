@@ -13,6 +13,7 @@ from launchers.api import QuietCallbacks
 from launchers.slurm.commands import ClusterError
 from launchers.stages.race import go_on_with_race
 from launchers.stages.study import Study, next_look
+from launchers.stages.study_report import write_study_page
 from launchers.store.lock import LockError
 from launchers.submit.gate import record
 from launchers.submit.gate.record import RACE, GateRecord
@@ -42,6 +43,9 @@ def main(path: str, token: str) -> int:
         view = sweep.view()
         if view.has_begun:
             print(f"report: {sweep.report(view)[0]}")
+    page = write_study_page(study, "the gate")
+    if page:
+        print(f"all stages: {page}")
     return 0
 
 

@@ -46,10 +46,38 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path, by: s
         folder: where the page will be: links to logs are relative to it.
         by: who writes it.
     """
-    from jinja2 import Environment
+    shown = [item for item in _SECTIONS.items() if item[0] != "appendix" or data.appendix]
+    return render(
+        "page.html.j2",
+        by,
+        figures,
+        run_lines(data.runs, folder),
+        data=data,
+        states=list(counts(entry.status for entry in data.runs).items()),
+        sections=shown,
+        comparisons=list(map(comparison_text, data.comparisons)),
+        choices=list(map(choice_text, data.choices)),
+        failures=failures(data.runs),
+        provenance=provenance(data.runs),
+        drawn=drawn_rows(data.runs),
+    )
+
+
+def render(
+    template: str, by: str, figures: Sequence[Figure] | None, lines: list[dict[str, Any]], **values: Any
+) -> str:
+    """A page as HTML.
+
+    Args:
+        by, figures: as :func:`page` has them; of several sweeps, those of all.
+        lines: of the table of runs.
+        values: what else the template names.
+    """
+    from jinja2 import DictLoader, Environment
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    loader = DictLoader({name: _asset(name) for name in ("macros.html.j2", template)})
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(
         title=table_title,
         column_names=column_names,
@@ -61,26 +89,19 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path, by: s
         footnotes=footnotes,
         seed_notes=seed_notes,
     )
-    shown = [item for item in _SECTIONS.items() if item[0] != "appendix" or data.appendix]
-    return environment.from_string(_asset("page.html.j2")).render(
-        data=data,
+    return environment.get_template(template).render(
         written=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         written_at=time.time(),
         by=by,
-        states=list(counts(entry.status for entry in data.runs).items()),
-        sections=shown,
-        comparisons=list(map(comparison_text, data.comparisons)),
-        choices=list(map(choice_text, data.choices)),
         figures=figures or (),
+        has_figures=bool(figures),
         figures_missing=f"No figures: {INSTALL}" if figures is None else "",
-        failures=failures(data.runs),
-        provenance=provenance(data.runs),
-        drawn=drawn_rows(data.runs),
-        run_json=Markup(_json(run_lines(data.runs, folder))),
+        run_json=Markup(_json(lines)),
         figure_json=Markup(_json([figure.spec for figure in figures or ()])),
         vega=Markup(javascript()) if figures else "",
         style=Markup(_asset("style.css")),
         script=Markup(_asset("page.js")),
+        **values,
     )
 
 

@@ -12,7 +12,10 @@ import pytest
 from finished_runs import FakeLocalJob
 
 from launchers import sweep
+from launchers.renew.renewal import renew
+from launchers.report import drawing
 from launchers.stages import __main__ as gate_entry
+from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import local_queue
 from launchers.submit.gate import record
 from launchers.submit.gate.record import GateRecord
@@ -72,6 +75,19 @@ def test_before_and_after_on_one_machine(
     assert code == 0 and "s.transfer: 1 of 1 runs to start" in out and "s.transfer: test results" in out
     assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"s.train", "s.transfer", "s.report"}
     assert waits(line) == {"report": "", "train": "", "transfer": ""}
+    page = tmp_path / "runs/s.report/index.html"
+    text = page.read_text()
+    for words in (
+        "Stage train</h2>", "2 runs: 2 done.", 'href="../s.train/report/index.html"', "Stage transfer</h2>",
+        "hyperformer++ from s.train: hyperformer++-seed2", '"run":"train: hyperformer++-seed1"', "by report<",
+    ):  # fmt: skip
+        assert words in text, words
+    code, out = line("status", "s.yaml")
+    assert "all stages: runs/s.report/index.html (written 0 min ago)" in out
+    page.unlink()
+    drawing.want(transfer := SweepFolder(tmp_path / "runs/s.transfer"))
+    renew(transfer, "job 7")  # as a job of a stage that ends
+    assert "by job 7<" in page.read_text() and "by job 7<" in (transfer.report / "index.html").read_text()
     code, out = line("submit", "s.yaml")
     assert code == 0 and "0 of 2 runs to start, 2 done" in out and "0 of 1 runs to start, 1 done" in out
     code, out = line("why", "s.yaml")
