@@ -28,7 +28,7 @@ from hyperformer.settings.config_files import load_config
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
-from hyperformer.training.optimization import token_loss
+from hyperformer.training.optimization import batch_loss
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState
 
@@ -48,8 +48,7 @@ class Training:
         """Seconds that `steps` steps and one save take."""
         started = time.perf_counter()
         for _ in range(steps):
-            logits = self.engine(**batch, task=TASK, use_cache=False).logits
-            self.engine.backward(token_loss(logits, batch["labels"], 0.1))
+            self.engine.backward(batch_loss(self.engine, batch, TASK, 0.1))
             self.engine.step()
             self.step += 1
             if self.checkpoints is not None:

@@ -161,11 +161,10 @@ def _batch(size: Size, device: Any) -> dict[str, Any]:
 
 
 def _training_step(engine: Any, batch: dict[str, Any], smoothing: float) -> Callable[[], None]:
-    from hyperformer.training.optimization import token_loss
+    from hyperformer.training.optimization import batch_loss
 
     def step() -> None:
-        logits = engine(**batch, task=TASK, use_cache=False).logits
-        engine.backward(token_loss(logits, batch["labels"], smoothing))
+        engine.backward(batch_loss(engine, batch, TASK, smoothing))
         engine.step()
 
     return step

@@ -28,7 +28,7 @@ from hyperformer.training.checkpoints import saved_shards
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
-from hyperformer.training.optimization import token_loss
+from hyperformer.training.optimization import batch_loss
 from hyperformer.training.ranks.join import join
 from hyperformer.training.ranks.rendezvous import free_port
 from hyperformer.training.train_state import TrainState
@@ -83,8 +83,8 @@ def one_rank(folder: Path, stage: int, resume: bool) -> dict[str, int]:
         checkpoints.load(engine)
         return opens.take()
     ids = torch.full((1, 4), 5)
-    logits = engine(input_ids=ids, attention_mask=ids > 0, labels=ids, task=TASK, use_cache=False).logits
-    engine.backward(token_loss(logits, ids, 0.0))
+    rows = {"input_ids": ids, "attention_mask": ids > 0, "labels": ids}
+    engine.backward(batch_loss(engine, rows, TASK, 0.0))
     engine.step()
     opens.take()
     checkpoints.save(engine, TrainState(step=1), 0.0)

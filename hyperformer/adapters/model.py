@@ -135,6 +135,14 @@ class HyperformerT5(T5ForConditionalGeneration):
             attention.register_forward_pre_hook(own_position_bias, with_kwargs=True)
 
     @property
+    def packs_targets(self) -> bool:
+        """Whether several targets can stand one after another in one, told apart by a 4-dimensional decoder mask.
+
+        T5's position bias knows distances only. A bias of cross-attention knows places in the target: no.
+        """
+        return self.method.packs_targets and not self.config.cross_attention_bias
+
+    @property
     def has_own_lm_head(self) -> bool:
         """Whether the output layer is a matrix of its own, as in T5 v1.1; otherwise it is the embeddings'."""
         return self.lm_head.weight is not self.shared.weight

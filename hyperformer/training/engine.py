@@ -7,10 +7,12 @@ import io
 import logging
 from typing import Any
 
+import torch
 from torch import nn
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import TrainingConfig
+from hyperformer.training.checkpoints.parameter_shards import base_optimizer
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.deepspeed_config.build import engine_config
 from hyperformer.training.memory.zero_buckets import size_buckets
@@ -45,4 +47,16 @@ def make_engine(model: nn.Module, config: TrainingConfig, batch: Batch, context:
             raise
         # So DeepSpeed refuses settings; ours are tested, so the cause is in the file.
         raise ConfigError(f"{config.deepspeed_config}: DeepSpeed does not take it: {error}") from error
+    if _reduces_nothing(engine, context):
+        engine.enable_backward_allreduce = False
     return engine
+
+
+def _reduces_nothing(engine: Any, context: DistributedContext) -> bool:
+    """Whether reducing the gradients would leave them as they are: one rank, without ZeRO, in float32.
+
+    DeepSpeed would copy all of them into one buffer, multiply it by one, and copy it back. Its other effect,
+    a gradient of zero for a parameter that has none, is in :class:`StepNumbers`.
+    """
+    is_plain = engine.optimizer is base_optimizer(engine)
+    return context.size == 1 and is_plain and engine.communication_data_type == torch.float32

@@ -21,7 +21,7 @@ from hyperformer.training.inputs import RunData, make_sampler
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.step_numbers import StepNumbers
-from hyperformer.training.optimization import token_loss
+from hyperformer.training.optimization import batch_loss
 from hyperformer.training.signals import StopFlag
 from hyperformer.training.step_meter import StepMeter
 from hyperformer.training.train_state import TrainState
@@ -160,8 +160,7 @@ class Trainer:
         for rows in indices.reshape(self.context.size, self.batch.accumulation, -1)[self.context.rank]:
             with self.meter.data():
                 batch = self.data.training_batch(task, rows, self.context.device)
-            logits = self.engine(**batch, task=task, use_cache=False).logits
-            loss = token_loss(logits, batch["labels"], self.config.training.label_smoothing) * weight
+            loss = batch_loss(self.engine, batch, task, self.config.training.label_smoothing) * weight
             self.engine.backward(loss)
             is_skipped = self.numbers.after_backward(loss.detach() / self.batch.accumulation)
         return is_skipped

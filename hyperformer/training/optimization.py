@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -35,6 +35,22 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         reduction="sum",
         label_smoothing=smoothing,
     )
+
+
+def batch_loss(model: Any, batch: Mapping[str, Tensor], task: str, smoothing: float) -> Tensor:
+    """:func:`token_loss` of a forward on a batch of one task.
+
+    T5 gets the decoder's inputs in place of the labels: from labels it would compute a loss of its own beside ours.
+
+    Args:
+        model: a HyperformerT5, or an engine over one.
+        batch: `input_ids`, `attention_mask` and `labels`.
+    """
+    labels = batch["labels"]
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    shifted = model.prepare_decoder_input_ids_from_labels(labels)
+    logits = model(**inputs, decoder_input_ids=shifted, task=task, use_cache=False).logits
+    return token_loss(logits, labels, smoothing)
 
 
 def no_decay_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:

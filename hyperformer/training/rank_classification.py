@@ -15,6 +15,9 @@ from hyperformer.data.collate import IGNORED, pad
 from hyperformer.data.tasks import Task
 from hyperformer.errors import ConfigError, HyperformerError
 
+# Of one forward. Among them attention costs little; a batch of 32 has 0.5 GB of logits over T5's vocabulary.
+_TARGET_TOKENS = 128
+
 
 def check_decode(tasks: Iterable[Task], decode: str) -> None:
     """Check, before training, that the tasks can be answered as the setting says.
@@ -59,25 +62,47 @@ def best_labels(
 def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Log-probability of each label, </s> included, as the answer to each row.
 
-    The sources are encoded once. Then one forward of the decoder scores every
-    label for every row.
+    The sources are encoded once. A row's labels stand one after another in one target, each of which sees itself
+    alone: so the decoder reads a source once, and not once per label.
 
     Returns:
         (B, L) float32.
     """
     labels = pad([np.asarray(ids) for ids in tokenizer(list(task.labels or ()))["input_ids"]], IGNORED)
-    rows, count = len(input_ids), len(labels)
+    labels = labels.to(input_ids.device)
+    together = max(1, _TARGET_TOKENS // labels.shape[1]) if model.packs_targets else 1
     which = {"task_ids": model.task_id(task.name)} if model.knows_task else {}
     encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask, **which).last_hidden_state
-    # Row by row: all labels of the first row, then those of the second.
-    wanted = labels.to(input_ids.device).repeat(rows, 1)
+    # All forwards keep the adapters' weights in one dict.
+    inputs = {**which, "adapter_weights": {}, "attention_mask": attention_mask}
+    inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=encoded)
+    return torch.cat([_scores(model, part, inputs) for part in labels.split(together)], dim=1)
+
+
+def _scores(model: Any, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
+    """Scores of some labels (L, T) for each row, by one forward of the decoder: (B, L) float32.
+
+    Args:
+        inputs: the encoded sources and the task, for the model.
+    """
+    encoded = inputs["encoder_outputs"].last_hidden_state
+    rows, shifted = len(encoded), model.prepare_decoder_input_ids_from_labels(labels)
+    mask = _each_label_alone(labels, encoded.dtype).expand(rows, -1, -1, -1) if len(labels) > 1 else None
     logits = model(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, dim=0)),
-        attention_mask=attention_mask.repeat_interleave(count, dim=0),
-        decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels=wanted),
+        **inputs,
+        decoder_input_ids=shifted.view(1, -1).expand(rows, -1),
+        decoder_attention_mask=mask,
         use_cache=False,
-        **which,
     ).logits.float()
-    counted = wanted != IGNORED
+    wanted = labels.view(1, -1).expand(rows, -1)
     chosen = logits.gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
-    return (chosen * counted).sum(dim=-1).view(rows, count)
+    return (chosen * (wanted != IGNORED)).view(rows, *labels.shape).sum(dim=-1)
+
+
+def _each_label_alone(labels: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the attention scores of L labels of T tokens, one after another: (1, 1, L * T, L * T)."""
+    place = torch.arange(labels.numel(), device=labels.device)
+    label = place // labels.shape[1]
+    is_seen = (label[:, None] == label) & (place[:, None] >= place)
+    hidden = torch.full(is_seen.shape, torch.finfo(dtype).min, dtype=dtype, device=labels.device)
+    return hidden.masked_fill(is_seen, 0.0)[None, None]

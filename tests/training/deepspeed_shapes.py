@@ -28,7 +28,7 @@ from hyperformer.training.checkpoints.parameter_shards import loss_scaler
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.numerics.kernels import describe_numerics, numerics_in_words
-from hyperformer.training.optimization import token_loss
+from hyperformer.training.optimization import batch_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState
@@ -69,8 +69,7 @@ class Training:
                     "attention_mask": torch.ones_like(source),
                     "labels": source[:, :3].clone(),
                 }
-                logits = self.engine(**inputs, task=TASKS[step % 2], use_cache=False).logits
-                self.engine.backward(token_loss(logits, inputs["labels"], 0.1))
+                self.engine.backward(batch_loss(self.engine, inputs, TASKS[step % 2], 0.1))
                 self.engine.step()
 
     def digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from places import FIXTURES
 from trained_models import TASKS, make_adapter, make_base
 from transformers import T5Tokenizer
 
+from hyperformer.adapters.methods import METHODS
+from hyperformer.adapters.model import HyperformerT5
 from hyperformer.data.dataset import Ragged, TokenizedSplit
 from hyperformer.data.tasks import TASKS as TABLE
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.build import make_config, replace, signature
 from hyperformer.settings.schema import RunConfig
+from hyperformer.training import rank_classification
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.rank_classification import best_labels, check_decode, label_scores
 from hyperformer.training.ranks.distributed import DistributedContext
@@ -28,10 +32,18 @@ def tokenizer() -> T5Tokenizer:
     return T5Tokenizer.from_pretrained(str(FIXTURES / "reference" / "e2e"))
 
 
-@pytest.fixture(scope="module", params=["hypernetwork_shared", "none"])
+@pytest.fixture(scope="module", params=[*METHODS, "cross_attention_bias"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
     folder = tmp_path_factory.mktemp("model")
-    return make_adapter(folder / "adapter", make_base(folder / "t5"), request.param)
+    if request.param != "cross_attention_bias":
+        return make_adapter(folder / "adapter", make_base(folder / "t5"), request.param)
+    trained = make_adapter(folder / "adapter", make_base(folder / "t5"))
+    config = copy.deepcopy(trained.config)
+    config.cross_attention_bias = True
+    old = HyperformerT5(config).eval()
+    old.load_state_dict(trained.state_dict(), strict=False)
+    torch.nn.init.normal_(old.decoder.block[0].layer[1].EncDecAttention.relative_attention_bias.weight)
+    return old
 
 
 def sources(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,20 +56,26 @@ def sources(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_scores_are_those_of_each_label_by_itself(
-    task: str, model: torch.nn.Module, tokenizer: T5Tokenizer
+    task: str, model: torch.nn.Module, tokenizer: T5Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also if the labels need several forwards."""
     ids, mask = sources()
     scores = label_scores(model, TABLE[task], tokenizer, ids, mask)
+    monkeypatch.setattr(rank_classification, "_TARGET_TOKENS", 16)
+    assert torch.allclose(scores, label_scores(model, TABLE[task], tokenizer, ids, mask), rtol=0, atol=1e-4)
     labels = TABLE[task].labels
     assert labels is not None and scores.shape == (5, len(labels))
     for number, label in enumerate(labels):
-        answer = torch.tensor(tokenizer([label])["input_ids"])
-        for row in range(len(ids)):
-            length = int(mask[row].sum())
-            with torch.no_grad():
-                logits = model(input_ids=ids[row : row + 1, :length], labels=answer, task=task).logits
-            expected = logits.log_softmax(-1).gather(-1, answer.unsqueeze(-1)).sum()
-            assert float(scores[row, number]) == pytest.approx(float(expected), abs=1e-3)
+        answer = torch.tensor(tokenizer([label])["input_ids"]).repeat(len(ids), 1)
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=mask, labels=answer, task=task).logits
+        expected = logits.log_softmax(-1).gather(-1, answer.unsqueeze(-1)).sum(dim=(1, 2))
+        assert torch.allclose(scores[:, number], expected, rtol=0, atol=1e-4)
+    row, length = 1, int(mask[1].sum())
+    alone = label_scores(
+        model, TABLE[task], tokenizer, ids[row : row + 1, :length], mask[row : row + 1, :length]
+    )
+    assert torch.allclose(scores[row : row + 1], alone, rtol=0, atol=1e-4)
 
 
 def test_predict_by_rank_gives_valid_answers_in_order(model: torch.nn.Module, tokenizer: T5Tokenizer) -> None:

@@ -51,6 +51,9 @@ class Method:
     generates = False
     """Whether the weights of several sites come from one graph, such as a hypernetwork's."""
 
+    packs_targets = True
+    """Whether the decoder can read several targets as one, told apart by a mask of its self-attention."""
+
     static: str | None = None
     """The method that computes the same for one task with weights of its own; None: there is none."""
 

@@ -23,6 +23,9 @@ _ADDED = re.compile(
 class ThroughPeft(Method):
     """An adapter of peft per task, or one that tasks share."""
 
+    def __init__(self, *, packs_targets: bool = True) -> None:
+        self.packs_targets = packs_targets
+
     def wrap(self, model: Any) -> None:
         check_installed(model.config.adapter_config.adapter)
         from hyperformer.adapters.peft_bridge.attach import adapter_names, attach

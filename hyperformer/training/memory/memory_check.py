@@ -20,7 +20,7 @@ from hyperformer.data.tasks import Task
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.memory_use import missing_moments, peak_memory
-from hyperformer.training.optimization import token_loss
+from hyperformer.training.optimization import batch_loss
 from hyperformer.training.train_state import random_states, set_random_states
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def _train(trainer: Trainer) -> None:
     for task, row in longest_rows(trainer.data.train):
         rows = np.repeat(row, trainer.batch.micro)
         batch = trainer.data.training_batch(task, rows, device)
-        logits = model(**batch, task=task, use_cache=False).logits
-        loss = token_loss(logits, batch["labels"], trainer.config.training.label_smoothing)
+        loss = batch_loss(model, batch, task, trainer.config.training.label_smoothing)
         torch.autograd.grad(loss, trained, allow_unused=True)
     del moments
 

@@ -80,8 +80,16 @@ class StepNumbers:
         return True
 
     def _look_at_gradient(self) -> None:
-        """Note, on the device, whether the gradient of plain data parallelism is finite."""
-        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        """Note, on the device, whether the gradient of plain data parallelism is finite.
+
+        A parameter that this step did not use gets a gradient of zero, so that AdamW moves it on any number of
+        ranks alike: DeepSpeed does so where it reduces gradients.
+        """
+        trained = [p for p in self.engine.module.parameters() if p.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in trained if p.grad is not None]
         self._norm = torch.nn.utils.get_total_norm(gradients)
         is_first = ~self._norm.isfinite() & (self._not_finite == 0)
         self._not_finite.masked_fill_(is_first, self.state.step + 1)

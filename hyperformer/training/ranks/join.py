@@ -14,7 +14,7 @@ import torch.distributed as dist
 from hyperformer.errors import ConfigError, HyperformerError, Interrupted, Paused
 from hyperformer.run_files.watchdog import watch
 from hyperformer.settings.schema import TrainingConfig
-from hyperformer.training.memory.allocator import use_expandable_segments
+from hyperformer.training.memory.allocator import keep_freed_memory, use_expandable_segments
 from hyperformer.training.ranks.distributed import Bookkeeping, DistributedContext
 from hyperformer.training.ranks.launch_variables import rank_variables
 from hyperformer.training.ranks.timeouts import Timeouts
@@ -47,6 +47,7 @@ def join(local_rank: int | None = None, config: TrainingConfig | None = None) ->
         _check_has_gpu(local)
         torch.cuda.set_device(device)
     else:
+        keep_freed_memory(os.environ)
         # A communication kernel for inference that DeepSpeed would compile now; training never calls it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False, timeout=_CONNECT)

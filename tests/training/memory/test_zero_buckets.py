@@ -1,12 +1,15 @@
-"""The sizes of ZeRO's buffers, and the set-up of torch's allocator."""
+"""The sizes of ZeRO's buffers, and the set-up of the allocators, torch's and glibc's."""
 
 from __future__ import annotations
+
+import multiprocessing
+import resource
 
 import pytest
 import torch
 from torch import nn
 
-from hyperformer.training.memory.allocator import use_expandable_segments
+from hyperformer.training.memory.allocator import keep_freed_memory, use_expandable_segments
 from hyperformer.training.memory.zero_buckets import size_buckets
 
 
@@ -60,3 +63,21 @@ def test_the_allocator(
     monkeypatch.setattr(torch.version, "cuda", cuda)
     use_expandable_segments(before)
     assert before.get("PYTORCH_CUDA_ALLOC_CONF") == expected
+
+
+def test_freed_memory_is_kept_unless_the_user_has_said_how() -> None:
+    """Counted in page faults (4 KiB each) of 64 MiB that are taken again and again. Needs glibc."""
+    for name, value in (("MALLOC_TRIM_THRESHOLD_", "65536"), ("GLIBC_TUNABLES", "glibc.malloc.top_pad=1")):
+        assert not keep_freed_memory({name: value})
+
+    def count() -> None:
+        assert keep_freed_memory({"GLIBC_TUNABLES": "glibc.pthread.rseq=1"})
+        for _ in range(24):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            torch.ones(2**24)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1_000
+
+    process = multiprocessing.get_context("fork").Process(target=count)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
