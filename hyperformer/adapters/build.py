@@ -130,6 +130,8 @@ def build_model(config: RunConfig, t5: T5Config | None = None) -> HyperformerT5:
     model = new_model(ours) if random_init else load_base(config.model.model_name_or_path, ours)
     model.method.wrap(model)
     mark_trained(model, config.model)
+    if config.model.attn_implementation:
+        model.set_attn_implementation(config.model.attn_implementation)
     if config.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model

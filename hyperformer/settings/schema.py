@@ -85,6 +85,10 @@ class ModelConfig:
         hash=False,
     )
     dropout: float | None = setting(None, "dropout rate; default: the model's own", bounds=FRACTION)
+    attn_implementation: Literal["sdpa", "eager"] | None = setting(
+        None,
+        "how attention is computed, by transformers' names; they round differently; default: transformers'",
+    )
     freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
     freeze_encoder: bool = setting(False, "freeze the encoder, its adapters included")
     freeze_embeds: bool = setting(False, "freeze the token embeddings")

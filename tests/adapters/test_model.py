@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
+from transformers.models.t5.modeling_t5 import T5Attention
 
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.functional import SiteWeights, apply_adapter
@@ -301,3 +302,13 @@ def test_equal_names_share_an_adapter() -> None:
     assert torch.equal(logits["cola"], logits["mrpc"])
     assert not torch.equal(logits["cola"], logits["stsb"])
     assert dataclasses.asdict(config.adapter)["adapters"] == ("a", "a", "b")
+
+
+def test_attention_is_computed_as_asked() -> None:
+    outputs = []
+    for name in (None, "sdpa", "eager"):
+        model = make_model("hypernetwork_shared", attn_implementation=name)
+        used = {m.config._attn_implementation for m in model.modules() if isinstance(m, T5Attention)}
+        assert used == {name or "sdpa"}
+        outputs.append(model(**batch(), task="cola").logits)
+    assert torch.equal(outputs[0], outputs[1]) and torch.allclose(outputs[0], outputs[2], atol=1e-4)
