@@ -65,19 +65,25 @@ def test_the_allocator(
     assert before.get("PYTORCH_CUDA_ALLOC_CONF") == expected
 
 
+def _faults() -> int:
+    """Page faults (4 KiB each) of 64 MiB that are taken once more."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def _check_freed_memory() -> None:
+    assert min(_faults() for _ in range(3)) > 10_000
+    assert keep_freed_memory({"GLIBC_TUNABLES": "glibc.pthread.rseq=1"})
+    # The heap grows until there is room between what is in use.
+    assert any(_faults() < 1_000 for _ in range(100))
+
+
 def test_freed_memory_is_kept_unless_the_user_has_said_how() -> None:
-    """Counted in page faults (4 KiB each) of 64 MiB that are taken again and again. Needs glibc."""
+    """In a process of its own: this one's heap may be any. Needs glibc."""
     for name, value in (("MALLOC_TRIM_THRESHOLD_", "65536"), ("GLIBC_TUNABLES", "glibc.malloc.top_pad=1")):
         assert not keep_freed_memory({name: value})
-
-    def count() -> None:
-        assert keep_freed_memory({"GLIBC_TUNABLES": "glibc.pthread.rseq=1"})
-        for _ in range(24):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            torch.ones(2**24)
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1_000
-
-    process = multiprocessing.get_context("fork").Process(target=count)
+    process = multiprocessing.get_context("spawn").Process(target=_check_freed_memory)
     process.start()
     process.join()
     assert process.exitcode == 0
