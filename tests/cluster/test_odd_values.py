@@ -102,7 +102,7 @@ def test_values_of_a_profile(slurm_line: CommandLine) -> None:
 def test_directives_cannot_be_slipped_in(slurm_line: CommandLine, resources: str) -> None:
     write(slurm_line, "1", resources=f"{SMALL}, {resources}")
     code, out = slurm_line.run("s.yaml", "-n")
-    assert code == 2 and "s.yaml, line 6, resources." in out and "Traceback" not in out
+    assert code == 2 and "s.yaml, line 7, resources." in out and "Traceback" not in out
 
 
 @pytest.mark.parametrize(
