@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperformer.answers.classes import one_class_told
 from hyperformer.settings.build import flatten, settings
 from launchers.plan.model_selection.choose import Metrics, Validation
 from launchers.plan.runs import Run
@@ -74,6 +73,8 @@ def one_class_runs(entries: Sequence[RunResult]) -> Iterator[str]:
 
     What counts is the checkpoint that was kept, whose test results the table has; then the last validation.
     """
+    from hyperformer.answers.classes import one_class_told  # numpy: too slow for --help
+
     for entry in entries:
         found = (entry.result or {}).get("one_class") or {}
         kept, last = found.get("kept") or {}, found.get("last") or {}

@@ -287,7 +287,7 @@ def test_a_first_line_that_is_no_text_is_not_answered(line: bytes) -> None:
         (["empty", "cola"], "holds neither an adapter"),
         (["unfinished", "cola"], "is the folder of a run that has no adapter yet"),
         (["several", "cola"], "holds several runs; name one of them: cola, mrpc"),
-        (["other", "cola"], "is a bert model; wanted is a T5"),
+        (["other", "cola"], "is a bert model; the adapters are made for T5"),
         (["nothing", "cola"], "is no model: its config.json has no model_type"),
         (["t5", "wmt16-ro-en", "--decode", "rank"], "has none"),
     ],
