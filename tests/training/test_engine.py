@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_join import on_ranks
 from test_model import batch as rows
 from test_model import make_model
 
@@ -92,32 +92,37 @@ def test_gpus_that_do_not_work_are_not_replaced_by_the_cpu(monkeypatch: pytest.M
         join()
 
 
-def test_one_rank_trains_as_if_it_reduced_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def _train_on_one_rank(
+    config: TrainingConfig, context: DistributedContext, ranks: int
+) -> tuple[bool, list[torch.Tensor]]:
+    model: Any = make_model("hypernetwork_shared")
+    model.unused = torch.nn.Parameter(torch.ones(3))
+    told = dataclasses.replace(context, size=ranks)
+    engine = make_engine(model, config, Batch(6, 2, 1, 1), told)
+    engine.train()
+    numbers = StepNumbers(engine, TrainState(), told, 0.0, lambda: None)
+    for _ in range(4):
+        loss = batch_loss(engine, rows(), "mrpc", 0.1)
+        engine.backward(loss)
+        numbers.after_backward(loss)
+    assert not torch.equal(model.unused, torch.ones(3))
+    return engine.enable_backward_allreduce, [parameter.detach() for parameter in model.parameters()]
+
+
+def _compare_with_reduction() -> None:
+    context = join()
+    for reference in (False, True):
+        config = TrainingConfig(weight_decay=0.1, warmup_steps=0, reference_optimizer=reference)
+        is_reduced, expected = _train_on_one_rank(config, context, 2)  # in a group of one all the same
+        assert is_reduced
+        is_reduced, weights = _train_on_one_rank(config, context, 1)
+        assert not is_reduced and all(map(torch.equal, weights, expected))
+
+
+def test_one_rank_trains_as_if_it_reduced_its_gradients() -> None:
     """Weights are bit-identical, also of a parameter that no step uses: weight decay moves it."""
-
-    def train(
-        config: TrainingConfig, context: DistributedContext, ranks: int
-    ) -> tuple[bool, list[torch.Tensor]]:
-        model: Any = make_model("hypernetwork_shared")
-        model.unused = torch.nn.Parameter(torch.ones(3))
-        told = dataclasses.replace(context, size=ranks)
-        engine = make_engine(model, config, Batch(6, 2, 1, 1), told)
-        engine.train()
-        numbers = StepNumbers(engine, TrainState(), told, 0.0, lambda: None)
-        for _ in range(4):
-            loss = batch_loss(engine, rows(), "mrpc", 0.1)
-            engine.backward(loss)
-            numbers.after_backward(loss)
-        assert not torch.equal(model.unused, torch.ones(3))
-        return engine.enable_backward_allreduce, [parameter.detach() for parameter in model.parameters()]
-
-    def one_rank() -> None:
-        context = join()
-        for reference in (False, True):
-            config = TrainingConfig(weight_decay=0.1, warmup_steps=0, reference_optimizer=reference)
-            is_reduced, expected = train(config, context, 2)  # in a group of one all the same
-            assert is_reduced
-            is_reduced, weights = train(config, context, 1)
-            assert not is_reduced and all(map(torch.equal, weights, expected))
-
-    on_ranks(one_rank, 1, monkeypatch)
+    # Not forked: the threads of products do not live on in a fork, and a large product would wait for them.
+    process = multiprocessing.get_context("spawn").Process(target=_compare_with_reduction)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
