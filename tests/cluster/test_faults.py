@@ -191,6 +191,7 @@ def test_preemption_in_every_mode(slurm_line: CommandLine) -> None:
     assert run["job_id"] == json.loads(moved.read_text())["job_id"]
 
 
+@pytest.mark.slow
 def test_scancel_of_packed_runs_and_strict_set_up(slurm_line: CommandLine) -> None:
     """The user's will for all of a pack; and `set -e` in the set-up leaves us our word after the run."""
     line = slurm_line
@@ -262,6 +263,7 @@ def test_silent_run_is_shown_as_lost(slurm_line: CommandLine) -> None:
     wait_for(line, lambda counts: counts == {"cancelled": 1})
 
 
+@pytest.mark.slow
 def test_log_folder_that_is_gone(slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1", SLOW)
@@ -271,6 +273,7 @@ def test_log_folder_that_is_gone(slurm_line: CommandLine) -> None:
     wait_for(line, lambda counts: counts == {"done": 1})
 
 
+@pytest.mark.slow
 def test_requeued_before_the_run_begins(slurm_line: CommandLine) -> None:
     """No failed set-up, and nothing that holds the sweep: SLURM starts the job again."""
     line = slurm_line

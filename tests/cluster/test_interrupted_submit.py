@@ -173,6 +173,7 @@ def test_killed_before_sbatch_had_it(slurm_line: CommandLine) -> None:
     assert set(starts(line).values()) == {1} and len(job_ids(line)) == 2
 
 
+@pytest.mark.slow
 def test_slurm_cannot_be_asked(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -> None:
     line = slurm_line
     write(line, "1, 2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import manual_pages
+import pytest
 from slurm_cluster import SlurmCluster
 from sweep_command import CommandLine
 from test_interrupted_submit import KILLER, job_ids, with_sbatch
@@ -18,6 +19,7 @@ def profile(line: CommandLine, text: str) -> None:
     (line.folder / "clusters/site.yaml").write_text(text)
 
 
+@pytest.mark.slow
 def test_another_cluster(second_cluster: SlurmCluster, accounting_line: CommandLine) -> None:
     """Submit, status, why, cancel and a submit that was killed, all on a cluster that is not the shell's own."""
     line, second = accounting_line, second_cluster.call

@@ -99,6 +99,7 @@ def test_ranks_that_cannot_share_the_batch(runs: ForkedRuns, tmp_path: Path) -> 
     assert "global batch of 4 rows, which 3 ranks cannot share evenly; 1, 2, 4 would fit" in ended.out
 
 
+@pytest.mark.slow
 def test_ranks_wait_long_for_the_first_step_and_not_for_the_next(runs: ForkedRuns, tmp_path: Path) -> None:
     """Rank 0 loads for longer than a step may take; later it hangs, and rank 1 finds that by the timeout."""
     limits = {"hang_minutes": 0, "start_timeout_minutes": 2, "step_timeout_minutes": 0.02}
