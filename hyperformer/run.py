@@ -218,7 +218,8 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     )
     if context.is_main:
         say(introduction(trainer, model.parameters))
-    trainer.limit.rows, trainer.pause_at = recovery.eval_rows or trainer.limit.rows, job.pause_at
+    trainer.limit.rows = recovery.eval_rows or trainer.limit.rows
+    trainer.pause_at = job.pause_at
     with shortage_told(trainer, job.folder, recovery):
         check_memory(trainer, log)
         trainer.train(log, stop)

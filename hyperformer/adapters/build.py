@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, T5Config
 from transformers import logging as transformers_logging
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from hyperformer.adapters.bases.families import TOY, t5_values
+from hyperformer.adapters.bases.families import TOY, TOY_FOLDER, t5_values
 from hyperformer.adapters.hooks import STACKS
 from hyperformer.adapters.model import (
     HyperformerConfig,
@@ -30,12 +30,10 @@ from hyperformer.hub_access import not_in_cache, why_offline
 from hyperformer.settings.config_files import ConfigWarning
 from hyperformer.settings.schema import ModelConfig, RunConfig
 
-TOY_T5 = Path(__file__).parent.parent / "data" / "assets" / "toy-t5"
-
 
 def model_path(name: str) -> str:
     """The name or folder that transformers loads; 'toy' is the T5 that ships with us."""
-    return str(TOY_T5) if name == TOY else name
+    return str(TOY_FOLDER) if name == TOY else name
 
 
 def _from_pretrained(load: Callable[..., Any], name: str, what: str, **kwargs: Any) -> Any:

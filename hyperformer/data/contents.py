@@ -23,9 +23,10 @@ from hyperformer.data.splits import source_splits
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError
 from hyperformer.files import read_json, write_json
-from hyperformer.settings.build import describe_content, flatten, hash_settings, make_config, with_contents
+from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.deepspeed_json.read import read_user_json
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import describe_content, hash_settings, with_contents
 
 _CACHE = "~/.cache/hyperformer/hashes"
 # A file that was written so shortly before it was read may change again within its time stamp.

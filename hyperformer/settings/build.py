@@ -1,4 +1,4 @@
-"""Plain values -> a checked :class:`RunConfig`, and back; the signature. Imports no torch.
+"""Plain values -> a checked :class:`RunConfig`, and back. Imports no torch.
 
 :func:`make_config` is the only way from files and command lines to a config.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import json
 import math
 import os
 import types
@@ -21,7 +19,6 @@ from typing import Any, Literal
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.checks import check
 from hyperformer.settings.methods import METHOD_OPTIONS, METHODS
-from hyperformer.settings.precision import precision_in_signature
 from hyperformer.settings.schema import EITHER_OR, OUTPUT, PATH_OR_NAME, Bounds, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
 
@@ -182,26 +179,9 @@ def _coerce(value: Any, annotation: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
-def _shared(key: str, value: Any) -> Any:
-    """A plain value, checked. The runs of a sweep share most of them; `typed`: True, 1 and 1.0 are three.
-
-    Raises:
-        KeyError, ValueError, OverflowError: it is none of the setting's, or that depends on more than the value.
-    """
-    entry = settings()[key]
-    coerced = _coerce(value, entry.type)
-    if (entry.path and coerced) or not _is_in_bounds(entry, coerced):
-        raise ValueError
-    return coerced
-
-
-def _is_in_bounds(entry: Setting, value: Any) -> bool:
-    if value is None or entry.bounds is None:
-        return True
-    return all(map(entry.bounds.hold, value.values() if isinstance(value, Mapping) else [value]))
-
-
-_PLAIN = frozenset((int, float, bool, str, type(None)))
+def _coerced(key: str, value: Any) -> Any:
+    """The runs of a sweep share most of their values; `typed`: True, 1 and 1.0 are three."""
+    return _coerce(value, settings()[key].type)
 
 
 def _is_name_map(annotation: Any) -> bool:
@@ -218,21 +198,18 @@ def coerce(key: str, value: Any, where: str) -> Any:
     Raises:
         ConfigError: it is no value of the setting, or there is no such setting.
     """
-    if type(value) in _PLAIN:
-        try:
-            return _shared(key, value)
-        except (KeyError, ValueError, OverflowError):
-            pass  # told below
     known = settings()
     if key not in known:
         raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
     entry = known[key]
     try:
-        coerced = _coerce(value, entry.type)
+        is_one = not isinstance(value, list | Mapping)
+        coerced = _coerced(key, value) if is_one else _coerce(value, entry.type)
     except (ValueError, OverflowError):
         told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
         raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
-    if entry.bounds and not _is_in_bounds(entry, coerced):
+    numbers = coerced.values() if isinstance(coerced, Mapping) else [coerced]
+    if entry.bounds and coerced is not None and not all(map(entry.bounds.hold, numbers)):
         raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")
     return _one_spelling(entry.path, coerced) if entry.path and coerced else coerced
 
@@ -308,7 +285,7 @@ def make_config(
         grouped.setdefault(settings()[key].section, {})[key] = coerced
     sections = {name: _section(name, grouped.get(name, {})) for name in _sections()}
     config = RunConfig(**grouped[""], **sections, contents=contents, known_as=known_as)
-    check(config, _flat(config), where)
+    check(config, kept_flat(config), where)
     return config
 
 
@@ -328,10 +305,10 @@ def _shared_section(name: str, items: tuple[tuple[str, Any], ...]) -> Any:
 
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The inverse of :func:`make_config`: flat name -> plain JSON value."""
-    return dict(_flat(config))
+    return dict(kept_flat(config))
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
+def kept_flat(config: RunConfig) -> dict[str, Any]:
     """As :func:`flatten`, kept with the config: a plan asks several times for each run. Not to be changed."""
     own = vars(config)
     flat = own.get("_flat")
@@ -344,13 +321,6 @@ def _flat(config: RunConfig) -> dict[str, Any]:
                 flat[key] = list(flat[key])
         own["_flat"] = flat
     return flat
-
-
-def with_contents(config: RunConfig, contents: Mapping[str, str]) -> RunConfig:
-    """The same settings with other contents of the files that they name."""
-    changed = dataclasses.replace(config, contents=contents)
-    vars(changed).update(_flat=_flat(config), _settings_hash=settings_hash(config))
-    return changed
 
 
 @functools.cache
@@ -371,77 +341,3 @@ def replace(config: RunConfig, **values: Any) -> RunConfig:
     if any(settings()[key].result for key in values if key in settings()):
         return make_config({**flatten(config), **values})
     return make_config({**flatten(config), **values}, contents=config.contents, known_as=config.known_as)
-
-
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    return flatten(RunConfig())
-
-
-@functools.cache
-def _counted_defaults() -> dict[str, Any]:
-    """The defaults of the settings that a signature holds as they are."""
-    table, defaults = settings(), _defaults()
-    return {key: defaults[key] for key in table if table[key].result and key != "zero_stage"}
-
-
-def signature(config: RunConfig) -> str:
-    """Hash of everything that can change the run's result, and of nothing else: 10 hex digits.
-
-    Of a file or folder whose content is known, the content counts and not the path. A setting
-    that keeps its default is left out, so that a later version that adds a setting does not
-    rename the runs of an earlier one.
-    """
-    if config.known_as is not None:
-        return config.known_as
-    contents = config.contents or {}
-    known = {key.partition("/")[0] for key in contents}
-    held = {key: value for key, value in contents.items() if value}
-    if not (held or known):
-        return settings_hash(config)
-    told = {key: value for key, value in _flat(config).items() if key not in known}
-    return hash_settings({**told, **({"contents": held} if held else {})})
-
-
-def unread(config: RunConfig) -> list[str]:
-    """Settings that name a file or folder which the run reads, and whose content is not known."""
-    flat, known = _flat(config), {key.partition("/")[0] for key in config.contents or {}}
-    return [key for key in _read_paths() if str(flat[key]).startswith("/") and key not in known]
-
-
-@functools.cache
-def _read_paths() -> list[str]:
-    return [key for key, entry in settings().items() if entry.path and entry.result]
-
-
-def describe_content(key: str, flat: Mapping[str, Any]) -> str:
-    """What a key of the contents is, for messages: 'data_dir (/d/rte/train)'. `flat`: the run's settings."""
-    setting, _, name = key.partition("/")
-    held = "/".join(filter(None, (str(flat.get(setting, "")), name)))
-    return f"{setting} ({held})" if held else setting
-
-
-def settings_hash(config: RunConfig) -> str:
-    """:func:`hash_settings` of the config's own settings, paths as they are, kept with it."""
-    own = vars(config)
-    if "_settings_hash" not in own:
-        own["_settings_hash"] = hash_settings(_flat(config))
-    return own["_settings_hash"]
-
-
-def hash_settings(flat: Mapping[str, Any]) -> str:
-    """Hash of the flat values that can change a result and are no defaults; other keys always count."""
-    told = {
-        key: value
-        for key, default in _counted_defaults().items()
-        if (value := flat.get(key, default)) is not default and value != default
-    }
-    if told.get("mixing") == "proportional":  # another name for it
-        told = {**told, "temperature": 1.0}
-        del told["mixing"]
-    told |= {key: flat[key] for key in flat.keys() - settings().keys()}
-    told |= precision_in_signature(flat)
-    return hashlib.sha256(_JSON(told).encode()).hexdigest()[:10]
-
-
-_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

@@ -22,9 +22,9 @@ from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import read_json, write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.watchdog import PATIENT, beat
-from hyperformer.settings.build import signature
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import signature
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.log import say
 from hyperformer.training.numerics.machine import describe_machine

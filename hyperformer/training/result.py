@@ -11,7 +11,7 @@ from typing import Any
 from hyperformer.adapters.parameters import ParameterCount
 from hyperformer.data.metrics import average
 from hyperformer.files import git_environment
-from hyperformer.settings.build import signature
+from hyperformer.settings.signature import signature
 from hyperformer.training.evaluation import Tested
 from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_use import peak_memory

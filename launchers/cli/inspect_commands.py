@@ -65,9 +65,8 @@ def plan(target: Target) -> int:
 
 def data(target: Target, rows: int) -> int:
     """Show what the tasks of the sweep's runs look like; what several runs read alike is shown once."""
-    from hyperformer.commands.inspection.data_report import (
-        print_data,  # torch: too slow for the other commands
-    )
+    # torch: too slow for the other commands
+    from hyperformer.commands.inspection.data_report import print_data
 
     check_rows(rows)
     sweep = target.open()

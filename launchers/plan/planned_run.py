@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hyperformer.errors import ConfigError, DataError
-from hyperformer.settings.build import (
-    flatten,
-    hash_settings,
-    make_config,
-    settings,
-    settings_hash,
-    with_contents,
-    with_local_names,
-)
+from hyperformer.settings.build import flatten, make_config, settings, with_local_names
 from hyperformer.settings.schema import OUTPUT, RunConfig
+from hyperformer.settings.signature import hash_settings, settings_hash, with_contents
 from launchers.plan.grid import Candidate, Values
 from launchers.plan.sweep_file import SweepFile
 

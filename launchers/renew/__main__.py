@@ -35,9 +35,8 @@ def main(folder: Path) -> None:
     try:
         drawing.want(paths)
         if drawing.is_due(paths):
-            from launchers.renew.renewal import (
-                renew,  # scipy, for the statistics: not where another one draws
-            )
+            # scipy, for the statistics: not where another one draws
+            from launchers.renew.renewal import renew
 
             renew(paths, by)
     except Exception as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from hyperformer.errors import HyperformerError
 from hyperformer.run_files.run_folder import RunFolder, can_be_longer
 from hyperformer.run_files.run_lock import hold
-from hyperformer.settings.build import signature
+from hyperformer.settings.signature import signature
 from launchers.plan.runs import Run
 from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import atomic_write
-from hyperformer.settings.build import make_config, signature
+from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import signature
 from launchers.plan.runs import Run
 from launchers.store import records
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, is_a

@@ -16,8 +16,9 @@ from hyperformer.adapters.modules import task_row_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.data.contents import Contents
 from hyperformer.errors import CheckpointError, ConfigError
-from hyperformer.settings.build import make_config, signature
+from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import signature
 
 
 @pytest.fixture(scope="module")

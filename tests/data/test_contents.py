@@ -15,8 +15,9 @@ import pytest
 from hyperformer.data import contents
 from hyperformer.data.contents import Contents, file_hash, identify
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, replace, signature, with_local_names
+from hyperformer.settings.build import flatten, make_config, replace, with_local_names
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import signature
 
 TASKS = """
 mine:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from places import FIXTURES, REAL_DATA
 from transformers import AutoTokenizer, ByT5Tokenizer, T5Tokenizer
 
-from hyperformer.adapters.build import TOY_T5
+from hyperformer.adapters.bases.families import TOY_FOLDER
 from hyperformer.data.dataset import tokenize_split
 from hyperformer.data.examples import Examples
 from hyperformer.data.label_checks import check_labels, decode, notes, possible_answers
@@ -20,7 +20,7 @@ from hyperformer.data.tasks import TASKS, Task, answer_length
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import DataConfig
 
-FOLDERS = {"toy": TOY_T5} | ({"t5": REAL_DATA.parent / "t5_tokenizer"} if REAL_DATA else {})
+FOLDERS = {"toy": TOY_FOLDER} | ({"t5": REAL_DATA.parent / "t5_tokenizer"} if REAL_DATA else {})
 TOKENIZERS: dict[str, Any] = {
     "small": T5Tokenizer.from_pretrained(str(FIXTURES / "reference" / "e2e")),
     "bytes": ByT5Tokenizer(),

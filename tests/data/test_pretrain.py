@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from hyperformer import pretrain
-from hyperformer.adapters.build import TOY_T5
+from hyperformer.adapters.bases.families import TOY_FOLDER
 from hyperformer.errors import ConfigError
 
 
 def run(output: Path, *more: str) -> None:
     options = [
-        *("--text", "toy", "--toy-lines", "300", "--tokenizer", str(TOY_T5), "--d-model", "16"),
+        *("--text", "toy", "--toy-lines", "300", "--tokenizer", str(TOY_FOLDER), "--d-model", "16"),
         *("--d-ff", "16", "--num-layers", "1", "--num-heads", "2", "--length", "24", "--batch-size", "4"),
         *("--steps", "6", "--save-every", "2", "--log-every", "6", "--output", str(output), *more),
     ]

@@ -12,8 +12,9 @@ from sweep_command import result_of
 
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.build import flatten, signature
+from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import signature
 from launchers.api import Sweep
 from launchers.store.attempts import Attempt, Outcome
 

@@ -9,9 +9,10 @@ import pytest
 
 from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, replace, settings, signature
+from hyperformer.settings.build import flatten, make_config, replace, settings
 from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
 from hyperformer.settings.schema import VARIANTS, RunConfig
+from hyperformer.settings.signature import signature
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
 

@@ -13,8 +13,9 @@ from places import FIXTURES
 
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import make_config, signature
+from hyperformer.settings.build import make_config
 from hyperformer.settings.deepspeed_json.read import UserJson, read_user_json
+from hyperformer.settings.signature import signature
 
 REFUSED = FIXTURES / "deepspeed" / "refused"
 

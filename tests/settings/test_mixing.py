@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, signature
+from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.config_files import load_config
+from hyperformer.settings.signature import signature
 from hyperformer.training.ranks.task_processes import one_per_task
 
 

@@ -10,8 +10,9 @@ import pytest
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder, as_begun
-from hyperformer.settings.build import flatten, make_config, replace, signature
+from hyperformer.settings.build import flatten, make_config, replace
 from hyperformer.settings.precision import check_precision, zero_stage
+from hyperformer.settings.signature import signature
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
 

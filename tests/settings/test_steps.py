@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, signature
+from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import TrainingConfig
+from hyperformer.settings.signature import signature
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
 from launchers.store.ledger import Ledger

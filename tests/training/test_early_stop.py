@@ -12,8 +12,9 @@ from training.forked_runs import ForkedRuns
 from training.test_resume import assert_same, lines
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import make_config, signature
+from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import TrainingConfig
+from hyperformer.settings.signature import signature
 from hyperformer.training.train_state import TrainState
 
 # No validation is 100 points above the first one: patience ends at the third, at step 6.

@@ -13,7 +13,8 @@ from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.build import make_config, signature
+from hyperformer.settings.build import make_config
+from hyperformer.settings.signature import signature
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.inputs import check_global_batch, record_inputs, with_steps
 from hyperformer.training.ranks.distributed import DistributedContext

@@ -17,8 +17,9 @@ from hyperformer.adapters.model import HyperformerT5
 from hyperformer.data.dataset import Ragged, TokenizedSplit
 from hyperformer.data.tasks import TASKS as TABLE
 from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.settings.build import make_config, replace, signature
+from hyperformer.settings.build import make_config, replace
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.signature import signature
 from hyperformer.training import rank_classification
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.rank_classification import best_labels, check_decode, label_scores

@@ -15,6 +15,7 @@ computes the same; so adapters, training and saving know one class.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import CheckpointError
@@ -30,6 +31,8 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 
 TOY = "toy"
 """The T5 that ships with this package."""
+
+TOY_FOLDER = Path(__file__).parents[2] / "data" / "assets" / "toy-t5"
 
 _LONG = "google/flan-t5-base with a larger max_source_length (T5's positions are relative: it has no longest text)"
 _INSTEAD = {

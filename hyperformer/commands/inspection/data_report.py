@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def print_data(configs: Iterable[RunConfig], rows: int) -> list[str]:
     """
     seen: set[str] = set()
     faults = []
+    tokenizer_of = functools.cache(load_tokenizer)  # one tokenizer serves all tasks
     for config in configs:
         own = load_user_tasks(config.data.task_file) if config.data.task_file else {}
         sizes: dict[str, int] = {}
@@ -62,7 +64,8 @@ def print_data(configs: Iterable[RunConfig], rows: int) -> list[str]:
                 continue
             seen.add(key)
             try:
-                for line in _task_lines(config, get_task(name, own), rows, sizes):
+                task, tokenizer = get_task(name, own), tokenizer_of(config.model)
+                for line in _task_lines(config, task, tokenizer, rows, sizes):
                     print(line)
             except HyperformerError as error:
                 faults.append(f"{name}: {error}")
@@ -80,12 +83,13 @@ def _key(config: RunConfig, task: str) -> str:
     return repr([task, config.task_prefix, data, [flat[key] for key in _READ]])
 
 
-def _task_lines(config: RunConfig, task: Task, rows: int, sizes: dict[str, int]) -> Iterator[str]:
+def _task_lines(
+    config: RunConfig, task: Task, tokenizer: Any, rows: int, sizes: dict[str, int]
+) -> Iterator[str]:
     prefix = f"prefix {task.prefix!r}" if config.task_prefix and task.prefix else "no prefix"
     labels = f"labels {', '.join(task.labels)}" if task.labels else "free text"
     if task.rounded and task.labels:
         labels = f"numbers from {task.labels[0]} to {task.labels[-1]}"
-    tokenizer = load_tokenizer(config.model)
     yield f"{task.name}: {prefix}; {labels}; metrics {', '.join(task.metrics)}; {tokenizer.name_or_path}"
     check_decode([task], config.training.decode)
     check_labels(task, tokenizer, method=config.training.decode, max_tokens=config.data.max_target_length)

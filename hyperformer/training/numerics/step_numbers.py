@@ -89,7 +89,7 @@ class StepNumbers:
         for parameter in trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in trained if p.grad is not None]
+        gradients = [p.grad for p in trained]
         self._norm = torch.nn.utils.get_total_norm(gradients)
         is_first = ~self._norm.isfinite() & (self._not_finite == 0)
         self._not_finite.masked_fill_(is_first, self.state.step + 1)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hyperformer.adapters.bases.families import TOY, TOY_FOLDER
 from hyperformer.files import read_json
-
-TOY = "toy"
 
 
 def other_t5(theirs: str, ours: str) -> str:
@@ -41,10 +40,8 @@ def other_sizes(theirs: Mapping[str, Any], ours: str) -> str:
 
 def _folder(name: str) -> Path | None:
     """The folder of a model; None: it is a name on the hub, or not on this machine."""
-    from hyperformer.data import contents
-
     if name == TOY:
-        return Path(contents.__file__).parent / "assets" / "toy-t5"
+        return TOY_FOLDER
     return Path(name) if os.path.isabs(name) and os.path.isdir(name) else None
 
 

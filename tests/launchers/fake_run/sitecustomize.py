@@ -55,7 +55,7 @@ def run(config, deadline=None, pause_at=None):
     from hyperformer.errors import DataError, Interrupted, Paused
     from hyperformer.files import write_json
     from hyperformer.run_files.run_folder import RunFolder, RunState
-    from hyperformer.settings.build import signature
+    from hyperformer.settings.signature import signature
 
     stop = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):

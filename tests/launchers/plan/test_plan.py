@@ -11,8 +11,9 @@ import pytest
 
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, signature
+from hyperformer.settings.build import flatten
 from hyperformer.settings.config_files import load_config
+from hyperformer.settings.signature import signature
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
 from launchers.plan.runs import Plan

@@ -13,7 +13,7 @@ import pytest
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.build import signature
+from hyperformer.settings.signature import signature
 from launchers.api import Sweep
 from launchers.plan.cluster_profile import NO_PROFILE, ClusterProfile
 from launchers.plan.load_plan import make_plan

@@ -15,9 +15,10 @@ import manual_pages
 import pytest
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import replace, signature
+from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import VARIANTS
+from hyperformer.settings.signature import signature
 from launchers.job.pack import assign_gpus
 from launchers.plan.cluster_profile import ClusterProfile, load_profile
 from launchers.plan.resources import Resources
