@@ -35,7 +35,7 @@ demo: $(STAMP)
 	$(BIN)/python launchers/sweep.py sweeps/demo.yaml --cluster local
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python tests/side_by_side.py -m "not slow"
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest
