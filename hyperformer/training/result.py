@@ -85,9 +85,9 @@ def make_result(trainer: Trainer, parameters: ParameterCount, tested: Tested) ->
 
 def drawn_rows(trainer: Trainer) -> dict[str, dict[str, Any]]:
     """What was drawn of each task: its training `rows`, its `share` of the draws as set, and rows `drawn`."""
-    sampler = trainer.sampler
+    sampler, drawn = trainer.sampler, trainer.sampler.drawn
     return {
-        task: {"rows": size, "share": share, "drawn": sampler.drawn[task]}
+        task: {"rows": size, "share": share, "drawn": drawn[task]}
         for (task, size), share in zip(sampler.sizes.items(), sampler.distribution.tolist(), strict=True)
     }
 

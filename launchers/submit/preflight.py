@@ -107,10 +107,11 @@ def find_problems(runs: Sequence[Run], folder: Path) -> tuple[list[Finding], lis
     findings = [Finding("disk", text) for text in room.findings]
     known = (try_record(SweepFolder(folder).plan) or {}).get("runs", {})
     own_files = own_files_of(run.config.data.task_file for run in runs)
+    for name in dict.fromkeys(run.config.model.model_name_or_path for run in runs):
+        findings += base_findings(name)
     for run in runs:
         findings += _data(run, own_files[run.config.data.task_file])
         findings += _files(run)
-        findings += base_findings(run.config.model.model_name_or_path)
         findings += _source(run)
         findings += _refused(run, check_precision)
         if run.signature not in known:  # what an earlier version planned ends as it began
