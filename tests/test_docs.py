@@ -41,11 +41,17 @@ def commands(page: Path) -> Iterator[list[str]]:
                 yield words[1:] if "=" in words[0] else words
 
 
+# What commands write into a clone; `make demo` may have run before.
+WRITTEN = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.endswith("/")}
+
+
 def is_path(word: str) -> bool:
     """Whether a word names something of this repository, seen from its root."""
     if not re.fullmatch(r"[\w.+*-][\w.+*/-]*", word) or PLACEHOLDER.search(word):
         return False
     first, slash, _ = word.partition("/")
+    if first in WRITTEN:
+        return False
     return (
         (ROOT / first).exists()
         if not slash or (ROOT / first).exists()
