@@ -91,6 +91,8 @@ def _mixing_faults(data: DataConfig) -> Iterator[tuple[str, str]]:
     if data.reference_sampler and not is_plain:
         key = "mixing" if data.mixing != "temperature" else "mixing_cap"
         yield key, "reference_sampler is true, and the authors draw by temperature, without a cap"
+    if data.reference_sampler and data.group_by_length:
+        yield "group_by_length", "reference_sampler is true, and the authors draw rows whatever their length"
     if data.mixing != "temperature" and data.temperature != DataConfig().temperature:
         yield "temperature", f"mixing is {data.mixing}: leave one of the two out"
     if data.mixing == "weights" and data.task_weights is None:

@@ -225,6 +225,10 @@ class DataConfig:
     n_test: int | None = setting(None, "test rows a task at most", bounds=POSITIVE)
     reference_splits: bool = setting(False, "the authors' splits, with their overlap of train and validation")
     reference_sampler: bool = setting(False, "the authors' sampler: rows with replacement, seed always 0")
+    group_by_length: bool = setting(
+        False,
+        "training: batches of rows of like length, so that less is padded; each row still once per pass",
+    )
 
 
 @dataclass(frozen=True)

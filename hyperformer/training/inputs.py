@@ -115,7 +115,16 @@ def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
             temperature=config.data.temperature,
             num_replicas=batch.ranks_at_first,
         )
-    return TaskSampler(sizes, batch.global_batch_size, mixing=Mixing.of(config.data), seed=config.seed)
+    lengths = {
+        task: (rows.source_ids.lengths(), rows.target_ids.lengths()) for task, rows in data.train.items()
+    }
+    return TaskSampler(
+        sizes,
+        batch.global_batch_size,
+        mixing=Mixing.of(config.data),
+        seed=config.seed,
+        lengths=lengths if config.data.group_by_length else None,
+    )
 
 
 def with_steps(config: RunConfig, data: RunData, batch: Batch) -> RunConfig:

@@ -44,6 +44,7 @@ def _in_words(values: Mapping[str, float | None]) -> str:
     shown = (("loss", "loss {:.4f}"), ("learning_rate", "lr {:.2e}"), ("gradient_norm", "norm {:.2f}"))
     parts = [words.format(values[name]) if values[name] is not None else f"{name} -" for name, words in shown]
     parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
+    parts.append(f"{values['padding_share']:.0%} padding")
     parts.append(f"{(values['peak_memory_bytes'] or 0) / 2**30:.1f} GiB")
     return "  ".join(parts)
 

@@ -154,9 +154,8 @@ class Trainer:
         task, indices = self.sampler.next_batch()
         split = self.data.train[task]
         weight, is_skipped = self._loss_weight(split, indices), False
-        self.meter.count(
-            int(split.source_ids.lengths(indices).sum() + split.target_ids.lengths(indices).sum())
-        )
+        for rows in (split.source_ids, split.target_ids):
+            self.meter.count(rows.lengths(indices).reshape(-1, self.batch.micro))
         for rows in indices.reshape(self.context.size, self.batch.accumulation, -1)[self.context.rank]:
             with self.meter.data():
                 batch = self.data.training_batch(task, rows, self.context.device)

@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from hyperformer.training.memory.memory_use import peak_memory
 
-MEASURED = ("tokens_per_second", "data_seconds", "peak_memory_bytes")
+MEASURED = ("tokens_per_second", "data_seconds", "peak_memory_bytes", "padding_share")
 """What :meth:`StepMeter.values` has. It differs between two runs that are equal in all else."""
 
 
@@ -21,7 +23,8 @@ class StepMeter:
 
     def new_line(self) -> None:
         """Count from here."""
-        self._seconds, self._data_seconds, self._steps, self._tokens = 0.0, 0.0, 0, 0
+        self._seconds, self._data_seconds, self._steps = 0.0, 0.0, 0
+        self._tokens, self._padded = 0, 0
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -38,17 +41,24 @@ class StepMeter:
         yield
         self._data_seconds += time.monotonic() - started
 
-    def count(self, tokens: int) -> None:
-        """Count the tokens of a global batch: sources and targets, without padding."""
-        self._tokens += tokens
+    def count(self, lengths: np.ndarray) -> None:
+        """Count the tokens of a global batch's sources, or of its targets.
+
+        Args:
+            lengths: shape (micro-batches of all ranks, rows of each).
+        """
+        self._tokens += int(lengths.sum())
+        self._padded += int(lengths.max(axis=1).sum()) * lengths.shape[1]
 
     def values(self) -> dict[str, float]:
         """Means since the last line, of this rank: tokens per second of all ranks, seconds per step for data.
 
-        The memory is the most that was held since the process began, in bytes.
+        The memory is the most that was held since the process began, in bytes. The padding's share is that of all
+        positions, sources and targets, of all ranks; tokens are counted without it.
         """
         return {
             "tokens_per_second": round(self._tokens / max(self._seconds, 1e-9), 1),
             "data_seconds": round(self._data_seconds / max(self._steps, 1), 6),
             "peak_memory_bytes": peak_memory(),
+            "padding_share": round(1 - self._tokens / max(self._padded, 1), 4),
         }

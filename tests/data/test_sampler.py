@@ -120,6 +120,53 @@ def test_going_on_with_another_batch_size_goes_on_in_every_task() -> None:
     assert rows[: len(expected)] == expected
 
 
+LENGTHS = {task: np.random.default_rng(size).integers(1, 100, (2, size)) for task, size in SIZES.items()}
+
+
+def by_length(batch_size: int = 8, sizes: dict[str, int] = SIZES) -> TaskSampler:
+    mixing = Mixing("proportional")
+    lengths = {task: tuple(LENGTHS[task]) for task in sizes}
+    return TaskSampler(sizes, batch_size, mixing=mixing, seed=1, lengths=lengths)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 60])
+def test_batches_of_like_length_have_every_row_once_in_each_pass(batch_size: int) -> None:
+    batches = stream(by_length(batch_size), 400)
+    for task, size in SIZES.items():
+        rows = rows_of(task, batches)
+        passes = [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
+        assert passes and all(sorted(part) == list(range(size)) for part in passes)
+        assert batch_size > size or len({tuple(part) for part in passes}) == len(passes)
+    # A task's order is its own.
+    alone = rows_of("large", stream(by_length(batch_size, {"large": 300}), 100))
+    shared = min(len(alone), len(rows))
+    assert alone[:shared] == rows[:shared]
+
+
+def test_batches_of_like_length_are_padded_less_and_come_in_random_order() -> None:
+    def longest(source: TaskSampler) -> np.ndarray:
+        batches = [rows for task, rows in stream(source, 200) if task == "large"]
+        return LENGTHS["large"][0][np.array(batches)].max(axis=1)
+
+    random, grouped = longest(sampler(mixing=Mixing("proportional"))), longest(by_length())
+    mean = LENGTHS["large"][0].mean()
+    assert random.mean() / mean > 1.7 and grouped.mean() / mean < 1.15
+    assert abs(np.corrcoef(grouped[:-1], grouped[1:])[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("stopped_at", [0, 1, 41, 150])
+def test_batches_of_like_length_resume_at_any_step(stopped_at: int) -> None:
+    source = by_length()
+    stream(source, stopped_at)
+    state = json.loads(json.dumps(source.state_dict()))
+    resumed = by_length()
+    resumed.load_state_dict(state)
+    assert stream(resumed, 100) == stream(source, 100)
+    for other in (by_length(16), sampler(mixing=Mixing("proportional"))):
+        with pytest.raises(CheckpointError, match="group_by_length was 8"):
+            other.load_state_dict(state)
+
+
 def test_a_position_in_another_stream_is_refused() -> None:
     state = sampler().state_dict()
     for other in (sampler(seed=2), sampler(temperature=1.0), sampler(sizes={"small": 11})):

@@ -49,6 +49,7 @@ def test_mixing_is_checked_and_keeps_the_signatures_of_plain_runs() -> None:
         ({"mixing": "equal", "temperature": 2}, "temperature is 2.0, but mixing is equal"),
         ({"mixing": "equal", "reference_sampler": True}, "the authors draw by temperature"),
         ({"mixing_cap": 5, "reference_sampler": True}, "the authors draw by temperature, without a cap"),
+        ({"group_by_length": True, "reference_sampler": True}, "the authors draw rows whatever their length"),
     ],
 )  # fmt: skip
 def test_mixing_that_cannot_be(settings: dict[str, Any], message: str) -> None:

@@ -102,7 +102,15 @@ CASES: list[Any] = [
         "adapters_dagger",
         {"precision": "fp16", "gradient_accumulation_steps": 2, "faults": {"fp16_on_cpu": [11]}},
     ),
-    ("adapters_dagger", {"zero_stage": 2, "precision": "bf16", "gradient_accumulation_steps": 2}),
+    (
+        "adapters_dagger",
+        {
+            "zero_stage": 2,
+            "precision": "bf16",
+            "gradient_accumulation_steps": 2,
+            "group_by_length": True,
+        },
+    ),
     ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2}),
     pytest.param(
         "hyperformer++",

@@ -8,11 +8,12 @@ same global batch and takes its share of it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hyperformer.data.sampling.by_length import group_by_length
 from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.errors import CheckpointError, ConfigError, DataError
 
@@ -31,13 +32,23 @@ class TaskSampler:
         sizes: training rows of each task.
         batch_size: rows of the global batch: all ranks and all accumulation steps.
         mixing: how often each task is drawn.
+        lengths: of the rows of each task, to make batches of like length, as :func:`group_by_length` takes them.
+            The order then depends on the batch size too. None: batches of random rows.
     """
 
-    def __init__(self, sizes: dict[str, int], batch_size: int, *, mixing: Mixing, seed: int) -> None:
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        batch_size: int,
+        *,
+        mixing: Mixing,
+        seed: int,
+        lengths: Mapping[str, Sequence[np.ndarray]] | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; write 1 or more")
         self.sizes, self.batch_size = dict(sizes), batch_size
-        self.mixing, self.seed = mixing, seed
+        self.mixing, self.seed, self.lengths = mixing, seed, lengths
         self.distribution = mixing.distribution(sizes)
         self._batches = 0
         self._rows = dict.fromkeys(sizes, 0)  # taken of each task, over all passes
@@ -77,7 +88,11 @@ class TaskSampler:
     def _order(self, task: str, number: int) -> np.ndarray:
         if self._orders.get(task, (None,))[0] != number:
             rng = np.random.default_rng([self.seed, 1, zlib.crc32(task.encode()), number])
-            self._orders[task] = (number, rng.permutation(self.sizes[task]))
+            order = rng.permutation(self.sizes[task])
+            if self.lengths is not None:
+                first = -number * len(order) % self.batch_size
+                order = group_by_length(order, self.lengths[task], self.batch_size, first, rng)
+            self._orders[task] = (number, order)
         return self._orders[task][1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,15 +104,17 @@ class TaskSampler:
             "sizes": dict(self.sizes),
             "batches": self._batches,
             "rows": dict(self._rows),
+            **({} if self.lengths is None else {"group_by_length": self.batch_size}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a position. The batch size may differ from the one before.
+        """Resume from a position. The batch size may differ from the one before, unless batches have like length.
 
         Raises:
             CheckpointError: the state belongs to other streams.
         """
-        _check_same(state, self.state_dict(), ("kind", "seed", "temperature", "mixing", "sizes"))
+        same = ("kind", "seed", "temperature", "mixing", "sizes", "group_by_length")
+        _check_same(state, self.state_dict(), same)
         self._batches, self._rows = int(state["batches"]), dict(state["rows"])
 
 
