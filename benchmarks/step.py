@@ -2,6 +2,7 @@
 
     python benchmarks/step.py                  # the table in README.md
     python benchmarks/step.py --model t5-base --rounds 10
+    python benchmarks/step.py --batching mixed # each row of a step of another task, drawn anew for each step
 
 The floor, and `finetune, plain PyTorch`, are transformers' T5 in a loop of five lines: forward, our loss, backward,
 clipping, AdamW. All others are the step of a run: DeepSpeed's engine, and the look at loss and gradient.
@@ -14,10 +15,11 @@ not depend on them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,12 +31,15 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
+from hyperformer.data.sampling.mixed import MixedSampler
+from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.training.checkpoints.parameter_shards import base_optimizer
 from hyperformer.training.deepspeed_config.batch import make_batch as share_out
 from hyperformer.training.engine import make_engine
+from hyperformer.training.inputs import task_of_rows
 from hyperformer.training.numerics.step_numbers import StepNumbers
 from hyperformer.training.optimization import batch_loss, token_loss
 from hyperformer.training.ranks.distributed import DistributedContext
@@ -63,10 +68,21 @@ def configs(arguments: argparse.Namespace) -> dict[str, RunConfig]:
         "per_device_train_batch_size": arguments.batch_size,
         "output_dir": tempfile.gettempdir(),
         "precision": arguments.precision,
+        "batching": arguments.batching,
     }
     found = {name: replace(load_config(name), **common) for name in VARIANTS}
     del found["finetune_single_task"]
     return {name: replace(c, tasks=[TASK]) if c.single_task else c for name, c in found.items()}
+
+
+def tasks_of_steps(config: RunConfig) -> Iterator[str | list[str]]:
+    """What each step trains: one task, or tasks drawn for its rows, each as often."""
+    names, rows = config.data.tasks, config.training.per_device_train_batch_size
+    if config.data.batching == "task":
+        yield from itertools.repeat(TASK)
+    sampler = MixedSampler(dict.fromkeys(names, rows), rows, mixing=Mixing("equal"), seed=0)
+    while True:
+        yield task_of_rows(sampler.next_batch().by_task(names))
 
 
 def our_row(config: RunConfig, t5: T5Config, context: DistributedContext) -> Row:
@@ -74,10 +90,10 @@ def our_row(config: RunConfig, t5: T5Config, context: DistributedContext) -> Row
     torch.manual_seed(0)
     model, settings = build_model(config, t5=t5), config.training
     engine = make_engine(model, settings, share_out(settings, context.size), context)
-    numbers = StepNumbers(engine, TrainState(), context, 0.0, lambda: None)
+    numbers, tasks = StepNumbers(engine, TrainState(), context, 0.0, lambda: None), tasks_of_steps(config)
 
     def step(batch: dict[str, torch.Tensor]) -> None:
-        loss = batch_loss(engine, batch, TASK, settings.label_smoothing)
+        loss = batch_loss(engine, batch, next(tasks), settings.label_smoothing)
         engine.backward(loss)
         numbers.after_backward(loss)
 
@@ -192,9 +208,9 @@ def main() -> None:
         table[f"generation, batch {count}"] = measure(works, arguments.rounds, context.device)
 
     print(
-        f"\n{arguments.model}, {t5.num_layers} layers, batch {arguments.batch_size}, target {arguments.target_length}, "
-        f"{arguments.generate} tokens generated, {context.device.type}, {torch.get_num_threads()} threads, "
-        f"{arguments.rounds} rounds; to {FLOOR!r}: median (quartiles)"
+        f"\n{arguments.model}, {t5.num_layers} layers, batch {arguments.batch_size} (batching={arguments.batching}), "
+        f"target {arguments.target_length}, {arguments.generate} tokens generated, {context.device.type}, "
+        f"{torch.get_num_threads()} threads, {arguments.rounds} rounds; to {FLOOR!r}: median (quartiles)"
     )
     print(
         f"{'':<28}" + "".join(f"{column:>22}" for column in table) + f"{'trained':>14}{'optimizer bytes':>18}"
@@ -218,6 +234,7 @@ def parse() -> argparse.Namespace:
         "--layers", type=int, help="blocks per stack, for a busy machine; default: the model's"
     )
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batching", default="task", choices=["task", "mixed"])
     parser.add_argument("--source-length", type=int, nargs="+", default=[64, 16])
     parser.add_argument("--target-length", type=int, default=8)
     parser.add_argument("--generate", type=int, default=16, help="tokens to generate")

@@ -37,8 +37,39 @@ class SiteWeights(NamedTuple):
     post_norm_bias: Tensor | None = None
 
 
-Sites: TypeAlias = list[SiteWeights | None]
+class GroupedWeights(NamedTuple):
+    """The adapters at one site for a batch whose rows stand in groups: each group has its own.
+
+    Attributes:
+        sizes: rows of each group.
+        groups: the adapter of each group.
+    """
+
+    sizes: list[int]
+    groups: list[SiteWeights]
+
+
+Sites: TypeAlias = list[SiteWeights | GroupedWeights | None]
 """The adapters of a stack: feed-forward, then self-attention, of each layer in turn; None: a site without one."""
+
+
+class BatchAdapters(NamedTuple):
+    """Which adapters the rows of a batch use, of those that a module has or generates.
+
+    Attributes:
+        used: (T,), the numbers of those in use; None: all.
+        rows: (B,), which of them each row uses.
+        sizes: rows of each of the T, where they stand one after another and are computed so; None: row by row, in
+            batched products.
+    """
+
+    used: Tensor | None
+    rows: Tensor
+    sizes: list[int] | None = None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Those in use, of all: (T, ...)."""
+        return tensor if self.used is None else tensor.index_select(0, self.used)
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -56,7 +87,10 @@ def _layer_norm(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def apply_adapter(
-    hidden: Tensor, weights: SiteWeights, activation: Callable[[Tensor], Tensor], inputs: Tensor | None = None
+    hidden: Tensor,
+    weights: SiteWeights | GroupedWeights,
+    activation: Callable[[Tensor], Tensor],
+    inputs: Tensor | None = None,
 ) -> Tensor:
     """hidden + norm(up(activation(down(norm(inputs))))) (paper, equation 1).
 
@@ -68,6 +102,10 @@ def apply_adapter(
     Returns:
         (B, S, D) in the type of `hidden`.
     """
+    if isinstance(weights, GroupedWeights):
+        tensors = (hidden, hidden if inputs is None else inputs)
+        groups = zip(weights.groups, *(tensor.split(weights.sizes) for tensor in tensors), strict=True)
+        return torch.cat([apply_adapter(part, own, activation, reads) for own, part, reads in groups])
     # In half precision, T5 keeps its last feed-forward product in float32.
     inner = (hidden if inputs is None else inputs).to(weights.down_weight.dtype)
     if weights.pre_norm_weight is not None and weights.pre_norm_bias is not None:
@@ -79,23 +117,30 @@ def apply_adapter(
     return hidden + inner.to(hidden.dtype)
 
 
-def split_sites(tensors: dict[str, Tensor], rows: Tensor | None) -> Sites:
+def split_sites(tensors: dict[str, Tensor], batch: BatchAdapters | None) -> Sites:
     """The adapters of all sites of a stack, from tensors that hold all sites.
 
     Args:
-        tensors: field of :class:`SiteWeights` -> (N, ...); with `rows` (T, N, ...).
-        rows: (B,) which of the T each row of the batch uses.
+        tensors: field of :class:`SiteWeights` -> (N, ...); with `batch` (T, N, ...).
 
     Returns:
         N adapters, as `Sites` has them.
     """
     # One unbind per tensor: its backward is one stack. Indexing each site would add up N
     # gradients, each of the size of all N.
-    sites = {name: tensor.unbind(0 if rows is None else 1) for name, tensor in tensors.items()}
-    if rows is not None:
-        sites = {name: tuple(tensor[rows] for tensor in tensors_) for name, tensors_ in sites.items()}
+    if batch is None:
+        return [*_adapters({name: tensor.unbind(0) for name, tensor in tensors.items()})]
+    if batch.sizes is None:
+        picked = {name: tensor.index_select(0, batch.rows) for name, tensor in tensors.items()}
+        return [*_adapters({name: tensor.unbind(1) for name, tensor in picked.items()})]
+    found = _adapters({name: tensor.flatten(0, 1).unbind(0) for name, tensor in tensors.items()})
+    sites = len(found) // len(batch.sizes)
+    return [GroupedWeights(batch.sizes, found[site::sites]) for site in range(sites)]
+
+
+def _adapters(fields: dict[str, tuple[Tensor, ...]]) -> list[SiteWeights]:
     return [
-        SiteWeights(**dict(zip(sites, values, strict=True))) for values in zip(*sites.values(), strict=True)
+        SiteWeights(**dict(zip(fields, values, strict=True))) for values in zip(*fields.values(), strict=True)
     ]
 
 

@@ -158,7 +158,7 @@ class StackHook:
     def make(self, _given: StackWeights, task: TaskIds | None, args: tuple, kwargs: dict[str, Any]) -> Sites:
         """The adapters of the stack, for a call with these arguments."""
         batch = batch_tensor(*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
-        return self.adapters(self.stack, task_numbers(self.config.tasks or (), task, batch))
+        return self.adapters(self.stack, task_numbers(self.config.tasks or (), task, batch), batch)
 
 
 class SelfAttentionHook:

@@ -210,7 +210,9 @@ class HyperformerT5(T5ForConditionalGeneration):
         if missing:
             numbers = self._task_numbers(task, task_ids, batch)
             if self.adapters is not None:
-                weights.update({stack: self.adapters(stack, numbers) for stack in missing})
+                target = batch_tensor(decoder_input_ids, decoder_inputs_embeds, labels)
+                read = {"encoder": batch, "decoder": target}
+                weights.update({stack: self.adapters(stack, numbers, read[stack]) for stack in missing})
             elif numbers is not None:
                 self.method.select(self, numbers)
         if self.adapters is not None:

@@ -1,6 +1,6 @@
 """What holds or generates the adapters' weights: a bank with an adapter per task, or a hypernetwork.
 
-Both answer the same call: given one task, or one per row, they return the adapters of all
+Both answer the same call: given one task, or those of the rows, they return the adapters of all
 sites of a stack at once.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from hyperformer.adapters.functional import SITES_PER_LAYER, Sites, split_sites, with_gaps
+from hyperformer.adapters.functional import SITES_PER_LAYER, BatchAdapters, Sites, split_sites, with_gaps
 from hyperformer.errors import ConfigError
 from hyperformer.settings.schema import AdapterConfig
 
@@ -26,6 +26,8 @@ _GENERATOR_STD = {
 }
 # The norm on projected embeddings; the adapters' own norms have torch's default.
 EMBEDDING_NORM_EPSILON = 1e-6
+# From so many tokens per task on, a CPU is quicker with a product per task than with one per row in a batched call.
+_TOKENS_PER_GROUP = 48
 
 
 def distinct(names: tuple[str, ...]) -> list[str]:
@@ -131,14 +133,15 @@ class TaskAdapters(AdapterModule):
             else:
                 init.zeros_(parameter)
 
-    def forward(self, adapter: int | Tensor) -> Sites:
-        """Adapter number `adapter` at every site; or one per row, (B,)."""
+    def forward(self, adapter: int | BatchAdapters) -> Sites:
+        """Adapter number `adapter` at every site; or those of a batch."""
         bank = dict(self.named_parameters(recurse=False))
         if isinstance(adapter, int):
             picked = {name: tensor[adapter] for name, tensor in bank.items()}
             return split_sites({**picked, **self.norms(None)}, None)
-        count = next(iter(bank.values())).shape[0]
-        return split_sites({**bank, **self.norms(count)}, adapter)
+        picked = {name: adapter.of(tensor) for name, tensor in bank.items()}
+        count = next(iter(picked.values())).shape[0]
+        return split_sites({**picked, **self.norms(count)}, adapter)
 
 
 class Projector(nn.Module):
@@ -175,9 +178,10 @@ class TaskEmbeddings(AdapterModule):
     def reset_parameters(self) -> None:
         init.normal_(self.weight)
 
-    def forward(self, index: int | None) -> Tensor:
-        """The embedding number `index`, (dim,); or all of them (None), (E, dim)."""
-        embedding = self.weight if index is None else self.weight[index]
+    def forward(self, index: int | BatchAdapters | None) -> Tensor:
+        """The embedding number `index`, (dim,); those of a batch, (T, dim); or all (None), (E, dim)."""
+        embedding = index.of(self.weight) if isinstance(index, BatchAdapters) else self.weight
+        embedding = embedding[index] if isinstance(index, int) else embedding
         return embedding if self.projector is None else self.projector(embedding)
 
 
@@ -266,8 +270,8 @@ class Hypernetwork(AdapterModule):
         joined = torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], dim=-1)
         return self.projector(joined.flatten(-3, -2))
 
-    def forward(self, task: Tensor, rows: Tensor | None) -> Sites:
-        """Adapters at every site for one task embedding (dim,); or for several, (E, dim), of which `rows` picks."""
+    def forward(self, task: Tensor, batch: BatchAdapters | None) -> Sites:
+        """Adapters at every site for one task embedding (dim,); or for those of a batch, (T, dim)."""
         read = self.site_embeddings(task)
         leading = task.shape[:-1]
         tensors = {
@@ -276,7 +280,7 @@ class Hypernetwork(AdapterModule):
         }
         if self.norms is not None:
             tensors |= self.norms(leading[0] if leading else None)
-        return split_sites(tensors, rows)
+        return split_sites(tensors, batch)
 
 
 class Adapters(nn.Module):
@@ -306,22 +310,34 @@ class Adapters(nn.Module):
         self.task_embeddings = task_embeddings
         self.stacks = nn.ModuleDict(stacks)
 
-    def forward(self, stack: str, task: int | Tensor) -> Sites:
-        """The adapters of 'encoder' or 'decoder' for task number `task`; or one per row, (B,)."""
-        if isinstance(task, int):
-            index: int | Tensor = self.index[task]
-        else:
-            index = torch.tensor(self.index, device=task.device)[task]
-        sites = self.of_rows(stack, index)
+    def forward(self, stack: str, task: int | Tensor, inputs: Tensor | None = None) -> Sites:
+        """The adapters of 'encoder' or 'decoder' for task number `task`; or one per row, (B,).
+
+        Args:
+            inputs: what the stack reads, (B, S, ...), if that is known.
+        """
+        row = self.index[task] if isinstance(task, int) else self._of_batch(task, inputs)
+        sites = self.of_rows(stack, row)
         return with_gaps(sites) if self.feed_forward_only else sites
 
-    def of_rows(self, stack: str, index: int | Tensor) -> Sites:
-        """The adapters of one row of weights, or of one per row of the batch, (B,), where there are any."""
+    def of_rows(self, stack: str, index: int | BatchAdapters) -> Sites:
+        """The adapters of one row of weights, or of those that the rows of a batch use."""
         if self.task_embeddings is None:
             return self.stacks[stack](index)
-        if isinstance(index, int):
-            return self.stacks[stack](self.task_embeddings(index), None)
-        return self.stacks[stack](self.task_embeddings(None), index)
+        embeddings = self.task_embeddings(index)
+        return self.stacks[stack](embeddings, None if isinstance(index, int) else index)
+
+    def _of_batch(self, task: Tensor, inputs: Tensor | None) -> BatchAdapters:
+        """What the rows of a batch use; in training, so that it is computed quickest."""
+        index = torch.tensor(self.index, device=task.device)[task]
+        if not self.training or task.device.type != "cpu" or torch.compiler.is_compiling():
+            # Which are used would have to be read from the device; a graph has one shape.
+            return BatchAdapters(None, index)
+        used, rows, sizes = index.unique(return_inverse=True, return_counts=True)
+        is_grouped = bool((rows.diff() >= 0).all())
+        tokens = len(rows) if inputs is None else inputs.shape[:2].numel()
+        is_quicker = tokens >= _TOKENS_PER_GROUP * len(used)
+        return BatchAdapters(used, rows, sizes.tolist() if is_grouped and is_quicker else None)
 
 
 def generator_parameters(model: nn.Module) -> set[nn.Parameter]:

@@ -35,6 +35,18 @@ def collate(
     pad_token_id: int,
     pad_to_multiple_of: int | None = None,
 ) -> dict[str, torch.Tensor]:
+    """The batch of some rows of a split; arguments and result as in :func:`collate_rows`."""
+    sources, targets = split.sources(indices), split.targets(indices)
+    return collate_rows(sources, targets, pad_token_id=pad_token_id, pad_to_multiple_of=pad_to_multiple_of)
+
+
+def collate_rows(
+    sources: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    *,
+    pad_token_id: int,
+    pad_to_multiple_of: int | None = None,
+) -> dict[str, torch.Tensor]:
     """The batch of some rows, padded to its longest row.
 
     Args:
@@ -44,11 +56,10 @@ def collate(
         `input_ids` and `attention_mask`, shape (batch, source length), and `labels`, shape
         (batch, target length), padded with -100; all int64.
     """
-    sources = split.sources(indices)
     input_ids = pad(sources, pad_token_id, pad_to_multiple_of)
     lengths = torch.tensor([len(row) for row in sources])
     return {
         "input_ids": input_ids,
         "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
-        "labels": pad(split.targets(indices), IGNORED, pad_to_multiple_of),
+        "labels": pad(targets, IGNORED, pad_to_multiple_of),
     }

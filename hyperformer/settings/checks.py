@@ -52,6 +52,7 @@ def _faults(config: RunConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, s
         yield "data_dir", f"data_source is {data.data_source}; write data_source=folder to read from it"
     yield from _start_faults(config)
     yield from _mixing_faults(data)
+    yield from _batching_faults(config)
     if training.early_stop is not None and not config.validates:
         yield "early_stop", "do_eval is false, so that there is no validation to stop by"
     if training.early_stop is None and training.early_stop_min_delta:
@@ -109,6 +110,28 @@ def _mixing_faults(data: DataConfig) -> Iterator[tuple[str, str]]:
     missing = [task for task in data.tasks if data.task_weights and task not in data.task_weights]
     if missing:
         yield "task_weights", f"it has no weight of {', '.join(missing)}"
+
+
+def _batching_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Of batches with rows of several tasks."""
+    data, adapter = config.data, config.adapter
+    if data.batching == "task":
+        return
+    if data.reference_sampler:
+        yield "batching", "reference_sampler is true, and the authors' batches are each of one task"
+    if data.group_by_length:
+        yield (
+            "group_by_length",
+            "batching is mixed, and rows of like length are found within a task: write batching=task",
+        )
+    shares = len(set(adapter.adapters or data.tasks)) < 2
+    if METHODS[adapter.adapter].extra and not shares:
+        yield (
+            "batching",
+            f"adapter is {adapter.adapter}: {METHODS[adapter.adapter].extra} trains one adapter per forward. Write "
+            "batching=task, or let all tasks share one adapter: "
+            f"adapters=[{', '.join(['shared'] * len(data.tasks))}]",
+        )
 
 
 def _unused_options(adapter: AdapterConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -220,6 +220,11 @@ class DataConfig:
         bounds=POSITIVE,
         several_tasks=True,
     )
+    batching: Literal["task", "mixed"] = setting(
+        "task",
+        "rows of a step; task: all of one task (the paper's); mixed: the task of each row is drawn by itself",
+        several_tasks=True,
+    )
     n_train: int | None = setting(None, "training rows a task at most", bounds=POSITIVE)
     n_val: int | None = setting(None, "validation rows a task at most", bounds=POSITIVE)
     n_test: int | None = setting(None, "test rows a task at most", bounds=POSITIVE)

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from hyperformer.data.collate import collate
+from hyperformer.data.collate import collate_rows
 from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, tokenize_split
 from hyperformer.data.label_checks import notes
+from hyperformer.data.sampling.drawn import Drawn
+from hyperformer.data.sampling.mixed import MixedSampler
 from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.data.sampling.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.splits import load_split
@@ -43,14 +45,30 @@ class RunData:
     test: dict[str, TokenizedSplit]
     tokenizer: Any
 
-    def training_batch(self, task: str, rows: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
-        """Some training rows of a task, padded, on the device."""
-        batch = collate(self.train[task], rows, pad_token_id=self.tokenizer.pad_token_id)
+    def training_batch(self, rows: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+        """Some training rows of each of some tasks, one task after another, padded, on the device."""
+        parts = [(self.train[task], indices) for task, indices in rows.items()]
+        sources = [source for split, indices in parts for source in split.sources(indices)]
+        targets = [target for split, indices in parts for target in split.targets(indices)]
+        batch = collate_rows(sources, targets, pad_token_id=self.tokenizer.pad_token_id)
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+    def lengths(self, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """The tokens of the sources and of the targets of such rows: int64, shape (2, rows)."""
+        parts = [(self.train[task], indices) for task, indices in rows.items()]
+        found = [(split.source_ids.lengths(own), split.target_ids.lengths(own)) for split, own in parts]
+        return np.concatenate(found, axis=1)
+
+
+def task_of_rows(rows: dict[str, np.ndarray]) -> str | list[str]:
+    """The task of a batch; or of each of its rows, which stand one task after another."""
+    if len(rows) == 1:
+        return next(iter(rows))
+    return [task for task, indices in rows.items() for _ in indices]
 
 
 class Sampler(Protocol):
-    """Draws a step's global batch of one task; its exact position can be saved and restored.
+    """Draws a step's global batch; its exact position can be saved and restored.
 
     Attributes:
         sizes: training rows of each task.
@@ -63,7 +81,7 @@ class Sampler(Protocol):
 
     @property
     def drawn(self) -> dict[str, int]: ...
-    def next_batch(self) -> tuple[str, np.ndarray]: ...
+    def next_batch(self) -> Drawn: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -118,7 +136,8 @@ def make_sampler(config: RunConfig, data: RunData, batch: Batch) -> Sampler:
     lengths = {
         task: (rows.source_ids.lengths(), rows.target_ids.lengths()) for task, rows in data.train.items()
     }
-    return TaskSampler(
+    kind = MixedSampler if config.data.batching == "mixed" else TaskSampler
+    return kind(
         sizes,
         batch.global_batch_size,
         mixing=Mixing.of(config.data),

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
+
 from hyperformer.answers.classes import one_class
-from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.metrics import average
 from hyperformer.errors import CheckpointError, Interrupted, Paused
 from hyperformer.run_files.watchdog import beat
@@ -17,7 +18,7 @@ from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.parameter_shards import is_partitioned
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.evaluation import Decoding, Evaluation, Evaluator, Tested, are_kept, keep_answers
-from hyperformer.training.inputs import RunData, make_sampler
+from hyperformer.training.inputs import RunData, make_sampler, task_of_rows
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.step_numbers import StepNumbers
@@ -149,26 +150,31 @@ class Trainer:
         beat(f"step {step + 1}")
 
     def _step(self) -> bool:
-        """One optimizer step on one task's batch, the same task on every rank; returns whether it was skipped."""
+        """One optimizer step; returns whether it was skipped."""
         self._learning_rate = self.engine.get_lr()[0]
-        task, indices = self.sampler.next_batch()
-        split = self.data.train[task]
-        weight, is_skipped = self._loss_weight(split, indices), False
-        for rows in (split.source_ids, split.target_ids):
-            self.meter.count(rows.lengths(indices).reshape(-1, self.batch.micro))
-        for rows in indices.reshape(self.context.size, self.batch.accumulation, -1)[self.context.rank]:
+        count, forwards = self.context.size * self.batch.accumulation, self.batch.accumulation
+        parts = [part.by_task(self.data.train) for part in self.sampler.next_batch().parts(count)]
+        sources, targets = np.stack([self.data.lengths(rows) for rows in parts], axis=1)
+        self.meter.count(sources)
+        self.meter.count(targets)
+        weight, is_skipped = self._loss_weight(int(targets.sum())), False
+        for rows in parts[self.context.rank * forwards :][:forwards]:
             with self.meter.data():
-                batch = self.data.training_batch(task, rows, self.context.device)
-            loss = batch_loss(self.engine, batch, task, self.config.training.label_smoothing) * weight
+                batch = self.data.training_batch(rows, self.context.device)
+            smoothing = self.config.training.label_smoothing
+            loss = batch_loss(self.engine, batch, task_of_rows(rows), smoothing) * weight
             self.engine.backward(loss)
-            is_skipped = self.numbers.after_backward(loss.detach() / self.batch.accumulation)
+            is_skipped = self.numbers.after_backward(loss.detach() / forwards)
         return is_skipped
 
-    def _loss_weight(self, split: TokenizedSplit, indices: Any) -> float:
-        """What a forward's summed token loss is multiplied by, before the engine averages over ranks and forwards."""
+    def _loss_weight(self, tokens: int) -> float:
+        """What a forward's summed token loss is multiplied by, before the engine averages over ranks and forwards.
+
+        Args:
+            tokens: of the targets of the global batch.
+        """
         if self.config.training.loss_reduction == "mean":
             # Undo the engine's average, and divide by the tokens of the global batch, which every rank can count.
-            tokens = int(split.target_ids.lengths(indices).sum())
             return self.context.size * self.batch.accumulation / tokens
         # The sum over the tokens of what the settings call a micro-batch, however it is split now.
         return self.config.training.per_device_train_batch_size / self.batch.micro

@@ -37,8 +37,8 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     )
 
 
-def batch_loss(model: Any, batch: Mapping[str, Tensor], task: str, smoothing: float) -> Tensor:
-    """:func:`token_loss` of a forward on a batch of one task.
+def batch_loss(model: Any, batch: Mapping[str, Tensor], task: str | list[str], smoothing: float) -> Tensor:
+    """:func:`token_loss` of a forward on a batch of one task, or of a task per row.
 
     T5 gets the decoder's inputs in place of the labels: from labels it would compute a loss of its own beside ours.
 

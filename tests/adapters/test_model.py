@@ -161,7 +161,7 @@ def test_generation_makes_the_weights_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert model.adapters is not None
     make = model.adapters.forward
     monkeypatch.setattr(
-        model.adapters, "forward", lambda stack, task: calls.append(stack) or make(stack, task)
+        model.adapters, "forward", lambda stack, *more: calls.append(stack) or make(stack, *more)
     )
     rows = batch()
     model.generate(input_ids=rows["input_ids"], task="cola", max_length=12, min_length=12, do_sample=False)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reference_files import reference
 
+from hyperformer.data.sampling.mixed import MixedSampler
 from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.data.sampling.sampler import ReferenceSampler, TaskSampler
 from hyperformer.errors import CheckpointError, ConfigError, DataError
@@ -165,6 +166,58 @@ def test_batches_of_like_length_resume_at_any_step(stopped_at: int) -> None:
     for other in (by_length(16), sampler(mixing=Mixing("proportional"))):
         with pytest.raises(CheckpointError, match="group_by_length was 8"):
             other.load_state_dict(state)
+
+
+def mixed(batch_size: int = 8, mixing: Mixing | None = None) -> MixedSampler:
+    return MixedSampler(SIZES, batch_size, mixing=mixing or Mixing(temperature=2.0), seed=1)
+
+
+def each_row(source: MixedSampler, batches: int) -> list[tuple[int, int]]:
+    """(number of the task, row) of each row, as they were drawn."""
+    drawn = [source.next_batch() for _ in range(batches)]
+    return [pair for tasks, rows in drawn for pair in zip(tasks, rows.tolist(), strict=True)]  # type: ignore[arg-type]
+
+
+def test_a_mixed_batch_has_a_task_per_row() -> None:
+    source = mixed()
+    found = each_row(source, 2_500)
+    counts = Counter(number for number, _ in found)
+    np.testing.assert_allclose([counts[n] / 20_000 for n in range(3)], source.distribution, atol=0.01)
+    assert source.drawn == {task: counts[number] for number, task in enumerate(SIZES)}
+    # The rows of each task are those of batches of one task; the stream does not depend on the batch size.
+    for number, task in enumerate(SIZES):
+        rows = [row for which, row in found if which == number]
+        alone = rows_of(task, stream(sampler(8), 300))
+        assert len(alone) > 100 and rows[: len(alone)] == alone
+    assert each_row(mixed(20), 100) == found[:2_000]
+
+
+def test_parts_of_a_mixed_batch_are_grouped_by_task() -> None:
+    drawn = mixed(12).next_batch()
+    whole = list(zip(drawn.task, drawn.rows.tolist(), strict=True))  # type: ignore[arg-type]
+    parts = [part.by_task(SIZES) for part in drawn.parts(3)]
+    for place, part in enumerate(parts):
+        names = [task for task in SIZES if task in part]
+        assert list(part) == names and all(len(rows) for rows in part.values())
+        found = [(list(SIZES).index(task), row) for task, rows in part.items() for row in rows.tolist()]
+        assert sorted(found, key=lambda one: one[0]) == found
+        assert sorted(found) == sorted(whole[4 * place : 4 * place + 4])
+    assert any(len(part) > 1 for part in parts)
+
+
+@pytest.mark.parametrize(
+    "mixing", [Mixing(temperature=2.0), Mixing("weights", weights=dict.fromkeys(SIZES, 1.0))]
+)
+@pytest.mark.parametrize("stopped_at", [0, 1, 127, 128, 200])
+def test_mixed_batches_resume_at_any_step(stopped_at: int, mixing: Mixing) -> None:
+    source = mixed(mixing=mixing)
+    each_row(source, stopped_at)
+    state = json.loads(json.dumps(source.state_dict()))
+    resumed = mixed(mixing=mixing)
+    resumed.load_state_dict(state)
+    assert each_row(resumed, 150) == each_row(source, 150) and resumed.drawn == source.drawn
+    with pytest.raises(CheckpointError, match="kind was 'rows', and is now 'tasks'"):
+        sampler(mixing=mixing).load_state_dict(state)
 
 
 def test_a_position_in_another_stream_is_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.config_files import load_config
+from hyperformer.settings.methods import METHODS
 from hyperformer.settings.signature import signature
 from hyperformer.training.ranks.task_processes import one_per_task
 
@@ -21,10 +22,17 @@ def test_mixing_is_checked_and_keeps_the_signatures_of_plain_runs() -> None:
     assert proportional == signature(make_config(plain | {"temperature": 1})) != one
     weights = {"mixing": "weights", "task_weights": {"rte": 1, "cola": 2}}
     others = [
-        plain | more for more in ({"mixing": "equal"}, {"mixing_cap": 9}, {"mixing_cap": {"rte": 9}}, weights)
+        plain | more
+        for more in (
+            {"mixing": "equal"},
+            {"mixing_cap": 9},
+            {"mixing_cap": {"rte": 9}},
+            weights,
+            {"batching": "mixed"},
+        )
     ]
     found = [signature(make_config(values)) for values in others]
-    assert len({one, proportional, *found}) == 6
+    assert len({one, proportional, *found}) == 7
     for values, expected in zip(others, found, strict=True):
         assert signature(make_config(flatten(make_config(values)))) == expected
 
@@ -50,6 +58,16 @@ def test_mixing_is_checked_and_keeps_the_signatures_of_plain_runs() -> None:
         ({"mixing": "equal", "reference_sampler": True}, "the authors draw by temperature"),
         ({"mixing_cap": 5, "reference_sampler": True}, "the authors draw by temperature, without a cap"),
         ({"group_by_length": True, "reference_sampler": True}, "the authors draw rows whatever their length"),
+        ({"batching": "mixed", "reference_sampler": True}, "the authors' batches are each of one task"),
+        ({"batching": "mixed", "group_by_length": True}, "group_by_length is True, but batching is mixed"),
+        *(
+            (
+                {"batching": "mixed", "adapter": kind},
+                rf"adapter is {kind}: peft trains one adapter per forward\. .*adapters=\[shared, shared\]",
+            )
+            for kind, facts in METHODS.items()
+            if facts.extra
+        ),
     ],
 )  # fmt: skip
 def test_mixing_that_cannot_be(settings: dict[str, Any], message: str) -> None:
@@ -63,3 +81,5 @@ def test_mixing_is_written_as_yaml() -> None:
     assert load_config("adapters_dagger", ["tasks=rte,cola", "mixing_cap=100"]).data.mixing_cap == 100
     config = load_config("adapters", ["tasks=rte,cola", "mixing_cap={rte: 100}"])
     assert [one.data.mixing_cap for one in one_per_task(config)] == [None, None]
+    mixed = one_per_task(load_config("adapters", ["tasks=rte,cola", "batching=mixed"]))
+    assert [one.data.batching for one in mixed] == ["task", "task"]

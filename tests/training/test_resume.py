@@ -111,7 +111,7 @@ CASES: list[Any] = [
             "group_by_length": True,
         },
     ),
-    ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2}),
+    ("hyperformer++", {"zero_stage": 3, "gradient_accumulation_steps": 2, "batching": "mixed"}),
     pytest.param(
         "hyperformer++",
         {"precision": "bf16", "gradient_accumulation_steps": 2},

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from hyperformer.adapters.functional import Sites, split_sites
+from hyperformer.adapters.functional import BatchAdapters, Sites, split_sites
 from hyperformer.adapters.methods.method import Sizes
 from hyperformer.adapters.methods.task_adapters import PerTask
 from hyperformer.adapters.modules import AdapterModule, Adapters, field_shapes
@@ -38,9 +38,9 @@ class SharedFactors(AdapterModule):
     def reset_parameters(self) -> None:
         init.normal_(self.weight, std=_FACTOR_STD)
 
-    def forward(self, row: int | None) -> Tensor:
-        """Of one row, (n, n, n); of all (None), (A, n, n, n)."""
-        return self.weight if row is None else self.weight[row]
+    def forward(self, row: int | BatchAdapters) -> Tensor:
+        """Of one row, (n, n, n); of those of a batch, (T, n, n, n)."""
+        return self.weight[row] if isinstance(row, int) else row.of(self.weight)
 
 
 class KroneckerAdapters(AdapterModule):
@@ -68,11 +68,12 @@ class KroneckerAdapters(AdapterModule):
                 bound = (6 / (parameter.shape[-1] + parameter.shape[-2])) ** 0.5
                 init.uniform_(parameter, -bound, bound)
 
-    def forward(self, row: int | Tensor, factors: Tensor) -> Sites:
-        """The adapters of a row of weights at every site, by that row's factors; or of one per row, by all factors."""
-        own: dict[str, Tensor] = dict(self.named_parameters(recurse=False))
-        if isinstance(row, int):
-            own = {name: tensor[row] for name, tensor in own.items()}
+    def forward(self, row: int | BatchAdapters, factors: Tensor) -> Sites:
+        """The adapters of a row of weights at every site, or those of a batch, by the same rows' factors."""
+        own: dict[str, Tensor] = {
+            name: tensor[row] if isinstance(row, int) else row.of(tensor)
+            for name, tensor in self.named_parameters(recurse=False)
+        }
         found = {name: tensor for name, tensor in own.items() if name.endswith("_bias")}
         for way in ("down", "up"):
             found[f"{way}_weight"] = kronecker_sum(factors, own[f"{way}_left"] @ own[f"{way}_right"])
@@ -99,8 +100,8 @@ class CompacterAdapters(Adapters):
         super().__init__(*args, **kwargs)
         self.shared_factors = factors
 
-    def of_rows(self, stack: str, index: int | Tensor) -> Sites:
-        return self.stacks[stack](index, self.shared_factors(index if isinstance(index, int) else None))
+    def of_rows(self, stack: str, index: int | BatchAdapters) -> Sites:
+        return self.stacks[stack](index, self.shared_factors(index))
 
 
 class Compacter(PerTask):

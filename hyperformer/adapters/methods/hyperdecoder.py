@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from hyperformer.adapters.functional import Sites, SiteWeights, with_gaps
+from hyperformer.adapters.functional import BatchAdapters, Sites, SiteWeights, with_gaps
 from hyperformer.adapters.hooks import StackHook, StackWeights, TaskIds, attach_sites
 from hyperformer.adapters.methods.method import Method, Sizes, depths
 from hyperformer.adapters.modules import AdapterModule, Adapters, TaskAdapters, field_shapes
@@ -104,10 +104,10 @@ class HyperdecoderAdapters(Adapters):
 
     from_task = ("encoder",)
 
-    def of_rows(self, stack: str, index: int | Tensor) -> Sites:
+    def of_rows(self, stack: str, index: int | BatchAdapters) -> Sites:
         return self.stacks[stack](0)
 
-    def forward(self, stack: str, task: int | Tensor | None) -> Sites:
+    def forward(self, stack: str, task: int | Tensor | None, inputs: Tensor | None = None) -> Sites:
         return with_gaps(self.of_rows(stack, 0))
 
 

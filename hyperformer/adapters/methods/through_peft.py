@@ -40,13 +40,14 @@ class ThroughPeft(Method):
     def select(self, model: Any, task: int | Tensor) -> None:
         from hyperformer.adapters.peft_bridge.attach import activate
 
-        if isinstance(task, Tensor):
-            if len(set(task.tolist())) > 1:
-                kind = model.config.adapter_config.adapter
-                raise ConfigError(f"adapter is {kind}: all rows of a batch must be of one task")
-            task = int(task[0])
         rows = Rows.of(model.config.adapter_config, tuple(model.config.tasks))
-        activate(model, f"adapter{rows.distinct.index(rows.names[task])}")
+        names = {rows.names[number] for number in ([task] if isinstance(task, int) else task.tolist())}
+        if len(names) > 1:
+            kind = model.config.adapter_config.adapter
+            raise ConfigError(
+                f"adapter is {kind}: all rows of a batch must be of one task, or share an adapter"
+            )
+        activate(model, f"adapter{rows.distinct.index(names.pop())}")
 
     def part(self, name: str) -> str:
         return "prompts" if name.startswith("prompt_encoder.") else f"adapters of the {name.split('.')[0]}"

@@ -73,7 +73,8 @@ def print_data(configs: Iterable[RunConfig], rows: int) -> list[str]:
         if len(sizes) == len(config.data.tasks) > 1:
             shares = Mixing.of(config.data).distribution(sizes)
             told = ", ".join(f"{task} {share:.1%}" for task, share in zip(sizes, shares, strict=True))
-            print(f"mixing={config.data.mixing}: batches are drawn of {told}")
+            drawn = "rows" if config.data.batching == "mixed" else "batches"
+            print(f"mixing={config.data.mixing}: {drawn} are drawn of {told}")
     return faults
 
 

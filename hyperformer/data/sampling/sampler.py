@@ -1,19 +1,20 @@
 """Which task, and which of its rows, make the next batch.
 
-A batch holds rows of one task, the same task on every rank. How often a task is drawn
-says :class:`Mixing`. Both samplers draw the global batch of all ranks. Every rank draws the
+A batch holds rows of one task, the same task on every rank (of several: :mod:`hyperformer.data.sampling.mixed`).
+How often a task is drawn says :class:`Mixing`. Both samplers draw the global batch of all ranks. Every rank draws the
 same global batch and takes its share of it.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hyperformer.data.sampling.by_length import group_by_length
+from hyperformer.data.sampling.drawn import Drawn
 from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.errors import CheckpointError, ConfigError, DataError
 
@@ -36,6 +37,8 @@ class TaskSampler:
             The order then depends on the batch size too. None: batches of random rows.
     """
 
+    kind = "tasks"
+
     def __init__(
         self,
         sizes: dict[str, int],
@@ -55,35 +58,32 @@ class TaskSampler:
         self._block: tuple[int, np.ndarray] | None = None
         self._orders: dict[str, tuple[int, np.ndarray]] = {}
 
-    def next_batch(self) -> tuple[str, np.ndarray]:
-        """(task, int64 row indices within the task, shape (batch_size,))."""
-        task = list(self.sizes)[self._task_number()]
-        start = self._rows[task]
+    def next_batch(self) -> Drawn:
+        """`batch_size` rows of one task."""
+        task = list(self.sizes)[int(self._tasks(self._batches, self._batches + 1)[0])]
         self._batches += 1
-        self._rows[task] += self.batch_size
-        return task, self._take(task, start, start + self.batch_size)
+        return Drawn(task, self._next(task, self.batch_size))
 
     @property
     def drawn(self) -> dict[str, int]:
         """Rows taken of each task so far."""
         return dict(self._rows)
 
-    def _task_number(self) -> int:
-        block, place = divmod(self._batches, BLOCK)
+    def _tasks(self, start: int, stop: int) -> np.ndarray:
+        """The numbers of the tasks that draws number `start` to `stop` gave."""
+        return _slice(self._block_of_tasks, BLOCK, start, stop)
+
+    def _block_of_tasks(self, block: int) -> np.ndarray:
         if self._block is None or self._block[0] != block:
             rng = np.random.default_rng([self.seed, 0, block])
             self._block = (block, rng.choice(len(self.sizes), size=BLOCK, p=self.distribution))
-        return int(self._block[1][place])
+        return self._block[1]
 
-    def _take(self, task: str, start: int, stop: int) -> np.ndarray:
-        """Rows number `start` to `stop` of a task's stream."""
-        pieces, size = [], self.sizes[task]
-        while start < stop:
-            number, offset = divmod(start, size)
-            piece = self._order(task, number)[offset : offset + stop - start]
-            pieces.append(piece)
-            start += len(piece)
-        return np.concatenate(pieces)
+    def _next(self, task: str, count: int) -> np.ndarray:
+        """The next rows of a task's stream."""
+        start = self._rows[task]
+        self._rows[task] += count
+        return _slice(lambda number: self._order(task, number), self.sizes[task], start, start + count)
 
     def _order(self, task: str, number: int) -> np.ndarray:
         if self._orders.get(task, (None,))[0] != number:
@@ -98,7 +98,7 @@ class TaskSampler:
     def state_dict(self) -> dict[str, Any]:
         """The position in every task's stream, and what defines the streams. Plain JSON."""
         return {
-            "kind": "tasks",
+            "kind": self.kind,
             "seed": self.seed,
             **self.mixing.state(),
             "sizes": dict(self.sizes),
@@ -206,14 +206,14 @@ class ReferenceSampler:
         share = list(self.sizes.values())[number] // self.num_replicas
         return number, torch.randint(share, (self.batch_size,), generator=self._generator).numpy()
 
-    def next_batch(self) -> tuple[str, np.ndarray]:
-        """(task, int64 row indices within the task, shape (num_replicas * batch_size,)), rank by rank."""
+    def next_batch(self) -> Drawn:
+        """`num_replicas * batch_size` rows of one task, rank by rank."""
         if self._position == self.batches_per_epoch:
             self.set_epoch(self._epoch + 1)
         number, positions = self._positions()
         # Rank r owns rows r, r + ranks, r + 2 ranks, ... of the permuted task.
         dealt = np.concatenate([rank + self.num_replicas * positions for rank in range(self.num_replicas)])
-        return list(self.sizes)[number], self._orders[number][dealt]
+        return Drawn(list(self.sizes)[number], self._orders[number][dealt])
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the stream, and what defines the stream. Plain JSON."""
@@ -239,6 +239,16 @@ class ReferenceSampler:
         self.set_epoch(int(state["epoch"]))
         for _ in range(int(state["position"])):
             self._positions()
+
+
+def _slice(piece: Callable[[int], np.ndarray], size: int, start: int, stop: int) -> np.ndarray:
+    """Elements number `start` to `stop` of an endless stream of pieces, each of `size` elements."""
+    found = []
+    while start < stop:
+        number, offset = divmod(start, size)
+        found.append(piece(number)[offset : offset + stop - start])
+        start += len(found[-1])
+    return np.concatenate(found)
 
 
 def _check_same(saved: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> None:

@@ -68,11 +68,18 @@ def _train(trainer: Trainer) -> None:
     moments = torch.empty(missing_moments(trainer.engine, device), dtype=torch.uint8, device=device)
     model.train()
     for task, row in longest_rows(trainer.data.train):
-        rows = np.repeat(row, trainer.batch.micro)
-        batch = trainer.data.training_batch(task, rows, device)
-        loss = batch_loss(model, batch, task, trainer.config.training.label_smoothing)
+        batch = trainer.data.training_batch({task: np.repeat(row, trainer.batch.micro)}, device)
+        loss = batch_loss(model, batch, _tasks(trainer, task), trainer.config.training.label_smoothing)
         torch.autograd.grad(loss, trained, allow_unused=True)
     del moments
+
+
+def _tasks(trainer: Trainer, task: str) -> str | list[str]:
+    """The task of a batch; where a batch has several, of its rows: as many as it can have, since each has adapters."""
+    if trainer.config.data.batching == "task":
+        return task
+    names = list(trainer.data.train)
+    return sorted((names[row % len(names)] for row in range(trainer.batch.micro)), key=names.index)
 
 
 def longest_rows(splits: Mapping[str, TokenizedSplit]) -> list[tuple[str, int]]:

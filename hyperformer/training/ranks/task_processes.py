@@ -26,7 +26,12 @@ from hyperformer.training.ranks.rendezvous import port_of
 # Signals that ask a run to stop; what started this process may send them to it alone.
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 # A run of one task mixes nothing.
-_OF_SEVERAL_TASKS: dict[str, Any] = {"mixing": "temperature", "task_weights": None, "mixing_cap": None}
+_OF_SEVERAL_TASKS: dict[str, Any] = {
+    "mixing": "temperature",
+    "task_weights": None,
+    "mixing_cap": None,
+    "batching": "task",
+}
 _PR_SET_PDEATHSIG = 1
 
 
