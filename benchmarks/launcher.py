@@ -1,6 +1,7 @@
 """What the launcher costs, compared with submitit's own batches, on a small real SLURM that this starts and stops.
 
     python benchmarks/launcher.py                  # the tables in docs/slurm.md; needs root, slurm-wlm, munge
+    python benchmarks/launcher.py --files          # without SLURM: plan, and status of runs that have ended
 
 The jobs do nothing. Jobs whose submit is timed are held in the queue. A time is the
 minimum over the rounds; the two launchers take turns. Files and bytes are those of
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -25,20 +27,26 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 
 from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 
+from hyperformer.run_files.run_folder import RunFolder  # noqa: E402
 from launchers.api import Sweep  # noqa: E402
 from launchers.cli import tables  # noqa: E402
 from launchers.cli.layout import console  # noqa: E402
 from launchers.plan.cluster_profile import NO_PROFILE  # noqa: E402
 from launchers.plan.load_plan import load_plan  # noqa: E402
 from launchers.status.read_status import read_statuses  # noqa: E402
+from launchers.store.done_runs.summary import sum_up  # noqa: E402
 from launchers.store.ledger import Ledger  # noqa: E402
 
 _SLURM = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
+_FILES = {"open", "os.listdir", "os.scandir"}
 _calls: list[str] = []
+_opened = [0]
 
 
 def _heard(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "subprocess.Popen":
+    if event in _FILES:
+        _opened[0] += 1
+    elif event == "subprocess.Popen":
         name = os.path.basename(str(arguments[0]))
         if name in _SLURM:
             _calls.append(name)
@@ -84,12 +92,14 @@ def theirs(folder: Path, runs: int, held: bool = True) -> tuple[list[object], fl
     return list(jobs), time.perf_counter() - began, len(_calls)
 
 
-def least(work: Callable[[], object], rounds: int = 3) -> float:
+def least(
+    work: Callable[[], object], rounds: int = 3, clock: Callable[[], float] = time.perf_counter
+) -> float:
     times = []
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = clock()
         work()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return min(times)
 
 
@@ -102,15 +112,20 @@ def shown_status(ledger: Ledger) -> None:
         tables.print_statuses(out, "runs", statuses)
 
 
-def pretend_ended(ledger: Ledger) -> None:
-    """Give every run the files of an ended one."""
+def summary(folder: Path, attempt: Path) -> object:
+    return sum_up(RunFolder(folder), attempt / "started.json", attempt / "job.json")
+
+
+def pretend_ended(ledger: Ledger, summed_up: bool = True) -> None:
+    """Give every run the files of an ended one; `summed_up`: as this version leaves them."""
     for run in ledger.plan.runs:
         folder = ledger.folder(run)
         attempt = folder / "attempts" / "1"
         attempt.mkdir(parents=True)
         for name, record in (
             ("attempts/1/started.json", {"started": 1.0, "host": "node1"}),
-            ("attempts/1/outcome.json", {"status": "done", "ended": 2.0}),
+            (".trainer.lock", ""),
+            ("config.json", {"signature": run.signature, "settings": {}}),
             ("state.json", {"phase": "done", "step": 1, "max_steps": 1, "loss": 1.0, "best_metric": 50.0}),
             (
                 "result.json",
@@ -123,7 +138,13 @@ def pretend_ended(ledger: Ledger) -> None:
                 },
             ),
         ):
-            (folder / name).write_text(f"{record}".replace("'", '"'))
+            (folder / name).write_text(json.dumps(record) if record else "")
+        outcome = {
+            "status": "done",
+            "ended": 2.0,
+            **({"summary": summary(folder, attempt)} if summed_up else {}),
+        }
+        (attempt / "outcome.json").write_text(json.dumps(outcome))
 
 
 def files_and_bytes(folder: Path) -> tuple[int, int]:
@@ -229,6 +250,30 @@ def growth(sizes: list[int]) -> None:
             print(f"{runs:>8,}{planned:>10.3f}{submitted:>11.2f}{queued:>20.3f}{ended:>17.3f}", flush=True)
 
 
+def files_only(sizes: list[int]) -> None:
+    """Plan, and status of runs that have ended, by processor time: the minimum of three rounds."""
+    print(
+        f"{'runs':>8}{'plan, s':>10}{'status, s':>11}{'opened per run':>16}{'older: status, s':>18}{'opened':>8}"
+    )
+    for runs in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            path = sweep_file(folder, runs, True)
+            planned = least(lambda path=path: load_plan(str(path), NO_PROFILE), clock=time.process_time)  # type: ignore[misc]
+            told = []
+            for place, summed_up in (("now", True), ("older", False)):
+                plan = load_plan(str(path), NO_PROFILE)
+                pretend_ended(Ledger(plan, folder / place), summed_up)
+                ledger = Ledger(plan, folder / place)
+                seconds = least(lambda ledger=ledger: shown_status(ledger), clock=time.process_time)  # type: ignore[misc]
+                _opened[0] = 0
+                shown_status(ledger)
+                told += [f"{seconds:.3f}", f"{_opened[0] / runs:.1f}"]
+            print(
+                f"{runs:>8,}{planned:>10.3f}{told[0]:>11}{told[1]:>16}{told[2]:>18}{told[3]:>8}", flush=True
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -239,7 +284,12 @@ def main() -> None:
         "--few", type=int, default=12, help="runs that are really run, to count files and bytes"
     )
     parser.add_argument("--growth", type=int, nargs="*", default=[10, 100, 1000, 10_000])
+    parser.add_argument("--files", action="store_true", help="what needs no SLURM, by processor time")
     arguments = parser.parse_args()
+    if arguments.files:
+        sys.addaudithook(_heard)
+        files_only(arguments.growth)
+        return
     reason = why_not()
     if reason:
         sys.exit(f"no SLURM can be started here: {reason}")

@@ -17,6 +17,16 @@ from hyperformer.errors import CheckpointError, FileError, HyperformerError
 _LEFTOVER_S = 3600
 
 
+class Entry:
+    """A file or folder by its name, as an attribute of a class whose `path` is the folder that it is in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: Any, owner: type) -> Path:
+        return folder.path / self.name
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w", *, durable: bool = True) -> Iterator[IO[Any]]:
     """Open a temporary file in the folder of `path`; on a clean exit flush it to disk and rename it.

@@ -43,5 +43,7 @@ def prepare_streams() -> None:
 
 def as_written(text: str) -> str:
     """`text` as standard output shows it, so that its length is its width."""
+    if text.isascii():
+        return text
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, _HANDLER).decode(encoding)

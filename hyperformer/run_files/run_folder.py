@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperformer.errors import CheckpointError, FileError
-from hyperformer.files import new_folder, read_json, write_json
+from hyperformer.files import Entry, new_folder, read_json, write_json
 from hyperformer.settings.build import flatten, make_config, settings
 from hyperformer.settings.precision import sums_in_float32, zero_stage
 from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
@@ -67,20 +67,21 @@ class RunState:
 class RunFolder:
     """Paths in a run's folder, and its small files."""
 
+    config = Entry("config.json")
+    inputs = Entry("inputs.json")
+    state = Entry("state.json")
+    metrics = Entry("metrics.jsonl")
+    result = Entry("result.json")
+    recovery = Entry("recovery.json")
+    race = Entry("race.json")
+    heartbeat = Entry("heartbeat")
+    checkpoints = Entry("checkpoints")
+    adapter = Entry("adapter")
+    answers = Entry("answers")
+    tensorboard = Entry("tensorboard")
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.config = self.path / "config.json"
-        self.inputs = self.path / "inputs.json"
-        self.state = self.path / "state.json"
-        self.metrics = self.path / "metrics.jsonl"
-        self.result = self.path / "result.json"
-        self.recovery = self.path / "recovery.json"
-        self.race = self.path / "race.json"
-        self.heartbeat = self.path / "heartbeat"
-        self.checkpoints = self.path / "checkpoints"
-        self.adapter = self.path / "adapter"
-        self.answers = self.path / "answers"
-        self.tensorboard = self.path / "tensorboard"
 
     def make(self) -> None:
         """Create the folder.

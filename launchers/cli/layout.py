@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
-from rich.text import Text
+from rich.control import strip_control_codes
+from rich.text import Span, Text
 
 from hyperformer.terminal import as_written
 
@@ -39,7 +40,7 @@ def screen_table(
     Args:
         numbers: titles of the columns that are aligned on the right.
     """
-    columns = {title: [as_written(str(row[at])) for row in rows] for at, title in enumerate(titles)}
+    columns = {title: [_shown(row[at]) for row in rows] for at, title in enumerate(titles)}
     styles = {title: [_style(row[at]) for row in rows] for at, title in enumerate(titles)}
     for title in optional:
         if _width(columns) > width:
@@ -48,19 +49,37 @@ def screen_table(
     sizes = {title: max(map(len, [title, *cells])) for title, cells in columns.items()}
     room = width - sum(sizes[title] + 2 for title in others)
     sizes[first] = min(sizes[first], max(_LEAST_FIRST_COLUMN, room))
+    columns[first] = [shortened(cell, sizes[first]) for cell in columns[first]]
     pads = {title: str.rjust if title in numbers else str.ljust for title in columns}
     head = "  ".join(pads[title](title, sizes[title]) for title in columns)
-    table = Text(f"{head.rstrip()}\n{'─' * len(head)}", no_wrap=True, overflow="ellipsis")
-    for at in range(len(rows)):
-        table.append("\n")
-        line = [
-            (pads[title](shortened(cells[at], sizes[title]), sizes[title]), styles[title][at])
-            for title, cells in columns.items()
-        ]
-        for index, (cell, style) in enumerate(line):
-            table.append("  " if index else "")
-            table.append(cell.rstrip() if index == len(line) - 1 else cell, style)
+    padded = [[pads[title](cell, sizes[title]) for cell in cells] for title, cells in columns.items()]
+    lines = [
+        head.rstrip(),
+        "─" * len(head),
+        *("  ".join(cells).rstrip() for cells in zip(*padded, strict=True)),
+    ]
+    table = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+    left = 0
+    for title, size in sizes.items():
+        table.spans += _spans(lines, styles[title], left, size)
+        left += size + 2
     return table
+
+
+def _spans(lines: Sequence[str], styles: Sequence[str | None], left: int, size: int) -> Iterator[Span]:
+    """Where the styles of a column are in the text of the lines, of which the first two are the head."""
+    if not any(styles):
+        return
+    at = sum(len(line) + 1 for line in lines[:2])
+    for line, style in zip(lines[2:], styles, strict=True):
+        if style and left < len(line):
+            yield Span(at + left, at + min(left + size, len(line)), style)
+        at += len(line) + 1
+
+
+def _shown(cell: Cell) -> str:
+    text = as_written(str(cell))
+    return text if text.isprintable() else strip_control_codes(text)
 
 
 def _style(cell: Cell) -> str | None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from hyperformer.errors import clip
-from hyperformer.settings.build import flatten
+from hyperformer.settings.build import kept_flat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import as_written
 from launchers.cli.layout import WIDTH, Cell, print_table, screen_table
 from launchers.plan.runs import Plan, value_text
 from launchers.report.report_data import Table
 from launchers.report.text import PARAMETER_TITLES, cell_text, column_names, parameter_texts, seeds_text
-from launchers.status.run_status import BAD, RunStatus, counts
+from launchers.status.run_status import BAD, RunStatus, State, counts
 
 _COLOURS = {
     "done": "green", "running": "cyan", "pending": "blue", "waiting": "blue", "missing": "dim", "stopped": "yellow",
@@ -48,7 +49,7 @@ def status_table(statuses: Sequence[RunStatus], width: int = WIDTH) -> Text:
     rows: list[list[Cell]] = [
         [
             status.name,
-            Text(status.display_state, style=_COLOURS[status.state]),
+            _state_cell(status.display_state, status.state),
             "" if status.job_id is None else status.job_id + _attempts(status.attempt),
             f"{status.step}/{status.max_steps}" if status.step is not None else "",
             _number(status.loss, 3),
@@ -99,6 +100,11 @@ def details(statuses: Sequence[RunStatus]) -> list[Text]:
     return lines
 
 
+@functools.cache
+def _state_cell(shown: str, state: State) -> Text:
+    return Text(shown, style=_COLOURS[state])
+
+
 def _attempts(attempt: int | None) -> str:
     return f" (#{attempt})" if attempt and attempt > 1 else ""
 
@@ -118,8 +124,8 @@ def print_statuses(out: Console, title: str, statuses: Sequence[RunStatus]) -> N
 
 def print_shared(out: Console, plan: Plan) -> None:
     """The settings that all runs share and that are not the defaults, in a line."""
-    flats = [flatten(run.config) for run in plan.runs]
-    defaults = flatten(RunConfig())
+    flats = [kept_flat(run.config) for run in plan.runs]
+    defaults = kept_flat(RunConfig())
     shared = {
         key: value for key, value in flats[0].items()
         if key != "output_dir" and value != defaults[key] and all(flat[key] == value for flat in flats)
@@ -135,7 +141,7 @@ def print_plan(out: Console, plan: Plan, statuses: Sequence[RunStatus]) -> None:
     for run, status in zip(plan.runs, statuses, strict=True):
         tasks = run.config.data.tasks
         task = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-        rows.append([run.name, Text(status.state, style=_COLOURS[status.state]), task, run.signature])
+        rows.append([run.name, _state_cell(status.state, status.state), task, run.signature])
     titles = ["run", "state", "tasks", "signature"]
     print_table(out, screen_table(titles, rows, out.width, optional=("signature", "tasks")))
     more = [f"{plan.merged} equal to another and merged"] if plan.merged else []

@@ -14,6 +14,7 @@ from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.runs import Run
 from launchers.status.run_facts import RunFacts
 from launchers.store.attempts import Attempt, Outcome, attempts, last_attempt, last_log_line, tail
+from launchers.store.done_runs.summary import DoneRun, job_of, read_summary
 from launchers.store.ledger import Ledger
 from launchers.store.processes import is_alive
 from launchers.store.records import DamagedRecord, LedgerError, read_record
@@ -29,10 +30,13 @@ def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
     """
     job = ledger.newest_jobs().get(run.signature)
     folder = ledger.folder(run)
-    reader = _Reader(folder) if job or ledger.has_folder(run) else None
     lost_records = ", ".join(f"submissions/{number}.json" for number in ledger.faults)
     # Any run may be in one that cannot be read, queued or running.
     unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""
+    done = read_summary(str(folder), run.signature) if ledger.has_folder(run) else None
+    if done and (job is None or job.run.attempt <= done.attempt):
+        return _of_done_run(run, folder, done, job, unreadable)
+    reader = _Reader(folder) if job or ledger.has_folder(run) else None
     known: dict[str, Any] = reader.facts(run.signature, job) if reader else {"has_folder": False}
     if reader and ledger.plan.race:
         known["pause_at"] = reader.pause_at()
@@ -49,6 +53,33 @@ def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
         unreadable=(reader.unreadable if reader else "") or unreadable,
         now=time.time(),
     )
+
+
+def _of_done_run(run: Run, folder: Path, done: DoneRun, job: QueuedJob | None, unreadable: str) -> RunFacts:
+    """The facts of a run whose summary counts."""
+    where = done.job
+    if job and not done.is_recorded:
+        where = {**where, **_of_submission(job, where)}
+    return RunFacts(
+        run.name,
+        run.signature,
+        str(folder),
+        run.config.variant,
+        is_done=True,
+        attempt=done.attempt,
+        outcome=Outcome("done", ended=done.ended),
+        progress=done.progress,
+        unreadable=unreadable,
+        now=time.time(),
+        **where,
+    )
+
+
+def _of_submission(job: QueuedJob, started: Mapping[str, Any]) -> dict[str, Any]:
+    """The job of SLURM that an attempt is in."""
+    # The job that runs it knows best, unless it has handed it on to another.
+    job_id = job.submission.moved.get(job.task) or started.get("job_id") or job.job_id
+    return {"cluster": "slurm", "job_id": job_id, "slurm_cluster": job.submission.slurm_cluster}
 
 
 class _Reader:
@@ -96,7 +127,7 @@ class _Reader:
         if not is_done and self._has(self.paths.config):
             self._read(self.paths.config)
         if attempt and (started or process):
-            found |= {"attempt": attempt.number, "outcome": outcome, **_job(started, process)}
+            found |= {"attempt": attempt.number, "outcome": outcome, **job_of(started, process)}
             if not outcome:
                 found["last_sign"] = self._last_sign()
             if found["cluster"] == "local" and not outcome:
@@ -148,9 +179,7 @@ class _Reader:
     def _process(self, attempt: Attempt, started: Mapping[str, Any], job: QueuedJob | None) -> dict[str, Any]:
         """The job that an attempt is in, or on one machine its process."""
         if job and attempt.number >= job.run.attempt and not attempt.job_file.exists():
-            # The job that runs it knows best, unless it has handed it on to another.
-            job_id = job.submission.moved.get(job.task) or started.get("job_id") or job.job_id
-            return {"cluster": "slurm", "job_id": job_id, "slurm_cluster": job.submission.slurm_cluster}
+            return _of_submission(job, started)
         return self._read(attempt.job_file) or ({} if started else next(iter(attempt.read_processes()), {}))
 
     def _outcome(self, attempt: Attempt | None) -> Outcome | None:
@@ -168,21 +197,6 @@ class _Reader:
             return {}
         who = f"process {record['pid']}" if record.get("pid") else "a process"
         return {"trainer": f"{who} on {record.get('host') or 'some machine'}", "trainer_is_own": is_own}
-
-
-def _job(started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
-    known = {**started, **process}
-    began = started.get("started")
-    job_id = known.get("job_id")
-    if known.get("cluster") == "local" and "pid" in started:
-        job_id = str(started["pid"])  # what trains, and not submitit's process that waits for it
-    return {
-        "cluster": known.get("cluster"),
-        "job_id": job_id,
-        "slurm_cluster": known.get("slurm_cluster"),
-        "host": started.get("host"),
-        "started": began if isinstance(began, int | float) else None,
-    }
 
 
 def _liveness(attempt: Attempt) -> dict[str, Any]:

@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 
 from hyperformer.errors import clip
 from hyperformer.files import write_json
+from hyperformer.run_files.run_folder import RunFolder
 from launchers.plan.failure_kinds import KINDS, Action, Kind
 from launchers.store import redaction
+from launchers.store.done_runs.summary import sum_up
 from launchers.store.processes import is_alive, with_argument
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import attempts_folder
@@ -154,7 +156,12 @@ class Attempt:
         known = {key: value for key, value in asdict(outcome).items() if value not in (None, "", ())}
         hidden = {key: _without_secrets(value) for key, value in known.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.outcome_file, {"ended": time.time(), **hidden})
+        summary = self._summary() if outcome.status == "done" else None
+        more = {} if summary is None else {"summary": summary}
+        write_json(self.outcome_file, {"ended": time.time(), **hidden, **more})
+
+    def _summary(self) -> dict[str, Any] | None:
+        return sum_up(RunFolder(self.run_folder), self.started_file, self.job_file)
 
 
 def _without_secrets(value: Any) -> Any:

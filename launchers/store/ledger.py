@@ -71,11 +71,12 @@ class Ledger:
         return self.paths.path
 
     def _find_folders(self) -> None:
+        before = {path.name: path for path in self.folders.values()}
         self.folders.clear()
         with suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(self.path):
                 if "-" in name and not name.startswith("."):
-                    self.folders[name.rpartition("-")[2]] = self.paths.run(name)
+                    self.folders[name.rpartition("-")[2]] = before.get(name) or self.paths.run(name)
 
     def _recorded(self) -> dict[str, RecordedRun]:
         """Each run that exists, by signature; of one that has a folder only, nothing is recorded."""

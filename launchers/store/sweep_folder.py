@@ -26,15 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class _Entry:
-    """A file or folder of the sweep's folder, as an attribute of :class:`SweepFolder`."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, folder: SweepFolder, owner: type[SweepFolder]) -> Path:
-        return folder.path / self.name
+from hyperformer.files import Entry
 
 
 @dataclass(frozen=True)
@@ -43,21 +35,21 @@ class SweepFolder:
 
     path: Path
 
-    sweep_file = _Entry("sweep.yaml")
-    plan = _Entry("plan.json")
-    submissions = _Entry("submissions")
-    submitit = _Entry("submitit")
-    code = _Entry("code")
-    report = _Entry("report")
-    report_wanted = _Entry(".report.wanted.json")
-    report_drawn = _Entry(".report.json")
-    report_lock = _Entry(".report.lock")
-    failures = _Entry("failures")
-    held_file = _Entry("held.json")
-    last_known = _Entry("last_known.json")
-    prefetched = _Entry("prefetched.json")
-    queue = _Entry("queue.json")
-    lock = _Entry(".lock")
+    sweep_file = Entry("sweep.yaml")
+    plan = Entry("plan.json")
+    submissions = Entry("submissions")
+    submitit = Entry("submitit")
+    code = Entry("code")
+    report = Entry("report")
+    report_wanted = Entry(".report.wanted.json")
+    report_drawn = Entry(".report.json")
+    report_lock = Entry(".report.lock")
+    failures = Entry("failures")
+    held_file = Entry("held.json")
+    last_known = Entry("last_known.json")
+    prefetched = Entry("prefetched.json")
+    queue = Entry("queue.json")
+    lock = Entry(".lock")
 
     @classmethod
     def of_record(cls, record: Path) -> SweepFolder:
