@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hyperformer import disk_space
+from hyperformer.data.cache.array_file import keep_arrays
 from hyperformer.disk_space import disk_full_told, is_disk_full, write_error
 from hyperformer.errors import CheckpointError, DiskFull
 
@@ -50,6 +52,16 @@ def test_the_runs_own_disk(small: Path) -> None:
     assert "Free some space there, then start the same command again" in told and "TMPDIR" not in told
     with pytest.raises(DiskFull, match=f"file system {small} is full"), disk_full_told(small / "run"):
         fill(small / "file")
+
+
+def test_a_cache_without_room(small: Path) -> None:
+    arrays = {"ids": np.arange(1 << 19, dtype=np.int32)}
+    with pytest.warns(
+        UserWarning, match=r"one.bin: tokenised rows are not kept \(No space left on device\), so each"
+    ):
+        facts, kept = keep_arrays(small / "tokenized/one.bin", {"n": 1}, arrays)
+    assert facts == {"n": 1} and kept["ids"] is arrays["ids"]
+    assert not list((small / "tokenized").iterdir())
 
 
 def test_no_more_files(small: Path) -> None:

@@ -1,8 +1,4 @@
-"""What the files and folders that a config names hold: hashes, which belong to a run's signature.
-
-A file is read once. Its hash is kept under ``~/.cache/hyperformer/hashes`` with the file's size,
-times and inode, and holds as long as these stay.
-"""
+"""What the files and folders that a config names hold: hashes, which belong to a run's signature."""
 
 from __future__ import annotations
 
@@ -10,29 +6,24 @@ import dataclasses
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
 
 from hyperformer.adapter_folder import trained_files
+from hyperformer.data.cache.file_hash import file_hash
 from hyperformer.data.sources import find_file
 from hyperformer.data.splits import source_splits
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError
-from hyperformer.files import read_json, write_json
+from hyperformer.files import read_json
 from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.deepspeed_json.read import read_user_json
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import describe_content, hash_settings, with_contents
 
-_CACHE = "~/.cache/hyperformer/hashes"
-# A file that was written so shortly before it was read may change again within its time stamp.
-_SETTLED_S = 2.0
-# Smaller files are read as quickly as the note on them.
-_WORTH_A_NOTE = 1 << 20
 # What transformers loads from a folder; a training's own files beside them (optimizer.bin) do not count.
 _TOKENIZER_FILES = (
     "config.json", "tokenizer*.json", "tokenizer.model", "spiece.model", "special_tokens_map.json",
@@ -270,33 +261,3 @@ def _tree(folder: Path) -> dict[str, str]:
 def _hash(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def file_hash(path: Path) -> str:
-    """Hash of a file's content, read or remembered.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    state = os.stat(path)
-    stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
-    note = _note_of(path) if state.st_size >= _WORTH_A_NOTE else None
-    if note:
-        with suppress(OSError, ValueError):
-            known = read_json(note)
-            if isinstance(known, dict) and known.get("stamp") == stamp:
-                return str(known["hash"])
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()[:32]
-    if note and time.time() - max(state.st_mtime, state.st_ctime) > _SETTLED_S:
-        with suppress(OSError):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            write_json(note, {"path": str(path), "stamp": stamp, "hash": found})
-    return found
-
-
-def _note_of(path: Path) -> Path | None:
-    """Where the hash of a file is kept; None: this user has no home."""
-    cache = os.path.expanduser(_CACHE)
-    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
-    return Path(cache, f"{name}.json") if os.path.isabs(cache) else None

@@ -1,37 +1,35 @@
 """Rows as token ids: tokenised once, kept on disk, read through memory maps.
 
-A cache file is one int32 array: a checksum, the number of rows, two counts of
-truncated texts, the length of every source and of every target, then all ids.
+A file of the cache has all of a split that training and evaluation need. Its name is a hash of what decides them
+(:mod:`hyperformer.data.cache.key`), the content of the file of rows among it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import warnings
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
-import tokenizers
-import transformers
 
+from hyperformer.data.cache.array_file import Arrays, keep_arrays, read_arrays
+from hyperformer.data.cache.key import definition, key, settings_of_rows
 from hyperformer.data.examples import Examples, checksum_of_targets
 from hyperformer.data.question_metrics import Reference
+from hyperformer.data.splits import make_split, split_source
 from hyperformer.data.tasks.task import Task
-from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig
 
 CACHE = Path.home() / ".cache" / "hyperformer"
 """Where tokenised rows are kept unless told otherwise."""
-VERSION = 1
-"""Raise it when the file's layout or the way of tokenising changes."""
 CHUNK = 10_000
 """Texts tokenised at a time."""
+T = TypeVar("T")
+_Kept = tuple[dict[str, Any], Arrays]
 
 
 class Ragged:
@@ -72,7 +70,7 @@ class TokenizedSplit:
 
     source_ids: Ragged
     target_ids: Ragged
-    target_texts: list[str]
+    target_texts: Sequence[str]
     truncated_sources: int
     truncated_targets: int
     fingerprint: str
@@ -103,59 +101,131 @@ class TokenizedSplit:
         return self.target_ids.take(indices)
 
 
-def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: DataConfig) -> TokenizedSplit:
-    """Tokenise the examples of a task, or read what an earlier call kept.
+class Column(Sequence[T]):
+    """Values of rows, kept as bytes and read when asked for."""
+
+    def __init__(self, rows: Ragged, read: Callable[[bytes], T]) -> None:
+        self._rows, self._read = rows, read
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> T: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[T]: ...
+    def __getitem__(self, row: int | slice) -> T | list[T]:
+        chosen = range(len(self))[row]
+        return (
+            [self[i] for i in chosen]
+            if isinstance(chosen, range)
+            else self._read(self._rows[chosen].tobytes())
+        )
+
+
+def load_tokenized(
+    task: Task, split: str, tokenizer: Any, settings: DataConfig, *, prefix: bool
+) -> TokenizedSplit:
+    """One split of a task as token ids: tokenised, or as an earlier call kept it. Then no row is read.
 
     Args:
-        examples: from :func:`hyperformer.data.splits.load_split`.
+        split: 'train', 'validation' or 'test'; of train there are no `row_hashes`.
         tokenizer: a T5 tokenizer.
-        settings: how many tokens are kept (</s> included), and where the result is kept.
+        settings: which rows, how many of their tokens (</s> included), and where the result is kept.
+        prefix: start every source with the task's prefix.
+
+    Raises:
+        ConfigError, DataError: as :func:`split_source` and :func:`make_split`.
     """
-    limits = (settings.max_source_length, settings.max_target_length)
-    sources, targets = list(examples.sources), list(examples.targets)
-    # All that decides the ids is in the key: another file, template or tokenizer, another name.
-    key = hashlib.sha256(json.dumps([VERSION, _identity(tokenizer), limits, sources, targets]).encode())
-    folder = Path(settings.cache_dir or CACHE).expanduser() / "tokenized"
-    path = folder / f"{task.name}-{key.hexdigest()[:32]}.npy"
-    array = _read(path, len(examples))
-    if array is None:
-        array = _pack(_tokenize(tokenizer, sources, limits[0]), _tokenize(tokenizer, targets, limits[1]))
-        _write(path, array)
-    count, body = len(examples), array[4:]
-    source_lengths, target_lengths, ids = body[:count], body[count : 2 * count], body[2 * count :]
-    boundary = int(source_lengths.sum(dtype=np.int64))
+    source = split_source(task, split, settings)
+
+    def place() -> Path:
+        told = definition(task), split, prefix, settings_of_rows(settings, split), source.identity()
+        return _place(task, settings, key(tokenizer, *told))
+
+    def make() -> _Kept:
+        examples = make_split(source.read(), task, split, settings, prefix=prefix)
+        return _make(examples, tokenizer, settings, [] if split == "train" else examples.row_hashes())
+
+    return _kept(place, make)
+
+
+def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: DataConfig) -> TokenizedSplit:
+    """Tokenise the examples of a task, or read what an earlier call kept; arguments as of :func:`load_tokenized`."""
+    limits = settings.max_source_length, settings.max_target_length
+    told = limits, list(examples.sources), list(examples.targets), list(map(asdict, examples.references))
+    path = _place(task, settings, key(tokenizer, *told))
+    return _kept(lambda: path, lambda: _make(examples, tokenizer, settings, ()))
+
+
+def _place(task: Task, settings: DataConfig, name: str) -> Path:
+    return Path(settings.cache_dir or CACHE).expanduser() / "tokenized" / f"{task.name}-{name}.bin"
+
+
+def _kept(place: Callable[[], Path], make: Callable[[], _Kept]) -> TokenizedSplit:
+    """What is kept at a place, or made and kept there. The place depends on the content of what it is made of."""
+    path = place()
+    found = read_arrays(path)
+    if found is None:
+        found = make()
+        if place() == path:  # a file that changed while it was read belongs to no name
+            found = keep_arrays(path, *found)
+    facts, arrays = found
+
+    def rows(name: str) -> Ragged:
+        return Ragged(arrays[name], arrays[f"{name}_lengths"])
+
     return TokenizedSplit(
-        Ragged(ids[:boundary], source_lengths),
-        Ragged(ids[boundary:], target_lengths),
-        targets,
-        truncated_sources=int(array[2]),
-        truncated_targets=int(array[3]),
-        fingerprint=f"{count} rows, {array[:1].view(np.uint32)[0]:08x}"
-        + checksum_of_targets(targets, examples.references),
-        references=examples.references,
+        rows("sources"),
+        rows("targets"),
+        Column(rows("texts"), _text),
+        row_hashes=Column(rows("hashes"), _text),
+        references=Column(rows("references"), _reference),
+        **facts,
     )
 
 
-def _identity(tokenizer: Any) -> str:
-    """Hash of what decides how texts are cut: libraries, vocabulary, scores, normalisation, added tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # written in Python, as ByT5's is
-        state: Any = [type(tokenizer).__qualname__, tokenizer.get_vocab(), str(tokenizer.init_kwargs)]
-    else:
-        state = json.loads(backend.to_str())
-        # These two change with every call.
-        state.pop("truncation", None)
-        state.pop("padding", None)
-    versions = [tokenizers.__version__, transformers.__version__]
-    return hashlib.sha256(json.dumps([versions, state], sort_keys=True).encode()).hexdigest()
+def _make(examples: Examples, tokenizer: Any, settings: DataConfig, hashes: Sequence[str]) -> _Kept:
+    """What is kept of a split: facts, and arrays of ids and of texts as UTF-8, each with the lengths of its rows."""
+    sources, source_lengths, cut_sources = _tokenize(tokenizer, examples.sources, settings.max_source_length)
+    targets, target_lengths, cut_targets = _tokenize(tokenizer, examples.targets, settings.max_target_length)
+    checksum = 0
+    counts = np.asarray([len(examples), cut_sources, cut_targets], dtype=np.int32)
+    for array in (counts, source_lengths, target_lengths, sources, targets):
+        checksum = zlib.crc32(array.data, checksum)
+    facts = {
+        "truncated_sources": cut_sources,
+        "truncated_targets": cut_targets,
+        "fingerprint": f"{len(examples)} rows, {checksum:08x}"
+        + checksum_of_targets(examples.targets, examples.references),
+    }
+    references = [json.dumps([one.group, one.accepted]) for one in examples.references]
+    arrays = {
+        "sources": sources, "sources_lengths": source_lengths,
+        "targets": targets, "targets_lengths": target_lengths,
+    }  # fmt: skip
+    for name, texts in (("texts", examples.targets), ("hashes", hashes), ("references", references)):
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        arrays[name] = np.frombuffer(b"".join(encoded), np.uint8)
+        arrays[f"{name}_lengths"] = np.fromiter(map(len, encoded), np.int32)
+    return facts, arrays
 
 
-def _tokenize(tokenizer: Any, texts: list[str], limit: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogatepass")
+
+
+def _reference(value: bytes) -> Reference:
+    group, accepted = json.loads(value)
+    return Reference(group, tuple(accepted))
+
+
+def _tokenize(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray, int]:
     """(ids, lengths, how many texts were cut to `limit` tokens)."""
     pieces, lengths, truncated = [], [], 0
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
-        batch = tokenizer(chunk, return_attention_mask=False, verbose=False)["input_ids"]
+        batch = tokenizer(list(chunk), return_attention_mask=False, verbose=False)["input_ids"]
         for row in np.flatnonzero(np.fromiter(map(len, batch), int) > limit):
             batch[row] = truncate(batch[row], limit)
             truncated += 1
@@ -167,40 +237,3 @@ def _tokenize(tokenizer: Any, texts: list[str], limit: int) -> tuple[np.ndarray,
 def truncate(ids: list[int], limit: int) -> list[int]:
     """The first ids of a text that is longer than `limit` tokens; </s> stays at the end."""
     return ids[: limit - 1] + ids[-1:]
-
-
-def _pack(
-    source: tuple[np.ndarray, np.ndarray, int], target: tuple[np.ndarray, np.ndarray, int]
-) -> np.ndarray:
-    counts = np.asarray([len(source[1]), source[2], target[2]], dtype=np.int32)
-    body = np.concatenate([counts, source[1], target[1], source[0], target[0]])
-    return np.concatenate([_checksum(body), body])
-
-
-def _checksum(body: np.ndarray) -> np.ndarray:
-    return np.asarray([zlib.crc32(body.data)], dtype=np.uint32).view(np.int32)
-
-
-def _read(path: Path, rows: int) -> np.ndarray | None:
-    """The array of a cache file, memory-mapped; None if there is none that is whole."""
-    try:
-        array = np.load(path, mmap_mode="r")
-        if array.dtype == np.int32 and array[1] == rows and array[0] == _checksum(array[1:])[0]:
-            return array
-        fault = "its content is damaged"
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, IndexError, EOFError) as error:
-        fault = str(error)
-    warnings.warn(f"{path}: not usable ({fault}); tokenising again", stacklevel=3)
-    return None
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    """Keep the array; two processes that write at once write the same."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "wb") as stream:
-            np.save(stream, array)
-    except OSError as error:
-        warnings.warn(f"{path}: tokenised rows are not kept: {error}", stacklevel=3)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyperformer.data import toy
+from hyperformer.data.cache.file_hash import file_hash
 from hyperformer.data.readers.files import SUFFIXES, read_file
 from hyperformer.data.readers.rows import Rows, record_rows, table_rows
 from hyperformer.data.tasks.task import Task
@@ -15,8 +19,21 @@ from hyperformer.hub_access import not_in_cache, why_offline
 SOURCES = ("hub", "folder", "toy")
 
 
-def load_rows(task: Task, split: str, *, source: str, data_dir: str | None = None) -> Rows:
-    """All rows of one split, as the source has them.
+@dataclass(frozen=True)
+class Source:
+    """All rows of one split, as the source has them, before they are read.
+
+    Attributes:
+        identity: tells the content: what has the same identity has the same rows. DataError: it cannot be read.
+        read: the rows. DataError: they cannot be read or understood.
+    """
+
+    identity: Callable[[], str]
+    read: Callable[[], Rows]
+
+
+def find_source(task: Task, split: str, *, source: str, data_dir: str | None = None) -> Source:
+    """Where the rows of one split are.
 
     Args:
         split: the source's own name of the split ('validation_matched').
@@ -32,7 +49,7 @@ def load_rows(task: Task, split: str, *, source: str, data_dir: str | None = Non
     if task.file is not None:
         if not Path(task.file).is_file():
             raise DataError(f"Task {task.name!r}: data {task.file}: there is no such file")
-        return read_file(Path(task.file))
+        return _file(Path(task.file))
     is_toy = task.name in toy.GENERATORS
     if is_toy != (source == "toy"):
         wanted = "data_source=toy" if is_toy else "data_source=hub, or data_source=folder with data_dir"
@@ -45,10 +62,30 @@ def load_rows(task: Task, split: str, *, source: str, data_dir: str | None = Non
     if source == "folder":
         return _from_folder(task, split, data_dir)
     where = f"toy split {split!r}"
-    return record_rows(toy.toy_rows(task.name, split), where, lambda row: f"{where}, row {row} (from 0)")
+    return Source(
+        lambda: where,  # the generator is code
+        lambda: record_rows(
+            toy.toy_rows(task.name, split), where, lambda row: f"{where}, row {row} (from 0)"
+        ),
+    )
 
 
-def _from_hub(task: Task, split: str) -> Rows:
+def load_rows(task: Task, split: str, *, source: str, data_dir: str | None = None) -> Rows:
+    """All rows of one split; arguments and errors as of :func:`find_source`."""
+    return find_source(task, split, source=source, data_dir=data_dir).read()
+
+
+def _file(path: Path) -> Source:
+    def identity() -> str:
+        try:
+            return f"{path.name} {file_hash(path)}"  # the name tells the format
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+
+    return Source(identity, lambda: read_file(path))
+
+
+def _from_hub(task: Task, split: str) -> Source:
     if task.hub is None:
         raise ConfigError(
             f"Task {task.name!r} has no place on the hub; give it one, or use data_source=folder"
@@ -72,7 +109,34 @@ def _from_hub(task: Task, split: str) -> Rows:
             f"Task {task.name!r}: {where}, could not be loaded: {not_in_cache(error) or _in_words(error)}. Or put "
             f"the rows into a folder and write data_source=folder data_dir=FOLDER (FOLDER/{task.name}/{split}.jsonl)"
         ) from error
-    return table_rows(table.column_names, table.num_rows, table.column, where)
+    rows = table_rows(table.column_names, table.num_rows, table.column, where)
+    return Source(lambda: _table_hash(table), lambda: rows)
+
+
+def _table_hash(table: Any) -> str:
+    """Hash of an Arrow table, written as an Arrow stream: types and values, wherever they lie in its buffers."""
+    import pyarrow
+
+    digest = _Digest()
+    with pyarrow.ipc.new_stream(pyarrow.PythonFile(digest, "w"), table.schema) as stream:
+        stream.write_table(table)
+    return digest.hash.hexdigest()
+
+
+class _Digest:
+    """A file that keeps the hash of what is written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self.hash.update(data)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def _in_words(error: Exception) -> str:
@@ -95,12 +159,12 @@ def find_file(task: Task, data_dir: Path, split: str) -> Path | None:
     return files[0] if files else None
 
 
-def _from_folder(task: Task, split: str, data_dir: str | None) -> Rows:
+def _from_folder(task: Task, split: str, data_dir: str | None) -> Source:
     if not data_dir:
         raise ConfigError("data_source=folder needs data_dir, the folder that holds <task>/<split>.jsonl")
     file = find_file(task, Path(data_dir), split)
     if file is not None:
-        return read_file(file)
+        return _file(file)
     folder = Path(data_dir) / task.name
     there = f"there is no folder {folder.parent}"
     for place in (folder.parent, folder):

@@ -24,7 +24,8 @@ from fractions import Fraction
 import numpy as np
 
 from hyperformer.data.examples import Examples, make_examples
-from hyperformer.data.sources import load_rows
+from hyperformer.data.readers.rows import Rows
+from hyperformer.data.sources import Source, find_source
 from hyperformer.data.tasks.task import SPLITS, Task
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.settings.schema import DataConfig, RunConfig
@@ -32,6 +33,8 @@ from hyperformer.settings.schema import DataConfig, RunConfig
 SEED = 42
 HELD_OUT = 1_000
 """Training rows that become the validation split of a large task."""
+LIMITS = {"train": "n_train", "validation": "n_val", "test": "n_test"}
+"""Split -> the setting that says how many rows of it are read at most."""
 
 
 @dataclass(frozen=True)
@@ -146,31 +149,50 @@ def _in_order(groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(shuffled), np.cumsum([0, *map(len, shuffled)])
 
 
-def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = False) -> Examples:
-    """The examples of one split, ready to be tokenised.
+def split_source(task: Task, split: str, settings: DataConfig) -> Source:
+    """Where the rows are that a split is made of.
 
     Args:
         split: 'train', 'validation' or 'test'.
-        settings: where rows are, how many at most (drawn at random, seed 42), whose splits.
-        prefix: start every source with the task's prefix.
+        settings: where rows are, and whose splits.
 
     Raises:
-        ConfigError, DataError: as :func:`load_rows` and :func:`make_examples`; no row is left.
+        ConfigError, DataError: as :func:`find_source`.
     """
     if split not in SPLITS:
         raise ConfigError(f"There is no split {split!r}{nearest(split, SPLITS)}")
     reference = settings.reference_splits
     if reference and (task.has_references or task.split):
         raise ConfigError(f"reference_splits: the authors have no task such as {task.name}; leave it out")
-    split_validation = _split_validation(split, reference)
-    name = source_split(task, split, split_validation=split_validation)
-    rows = load_rows(task, name, source=settings.data_source, data_dir=settings.data_dir)
+    name = source_split(task, split, split_validation=_split_validation(split, reference))
+    return find_source(task, name, source=settings.data_source, data_dir=settings.data_dir)
+
+
+def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = False) -> Examples:
+    """The examples of one split, ready to be tokenised; arguments and errors as of :func:`make_split`."""
+    rows = split_source(task, split, settings).read()
+    return make_split(rows, task, split, settings, prefix=prefix)
+
+
+def make_split(rows: Rows, task: Task, split: str, settings: DataConfig, *, prefix: bool) -> Examples:
+    """The examples of one split.
+
+    Args:
+        rows: of :func:`split_source`.
+        split: 'train', 'validation' or 'test'.
+        settings: how many rows at most (drawn at random, seed 42), and whose splits.
+        prefix: start every source with the task's prefix.
+
+    Raises:
+        DataError: as :func:`make_examples`; no row is left.
+    """
+    reference = settings.reference_splits
     examples = make_examples(task, rows, prefix=prefix, keep_unlabelled=reference)
-    limit = {"train": settings.n_train, "validation": settings.n_val, "test": settings.n_test}[split]
+    limit = getattr(settings, LIMITS[split])
     rule = SplitRule(
         held_out=HELD_OUT if reference else held_out_rows(len(examples)),
         n_obs=-1 if reference and limit is None else limit,
-        split_validation=split_validation,
+        split_validation=_split_validation(split, reference),
     )
     groups = [reference.group for reference in examples.references] if task.group else []
     chosen = examples.take(split_indices(task, split, len(examples), rule, groups))
@@ -178,6 +200,7 @@ def load_split(task: Task, split: str, settings: DataConfig, *, prefix: bool = F
         chosen = chosen.one_per_answer()
         chosen = chosen.take(range(min(len(chosen), limit or len(chosen))))
     if not len(chosen):
+        name = source_split(task, split, split_validation=rule.split_validation)
         raise DataError(
             f"task {task.name!r}: split {split!r} would be empty: it is made of {len(examples)} rows of {name!r}"
             + (f" by split: {'/'.join(task.split)}" if task.split else "")

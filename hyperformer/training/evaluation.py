@@ -129,9 +129,9 @@ class Evaluator:
                 tasks[task],
                 name,
                 self.answers(tasks[task], split),
-                split.target_texts,
-                split.row_hashes,
-                split.references,
+                list(split.target_texts),
+                list(split.row_hashes),
+                list(split.references),
             )
             for task, split in splits.items()
         }

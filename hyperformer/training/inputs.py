@@ -12,13 +12,12 @@ import torch
 
 from hyperformer.data.collate import collate_rows
 from hyperformer.data.dataset import CACHE as CACHE
-from hyperformer.data.dataset import TokenizedSplit, tokenize_split
+from hyperformer.data.dataset import TokenizedSplit, load_tokenized
 from hyperformer.data.label_checks import notes
 from hyperformer.data.sampling.drawn import Drawn
 from hyperformer.data.sampling.mixed import MixedSampler
 from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.data.sampling.sampler import ReferenceSampler, TaskSampler
-from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import SPLITS, Task
 from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import read_json, write_json
@@ -117,9 +116,7 @@ def _load(config: RunConfig, task: Task, tokenizer: Any) -> dict[str, TokenizedS
     tokenized = {}
     for split in config.splits:
         beat(f"loading {task.name} {split}", PATIENT)
-        examples = load_split(task, split, config.data, prefix=config.task_prefix)
-        rows = tokenize_split(examples, task, tokenizer, config.data)
-        tokenized[split] = rows if split == "train" else replace(rows, row_hashes=examples.row_hashes())
+        tokenized[split] = load_tokenized(task, split, tokenizer, config.data, prefix=config.task_prefix)
     return tokenized
 
 

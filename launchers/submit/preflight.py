@@ -200,7 +200,7 @@ def _source(run: Run) -> Iterator[Finding]:
 
 def _weights(run: Run, files: AdapterFiles, record: dict[str, Any]) -> Iterator[Finding]:
     """What the weights of a trained run, and the T5 that they were trained on, have against them."""
-    from hyperformer.data.contents import file_hash
+    from hyperformer.data.cache.file_hash import file_hash
 
     where, model = f"init_from {run.config.model.init_from}", run.config.model
     if not files.weights.is_file():

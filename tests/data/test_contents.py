@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from hyperformer.data import contents
-from hyperformer.data.contents import Contents, file_hash, identify
+from hyperformer.data.cache import file_hash as hashes
+from hyperformer.data.cache.file_hash import file_hash
+from hyperformer.data.contents import Contents, identify
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, make_config, replace, with_local_names
 from hyperformer.settings.schema import RunConfig
@@ -36,7 +38,7 @@ other:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all that settings can name."""
-    monkeypatch.setattr(contents, "_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "_CACHE", str(tmp_path / "cache"))
     files = {
         "tasks.yaml": TASKS,
         "engine.json": '{"zero_optimization": {"offload_optimizer": {"device": "cpu"}}, "train_batch_size": "auto"}',
@@ -155,7 +157,7 @@ def test_a_big_file_is_read_once_and_again_when_it_changes(
 ) -> None:
     path = site / "t5/model.safetensors"
     os.utime(path, (1, 1))
-    monkeypatch.setattr(contents, "_SETTLED_S", -1e9)  # as if it had been written long ago
+    monkeypatch.setattr(hashes, "_SETTLED_S", -1e9)  # as if it had been written long ago
     first = file_hash(path)
     (note,) = (site / "cache").iterdir()
     note.write_text(note.read_text().replace(first, "remembered"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperformer.adapters.build import load_tokenizer
+from hyperformer.data.cache.key import OF_MIXING
 from hyperformer.data.dataset import CHUNK, truncate
 from hyperformer.data.examples import Examples
 from hyperformer.data.label_checks import check_labels
@@ -25,8 +26,6 @@ from hyperformer.training.rank_classification import check_decode
 _MOST_TOKENS = 80
 _MOST_CHARACTERS = 600
 _MOST_ANSWERS = 12
-# Settings of the section `data` that change nothing of a task's rows.
-_MIXED = ("tasks", "mixing", "temperature", "task_weights", "mixing_cap", "cache_dir")
 # Settings beside the section `data` that decide what a task's rows look like.
 _READ = ("model_name_or_path", "tokenizer_name", "decode", "do_test", "do_eval")
 
@@ -80,7 +79,7 @@ def print_data(configs: Iterable[RunConfig], rows: int) -> list[str]:
 
 def _key(config: RunConfig, task: str) -> str:
     flat = flatten(config)
-    data = {key: value for key, value in vars(config.data).items() if key not in _MIXED}
+    data = {key: value for key, value in vars(config.data).items() if key not in OF_MIXING}
     return repr([task, config.task_prefix, data, [flat[key] for key in _READ]])
 
 
