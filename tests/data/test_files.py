@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
 
+from hyperformer.data.readers import rows as rows_module
 from hyperformer.data.readers.files import read_file
 from hyperformer.errors import DataError
 
@@ -185,3 +187,20 @@ def test_packed_files(tmp_path: Path) -> None:
 
 def test_what_is_no_parquet(tmp_path: Path) -> None:
     assert "x.parquet: cannot be read as parquet" in fault(tmp_path, "x.parquet", b"text,label\na,1\n")
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_columns_and_records_are_the_same_however_they_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """As columns, a part of the rows at a time; or, if there are more columns than that, as mappings."""
+    monkeypatch.setattr(rows_module, "_CHUNK", 2)
+    monkeypatch.setattr(rows_module, "_MOST_COLUMNS", most)
+    lines = ['{"a": 1}', '{"b": "x", "a": 2}', '{"a": 3}', "", '{"c": null, "a": 4}', '{"b": "y"}']
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    rows = read_file(tmp_path / "x.jsonl")
+    assert (rows.names, rows.count, rows.place(4)[-6:]) == (["a", "b", "c"], 5, "line 6")
+    assert [list(rows.column(name)) for name in rows.names] == [
+        [1, 2, 3, 4, None], [None, "x", None, None, "y"], [None] * 5,
+    ]  # fmt: skip
+    assert rows.records() == [json.loads(line) for line in lines if line]

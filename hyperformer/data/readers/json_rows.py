@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NoReturn
 
-from hyperformer.data.readers.rows import Rows, record_rows
+from hyperformer.data.readers.rows import Rows, column_rows, record_rows
 from hyperformer.errors import DataError
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LINE = re.compile(r"[^\n]+")
 _BLANK = re.compile(r"[ \t\r\n]*")
 WANTED = 'wanted is one JSON object with the columns: {"sentence": ..., "label": ...}'
 
@@ -68,26 +71,34 @@ def parse_json_lines(text: str, where: str) -> Rows:
     Raises:
         DataError: a line is not a JSON object; the message names it.
     """
-    lines = text.split("\n")  # not splitlines: JSON strings may hold other line separators
 
     def place(row: int) -> str:
-        return f"{where}, line {[n for n, line in enumerate(lines, 1) if line.strip()][row]}"
+        return f"{where}, line {next(islice(_numbered(text), row, None))[0]}"
 
     try:
-        # One C call for each line; on a fault, line by line for its number.
-        records = list(map(_DECODER.decode, filter(str.strip, lines)))
-        if not _SURROGATE.search(text) and set(map(type, records)) <= {dict}:
-            return record_rows(records, where, place)
+        # One C call for each line; on a fault, once more for its number.
+        rows = column_rows(lambda: map(_DECODER.decode, _lines(text)), where, place)
+        if rows and not _SURROGATE.search(text):
+            return rows
     except (ValueError, RecursionError):
         pass
     records = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                records.append(parse_record(line))
-            except ValueError as error:
-                raise DataError(f"{where}, line {number}: {error}") from error
+    for number, line in _numbered(text):
+        try:
+            records.append(parse_record(line))
+        except ValueError as error:
+            raise DataError(f"{where}, line {number}: {error}") from error
     return record_rows(records, where, place)
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers."""
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The same lines, one at a time. Not splitlines: JSON strings may hold other line separators."""
+    return filter(str.strip, (line.group() for line in _LINE.finditer(text)))
 
 
 def parse_json(text: str, where: str) -> Rows:

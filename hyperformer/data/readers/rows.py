@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from hyperformer.errors import DataError
+
+_CHUNK = 10_000
+_MOST_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Rows:
     count: int
     column: Callable[[str], Sequence[Any]]
     place: Callable[[int], str]
-    originals: Sequence[dict[str, Any]] | None = None
+    originals: Callable[[], Sequence[dict[str, Any]]] | None = None
 
     def records(self) -> Sequence[dict[str, Any]]:
         """The rows as mappings.
@@ -40,7 +43,7 @@ class Rows:
             DataError: two columns have the same name.
         """
         if self.originals is not None:
-            return self.originals
+            return self.originals()
         for name in self.names:
             self.check_name(name)
         columns = [self.column(name) for name in self.names]
@@ -56,8 +59,33 @@ def record_rows(records: Sequence[dict[str, Any]], where: str, place: Callable[[
     """Rows from mappings, which need not have the same keys."""
     names = list(dict.fromkeys(chain.from_iterable(records)))
     return Rows(
-        where, names, len(records), lambda name: [row.get(name) for row in records], place, originals=records
+        where, names, len(records), lambda name: [row.get(name) for row in records], place, lambda: records
     )
+
+
+def column_rows(
+    read: Callable[[], Iterator[dict[str, Any]]], where: str, place: Callable[[int], str]
+) -> Rows | None:
+    """Rows from mappings that are read one at a time; only their columns are kept, in half the memory.
+
+    Args:
+        read: the mappings, and the same again when called again.
+
+    Returns:
+        None: one is no mapping, or they have so many different keys that columns take more memory.
+    """
+    columns: dict[str, list[Any]] = {}
+    count, rows = 0, read()
+    while chunk := list(islice(rows, _CHUNK)):
+        if set(map(type, chunk)) != {dict}:
+            return None
+        names = dict.fromkeys([*columns, *chain.from_iterable(chunk)])
+        if len(names) > _MOST_COLUMNS:
+            return None
+        for name in names:
+            columns.setdefault(name, [None] * count).extend([row.get(name) for row in chunk])
+        count += len(chunk)
+    return Rows(where, list(columns), count, columns.__getitem__, place, lambda: list(read()))
 
 
 def table_rows(names: Sequence[str], count: int, read: Callable[[str], Any], where: str) -> Rows:
