@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperformer.adapters.build import load_tokenizer
-from hyperformer.data.cache.key import OF_MIXING
+from hyperformer.data.cache.key import OF_SAMPLING
 from hyperformer.data.dataset import CHUNK, truncate
 from hyperformer.data.examples import Examples
 from hyperformer.data.label_checks import check_labels
@@ -79,7 +79,7 @@ def print_data(configs: Iterable[RunConfig], rows: int) -> list[str]:
 
 def _key(config: RunConfig, task: str) -> str:
     flat = flatten(config)
-    data = {key: value for key, value in vars(config.data).items() if key not in OF_MIXING}
+    data = {key: value for key, value in vars(config.data).items() if key not in OF_SAMPLING}
     return repr([task, config.task_prefix, data, [flat[key] for key in _READ]])
 
 

@@ -15,7 +15,9 @@ from hyperformer.data.splits import LIMITS
 from hyperformer.data.tasks.task import SPLITS, Task
 from hyperformer.settings.schema import DataConfig
 
-OF_MIXING = ("tasks", "mixing", "temperature", "task_weights", "mixing_cap", "cache_dir")
+OF_SAMPLING = (
+    "tasks", "mixing", "temperature", "task_weights", "mixing_cap", "group_by_length", "reference_sampler", "cache_dir",
+)  # fmt: skip
 """Settings of the section `data` that change nothing of a task's rows."""
 # What these name counts by its content.
 _NAMES = ("data_dir", "task_file")
@@ -44,7 +46,7 @@ def key(tokenizer: Any, *told: Any) -> str:
 def settings_of_rows(settings: DataConfig, split: str) -> dict[str, Any]:
     """The settings that decide which rows a split has, and how many tokens of them are kept."""
     others = [LIMITS[other] for other in SPLITS if other != split]
-    left_out = (*OF_MIXING, *_NAMES, *others)
+    left_out = (*OF_SAMPLING, *_NAMES, *others)
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in left_out}
 
 

@@ -116,7 +116,7 @@ def test_all_that_decides_the_rows_is_in_the_name(tokenizer, config: DataConfig,
     for number, start in enumerate(starts, 1):
         start()
         assert len(names(config)) == number
-    load(tokenizer, other(n_train=3, n_test=3, temperature=2.0))
+    load(tokenizer, other(n_train=3, n_test=3, temperature=2.0, group_by_length=True))
     moved = other(data_dir=str(tmp_path / "moved"))
     (tmp_path / "moved").mkdir()
     (tmp_path / TASK.name).rename(tmp_path / "moved" / TASK.name)
