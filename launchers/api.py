@@ -63,12 +63,19 @@ class View:
 
     Attributes:
         wanted: what the page of the report was to show before the runs were read (:mod:`launchers.report.drawing`).
+        goes_on: whether a race is to start more of these runs by itself, though none of them may be going.
     """
 
     runs: list[Run]
     statuses: list[RunStatus]
     notes: list[str]
     wanted: str = ""
+    goes_on: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether waiting for an end makes sense."""
+        return self.goes_on or any(entry.is_active for entry in self.statuses)
 
     @property
     def has_begun(self) -> bool:
@@ -189,10 +196,8 @@ class Sweep:
         """
         runs, wanted = self._select(names), drawing.wanted(self.ledger.paths)
         statuses, notes = read_statuses(self.ledger, runs, max_age_s)
-        if len(runs) == len(self.plan.runs):
-            statuses, more = with_race(self.ledger, statuses)
-            notes += more
-        return View(runs, statuses, [*notes, *self.input_notes], wanted)
+        race = with_race(self.ledger, statuses)
+        return View(runs, race.statuses, [*notes, *race.notes, *self.input_notes], wanted, race.goes_on)
 
     def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
         """How each of the runs stands; as :meth:`view`."""

@@ -113,7 +113,7 @@ def _watch(out: Console, sweep: Sweep, names: Sequence[str]) -> View:
     with Progress(out, sweep.plan.name) as progress, suppress(KeyboardInterrupt):
         while True:
             progress.update(view.statuses, "; ".join(view.notes))
-            if not any(entry.is_active for entry in view.statuses):
+            if not view.is_active:
                 break
             time.sleep(poll_interval.pause_s)
             view = sweep.view(*names, max_age_s=poll_interval.pause_s)

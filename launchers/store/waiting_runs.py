@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from hyperformer.files import write_json
 from launchers.store.processes import is_alive, seconds_silent, this_process
@@ -65,11 +66,21 @@ def queue_owner(paths: SweepFolder) -> str:
 
 def waiting_runs(paths: SweepFolder) -> dict[str, int]:
     """Signature -> number of the next attempt, of the runs in the queue of a launcher that lives."""
+    record = _living_queue(paths)
+    return record["runs"] if record else {}
+
+
+def has_launcher(paths: SweepFolder) -> bool:
+    """Whether a launcher that starts runs of the sweep lives, on this machine or another, as far as can be told."""
+    return _living_queue(paths) is not None
+
+
+def _living_queue(paths: SweepFolder) -> dict[str, Any] | None:
     record = try_record(paths.queue)
     if not record:
-        return {}
+        return None
     alive = is_alive(record)
     if alive is None:
         silent = seconds_silent(paths.queue)
         alive = silent is not None and silent < _SILENT_S
-    return record["runs"] if alive else {}
+    return record if alive else None

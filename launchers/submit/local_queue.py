@@ -26,6 +26,7 @@ from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import cancelled_note
 from launchers.store.waiting_runs import QueueFile
+from launchers.submit.race import race_gate
 from launchers.submit.race.standings import read_standings
 
 _TICK_S = 0.3
@@ -136,6 +137,8 @@ class LocalQueue:
         if not self.looks_at_race or self.waiting or len(self._running()) >= self.parallel:
             return False
         self.looks_at_race = False  # until the next run has ended
+        if race_gate.is_cancelled(self.ledger):
+            return False
         standings = read_standings(self.ledger, [self.statuses[run.signature] for run in self.runs])
         moving = [run for run in self.runs if standings and run.signature in standings.moving]
         if standings and moving:

@@ -214,6 +214,8 @@ def start(ledger: Ledger, rule: StartRule, options: StartOptions, callbacks: Sta
             if found.standings:
                 _go_on_with_race(ledger, result, options)
             return result
+        if found.standings:
+            race_gate.reopen(ledger)
         parallel = options.max_parallel or ledger.plan.max_parallel
         LocalQueue(ledger, found.todo, callbacks, parallel).run_all()
         return SubmitResult(found)

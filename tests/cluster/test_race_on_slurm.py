@@ -54,3 +54,28 @@ def test_a_race_goes_on_by_itself_and_after_its_job_was_cancelled(slurm_line: Co
     assert len({start["job_id"] for start in starts}) == 3
     code, out = line.run("submit", "s.yaml")
     assert code == 0 and "0 of 4 runs to start" in out, out
+
+
+@pytest.mark.slow
+def test_cancel_ends_a_race_and_retry_resumes_it(slurm_line: CommandLine) -> None:
+    line = slurm_line
+    (line.folder / "s.yaml").write_text(SWEEP)
+    code, out = line.run("s.yaml", "--max-parallel", "2")
+    assert code == 0, out
+    wait_until(lambda: line.status()["counts"].get("paused", 0) >= 1, line.status)
+    code, out = line.run("cancel", "s.yaml", "-y")
+    assert code == 0 and "end the race: no run moves on by itself" in out, out
+    wait_until(lambda: not slurm(line, "squeue", "-h", "--me"), lambda: slurm(line, "squeue"))
+    found = line.status()
+    assert gate(line)["state"] == "cancelled" and set(found["counts"]) <= {
+        "paused",
+        "stopped",
+        "cancelled",
+    }, found
+    assert any("race: it was cancelled" in note for note in found["notes"]), found["notes"]
+
+    code, out = line.run("retry", "s.yaml", "-y")
+    assert code == 0, out
+    wait_until(lambda: gate(line)["state"] == "over", lambda: (line.status(), gate(line)))
+    found = line.status()
+    assert found["counts"] == {"done": 1, "paused": 3} and not found["notes"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from launchers.slurm import job_queue, states
 from launchers.slurm.commands import ClusterError
@@ -10,39 +10,69 @@ from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
 from launchers.submit.gate import record
 from launchers.submit.gate.record import RACE
+from launchers.submit.race import race_gate
 from launchers.submit.race.standings import read_standings
 
 
-def with_race(ledger: Ledger, statuses: list[RunStatus]) -> tuple[list[RunStatus], list[str]]:
-    """The statuses, with runs that move on in a race as stopped; and notes for the user.
+@dataclass(frozen=True)
+class RaceView:
+    """How the runs of a race stand.
+
+    Attributes:
+        statuses: with those that move on as stopped.
+        notes: for the user.
+        goes_on: whether somebody is to start more of these runs, though none of them is going.
+    """
+
+    statuses: list[RunStatus]
+    notes: list[str]
+    goes_on: bool
+
+
+def with_race(ledger: Ledger, statuses: list[RunStatus]) -> RaceView:
+    """How these runs stand, with what their race says of them.
 
     Args:
-        statuses: of all runs of the plan, in order.
+        statuses: of all runs of the plan, in order, or of some: who moves on is not known then.
     """
-    standings = read_standings(ledger, statuses)
-    if standings is None:
-        return statuses, []
-    gate = "" if ledger.plan.profile.is_local else _gate_note(ledger, statuses)
-    return standings.with_moves(statuses), [*standings.notes, *([gate] if gate else [])]
+    race = ledger.plan.race
+    if race is None:
+        return RaceView(statuses, [], False)
+    standings = read_standings(ledger, statuses) if len(statuses) == len(ledger.plan.runs) else None
+    going = any(entry.is_active for entry in statuses)
+    note, goes_on = _on_this_machine(ledger) if ledger.plan.profile.is_local else _gate(ledger, going)
+    notes = [*(standings.notes if standings else ()), note]
+    may_start = any(entry.state in ("paused", "stopped") for entry in statuses)
+    moved = standings.with_moves(statuses) if standings else statuses
+    return RaceView(moved, [line for line in notes if line], goes_on and may_start)
 
 
-def _gate_note(ledger: Ledger, statuses: Sequence[RunStatus]) -> str:
-    """What is to be known of the gate, in a line; '': there is none, or nothing is wrong with it."""
+_CANCELLED = "race: it was cancelled; `submit` goes on with it"
+
+
+def _on_this_machine(ledger: Ledger) -> tuple[str, bool]:
+    return _CANCELLED if race_gate.is_cancelled(ledger) else "", race_gate.is_waiting(ledger)
+
+
+def _gate(ledger: Ledger, going: bool) -> tuple[str, bool]:
+    """What is to be known of the gate, in a line, '' if nothing; and whether it is to start runs."""
     gate = record.read(record.gate_file(ledger.path))
     if gate is None or gate.stage != RACE or gate.state == "over":
-        return ""
+        return "", False
     if gate.state == "blocked":
-        return f"race: it does not go on by itself: {gate.why}"
+        return f"race: it does not go on by itself: {gate.why}", False
     if gate.state == "cancelled":
-        return "race: it was cancelled; `submit` goes on with it"
-    if any(entry.is_active for entry in statuses):
-        return f"race: job {gate.job_id} looks who moves on when a run has ended" if gate.job_id else ""
+        return _CANCELLED, False
+    if going:
+        return f"race: job {gate.job_id} looks who moves on when a run has ended" if gate.job_id else "", True
     key = job_queue.job_key(gate.job_id or "", gate.slurm_cluster)
     try:
         job = job_queue.query([key]).get(key) if gate.job_id else None
     except ClusterError as error:
-        return f"race: whether job {gate.job_id} goes on with it is not known ({error})"
+        return f"race: whether job {gate.job_id} goes on with it is not known ({error})", True
     if job is not None and job.state not in states.ENDED:
-        return f"race: job {gate.job_id} looks who moves on"
+        return f"race: job {gate.job_id} looks who moves on", True
+    if record.read(record.gate_file(ledger.path)) != gate:  # it has acted meanwhile
+        return _gate(ledger, going)
     log = record.gate_file(ledger.path).with_name("gate.log")
-    return f"race: job {gate.job_id}, which was to go on with it, is gone ({log}): `submit` again"
+    return f"race: job {gate.job_id}, which was to go on with it, is gone ({log}): `submit` again", False

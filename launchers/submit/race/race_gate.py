@@ -10,6 +10,7 @@ from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.store import code_snapshot
 from launchers.store.ledger import Ledger
+from launchers.store.waiting_runs import has_launcher
 from launchers.submit.gate import record
 from launchers.submit.gate.gate_job import Gate
 from launchers.submit.gate.record import RACE, GateRecord
@@ -59,8 +60,21 @@ def close(ledger: Ledger) -> None:
     record.write(path, GateRecord("over", RACE, "the race is over", token=secrets.token_hex(8)))
 
 
+def reopen(ledger: Ledger) -> None:
+    """On this machine, where no gate is needed: the launcher that starts now moves runs on, also after a cancel."""
+    record.gate_file(ledger.path).unlink(missing_ok=True)
+
+
+def is_cancelled(ledger: Ledger) -> bool:
+    """Whether the user ended the race."""
+    gate = record.read(record.gate_file(ledger.path))
+    return gate is not None and gate.stage == RACE and gate.state == "cancelled"
+
+
 def is_waiting(ledger: Ledger) -> bool:
-    """Whether a gate is to go on with the race."""
+    """Whether a gate, or the launcher on this machine, is to go on with the race."""
+    if ledger.plan.profile.is_local:
+        return has_launcher(ledger.paths) and not is_cancelled(ledger)
     gate = record.read(record.gate_file(ledger.path))
     return gate is not None and gate.stage == RACE and gate.state == "waits"
 
@@ -71,10 +85,10 @@ def cancel(ledger: Ledger) -> None:
     Raises:
         ClusterError: SLURM does not answer.
     """
-    path = record.gate_file(ledger.path)
-    gate = record.read(path)
-    if gate is None or not is_waiting(ledger):
+    if not is_waiting(ledger):
         return
+    path = record.gate_file(ledger.path)
+    gate = record.read(path) or GateRecord("waits", RACE)
     # Without the token of the record a gate that SLURM does not cancel any more does nothing.
     record.write(
         path, replace(gate, state="cancelled", why="cancelled by the user", token=secrets.token_hex(8))

@@ -17,8 +17,14 @@ from hyperformer.run_files.pause import read_pause
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from launchers import sweep
 from launchers.api import Sweep
+from launchers.slurm import job_queue
+from launchers.slurm.commands import ClusterError
+from launchers.slurm.job_queue import SlurmJob
 from launchers.store.attempts import Attempt, Outcome
 from launchers.submit import local_queue
+from launchers.submit.gate import record
+from launchers.submit.gate.record import RACE as RACE_GATE
+from launchers.submit.gate.record import GateRecord
 
 SWEEP = """
     base: {{model_name_or_path: toy, data_source: toy, max_steps: 8, eval_steps: 2, warmup_steps: 0}}
@@ -158,3 +164,96 @@ def test_rungs_that_change(line: Callable[..., tuple[int, str]], write_sweep: Ca
     assert states() == {"lr1": ("stopped", 2), "lr5": ("done", 8)}
     line("submit", "s.yaml")
     assert states() == {"lr1": ("paused", 4), "lr5": ("done", 8)}
+
+
+def test_cancel_ends_a_race(
+    line: Callable[..., tuple[int, str]], write_sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has paused does not move on in the place of those that were cancelled, until a user wants it."""
+
+    class Cancelled(RacingJob):
+        def __init__(self, *job: Any) -> None:
+            if len(self.starts) == 2:  # in another terminal; two have paused, one starts, and one waits
+                view = Sweep.load("s.yaml").view("*lr1")
+                assert view.goes_on and not any(entry.is_active for entry in view.statuses)
+                told.append(line("cancel", "s.yaml", "-y")[1])
+            super().__init__(*job)
+
+    told: list[str] = []
+    monkeypatch.setattr(local_queue, "start_local", Cancelled)
+    text = SWEEP.replace(
+        "learning_rate: [1, 5, 4, 3, 2], seed: [1, 2]", "learning_rate: [1, 5, 3, 2], seed: [1]"
+    )
+    write_sweep(text.format(race=RACE))
+    line("submit", "s.yaml", "--max-parallel", "1")
+    assert "end the race" in told[0] and "no run moves on by itself" in told[0]
+    assert {start for *_, start in RacingJob.starts} == {0}
+    assert {name: state for name, (state, _) in states().items()} == {
+        "lr1": "paused", "lr5": "stopped", "lr3": "cancelled", "lr2": "cancelled",
+    }  # fmt: skip  # of those that are left lr5 is the best: a submit would start it
+    view = Sweep.load("s.yaml").view()
+    assert not view.is_active and any("it was cancelled" in note for note in view.notes), view.notes
+
+    monkeypatch.setattr(local_queue, "start_local", RacingJob)
+    assert line("retry", "s.yaml", "-y")[0] == 0
+    assert states() == {"lr1": ("paused", 2), "lr2": ("paused", 2), "lr3": ("paused", 4), "lr5": ("done", 8)}
+    assert not Sweep.load("s.yaml").view().notes
+
+
+@pytest.mark.parametrize(
+    "queue, goes_on", [("PENDING", True), ("COMPLETED", False), ("", False), ("away", True)]
+)
+def test_a_race_goes_on_for_as_long_as_its_gate_waits(
+    write_sweep: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    queue: str,
+    goes_on: bool,
+) -> None:
+    """`status -w` waits for that, though all runs are paused."""
+    monkeypatch.chdir(tmp_path)
+    write_sweep(SWEEP.format(race=RACE))
+    sweep = Sweep.load("s.yaml", cluster="slurm")
+    sweep.ledger.commit("slurm")
+    for run in sweep.plan.runs:
+        folder = RunFolder(sweep.ledger.new_attempt(run).run_folder)
+        write_json(folder.race, {"pause_at": 2})
+        attempt = Attempt.of(folder.path, 1)
+        write_json(attempt.started_file, {"cluster": "slurm", "started": 1.0})
+        attempt.write_outcome(Outcome("paused", step=2))
+    waits = GateRecord("waits", RACE_GATE, job_id="9", token="a")
+    path = record.gate_file(sweep.ledger.path)
+    record.write(path, waits)
+
+    def query(keys: list[str]) -> dict[str, SlurmJob]:
+        if queue == "away":
+            raise ClusterError("squeue does not answer")
+        return {"9": SlurmJob(queue)} if queue else {}
+
+    monkeypatch.setattr(job_queue, "query", query)
+    view = sweep.view()
+    assert {entry.state for entry in view.statuses} == {"paused"}
+    assert view.goes_on == view.is_active == goes_on and ("is gone" in "".join(view.notes)) != goes_on
+
+    def acts(keys: list[str]) -> dict[str, SlurmJob]:
+        if record.read(path) == before:
+            record.write(path, GateRecord("waits", RACE_GATE, job_id="10", token="b"))
+            return {}
+        return {"10": SlurmJob("PENDING")}
+
+    before = record.read(path)
+    monkeypatch.setattr(job_queue, "query", acts)
+    view = sweep.view()
+    assert view.goes_on and "job 10 looks who moves on" in "".join(view.notes)
+    record.write(path, GateRecord("over", RACE_GATE))
+    assert not sweep.view().is_active
+
+
+def test_no_sweep_waits_for_a_race(
+    line: Callable[..., tuple[int, str]], write_sweep: Callable[..., Path]
+) -> None:
+    raced = write_sweep(SWEEP.format(race=RACE))
+    raced.with_name("t.yaml").write_text(raced.read_text().partition("race:")[0] + "after: s.yaml\n")
+    code, out = line("submit", "t.yaml")
+    assert code == 2 and "after: is a race, whose end cannot be waited for; start this sweep when" in out, out
+    assert not RacingJob.starts
