@@ -24,13 +24,16 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hyperformer.errors import ConfigError, DataError, HyperformerError
 from hyperformer.files import apply_umask, atomic_write, read_json, write_json
 from hyperformer.terminal import prepare_streams
+
+if TYPE_CHECKING:
+    from hyperformer.data.toy import Passage
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
@@ -87,19 +90,41 @@ def train_tokenizer(lines: list[str], vocab_size: int, folder: Path) -> None:
     prefix.with_suffix(".model").unlink()
 
 
-def pack(lines: list[str], tokenizer, length: int) -> np.ndarray:
-    """Tokenise, join with end-of-sequence tokens and cut.
+class Row(NamedTuple):
+    """Tokens to corrupt.
 
-    Returns:
-        int32 array, shape (chunks, length).
+    Attributes:
+        tokens: int32, shape (length,).
+        asked: bool, shape (length,); true: dropped each time, whatever else is.
     """
+
+    tokens: np.ndarray
+    asked: np.ndarray
+
+
+def pack(lines: list[str], tokenizer, length: int) -> list[Row]:
+    """Tokenise, join with end-of-sequence tokens and cut into rows of one length."""
     pieces: list[np.ndarray] = []
     for start in range(0, len(lines), 10_000):
         encoded = tokenizer(lines[start : start + 10_000], return_attention_mask=False)
         pieces.extend(np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"])
     stream = np.concatenate(pieces)
     chunks = len(stream) // length
-    return stream[: chunks * length].reshape(chunks, length)
+    nothing = np.zeros(length, dtype=bool)
+    return [Row(tokens, nothing) for tokens in stream[: chunks * length].reshape(chunks, length)]
+
+
+def passage_rows(passages: list[Passage], tokenizer, length: int) -> list[Row]:
+    """A row for each passage, cut to `length`; its remark is always asked for."""
+    texts, remarks = (
+        tokenizer(list(part), return_attention_mask=False, add_special_tokens=False)["input_ids"]
+        for part in zip(*passages, strict=True)
+    )
+    rows = []
+    for text, remark in zip(texts, remarks, strict=True):
+        tokens = np.asarray([*text, *remark], dtype=np.int32)
+        rows.append(Row(tokens[:length], (np.arange(len(tokens)) >= len(text))[:length]))
+    return rows
 
 
 def noise_mask(length: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,19 +150,29 @@ def sentinel_form(tokens: np.ndarray, mask: np.ndarray, sentinels: np.ndarray, e
 
 
 def batches(
-    chunks: np.ndarray, batch_size: int, tokenizer, rng: np.random.Generator
+    rows: list[Row], batch_size: int, tokenizer, rng: np.random.Generator
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches: input_ids and labels, int64, shape (batch, length); every row is full."""
+    """Endless batches: input_ids, attention_mask and labels, int64, each of shape (batch, its longest row)."""
     sentinels = np.array(tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(100)]))
     while True:
-        order = rng.permutation(len(chunks))
+        order = rng.permutation(len(rows))
         for start in range(0, len(order) - batch_size + 1, batch_size):
             inputs, labels = [], []
-            for tokens in chunks[order[start : start + batch_size]]:
-                mask = noise_mask(len(tokens), rng)
+            for tokens, asked in (rows[index] for index in order[start : start + batch_size]):
+                mask = noise_mask(len(tokens), rng) | asked
                 inputs.append(sentinel_form(tokens, mask, sentinels, tokenizer.eos_token_id))
                 labels.append(sentinel_form(tokens, ~mask, sentinels, tokenizer.eos_token_id))
-            yield {"input_ids": np.stack(inputs), "labels": np.stack(labels)}
+            ids = _padded(inputs, tokenizer.pad_token_id)
+            yield {
+                "input_ids": ids,
+                "attention_mask": (ids != tokenizer.pad_token_id).astype(np.int64),
+                "labels": _padded(labels, -100),
+            }
+
+
+def _padded(rows: list[np.ndarray], value: int) -> np.ndarray:
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=value) for row in rows])
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -153,13 +188,12 @@ def pretrain(args: argparse.Namespace) -> None:
     rng = np.random.default_rng(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     write_json(args.output / SETTINGS_FILE, _settings(args))
-    lines = _lines(args)
-    tokenizer = _tokenizer(lines, args)
-    chunks = pack(lines, tokenizer, args.length)
-    print(f"{len(lines):,} lines, {chunks.size:,} tokens, vocabulary {len(tokenizer):,}", flush=True)
+    tokenizer, rows = _toy_rows(args) if args.text == "toy" else _text_rows(args)
+    count = sum(len(row.tokens) for row in rows)
+    print(f"{len(rows):,} rows, {count:,} tokens, vocabulary {len(tokenizer):,}", flush=True)
     model = _model(tokenizer, args)
     print(f"{model.num_parameters():,} parameters", flush=True)
-    _train(model, batches(chunks, args.batch_size, tokenizer, rng), state, args)
+    _train(model, batches(rows, args.batch_size, tokenizer, rng), state, args)
     (args.output / STATE_FILE).unlink(missing_ok=True)
 
 
@@ -199,12 +233,18 @@ def _saved_state(args: argparse.Namespace) -> dict[str, Any] | None:
     return None
 
 
-def _lines(args: argparse.Namespace) -> list[str]:
-    if args.text == "toy":
-        from hyperformer.data.toy import pretraining_text
+def _text_rows(args: argparse.Namespace) -> tuple[Any, list[Row]]:
+    lines = read_lines(Path(args.text))
+    tokenizer = _tokenizer(lines, args)
+    return tokenizer, pack(lines, tokenizer, args.length)
 
-        return pretraining_text(args.toy_lines, args.seed)
-    return read_lines(Path(args.text))
+
+def _toy_rows(args: argparse.Namespace) -> tuple[Any, list[Row]]:
+    from hyperformer.data.toy import pretraining_text
+
+    passages = pretraining_text(args.toy_lines, args.seed)
+    tokenizer = _tokenizer([" ".join(passage).strip() for passage in passages], args)
+    return tokenizer, passage_rows(passages, tokenizer, args.length)
 
 
 def _tokenizer(lines: list[str], args: argparse.Namespace) -> Any:
@@ -248,13 +288,11 @@ def _model(tokenizer: Any, args: argparse.Namespace) -> Any:
 def _train(
     model: Any, rows: Iterator[dict[str, np.ndarray]], state: dict[str, Any] | None, args: argparse.Namespace
 ) -> None:
-    """Adafactor with a cosine schedule, without dropout; saves every ``args.save_every`` steps."""
+    """AdamW with a cosine schedule, without dropout; saves every ``args.save_every`` steps."""
     import torch
-    from transformers import Adafactor
     from transformers.optimization import get_cosine_schedule_with_warmup
 
-    rate = {"lr": args.learning_rate, "scale_parameter": True, "relative_step": False, "warmup_init": False}
-    optimizer = Adafactor(model.parameters(), **rate)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
     first = 0
     if state is not None:
@@ -262,7 +300,7 @@ def _train(
         for name, part in (("model", model), ("optimizer", optimizer), ("schedule", schedule)):
             part.load_state_dict(state[name])
         print(f"resumes at step {first}", flush=True)
-    started, losses = time.monotonic(), []
+    started, tokens, losses = time.monotonic(), 0, []
     for step, batch in zip(range(first + 1, args.steps + 1), islice(rows, first, None), strict=False):
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             loss = model(**{name: torch.from_numpy(ids) for name, ids in batch.items()}).loss
@@ -272,9 +310,12 @@ def _train(
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        tokens += int(batch["attention_mask"].sum())
         if step % args.log_every == 0 or step == args.steps:
-            speed = (step - first) * args.batch_size * args.length / (time.monotonic() - started)
-            print(f"step {step}/{args.steps} loss {np.mean(losses):.3f} {speed:,.0f} tokens/s", flush=True)
+            speed = tokens / (time.monotonic() - started)
+            print(
+                f"step {step}/{args.steps} loss {np.mean(losses):.3f} {speed:,.0f} input tokens/s", flush=True
+            )
             losses = []
         if step % args.save_every == 0 or step == args.steps:
             parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -318,17 +359,15 @@ def _parser() -> argparse.ArgumentParser:
         help="a T5 whose pre-training is continued; its own sizes and tokenizer are used",
     )
     parser.add_argument("--vocab-size", type=int, default=900, help="pieces of a newly trained tokenizer")
-    parser.add_argument("--toy-lines", type=int, default=200_000, help="lines of toy text")
+    parser.add_argument("--toy-lines", type=int, default=200_000, help="passages of toy text")
     parser.add_argument("--d-model", type=int, default=64)
     parser.add_argument("--d-ff", type=int, default=128)
     parser.add_argument("--num-layers", type=int, default=2, help="of the encoder, and of the decoder")
     parser.add_argument("--num-heads", type=int, default=4)
-    parser.add_argument("--length", type=int, default=128, help="tokens per row before corruption")
+    parser.add_argument("--length", type=int, default=128, help="tokens per row before corruption, at most")
     parser.add_argument("--batch-size", type=int, default=32, help="rows per step")
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument(
-        "--learning-rate", type=float, default=1e-2, help="peak; Adafactor, relative to weight size"
-    )
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak; AdamW, cosine schedule")
     parser.add_argument("--dropout", type=float, default=0.1, help="dropout rate in the saved model's config")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from hyperformer.data import toy_grammar as grammar
 from hyperformer.errors import DataError, nearest
@@ -137,7 +137,14 @@ GENERATORS: dict[str, tuple[Callable[[int, Random], Row], int]] = {
 }
 
 
-# Task -> for each label, what one might say after such a text.
+class Passage(NamedTuple):
+    """A text, and what someone says after reading it ("" if nothing)."""
+
+    text: str
+    remark: str = ""
+
+
+# Task -> for each label, such remarks.
 REMARKS: dict[str, list[list[str]]] = {
     "toy-sentiment": [["I hated it.", "I would not go again."], ["I liked it.", "I would go again."]],
     "toy-entailment": [
@@ -145,6 +152,7 @@ REMARKS: dict[str, list[list[str]]] = {
         ["So that is false.", "No, it does not follow."],
     ],
     "toy-paraphrase": [["That is not the same.", "They differ."], ["That is the same.", "They agree."]],
+    "toy-acceptability": [["That sounds wrong."], ["That sounds right."]],
     "toy-similarity": [
         ["Nothing is alike."],
         ["The people are alike."],
@@ -184,15 +192,15 @@ def toy_rows(task: str, split: str) -> list[Row]:
     return chosen
 
 
-def pretraining_text(lines: int, seed: int) -> list[str]:
+def pretraining_text(count: int, seed: int) -> list[Passage]:
     """Text to pre-train a tiny model on: reviews, pairs of sentences, remarks about them, numbers.
 
-    A model this small does not learn from so little text how sentences relate. So many lines
-    end with a remark that says it in words ("That is the same."), as people write "in other
-    words". No such line is about a validation or test row, and no line holds a task's answer.
+    Millions of rows of plain text teach a large model how words and sentences relate. A model this small learns
+    it from remarks that say it ("That is the same."). No passage with a remark is about a validation or test row,
+    and none holds a task's answer.
 
     Args:
-        lines: how many lines; one to three sentences each.
+        count: how many passages; one to three sentences each.
     """
     rng = Random(f"hyperformer pretraining {seed}")
     held_out = {
@@ -201,24 +209,24 @@ def pretraining_text(lines: int, seed: int) -> list[str]:
         for split in ("validation", "test")
         for row in toy_rows(task, split)
     }
-    made: list[str] = []
-    while len(made) < lines:
+    made: list[Passage] = []
+    while len(made) < count:
         task = rng.choice(list(GENERATORS))
         generate, classes = GENERATORS[task]
         label = rng.randrange(classes)
         row = generate(label, rng)
         if _texts(row) in held_out:
             continue
-        form = rng.randrange(8)
+        form = rng.randrange(12)
         if form == 0:
-            made.append(_numbers(rng))
+            made.append(Passage(_numbers(rng)))
         elif form == 1:  # as the tasks' prompts have it, so that their words are not new
             named = " ".join(f"{name}: {text}" for name, text in row.items() if name != "label")
-            made.append(f"{task} {named}" if rng.random() < 0.5 else named)
-        elif form < 4 or task not in REMARKS:
-            made.append(" ".join(_texts(row)))
+            made.append(Passage(f"{task} {named}" if rng.random() < 0.5 else named))
+        elif form < 4:
+            made.append(Passage(" ".join(_texts(row))))
         else:
-            made.append(" ".join([*_texts(row), rng.choice(REMARKS[task][label])]))
+            made.append(Passage(" ".join(_texts(row)), rng.choice(REMARKS[task][label])))
     return made
 
 

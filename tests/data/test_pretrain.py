@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from hyperformer import pretrain
 from hyperformer.adapters.bases.families import TOY_FOLDER
+from hyperformer.data.toy import Passage
 from hyperformer.errors import ConfigError
 
 
@@ -57,3 +59,23 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds thesis.tex, which is not ours"):
         run(tmp_path)
+
+
+def test_remarks_are_asked_for_and_rows_of_any_length_are_padded() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    passages = [
+        Passage("The film was great and the music was lovely.", "I liked it."),
+        Passage("A boy eats a pear."),
+    ]
+    rows = pretrain.passage_rows(passages, tokenizer, 64)
+    batch = next(pretrain.batches(rows, 2, tokenizer, np.random.default_rng(0)))
+    inputs = [
+        tokenizer.decode(ids[mask == 1])
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
+    targets = [tokenizer.decode(ids[ids != -100]) for ids in batch["labels"]]
+    assert [("I liked it." in text) for text in targets].count(True) == 1
+    assert not any("liked" in text for text in inputs)
+    assert len({len(row.tokens) for row in rows}) == 2 and batch["input_ids"].shape[0] == 2

@@ -59,18 +59,20 @@ def test_unknown_names() -> None:
 
 
 def test_pretraining_text_is_seeded_and_holds_no_held_out_row() -> None:
-    lines = pretraining_text(5_000, 0)
-    assert len(lines) == 5_000 and lines == pretraining_text(5_000, 0) != pretraining_text(5_000, 1)
+    passages = pretraining_text(5_000, 0)
+    assert len(passages) == 5_000 and passages == pretraining_text(5_000, 0) != pretraining_text(5_000, 1)
     held_out = {
         " ".join(texts(row))
         for name in REMARKS
         for split in ("validation", "test")
         for row in toy_rows(name, split)
     }
-    remarks = {remark for task in REMARKS.values() for label in task for remark in label}
-    with_remark = [line for line in lines if any(line.endswith(remark) for remark in remarks)]
-    assert len(with_remark) > 1_000
-    assert not [line for line in with_remark if any(line.startswith(text) for text in held_out)]
+    with_remark = [passage for passage in passages if passage.remark]
+    assert len(with_remark) > 3_000
+    assert not [passage for passage in with_remark if passage.text in held_out]
+    answers = {label for name in GENERATORS for label in TASKS[name].labels or ()}
+    said = {word for passage in with_remark for word in passage.remark.lower().strip(".").split()}
+    assert not answers & said
 
 
 def test_the_toy_model_reads_and_writes_the_answers() -> None:
