@@ -59,26 +59,19 @@ def run_packed(record: str, index: int, slot: int) -> None:
     _run_queued(task, task.runs[slot], RankContext(0, own_id()))
 
 
-def run_in_folder(folder: str, attempt_number: int, gpu: str | None = None) -> None:
-    """Train the run whose config is in `folder`, on this machine.
+def run_local(attempt_folder: str) -> None:
+    """Train a run on this machine.
 
     Args:
-        folder: the run's folder, absolute; holds config.json.
-        attempt_number: names the folder attempts/<n>, which is there.
-        gpu: the one GPU to see ('': none); None: those that the cluster gave.
+        attempt_folder: attempts/<n> in the run's folder, absolute; both are there, and config.json of the run.
 
     Raises:
         whatever the run raises, so that the launcher sees a failure.
     """
-    # Before torch is imported, and before a Ctrl-C in the launcher's terminal can reach the run:
-    # the launcher asks it to stop by SIGTERM.
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local":
-        os.setsid()
     stop_on_signals()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    config = replace(RunFolder(folder).read_config(), output_dir=folder)
-    _attempt(config, Attempt.of(Path(folder), attempt_number), join_ranks())
+    attempt = Attempt(Path(attempt_folder))
+    config = replace(RunFolder(attempt.run_folder).read_config(), output_dir=str(attempt.run_folder))
+    _attempt(config, attempt, RankContext(0, str(os.getpid()), cluster="local"))
 
 
 def _run_queued(task: JobTask, run: QueuedRun, context: RankContext) -> None:
@@ -146,7 +139,7 @@ def _write_started(attempt: Attempt, folder: Path, context: RankContext) -> None
     job_id, restarts = this_start(context.job_id)
     newest = CheckpointFolder(RunFolder(folder).checkpoints).newest() or "step-0"
     started = {
-        "cluster": os.environ.get("SUBMITIT_EXECUTOR"),
+        "cluster": context.cluster,
         "job_id": job_id,
         "restarts": restarts,
         "started": time.time(),

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from types import FrameType
 
 from launchers.job.finish import EndedAttempt, finish_attempt
+from launchers.job.run_process import RunProcess, RunStarter
 from launchers.slurm.this_job import JobTask, own_id
 from launchers.store.attempts import Attempt, last_attempt, next_attempt
 from launchers.store.submissions import QueuedRun
@@ -31,7 +30,7 @@ class _Started:
     slot: int
     run: QueuedRun
     attempt: Attempt
-    process: subprocess.Popen[bytes]
+    process: RunProcess
     is_stopping: bool = False
 
     def stop(self, number: int) -> None:
@@ -48,16 +47,20 @@ class Pack:
         self.task = task
         count = len(task.runs)
         self.gpus = assign_gpus(os.environ.get("CUDA_VISIBLE_DEVICES", ""), count)
-        self.threads = max(1, (task.submission.cpus or count) // count)
+        variables = {
+            "CUDA_VISIBLE_DEVICES": ",".join(dict.fromkeys(self.gpus)),
+            "OMP_NUM_THREADS": str(max(1, (task.submission.cpus or count) // count)),
+            "OMP_WAIT_POLICY": "passive",
+        }
+        self.starter = RunStarter(variables, count, own_sessions=False)
         self.signal = 0
 
     def run_all(self) -> None:
         """Run them, each in its process and until it needs nothing more of this job."""
-        # In a job that was requeued some may have ended before.
-        running = [self.start(slot) for slot, run in enumerate(self.task.runs) if not self.has_ended(run)]
-
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._stop)
+        # In a job that was requeued some may have ended before.
+        running = [self.start(slot) for slot, run in enumerate(self.task.runs) if not self.has_ended(run)]
         while running:
             time.sleep(_TICK_S)
             ended = [one for one in running if one.process.poll() is not None]
@@ -68,6 +71,7 @@ class Pack:
                     one.stop(signal.SIGTERM)  # `cancel` of one of several: the others continue
                 elif self.signal:
                     one.stop(self.signal)
+        self.starter.close()
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.signal = signum
@@ -75,18 +79,9 @@ class Pack:
     def start(self, slot: int) -> _Started:
         run = self.task.runs[slot]
         arguments = [str(self.task.record), str(self.task.index), str(slot)]
-        environment = {
-            **os.environ,
-            "CUDA_VISIBLE_DEVICES": self.gpus[slot],
-            "OMP_NUM_THREADS": str(self.threads),
-            "OMP_WAIT_POLICY": "passive",
-        }
         attempt = next_attempt(self.task.sweep.run(run.folder), run.attempt)
         attempt.folder.mkdir(parents=True, exist_ok=True)
-        with attempt.logs[0].open("ab") as out, attempt.logs[1].open("ab") as errors:
-            command = [sys.executable, "-u", "-m", "launchers.job", *arguments]
-            process = subprocess.Popen(command, env=environment, stdout=out, stderr=errors)
-        return _Started(slot, run, attempt, process)
+        return _Started(slot, run, attempt, self.starter.start(arguments, self.gpus[slot], attempt.logs))
 
     def has_ended(self, run: QueuedRun) -> bool:
         """Whether an earlier start of this job brought the run to its end."""

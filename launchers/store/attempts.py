@@ -132,7 +132,10 @@ class Attempt:
         return None if record is None else Outcome.of_record(record)
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Of a local attempt: the process that trains, then submitit's, which started it and waits for it."""
+        """Of a local attempt: the process that trains, as it told of itself, and as its launcher recorded it.
+
+        Before there was :mod:`launchers.job.run_process`, the launcher recorded another one, which waited for it.
+        """
         records = [self.read_started(), try_record(self.job_file) or {}]
         recorded = [record for record in records if "pid" in record]
         # One that has only just begun has not told of itself yet.
@@ -144,12 +147,6 @@ class Attempt:
         """The start of the job that began it; JobStart(None, None) before it began."""
         record = self.read_started()
         return JobStart(record.get("job_id"), record.get("restarts"))
-
-    def link_logs(self, stdout: Path, stderr: Path) -> None:
-        """Let the two logs point at where submitit writes them."""
-        for link, target in zip(self.logs, (stdout, stderr), strict=True):
-            link.unlink(missing_ok=True)
-            link.symlink_to(os.path.relpath(target, link.parent))
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Write how the attempt ended, without secrets: the text ends up in reports."""

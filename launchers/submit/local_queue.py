@@ -1,7 +1,4 @@
-"""Runs on this machine: a queue in the foreground, so many at a time as there are GPUs or cores.
-
-submitit's local executor starts a job as soon as it has it, so the queue is ours.
-"""
+"""Runs on this machine: a queue in the foreground, so many at a time as there are GPUs or cores."""
 
 from __future__ import annotations
 
@@ -12,12 +9,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from launchers.job.attempt import run_in_folder
 from launchers.job.finish import EndedAttempt, finish_attempt
+from launchers.job.local_run import LocalRun, LocalStarter
 from launchers.job.page_renewal import PageRenewal
 from launchers.job.start_checks import why_not_to_start
 from launchers.plan.runs import Run
-from launchers.slurm.submitit_executor import LocalJob, start_local
 from launchers.status.polling import FILES_S, PollInterval
 from launchers.status.read_status import read_local_status
 from launchers.status.run_status import RunStatus
@@ -79,9 +75,10 @@ class LocalQueue:
         self.parallel = parallel or len(self.gpus) or cpu_cores()
         if self.gpus:
             self.parallel = min(self.parallel, len(self.gpus))
-        self.threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
+        threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
+        self.starter = LocalStarter(self.gpus, threads, len(self.waiting))
         self.policy = ledger.plan.profile.retry_policy
-        self.jobs: dict[str, tuple[Run, LocalJob]] = {}
+        self.jobs: dict[str, tuple[Run, LocalRun]] = {}
         # By signature: number of the run's first attempt in this queue.
         self.first = {run.signature: ledger.next_number(run) for run in self.waiting}
         self.file = QueueFile(ledger.paths)
@@ -107,6 +104,8 @@ class LocalQueue:
                 self._stop()
                 self.page.draw()
                 raise
+            finally:
+                self.starter.close()
 
     def _running(self) -> list[Run]:
         return [run for run in self.runs if self.statuses[run.signature].state == "running"]
@@ -117,7 +116,7 @@ class LocalQueue:
     def _start(self) -> bool:
         """Start what there is a place for; whether there was any."""
         before = len(self.waiting)
-        while self.waiting and len(self._running()) < self.parallel:
+        while self.waiting and len(self._running()) < self.parallel and self.starter.is_ready():
             run = self.waiting.popleft()
             folder = self.ledger.folder(run)
             unwanted = why_not_to_start(folder)
@@ -128,7 +127,7 @@ class LocalQueue:
                 continue
             gpu = self._free_gpu()
             attempt = self.ledger.new_attempt(run)
-            self.jobs[run.signature] = run, start_local(run_in_folder, folder, attempt, gpu, self.threads)
+            self.jobs[run.signature] = run, self.starter.start(attempt, gpu)
             self.statuses[run.signature] = self._read(run)
         return len(self.waiting) < before
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from finished_runs import StartsHere
 from places import ROOT
 
 from hyperformer.run_files.run_folder import RunFolder
@@ -47,20 +48,24 @@ LEFT = {
 
 
 class InThisProcess:
-    """A run that trains at once in the test's process, in place of submitit's: torch is imported once."""
+    """A run that trains at once in the test's process: torch is imported once."""
 
-    def __init__(self, function: Any, folder: Path, attempt: Any, gpu: str | None, threads: int) -> None:
-        self.attempt = attempt
+    def __init__(self, attempt: Any) -> None:
+        self.attempt, folder = attempt, attempt.run_folder
         config = replace(RunFolder(folder).read_config(), output_dir=str(folder))
-        job_attempt._attempt(config, attempt, RankContext(0, "0"))
+        job_attempt._attempt(config, attempt, RankContext(0, "0", cluster="local"))
 
     def done(self) -> bool:
         return True
 
 
+class StarterHere(StartsHere):
+    run = InThisProcess
+
+
 @pytest.fixture
 def train_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(local_queue, "start_local", InThisProcess)
+    monkeypatch.setattr(local_queue, "LocalStarter", StarterHere)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)}

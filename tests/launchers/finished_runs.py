@@ -46,11 +46,27 @@ def leave(folder: Path, config: RunConfig, result: dict[str, Any]) -> None:
     write_json(folder / "result.json", result)
 
 
-class FakeLocalJob:
-    """In place of submitit's local job: the run has ended when it was started. One of seed 13 fails, once."""
+class StartsHere:
+    """In place of what starts runs on this machine: `run` is made of each attempt, and is all there is of it."""
 
-    def __init__(self, function: Any, folder: Path, attempt: Attempt, gpu: str | None, threads: int) -> None:
-        self.attempt = attempt
+    run: Callable[[Attempt], Any]
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def is_ready(self) -> bool:
+        return True
+
+    def start(self, attempt: Attempt, gpu: str | None) -> Any:
+        return type(self).run(attempt)
+
+    def close(self) -> None: ...
+
+
+class FakeLocalRun:
+    """The run has ended when it was started. One of seed 13 fails, once."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt, folder = attempt, attempt.run_folder
         write_json(attempt.job_file, {"schema": 1, "cluster": "local", "job_id": "1"})
         config = RunFolder(folder).read_config()
         if config.seed == 13 and attempt.number == 1:
@@ -69,3 +85,7 @@ class FakeLocalJob:
 
     def done(self) -> bool:
         return True
+
+
+class FakeStarter(StartsHere):
+    run = FakeLocalRun

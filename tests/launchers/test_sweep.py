@@ -199,16 +199,22 @@ def test_a_run_outlives_its_launcher_and_is_left_alone(
 def test_a_run_has_one_trainer_whichever_process_is_killed(
     command_line: CommandLine, write_sweep: WriteSweep
 ) -> None:
-    """submitit's process waits for the one that trains: killing it ends neither, and starts nothing twice."""
+    """Killing the process that runs are forked from ends none of them, and starts nothing twice."""
     write_sweep(sweep_text("1").replace(TOY, SLOW.replace("100", "30")))
     process = command_line.start("s.yaml", "--cluster", "local", "--max-parallel", "1")
     wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/attempts/1/started.json"))))
     wait_for(lambda: bool(list(command_line.folder.glob("runs/s/*/checkpoints/step"))))
     job = json.loads(next(command_line.folder.glob("runs/s/*/attempts/1/job.json")).read_text())
-    os.kill(job["pid"], signal.SIGKILL)
+    listing = subprocess.run(
+        ["ps", "--ppid", f"{process.pid}", "-o", "pid=,args="], capture_output=True, text=True
+    )
+    (preloaded,) = (
+        line.split()[0] for line in listing.stdout.splitlines() if "launchers.job.preload" in line
+    )
+    os.kill(int(preloaded), signal.SIGKILL)
     status = command_line.status()
     run = status["runs"]["hyperformer++"]
-    assert run["state"] == "running" and run["job_id"] != str(job["pid"])
+    assert run["state"] == "running" and run["job_id"] == str(job["pid"])
     # The others wait for it, and whoever watches waits with them.
     assert status["counts"] == {"running": 1, "waiting": 2}
     watch = command_line.start("status", "s.yaml", "-w")
@@ -217,6 +223,9 @@ def test_a_run_has_one_trainer_whichever_process_is_killed(
     assert (process.returncode, watch.returncode) == (0, 0) and out.count(": done") == 3, out
     logs = list(command_line.folder.glob("runs/s/*/attempts/*/stdout.log"))
     assert len(logs) == 3 and all(path.read_text().count("start at step") == 1 for path in logs)
+    assert (
+        sum("the preloaded one is lost: it ended with exit code -9" in path.read_text() for path in logs) == 2
+    )
 
 
 def test_the_process_that_status_shows_is_the_one_that_trains(

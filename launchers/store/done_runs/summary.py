@@ -44,7 +44,7 @@ def job_of(started: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, 
     began = started.get("started")
     job_id = known.get("job_id")
     if known.get("cluster") == "local" and "pid" in started:
-        job_id = str(started["pid"])  # what trains, and not submitit's process that waits for it
+        job_id = str(started["pid"])  # older sweeps recorded a process that waits for it
     return {
         "cluster": known.get("cluster"),
         "job_id": job_id,

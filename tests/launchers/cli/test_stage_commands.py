@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_runs import FakeLocalJob
+from finished_runs import FakeStarter
 
 from launchers import sweep
 from launchers.renew.renewal import renew
@@ -40,7 +40,7 @@ def line(
 ) -> Callable[..., tuple[int, str]]:
     """`sweep.py` in the test's folder and process, without trainings."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local_queue, "start_local", FakeLocalJob)
+    monkeypatch.setattr(local_queue, "LocalStarter", FakeStarter)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def run(*words: str) -> tuple[int, str]:

@@ -123,3 +123,5 @@ def run(config, deadline=None, pause_at=None):
 
 fake.run = run
 sys.modules["hyperformer.run"] = fake
+# What is imported ahead of a real run takes seconds.
+sys.modules |= {name: types.ModuleType(name) for name in ("deepspeed", "torch.utils.tensorboard")}

@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from finished_runs import leave
+from finished_runs import StartsHere, leave
 from sweep_command import result_of
 
 from hyperformer.files import write_json
@@ -37,7 +36,7 @@ RACE = "race: {over: [learning_rate], rungs: [2, 4]}"
 
 
 class RacingJob:
-    """In place of submitit's local job: the run has paused or ended when it was started.
+    """In place of a run's process: the run has paused or ended when it was started.
 
     Validation is 50 + learning_rate; learning rate 4 is no number from step 4 on, and 3 fails with seed 2.
     """
@@ -45,8 +44,9 @@ class RacingJob:
     starts: list[tuple[float, int, int]] = []
     most = 99
 
-    def __init__(self, function: Any, folder: Path, attempt: Attempt, gpu: str | None, threads: int) -> None:
-        self.attempt, files = attempt, RunFolder(folder)
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt, folder = attempt, attempt.run_folder
+        files = RunFolder(folder)
         write_json(attempt.job_file, {"cluster": "local", "job_id": "1"})
         write_json(attempt.started_file, {"cluster": "local", "started": time.time()})
         config, pause_at = files.read_config(), read_pause(files)
@@ -82,13 +82,17 @@ class RacingJob:
     def stop(self) -> None: ...
 
 
+class RacingStarter(StartsHere):
+    run = RacingJob
+
+
 @pytest.fixture
 def line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
     """`sweep.py` in the test's folder and process, without trainings."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local_queue, "start_local", RacingJob)
+    monkeypatch.setattr(local_queue, "LocalStarter", RacingStarter)
     monkeypatch.setattr(local_queue, "_TICK_S", 0.001)
     monkeypatch.setattr(RacingJob, "starts", [])
     monkeypatch.setattr("signal.signal", lambda *_: None)
