@@ -176,15 +176,15 @@ def test_cancel_ends_a_race(
     """Whoever has paused does not move on in the place of those that were cancelled, until a user wants it."""
 
     class Cancelled(RacingJob):
-        def __init__(self, *job: Any) -> None:
+        def __init__(self, attempt: Attempt) -> None:
             if len(self.starts) == 2:  # in another terminal; two have paused, one starts, and one waits
                 view = Sweep.load("s.yaml").view("*lr1")
                 assert view.goes_on and not any(entry.is_active for entry in view.statuses)
                 told.append(line("cancel", "s.yaml", "-y")[1])
-            super().__init__(*job)
+            super().__init__(attempt)
 
     told: list[str] = []
-    monkeypatch.setattr(local_queue, "start_local", Cancelled)
+    monkeypatch.setattr(RacingStarter, "run", Cancelled)
     text = SWEEP.replace(
         "learning_rate: [1, 5, 4, 3, 2], seed: [1, 2]", "learning_rate: [1, 5, 3, 2], seed: [1]"
     )
@@ -198,7 +198,7 @@ def test_cancel_ends_a_race(
     view = Sweep.load("s.yaml").view()
     assert not view.is_active and any("it was cancelled" in note for note in view.notes), view.notes
 
-    monkeypatch.setattr(local_queue, "start_local", RacingJob)
+    monkeypatch.setattr(RacingStarter, "run", RacingJob)
     assert line("retry", "s.yaml", "-y")[0] == 0
     assert states() == {"lr1": ("paused", 2), "lr2": ("paused", 2), "lr3": ("paused", 4), "lr5": ("done", 8)}
     assert not Sweep.load("s.yaml").view().notes
