@@ -57,19 +57,25 @@ class BatchAdapters(NamedTuple):
     """Which adapters the rows of a batch use, of those that a module has or generates.
 
     Attributes:
-        used: (T,), the numbers of those in use; None: all.
-        rows: (B,), which of them each row uses.
+        used: the numbers of the T that are in use; None: all.
+        rows: which of them each row uses; a tensor (B,), or the numbers, where they can be read without a wait.
         sizes: rows of each of the T, where they stand one after another and are computed so; None: row by row, in
             batched products.
     """
 
-    used: Tensor | None
-    rows: Tensor
+    used: list[int] | None
+    rows: Tensor | list[int]
     sizes: list[int] | None = None
 
     def of(self, tensor: Tensor) -> Tensor:
         """Those in use, of all: (T, ...)."""
-        return tensor if self.used is None else tensor.index_select(0, self.used)
+        return tensor if self.used is None else _pick(tensor, self.used)
+
+
+def _pick(tensor: Tensor, numbers: list[int]) -> Tensor:
+    """Some of the first dimension. Its graph saves no tensors, so re-entrant checkpointing can run it per block."""
+    parts = tensor.unbind(0)
+    return torch.stack([parts[number] for number in numbers])
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -130,9 +136,15 @@ def split_sites(tensors: dict[str, Tensor], batch: BatchAdapters | None) -> Site
     # gradients, each of the size of all N.
     if batch is None:
         return [*_adapters({name: tensor.unbind(0) for name, tensor in tensors.items()})]
+    if isinstance(batch.rows, Tensor):
+        rows = batch.rows
+        return [
+            *_adapters(
+                {name: tuple(site[rows] for site in tensor.unbind(1)) for name, tensor in tensors.items()}
+            )
+        ]
     if batch.sizes is None:
-        picked = {name: tensor.index_select(0, batch.rows) for name, tensor in tensors.items()}
-        return [*_adapters({name: tensor.unbind(1) for name, tensor in picked.items()})]
+        return [*_adapters({name: _pick(tensor, batch.rows).unbind(1) for name, tensor in tensors.items()})]
     found = _adapters({name: tensor.flatten(0, 1).unbind(0) for name, tensor in tensors.items()})
     sites = len(found) // len(batch.sizes)
     return [GroupedWeights(batch.sizes, found[site::sites]) for site in range(sites)]

@@ -337,7 +337,8 @@ class Adapters(nn.Module):
         is_grouped = bool((rows.diff() >= 0).all())
         tokens = len(rows) if inputs is None else inputs.shape[:2].numel()
         is_quicker = tokens >= _TOKENS_PER_GROUP * len(used)
-        return BatchAdapters(used, rows, sizes.tolist() if is_grouped and is_quicker else None)
+        own = sizes.tolist() if is_grouped and is_quicker else None
+        return BatchAdapters(used.tolist(), rows.tolist(), own)
 
 
 def generator_parameters(model: nn.Module) -> set[nn.Parameter]:
