@@ -1,6 +1,7 @@
-"""What it brings that rows of like length share a batch: training on real rows, in rows per second.
+"""What it brings that rows of like length share a batch: training and evaluation on real rows, in rows per second.
 
     python benchmarks/lengths.py train --data glue --tokenizer t5-small
+    python benchmarks/lengths.py evaluate --data glue --tokenizer t5-small --tasks mrpc --rows 192
 
 `--data` holds <task>/<split>.jsonl. The T5 has the published size and random weights. Each round times every way once,
 in turn, by processor time (on a CPU); a figure is the median, over the rounds, of the ratio within a round, with its
@@ -15,16 +16,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 from step import measure, ratio
 
 from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model, load_tokenizer
-from hyperformer.data.tasks import get_task
+from hyperformer.data.dataset import TokenizedSplit
+from hyperformer.data.sampling.by_length import packed_batches
+from hyperformer.data.tasks import Task, get_task
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
+from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler
 from hyperformer.training.optimization import batch_loss
 from hyperformer.training.ranks.distributed import DistributedContext
@@ -42,7 +47,8 @@ def load(arguments: argparse.Namespace, context: DistributedContext) -> tuple[Ru
         load_config("hyperformer++"),
         model_name_or_path=arguments.model, tokenizer_name=arguments.tokenizer, tasks=arguments.tasks,
         data_source="folder", data_dir=arguments.data, per_device_train_batch_size=arguments.batch_size,
-        output_dir=tempfile.gettempdir(), do_eval=arguments.what == "evaluate", do_test=False,
+        output_dir=tempfile.gettempdir(), do_eval=False,
+        do_test=arguments.what == "evaluate",
     )  # fmt: skip
     tasks = {name: get_task(name) for name in arguments.tasks}
     return config, load_run_data(
@@ -84,9 +90,52 @@ def padding_share(data: RunData, batches: Iterator[tuple[str, Any]]) -> float:
     return meter.values()["padding_share"]
 
 
+class RandomRows(Evaluator):
+    """The batches of an evaluation in the rows' own order."""
+
+    def batches(self, task: Task, split: TokenizedSplit) -> list[np.ndarray]:
+        size = self.batch_size or len(split)
+        return [np.arange(start, min(start + size, len(split)))[None] for start in range(0, len(split), size)]
+
+
+class ByTokens(Evaluator):
+    """The batches of a GPU on any device; 18 as for mrpc and T5's vocabulary."""
+
+    def batches(self, task: Task, split: TokenizedSplit) -> list[np.ndarray]:
+        return packed_batches(split.source_ids.lengths(), 1, None, 18)
+
+
+def evaluate(arguments: argparse.Namespace, context: DistributedContext) -> dict[str, Callable[[], None]]:
+    """Evaluations of some rows of each task; says how many answers differ from those in the rows' own order."""
+    config, data = load(arguments, context)
+    model, tokenizer = (
+        build_model(config, t5=published_t5(arguments.model)).to(context.device),
+        data.tokenizer,
+    )
+    splits = {name: rows.subset(range(min(arguments.rows, len(rows)))) for name, rows in data.test.items()}
+    ways = {
+        "own order, 32 rows": RandomRows(model, tokenizer, context, 32),
+        "sorted, 32 rows": Evaluator(model, tokenizer, context, 32),
+        "sorted, by tokens": ByTokens(model, tokenizer, context, None),
+        "sorted, constrained": Evaluator(model, tokenizer, context, 32, Decoding("constrained")),
+        "sorted, rank": Evaluator(model, tokenizer, context, 32, Decoding("rank")),
+    }
+    plain: dict[str, list[str]] = {}
+
+    def answer(name: str, evaluator: Evaluator) -> None:
+        for task, rows in splits.items():
+            found = [one.text for one in evaluator.answers(data.tasks[task], rows)]
+            expected = plain.setdefault(f"{task} {evaluator.decoding.method}", found)
+            differ = sum(one != other for one, other in zip(found, expected, strict=True))
+            if differ:
+                print(f"{name}: {differ} of {len(found)} answers to {task} differ")
+
+    return {name: partial(answer, name, evaluator) for name, evaluator in ways.items()}
+
+
 def main() -> None:
     arguments = parse()
-    works = train(arguments, join())
+    works = {"train": train, "evaluate": evaluate}[arguments.what](arguments, join())
     times = measure(works, arguments.rounds, join().device)
     base = times[next(iter(times))]
     for name, taken in times.items():
@@ -97,12 +146,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["train"])
+    parser.add_argument("what", choices=["train", "evaluate"])
     parser.add_argument("--data", required=True)
     parser.add_argument("--tokenizer", default="t5-small")
     parser.add_argument("--model", default="t5-small")
     parser.add_argument("--tasks", nargs="+", default=GLUE)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=192, help="of each task in an evaluation")
     parser.add_argument("--steps", type=int, default=16, help="of each way in a round")
     parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()

@@ -135,8 +135,8 @@ def write_submission(one: GlueSet, answers: Sequence[str], folder: Path) -> Path
         )
         raise DataError(
             f"{one.file}: GLUE wants {wanted}. Of {len(answers):,} answers {len(wrong):,} are none, the first in row "
-            f"{wrong[0]}: {answers[wrong[0]]!r}. With --decode rank every answer is a label. Nothing was written for "
-            "this test set"
+            f"{wrong[0]}: {answers[wrong[0]]!r}. With --decode constrained or rank every answer is a label. "
+            "Nothing was written for this test set"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / one.file) as stream:

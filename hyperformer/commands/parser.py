@@ -88,8 +88,9 @@ def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) 
     )  # fmt: skip
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument(
-        "--decode", choices=("generate", "rank"), default="generate", help="rank: choose a label"
-    )
+        "--decode", choices=("generate", "constrained", "rank"), default="generate",
+        help="constrained: write one of the task's labels; rank: choose the most probable label",
+    )  # fmt: skip
     command.add_argument("--base", metavar="T5", help=_BASE)
 
 

@@ -25,6 +25,7 @@ from hyperformer.adapters.trained_model import TrainedModel, load_trained
 from hyperformer.commands.inputs import PREDICTION, Input, Item
 from hyperformer.data.collate import pad
 from hyperformer.data.dataset import truncate
+from hyperformer.data.label_checks import check_labels
 from hyperformer.data.tasks import get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
@@ -42,7 +43,7 @@ class Request:
     Attributes:
         model: folder or repository of an adapter or a whole model, or a run's folder.
         base: as in :func:`load_trained`.
-        decode: 'generate', or 'rank' among the task's labels.
+        decode: 'generate'; 'constrained', to the task's labels; or 'rank' among them.
     """
 
     model: str
@@ -71,10 +72,10 @@ class Predictor:
     Args:
         trained: from :func:`load_trained`.
         task: name of the task.
-        decode: 'generate', or 'rank' among the task's labels.
+        decode: 'generate'; 'constrained', to the task's labels; or 'rank' among them.
 
     Raises:
-        ConfigError: the model has no such task, or the task no labels to rank.
+        ConfigError: the model has no such task, or the task no labels to answer with.
         CheckpointError: the tokenizer cannot be loaded.
     """
 
@@ -86,6 +87,8 @@ class Predictor:
         check_decode([self.task], decode)
         self.decode = decode
         self.tokenizer = load_tokenizer(ModelConfig(model_name_or_path=trained.tokenizer_name), config)
+        if decode == "constrained":  # what is written must be one label's
+            check_labels(self.task, self.tokenizer, method=decode)
         use_expandable_segments(os.environ)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = trained.model.to(self.device)

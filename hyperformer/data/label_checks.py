@@ -39,7 +39,7 @@ def check_labels(task: Task, tokenizer: Any, *, method: str, max_tokens: int | N
     """See, before training, that a model can learn, write and tell apart every label.
 
     Args:
-        method: 'generate', or 'rank', which needs not write the labels.
+        method: 'generate'; or 'constrained' or 'rank', which need not read the labels again from what is written.
         max_tokens: target tokens kept in training, </s> included.
 
     Raises:

@@ -15,6 +15,7 @@ from hyperformer.errors import CheckpointError, ConfigError, FileError
 from hyperformer.files import read_json, write_json
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.schema import EVAL_ROWS
 
 SCHEMA = 1
 
@@ -83,7 +84,7 @@ def halve_evaluation(folder: RunFolder, tried: int | None = None) -> str:
     Raises:
         ConfigError: it is one row already.
     """
-    batch = folder.read_config().training.per_device_eval_batch_size
+    batch = folder.read_config().training.per_device_eval_batch_size or EVAL_ROWS
     tried = min(batch, tried or batch)
     if tried == 1:
         raise ConfigError(f"{folder.path}: an evaluation takes one row per forward already")

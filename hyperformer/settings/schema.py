@@ -27,6 +27,9 @@ EITHER_OR = (("max_steps", "num_train_epochs"), ("warmup_steps", "warmup_ratio")
 # Under these, a step's learning rate does not depend on the number of steps.
 CONSTANT_SCHEDULES = ("constant", "constant_w_warmup")
 
+# Rows of the longest whose memory a batch of evaluation may take, where no number of rows is given.
+EVAL_ROWS = 32
+
 VARIANTS = (
     "hyperformer++",
     "hyperformer++-stable",
@@ -245,13 +248,16 @@ class TrainingConfig:
         None, "instead of max_steps: passes over the training rows of all tasks", bounds=POSITIVE
     )
     per_device_train_batch_size: int = setting(32, "rows a device and forward", bounds=POSITIVE)
-    per_device_eval_batch_size: int = setting(
-        32, "rows a device in evaluation", result=False, bounds=POSITIVE
+    per_device_eval_batch_size: int | None = setting(
+        None,
+        "rows a device in evaluation at most; default: 32, on a GPU as many as need the memory of the 32 longest rows",
+        result=False,
+        bounds=POSITIVE,
     )
-    decode: Literal["generate", "rank"] = setting(
+    decode: Literal["generate", "constrained", "rank"] = setting(
         "generate",
-        "answers in evaluation; generate: the model writes them (the authors'); rank: the most "
-        "probable of the task's labels, never an invalid one",
+        "answers in evaluation; generate: the model writes them (the authors'); constrained: it writes one of the "
+        "task's labels; rank: the most probable of the task's labels. The last two are never invalid",
     )
     gradient_accumulation_steps: int = setting(1, "forwards a step", bounds=POSITIVE)
     learning_rate: float = setting(3e-4, "peak of the schedule", bounds=POSITIVE)

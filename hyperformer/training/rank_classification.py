@@ -16,19 +16,19 @@ from hyperformer.data.tasks import Task
 from hyperformer.errors import ConfigError, HyperformerError
 
 # Of one forward. Among them attention costs little; a batch of 32 has 0.5 GB of logits over T5's vocabulary.
-_TARGET_TOKENS = 128
+TARGET_TOKENS = 128
 
 
 def check_decode(tasks: Iterable[Task], decode: str) -> None:
     """Check, before training, that the tasks can be answered as the setting says.
 
     Raises:
-        ConfigError: rank classification is asked for, and a task has no labels.
+        ConfigError: an answer must be a label, and a task has none.
     """
     free = [task.name for task in tasks if not task.labels]
-    if decode == "rank" and free:
+    if decode != "generate" and free:
         raise ConfigError(
-            f"decode=rank chooses among a task's labels, and {', '.join(free)} has none (its answers are free "
+            f"decode={decode} chooses among a task's labels, and {', '.join(free)} has none (its answers are free "
             "text): write decode=generate, or remove the task"
         )
 
@@ -43,7 +43,6 @@ def best_labels(
         model: a HyperformerT5.
         input_ids, attention_mask: (B, S).
     """
-    check_decode([task], "rank")
     scores = label_scores(model, task, tokenizer, input_ids, attention_mask)
     if not bool(torch.isfinite(scores).all()):
         raise HyperformerError(
@@ -70,7 +69,7 @@ def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, atte
     """
     labels = pad([np.asarray(ids) for ids in tokenizer(list(task.labels or ()))["input_ids"]], IGNORED)
     labels = labels.to(input_ids.device)
-    together = max(1, _TARGET_TOKENS // labels.shape[1]) if model.packs_targets else 1
+    together = max(1, TARGET_TOKENS // labels.shape[1]) if model.packs_targets else 1
     which = {"task_ids": model.task_id(task.name)} if model.knows_task else {}
     encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask, **which).last_hidden_state
     # All forwards keep the adapters' weights in one dict.

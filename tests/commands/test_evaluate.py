@@ -47,7 +47,7 @@ def evaluate(model: Path, task: str, *arguments: object) -> int:
     return main(["evaluate", str(model), "--task", task, *map(str, arguments)])
 
 
-@pytest.mark.parametrize("decode", ["generate", "rank"])
+@pytest.mark.parametrize("decode", ["generate", "constrained", "rank"])
 def test_metrics_are_those_of_the_answers(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], decode: str
 ) -> None:

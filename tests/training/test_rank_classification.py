@@ -62,7 +62,7 @@ def test_scores_are_those_of_each_label_by_itself(
     """Also if the labels need several forwards."""
     ids, mask = sources()
     scores = label_scores(model, TABLE[task], tokenizer, ids, mask)
-    monkeypatch.setattr(rank_classification, "_TARGET_TOKENS", 16)
+    monkeypatch.setattr(rank_classification, "TARGET_TOKENS", 16)
     assert torch.allclose(scores, label_scores(model, TABLE[task], tokenizer, ids, mask), rtol=0, atol=1e-4)
     labels = TABLE[task].labels
     assert labels is not None and scores.shape == (5, len(labels))
@@ -120,8 +120,8 @@ def test_a_run_is_told_before_it_starts(tmp_path: Path) -> None:
 
 def test_the_setting() -> None:
     assert RunConfig().training.decode == "generate"
-    config = make_config({"decode": "rank"})
-    assert signature(config) != signature(RunConfig())
+    config, other = make_config({"decode": "rank"}), make_config({"decode": "constrained"})
+    assert len({signature(config), signature(other), signature(RunConfig())}) == 3
     assert signature(replace(config, decode="generate")) == signature(RunConfig())
-    with pytest.raises(ConfigError, match="one of generate, rank"):
+    with pytest.raises(ConfigError, match="one of generate, constrained, rank"):
         make_config({"decode": "beam"})

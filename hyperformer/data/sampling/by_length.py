@@ -1,10 +1,12 @@
-"""Batches of rows of like length: less padding, and each row still once per pass."""
+"""Batches of rows of like length: less padding, and each row still once per pass, or once in an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+
+from hyperformer.settings.schema import EVAL_ROWS
 
 POOL = 64
 """Batches whose rows are sorted together at most: enough to find rows of like length."""
@@ -36,3 +38,28 @@ def group_by_length(
     rows = rows[np.lexsort([*(of_rows[rows] for of_rows in reversed(lengths)), pools])]
     batches = rng.permutation(rows.reshape(-1, batch_size))
     return np.concatenate([order[:first], batches.ravel(), order[last:]])
+
+
+def packed_batches(lengths: np.ndarray, ranks: int, most: int | None, more: int) -> list[np.ndarray]:
+    """Batches of an evaluation, the longest rows first, and equally many for each rank.
+
+    Args:
+        lengths: tokens of each row's source.
+        most: rows of a rank's batch at most; None: as many as need no more memory than :data:`EVAL_ROWS` of the
+            longest rows.
+        more: tokens that take as much memory as what a row needs beside its source.
+
+    Returns:
+        Row numbers, shape (ranks, rows); the last batch repeats the last row until all ranks have equally many.
+    """
+    order = np.argsort(lengths, kind="stable")[::-1]
+    weights, batches, start = lengths[order] + more, list[np.ndarray](), 0
+    while start < len(order):
+        rows = most or EVAL_ROWS * int(weights[0]) // int(weights[start])
+        rows = min(rows, -(-(len(order) - start) // ranks))
+        batch = order[start : start + ranks * rows]
+        start += len(batch)
+        batches.append(
+            np.append(batch, np.repeat(batch[-1:], ranks * rows - len(batch))).reshape(ranks, rows)
+        )
+    return batches

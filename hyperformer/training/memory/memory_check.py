@@ -108,10 +108,9 @@ def _evaluate(trainer: Trainer) -> None:
         beat("the memory check", PATIENT)
 
     for task, split in _heaviest(trainer)[:_BATCHES]:
-        order = np.argsort(split.source_ids.lengths(), kind="stable")[::-1]
-        rows = order[: trainer.config.training.per_device_eval_batch_size * trainer.context.size]
-        part = {task.name: split.subset(rows)}
-        trainer.evaluator(after_batch).evaluate({task.name: task}, "memory check", part)
+        evaluator = trainer.evaluator(after_batch)
+        longest = evaluator.batches(task, split)[0].ravel()
+        evaluator.evaluate({task.name: task}, "memory check", {task.name: split.subset(longest)})
 
 
 def _heaviest(trainer: Trainer) -> list[tuple[Task, TokenizedSplit]]:
