@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -152,7 +153,8 @@ class _Preloaded:
             self._has_imported = True
         go, tell = os.pipe()
         try:
-            socket.send_fds(self._socket, [json.dumps(asdict(request)).encode()], [*logs, go])
+            with suppress(BrokenPipeError):  # it has ended: the answer is how
+                socket.send_fds(self._socket, [json.dumps(asdict(request)).encode()], [*logs, go])
             pid = int(self._receive())
             os.write(tell, b".")
             return pid

@@ -104,7 +104,10 @@ def test_each_process_is_the_runs_own(starter: RunStarter, tmp_path: Path) -> No
     wait_for(lambda: steps(second) > seen)
     late = make_run(tmp_path / "late")
     assert end_of(start(starter, late)) == 0 and status(late) == "done"
-    assert "a process of its own, as the preloaded one is lost: " in late.logs[0].read_text()
+    assert (
+        "a process of its own, as the preloaded one is lost: it ended with exit code -9"
+        in late.logs[0].read_text()
+    )
     assert other.poll() is None
     os.killpg(other.pid, signal.SIGKILL)
     assert end_of(other) == -signal.SIGKILL
