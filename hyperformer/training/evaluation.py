@@ -193,7 +193,7 @@ class Evaluator:
         is_ranked = self.decoding.method == "rank"
         scored = min(length * len(task.labels or ()), TARGET_TOKENS) if is_ranked else 1
         more = length + math.ceil(scored * self.model.config.vocab_size / SCORES_PER_TOKEN)
-        # On a CPU larger batches hardly pay: 1.12 and 1.25 times the rows per second of unsorted batches; 32 rows: 1.20.
+        # On a CPU larger batches hardly pay: 1.12 and 1.25 times the rows per second of unsorted batches, 32 rows 1.20.
         most = self.batch_size or (EVAL_ROWS if self.context.device.type == "cpu" else None)
         return packed_batches(split.source_ids.lengths(), self.context.size, most, more)
 
