@@ -246,7 +246,8 @@ def test_node_that_fails(slurm_cluster: SlurmCluster, slurm_line: CommandLine) -
 def test_silent_run_is_shown_as_lost(slurm_line: CommandLine) -> None:
     """A job that no longer moves, on a node that SLURM believes to be well."""
     line = slurm_line
-    write(line, "1", SLOW)
+    # It must not end before it is looked at.
+    write(line, "1", SLOW.replace("max_steps: 30", "max_steps: 500"))
     assert line.run("s.yaml")[0] == 0
     running(line)
     (folder,) = line.folder.glob("runs/s/hyperformer++-*")
