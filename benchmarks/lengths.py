@@ -14,7 +14,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from itertools import islice
 
 import numpy as np
 from step import measure, ratio
@@ -23,6 +23,7 @@ from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model, load_tokenizer
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.sampling.by_length import packed_batches
+from hyperformer.data.sampling.drawn import Drawn
 from hyperformer.data.tasks import Task, get_task
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
@@ -30,7 +31,7 @@ from hyperformer.settings.schema import RunConfig
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.evaluation import Decoding, Evaluator
-from hyperformer.training.inputs import RunData, load_run_data, make_sampler
+from hyperformer.training.inputs import RunData, load_run_data, make_sampler, task_of_rows
 from hyperformer.training.optimization import batch_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
@@ -63,16 +64,16 @@ def train(arguments: argparse.Namespace, context: DistributedContext) -> dict[st
     batch = make_batch(settings, context.size)
     engine = make_engine(build_model(config, t5=published_t5(arguments.model)), settings, batch, context)
 
-    def batches(is_grouped: bool) -> Iterator[tuple[str, Any]]:
+    def batches(is_grouped: bool) -> Iterator[Drawn]:
         sampler = make_sampler(replace(config, group_by_length=is_grouped), data, batch)
         while True:
             yield sampler.next_batch()
 
-    def step(source: Iterator[tuple[str, Any]]) -> None:
-        for task, rows in (next(source) for _ in range(arguments.steps)):
-            loss = batch_loss(
-                engine, data.training_batch(task, rows, context.device), task, settings.label_smoothing
-            )
+    def step(source: Iterator[Drawn]) -> None:
+        for drawn in islice(source, arguments.steps):
+            rows = drawn.by_task(data.train)
+            made = data.training_batch(rows, context.device)
+            loss = batch_loss(engine, made, task_of_rows(rows), settings.label_smoothing)
             engine.backward(loss)
             engine.step()
 
@@ -82,11 +83,11 @@ def train(arguments: argparse.Namespace, context: DistributedContext) -> dict[st
     return {name: partial(step, batches(is_grouped)) for name, is_grouped in ways.items()}
 
 
-def padding_share(data: RunData, batches: Iterator[tuple[str, Any]]) -> float:
+def padding_share(data: RunData, batches: Iterator[Drawn]) -> float:
     meter = StepMeter()
-    for task, rows in (next(batches) for _ in range(BATCHES)):
-        for ids in (data.train[task].source_ids, data.train[task].target_ids):
-            meter.count(ids.lengths(rows).reshape(1, -1))
+    for drawn in islice(batches, BATCHES):
+        for lengths in data.lengths(drawn):
+            meter.count(lengths[None])
     return meter.values()["padding_share"]
 
 

@@ -18,7 +18,7 @@ from hyperformer.answers.answers import Answer
 from hyperformer.data.collate import pad
 from hyperformer.data.label_checks import possible_answers
 from hyperformer.data.tasks import Task
-from hyperformer.errors import HyperformerError
+from hyperformer.training.rank_classification import score_is_no_number
 
 
 def write_labels(
@@ -40,10 +40,7 @@ def write_labels(
     written = generate(max_length=rows.shape[1] + 1, logits_processor=[prefixes], stopping_criteria=ends)
     fits = prefixes.fits(written[:, 1:])
     if not bool(prefixes.has_numbers & (fits.sum(dim=1) == 1).all()):
-        raise HyperformerError(
-            f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
-            "or too large for this precision (try fp32 or bf16)"
-        )
+        raise score_is_no_number(task)
     return [Answer(labels[number], labels[number]) for number in fits.int().argmax(dim=1).tolist()]
 
 

@@ -52,11 +52,19 @@ class RunData:
         batch = collate_rows(sources, targets, pad_token_id=self.tokenizer.pad_token_id)
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
-    def lengths(self, rows: dict[str, np.ndarray]) -> np.ndarray:
-        """The tokens of the sources and of the targets of such rows: int64, shape (2, rows)."""
-        parts = [(self.train[task], indices) for task, indices in rows.items()]
-        found = [(split.source_ids.lengths(own), split.target_ids.lengths(own)) for split, own in parts]
-        return np.concatenate(found, axis=1)
+    def lengths(self, drawn: Drawn) -> np.ndarray:
+        """The tokens of the sources and of the targets of drawn rows, in their order: int64, shape (2, rows)."""
+        if isinstance(drawn.task, str):
+            return _lengths(self.train[drawn.task], drawn.rows)
+        found = np.empty((2, len(drawn.rows)), dtype=np.int64)
+        for number, split in enumerate(self.train.values()):
+            mine = drawn.task == number
+            found[:, mine] = _lengths(split, drawn.rows[mine])
+        return found
+
+
+def _lengths(split: TokenizedSplit, rows: np.ndarray) -> np.ndarray:
+    return np.stack([split.source_ids.lengths(rows), split.target_ids.lengths(rows)])
 
 
 def task_of_rows(rows: dict[str, np.ndarray]) -> str | list[str]:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import numpy as np
-
 from hyperformer.answers.classes import one_class
 from hyperformer.data.metrics import average
 from hyperformer.errors import CheckpointError, Interrupted, Paused
@@ -153,12 +151,13 @@ class Trainer:
         """One optimizer step; returns whether it was skipped."""
         self._learning_rate = self.engine.get_lr()[0]
         count, forwards = self.context.size * self.batch.accumulation, self.batch.accumulation
-        parts = [part.by_task(self.data.train) for part in self.sampler.next_batch().parts(count)]
-        sources, targets = np.stack([self.data.lengths(rows) for rows in parts], axis=1)
+        drawn = self.sampler.next_batch()
+        sources, targets = self.data.lengths(drawn).reshape(2, count, -1)
         self.meter.count(sources)
         self.meter.count(targets)
         weight, is_skipped = self._loss_weight(int(targets.sum())), False
-        for rows in parts[self.context.rank * forwards :][:forwards]:
+        for part in drawn.parts(count)[self.context.rank * forwards :][:forwards]:
+            rows = part.by_task(self.data.train)
             with self.meter.data():
                 batch = self.data.training_batch(rows, self.context.device)
             smoothing = self.config.training.label_smoothing

@@ -33,6 +33,14 @@ def check_decode(tasks: Iterable[Task], decode: str) -> None:
         )
 
 
+def score_is_no_number(task: Task) -> HyperformerError:
+    """The error of an answer that is chosen by scores which are no numbers."""
+    return HyperformerError(
+        f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
+        "or too large for this precision (try fp32 or bf16)"
+    )
+
+
 @torch.no_grad()
 def best_labels(
     model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor
@@ -45,10 +53,7 @@ def best_labels(
     """
     scores = label_scores(model, task, tokenizer, input_ids, attention_mask)
     if not bool(torch.isfinite(scores).all()):
-        raise HyperformerError(
-            f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
-            "or too large for this precision (try fp32 or bf16)"
-        )
+        raise score_is_no_number(task)
     labels, best = task.labels or (), scores.argmax(dim=1).tolist()
     # The fewest digits that stand for this very float32.
     logprobs = [[float(str(score)) for score in row] for row in scores.cpu().numpy()]

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from hyperformer import pretrain
 from hyperformer.adapters.bases.families import TOY_FOLDER
+from hyperformer.data import span_corruption
 from hyperformer.data.toy import Passage
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, DataError
 
 
 def run(output: Path, *more: str) -> None:
@@ -69,8 +70,8 @@ def test_remarks_are_asked_for_and_rows_of_any_length_are_padded() -> None:
         Passage("The film was great and the music was lovely.", "I liked it."),
         Passage("A boy eats a pear."),
     ]
-    rows = pretrain.passage_rows(passages, tokenizer, 64)
-    batch = next(pretrain.batches(rows, 2, tokenizer, np.random.default_rng(0)))
+    rows = span_corruption.passage_rows(passages, tokenizer, 64)
+    batch = next(span_corruption.batches(rows, 2, tokenizer, np.random.default_rng(0)))
     inputs = [
         tokenizer.decode(ids[mask == 1])
         for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
@@ -79,3 +80,8 @@ def test_remarks_are_asked_for_and_rows_of_any_length_are_padded() -> None:
     assert [("I liked it." in text) for text in targets].count(True) == 1
     assert not any("liked" in text for text in inputs)
     assert len({len(row.tokens) for row in rows}) == 2 and batch["input_ids"].shape[0] == 2
+
+
+def test_text_that_does_not_fill_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="makes 300 rows of 24 tokens, a batch has 301"):
+        run(tmp_path / "out", "--batch-size", "301")

@@ -13,6 +13,8 @@ from launchers.submit.gate.record import RACE
 from launchers.submit.race import race_gate
 from launchers.submit.race.standings import read_standings
 
+_CANCELLED = "race: it was cancelled; `submit` goes on with it"
+
 
 @dataclass(frozen=True)
 class RaceView:
@@ -45,9 +47,6 @@ def with_race(ledger: Ledger, statuses: list[RunStatus]) -> RaceView:
     may_start = any(entry.state in ("paused", "stopped") for entry in statuses)
     moved = standings.with_moves(statuses) if standings else statuses
     return RaceView(moved, [line for line in notes if line], goes_on and may_start)
-
-
-_CANCELLED = "race: it was cancelled; `submit` goes on with it"
 
 
 def _on_this_machine(ledger: Ledger) -> tuple[str, bool]:
