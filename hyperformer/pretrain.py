@@ -1,4 +1,4 @@
-"""Pre-train a small T5 by span corruption, for machines that cannot reach a model hub.
+"""Pre-train a small T5 by span corruption, on a GPU if there is one, for machines that cannot reach a model hub.
 
 It made the very small T5 of the toy tasks (``hyperformer/data/assets/toy-t5``, by
 ``make toy-t5``), and can make another one from your own text::
@@ -144,7 +144,7 @@ def _saved_state(args: argparse.Namespace) -> dict[str, Any] | None:
             f"--output {folder}: holds a pre-training with other settings ({told}); name a new folder"
         )
     if (folder / STATE_FILE).exists():
-        return torch.load(folder / STATE_FILE, weights_only=True)
+        return torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
     if (folder / "config.json").exists():
         raise ConfigError(f"--output {folder}: this pre-training has ended; name a new folder to do it again")
     return None
@@ -188,7 +188,9 @@ def _model(tokenizer: Any, args: argparse.Namespace) -> Any:
                 f"{model.config.vocab_size:,}; leave --tokenizer out to take the model's own"
             )
         return model
+    shape = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False} if args.v1_1 else {}
     config = T5Config(
+        **shape,
         # A multiple of 64 keeps the output product fast.
         vocab_size=-(-len(tokenizer) // 64) * 64,
         d_model=args.d_model,
@@ -209,6 +211,8 @@ def _train(
     import torch
     from transformers.optimization import get_cosine_schedule_with_warmup
 
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
     first = 0
@@ -219,20 +223,19 @@ def _train(
         print(f"resumes at step {first}", flush=True)
     started, tokens, losses = time.monotonic(), 0, []
     for step, batch in zip(range(first + 1, args.steps + 1), islice(rows, first, None), strict=False):
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            loss = model(**{name: torch.from_numpy(ids) for name, ids in batch.items()}).loss
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
+            loss = model(**{name: torch.from_numpy(ids).to(device) for name, ids in batch.items()}).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        losses.append(loss.item())
+        losses.append(loss.detach())  # its value would make each step wait for the GPU
         tokens += int(batch["attention_mask"].sum())
         if step % args.log_every == 0 or step == args.steps:
             speed = tokens / (time.monotonic() - started)
-            print(
-                f"step {step}/{args.steps} loss {np.mean(losses):.3f} {speed:,.0f} input tokens/s", flush=True
-            )
+            loss_now = torch.stack(losses).mean()
+            print(f"step {step}/{args.steps} loss {loss_now:.3f} {speed:,.0f} input tokens/s", flush=True)
             losses = []
         if step % args.save_every == 0 or step == args.steps:
             parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -281,13 +284,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--d-ff", type=int, default=128)
     parser.add_argument("--num-layers", type=int, default=2, help="of the encoder, and of the decoder")
     parser.add_argument("--num-heads", type=int, default=4)
+    parser.add_argument(
+        "--v1-1", action="store_true", help="a T5 v1.1: gated GELU, and an output layer of its own"
+    )
     parser.add_argument("--length", type=int, default=128, help="tokens per row before corruption, at most")
     parser.add_argument("--batch-size", type=int, default=32, help="rows per step")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak; AdamW, cosine schedule")
     parser.add_argument("--dropout", type=float, default=0.1, help="dropout rate in the saved model's config")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 products (fast where the CPU has AMX)")
+    parser.add_argument(
+        "--bf16", action="store_true", help="bfloat16 products (fast on GPUs, and where the CPU has AMX)"
+    )
     parser.add_argument("--log-every", type=int, default=100)
     parser.add_argument("--save-every", type=int, default=2_000)
     return parser

@@ -1,4 +1,4 @@
-"""Runs on this machine: a queue in the foreground, so many at a time as there are GPUs or cores."""
+"""Runs on this machine: a queue in the foreground, so many at a time as there are places on GPUs, or cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from launchers.job.finish import EndedAttempt, finish_attempt
@@ -55,13 +55,28 @@ def gpus() -> list[str]:
     return [str(index) for index in range(len(lines))] if listing.returncode == 0 else []
 
 
+def free_gpu(pack: int, held: Mapping[str, Sequence[int]]) -> str | None:
+    """The GPU with the fewest runs that has a place for one more; None: there is no place now.
+
+    Args:
+        pack: runs that may share a GPU with the new one, itself included.
+        held: by GPU, the same number of each run that is on it.
+
+    >>> free_gpu(2, {"0": [2, 2], "1": [2]})
+    '1'
+    """
+    places = [gpu for gpu, packs in held.items() if len(packs) < min([pack, *packs])]
+    return min(places, key=lambda gpu: len(held[gpu]), default=None)
+
+
 class LocalQueue:
     """Starts runs as places come free, until all have ended.
 
     Args:
         runs: the runs to start, in order. All runs of the plan are shown, and those that are running already
             are waited for.
-        parallel: runs at once at most; None: one per GPU, or one per core without GPUs.
+        parallel: runs at once at most; None: as many as the GPUs have places (`pack` each), or one per core
+            without GPUs.
     """
 
     def __init__(
@@ -72,9 +87,10 @@ class LocalQueue:
         self.runs = ledger.plan.runs
         self.waiting = deque(runs)
         self.gpus = gpus()
-        self.parallel = parallel or len(self.gpus) or cpu_cores()
+        places = len(self.gpus) * max((run.resources.pack for run in self.waiting), default=1)
+        self.parallel = parallel or places or cpu_cores()
         if self.gpus:
-            self.parallel = min(self.parallel, len(self.gpus))
+            self.parallel = min(self.parallel, places)
         threads = max(1, cpu_cores() // min(self.parallel, max(1, len(self.waiting))))
         self.starter = LocalStarter(self.gpus, threads, len(self.waiting))
         self.policy = ledger.plan.profile.retry_policy
@@ -117,6 +133,9 @@ class LocalQueue:
         """Start what there is a place for; whether there was any."""
         before = len(self.waiting)
         while self.waiting and len(self._running()) < self.parallel and self.starter.is_ready():
+            gpu = self._free_gpu(self.waiting[0]) if self.gpus else None
+            if self.gpus and gpu is None:
+                break
             run = self.waiting.popleft()
             folder = self.ledger.folder(run)
             unwanted = why_not_to_start(folder)
@@ -125,7 +144,6 @@ class LocalQueue:
                     self.ledger.note_not_started(run, unwanted)
                 self.statuses[run.signature] = self._read(run)
                 continue
-            gpu = self._free_gpu()
             attempt = self.ledger.new_attempt(run)
             self.jobs[run.signature] = run, self.starter.start(attempt, gpu)
             self.statuses[run.signature] = self._read(run)
@@ -148,12 +166,15 @@ class LocalQueue:
             self.statuses |= {run.signature: self._read(run) for run in moving}
         return bool(moving)
 
-    def _free_gpu(self) -> str | None:
-        """A GPU that no run of the sweep has, those of a launcher that died included."""
-        attempts = [last_attempt(self.ledger.folder(run)) for run in self._running()]
-        records = [try_record(attempt.job_file) for attempt in attempts if attempt]
-        taken = {record.get("gpu") for record in records if record}
-        return next((gpu for gpu in self.gpus if gpu not in taken), None)
+    def _free_gpu(self, run: Run) -> str | None:
+        """A GPU for `run`; runs of the sweep that a launcher that died has started count too."""
+        held: dict[str, list[int]] = {gpu: [] for gpu in self.gpus}
+        for other in self._running():
+            attempt = last_attempt(self.ledger.folder(other))
+            record = try_record(attempt.job_file) if attempt else None
+            if record and record.get("gpu") in held:
+                held[record["gpu"]].append(other.resources.pack)
+        return free_gpu(run.resources.pack, held)
 
     def _reap(self) -> bool:
         """Decide what follows for the runs that have ended; whether there was any."""

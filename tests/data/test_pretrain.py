@@ -52,6 +52,9 @@ def test_it_resumes_bit_identical_and_writes_over_nothing(
     with pytest.raises(ConfigError, match="has ended"):
         run(tmp_path / "cut")
 
+    run(tmp_path / "gated", "--v1-1")
+    gated = load_file(tmp_path / "gated" / "model.safetensors")
+    assert "lm_head.weight" in gated and any("wi_1" in name for name in gated)
     run(tmp_path / "more", "--start-from", str(tmp_path / "whole"), "--d-model", "64")
     assert load_file(tmp_path / "more" / "model.safetensors")["shared.weight"].shape[1] == 16
 

@@ -312,6 +312,28 @@ def test_one_run_a_gpu(command_line: CommandLine, write_sweep: WriteSweep) -> No
     assert sorted(gpus)[0] == "5" and set(gpus) == {"5", "GPU-ab"}
 
 
+def test_runs_that_share_gpus(command_line: CommandLine, write_sweep: WriteSweep) -> None:
+    free = local_queue.free_gpu
+    assert free(1, {"0": [], "1": []}) == "0" and free(1, {"0": [1], "1": []}) == "1"
+    assert free(4, {"0": [4, 4, 4], "1": [4, 4]}) == "1" and free(2, {"0": [2, 2]}) is None
+    # Each decides how many it shares with.
+    assert (
+        free(4, {"0": [1], "1": [2, 2]}) is None
+        and free(1, {"0": [4]}) is None
+        and free(2, {"0": [4]}) == "0"
+    )
+
+    text = sweep_text("1, 2, 3", "resources: {pack: 3}").replace("weight_decay: 0.01", "weight_decay: 1.0")
+    write_sweep(text.replace(", adapters]", "]"))
+    command_line.environment["CUDA_VISIBLE_DEVICES"] = "GPU-ab"
+    code, out = command_line.run("s.yaml", "--cluster", "local")
+    assert code == 0, out
+    jobs = [json.loads(path.read_text()) for path in command_line.folder.glob("runs/s/*/attempts/1/job.json")]
+    assert [job["gpu"] for job in jobs] == 3 * ["GPU-ab"]
+    ends = [path.stat().st_mtime for path in command_line.folder.glob("runs/s/*/result.json")]
+    assert max(job["submitted"] for job in jobs) < min(ends), "they did not run at the same time"
+
+
 def test_awkward_folder_names(command_line: CommandLine, write_sweep: WriteSweep) -> None:
     write_sweep(sweep_text("1").replace(", adapters]", "]"))
     code, out = command_line.run("s.yaml", "--cluster", "local", "--runs-dir", "my 'runs' $(x)")
