@@ -178,6 +178,7 @@ def _tokenizer(lines: list[str], args: argparse.Namespace) -> Any:
 
 def _model(tokenizer: Any, args: argparse.Namespace) -> Any:
     """The T5 to train: the one of ``args.start_from``, or a new one."""
+    import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
     if args.start_from is not None:
@@ -201,7 +202,13 @@ def _model(tokenizer: Any, args: argparse.Namespace) -> Any:
         dropout_rate=0.0,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    return T5ForConditionalGeneration(config)
+    model = T5ForConditionalGeneration(config)
+    if args.v1_1:
+        # transformers ties a new model whatever its config says. It would also draw the output layer with a
+        # deviation of 1: logits of size sqrt(d_model), which T5 v1.1 does not scale down.
+        model.all_tied_weights_keys.pop("lm_head.weight")
+        model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.shared.weight) * args.d_model**-0.5)
+    return model
 
 
 def _train(

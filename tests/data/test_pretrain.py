@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import T5ForConditionalGeneration
 
 from hyperformer import pretrain
 from hyperformer.adapters.bases.families import TOY_FOLDER
@@ -53,8 +54,11 @@ def test_it_resumes_bit_identical_and_writes_over_nothing(
         run(tmp_path / "cut")
 
     run(tmp_path / "gated", "--v1-1")
-    gated = load_file(tmp_path / "gated" / "model.safetensors")
-    assert "lm_head.weight" in gated and any("wi_1" in name for name in gated)
+    saved = load_file(tmp_path / "gated" / "model.safetensors")
+    gated = T5ForConditionalGeneration.from_pretrained(tmp_path / "gated")
+    assert gated.config.is_gated_act and not gated.config.scale_decoder_outputs
+    assert torch.equal(gated.lm_head.weight, saved["lm_head.weight"])
+    assert not torch.equal(gated.lm_head.weight, gated.shared.weight)
     run(tmp_path / "more", "--start-from", str(tmp_path / "whole"), "--d-model", "64")
     assert load_file(tmp_path / "more" / "model.safetensors")["shared.weight"].shape[1] == 16
 
