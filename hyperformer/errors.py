@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import unicodedata
 from collections.abc import Iterable
 
 # Exit codes of a process that ended itself: it no longer moved (hyperformer.run_files.watchdog), or
@@ -59,10 +60,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "; did you mean 'tasks'?"
     """
     known = list(known)
+    twins = [one for one in known if one != name and _form(one) == _form(name)]
+    if twins:
+        return f"; {twins[0]!r} looks alike and has other Unicode characters: {ascii(twins[0])}, not {ascii(name)}"
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are: {', '.join(sorted(known))}"
+
+
+def _form(name: object) -> str:
+    return unicodedata.normalize("NFC", str(name))
 
 
 def clip(text: str, most: int) -> str:

@@ -11,7 +11,7 @@ from string import Formatter
 
 import numpy as np
 
-from hyperformer.data.metrics import INVALID, METRICS, READERS
+from hyperformer.data.metrics import METRICS, can_be_right
 from hyperformer.data.question_metrics import Reference
 from hyperformer.data.readers.rows import Rows, lists, texts
 from hyperformer.data.tasks.recipes import RECIPES, apply
@@ -134,7 +134,7 @@ def _check_columns(task: Task, rows: Rows, wanted: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"Task {task.name!r}: {rows.where}: no column {', '.join(map(repr, missing))}; the task reads "
-            f"{', '.join(task.columns)}, and there are: {', '.join(rows.names) or 'none'}"
+            f"{', '.join(task.columns)}, and there are: {', '.join(map(repr, rows.names)) or 'none'}"
         )
 
 
@@ -200,9 +200,9 @@ def _answer(task: Task, text: str, keep_unlabelled: bool) -> str | None:
             return task.answer_of(score)
     elif task.labels is None:
         if text.strip():
-            if READERS[task.answer](text.strip()) == INVALID:
+            if not can_be_right(task.answer, text.strip()):
                 raise ValueError(
-                    f"is not a number, and answer is {task.answer}; -1 stands for an invalid answer"
+                    f"is not a finite number, and answer is {task.answer}; -1 stands for an invalid answer"
                 )
             return text
     elif (answer := task.answer_of(text)) in labels:

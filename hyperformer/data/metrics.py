@@ -35,11 +35,12 @@ _NO_BLANKS = "".join(
 
 
 def read_int(text: str) -> int:
-    """The number that `text` is, or -1."""
+    """The number that `text` is, or -1; numpy's metrics know no number of more than 64 bits."""
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         return -1
+    return number if -(2**63) <= number < 2**63 else -1
 
 
 def read_float(text: str) -> float:
@@ -53,6 +54,15 @@ def read_float(text: str) -> float:
 READERS: dict[str, Callable[[str], Any]] = {"text": str, "int": read_int, "float": read_float}
 INVALID = -1
 """What an answer is read as that is no number where there must be one."""
+
+
+def can_be_right(kind: str, text: str) -> bool:
+    """Whether `text` can be the right answer of a row: a finite number where answers are read as numbers.
+
+    Args:
+        kind: :attr:`Task.answer`.
+    """
+    return kind == "text" or (READERS[kind](text) != INVALID and math.isfinite(READERS[kind](text)))
 
 
 def accuracy(predictions: Answers, targets: Answers) -> dict[str, float]:

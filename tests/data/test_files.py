@@ -182,7 +182,7 @@ def test_packed_files(tmp_path: Path) -> None:
     assert read(tmp_path, "x.jsonl.gz", gzip.compress(b'{"a": 1}')) == [[1]]
     for content in (packed[:-9], b"text,label\na,1\n", packed[:12] + b"xx" + packed[14:]):
         assert fault(tmp_path, "x.csv.gz", content).startswith("x.csv.gz: cannot be read")
-    assert "x.csv, line 1: not UTF-8" in fault(tmp_path, "x.csv", packed)
+    assert "x.csv: is compressed by gzip: unpack it" in fault(tmp_path, "x.csv", packed)
 
 
 def test_what_is_no_parquet(tmp_path: Path) -> None:

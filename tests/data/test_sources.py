@@ -70,7 +70,7 @@ def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> No
         (
             [{"sentence1": "a", "label": 1}],
             "rte",
-            "no column 'sentence2'; the task reads sentence1, sentence2, label, and there are: sentence1, label",
+            "no column 'sentence2'; the task reads sentence1, sentence2, label, and there are: 'sentence1', 'label'",
         ),
         ([*ROWS, ROWS[0] | {"label": -1}], "rte", "line 3: column 'label': '-1' is no label"),
         ([*ROWS, ROWS[0] | {"label": 2}], "rte", "line 3: column 'label': '2' is not a label"),

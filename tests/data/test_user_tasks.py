@@ -11,10 +11,12 @@ import pytest
 import yaml
 from row_examples import example
 
+from hyperformer.data.examples import make_examples
 from hyperformer.data.metrics import METRICS, compute_metrics
+from hyperformer.data.readers.rows import record_rows
 from hyperformer.data.tasks import Hub, Task, get_task, load_user_tasks
 from hyperformer.data.tasks.user_tasks import READERS
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, DataError
 
 GOOD = """
 reviews:
@@ -98,12 +100,15 @@ FITTING = {
         ({"answer": "int", "labels": ["-1", "0", "1"]}, "other than -1"),
         ({"answer": "int", "labels": ["1", "01"]}, "'1' is the same number as another label"),
         ({"answer": "float", "labels": ["1.0", "1"]}, "is the same number"),
+        ({"answer": "float", "labels": ["0.0", "nan"]}, "must be finite numbers other than -1"),
+        ({"answer": "int", "labels": ["0", "9" * 20]}, "must be whole numbers of at most 64 bits"),
         ({"labels": ["yes", "yes"]}, "'yes' is there twice"),
         ({"labels": ["yes", " no"]}, "' no' is empty, or has blanks around it"),
         ({"labels": ["yes", ""]}, "'' is empty"),
         ({"labels": ["yes", True]}, "t.labels[1]: must be text (true, false and null in quotes), not True"),
         ({"label_map": {"a": "0"}, "labels": None, "answer_tokens": 9}, "there are no labels"),
         ({"rounded": True, "answer": "float", "labels": ["5", "1"]}, "from the least score to the highest"),
+        ({"rounded": True, "labels": ["low", "5.0"]}, "from the least score to the highest"),
         ({"rounded": True, "answer": "int"}, "t.answer: rounded is true, so answers are numbers such as 3.8"),
         ({"rounded": True, "metrics": ["macro_f1"]}, "rounded answers are any number"),
         ({"data": "a.csv"}, "t.data: a.csv is one file: say how its rows are split, such as split: 90/5/5"),
@@ -156,10 +161,27 @@ def test_what_fits_has_its_metrics_for_every_answer(tmp_path: Path, changes: dic
     row = {key: value for key, value in (FITTING | changes).items() if value is not None}
     task = load(tmp_path, yaml.safe_dump({"t": row}))["t"]
     right = [*(task.labels or ("1", "2")), "3"] if task.labels is None else [*task.labels]
-    for answers in (right, right[::-1], ["nonsense"] * len(right), [""] * len(right), ["1"] * len(right)):
-        values = compute_metrics(task, answers, right)
+    for answers in (right, right[::-1], ["nonsense", "9" * 20] * len(right), [""] * len(right), ["1"] * 99):
+        values = compute_metrics(task, answers[: len(right)], right)
         assert set(values) == {column for name in task.metrics for column in METRICS[name].columns}
         assert all(map(math.isfinite, values.values()))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "-1", "high"])
+def test_a_right_answer_is_a_finite_number_where_answers_are_numbers(value: str) -> None:
+    task = Task("t", "{a}", "b", ("pearson_corrcoef",), answer="float", answer_tokens=9)
+    rows = record_rows(
+        [{"a": "x", "b": "1.5"}, {"a": "y", "b": value}], "rows.csv", lambda row: f"line {row + 2}"
+    )
+    with pytest.raises(DataError, match=f"line 3: column 'b': '{value}' is not a finite number"):
+        make_examples(task, rows, prefix=False)
+
+
+def test_a_label_that_only_looks_like_one_of_the_task_is_told_apart() -> None:
+    task = Task("t", "{a}", "b", ("accuracy",), labels=("\u00e9", "x"))
+    rows = record_rows([{"a": "x", "b": "e\u0301"}], "rows.csv", lambda row: "line 2")
+    with pytest.raises(DataError, match=r"'e.' is not a label; '.' looks alike .*'\\xe9', not 'e\\u0301'"):
+        make_examples(task, rows, prefix=False)
 
 
 def test_where_the_rows_are_in_one_line(tmp_path: Path) -> None:
@@ -176,7 +198,7 @@ def test_every_field_of_a_task_has_a_reader() -> None:
     assert set(READERS) - {"data"} == fields - {"name", "aliases", "file"}
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "a,b", ".x", " x", "x ", ""])
+@pytest.mark.parametrize("name", ["../x", "a/b", "a,b", ".x", " x", "x ", "", "e\u0301", 151 * "x"])
 def test_names_that_no_task_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the name of a task"):
         load(tmp_path, yaml.safe_dump({name: FITTING}))

@@ -70,6 +70,8 @@ def read_text(path: Path) -> str:
 
 def decode(content: bytes, where: str) -> str:
     """Text from bytes; arguments and errors as of :func:`read_text`."""
+    if content.startswith(b"\x1f\x8b"):
+        raise DataError(f"{where}: is compressed by gzip: unpack it, or let its name end in .gz")
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

@@ -41,6 +41,8 @@ REQUIRED = ("template", "target", "metrics")
 _FIELD = re.compile(r"[A-Za-z_][\w-]*(\[[\w-]+\])*")
 # It names folders and files, and stands in lists: tasks=rte,cola.
 _NAME = re.compile(r"[\w][\w .+-]*(?<! )")
+_LONGEST_NAME = 150
+"""Bytes: with `validation-` before it and a suffix after it, a file system takes 255."""
 
 
 def load_user_tasks(path: str | Path) -> dict[str, Task]:
@@ -62,8 +64,11 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
 
 
 def _task(name: str, node: YamlNode, folder: Path) -> Task:
-    if not _NAME.fullmatch(name):
-        node.fail(f"{name!r} cannot be the name of a task: write letters, digits, '-', '_', '.' and '+'")
+    if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
+        node.fail(
+            f"{name!r} cannot be the name of a task: write letters, digits, '-', '_', '.' and '+', at most "
+            f"{_LONGEST_NAME} bytes"
+        )
     if not isinstance(node.value, dict):
         node.fail(f"expected a mapping with {', '.join(REQUIRED)}, ..., not {node.value_text()}")
     node.mapping(READERS.keys())

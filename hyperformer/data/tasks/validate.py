@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hyperformer.data.metrics import INVALID, METRICS, READERS
+from hyperformer.data.metrics import METRICS, READERS, can_be_right
 from hyperformer.data.tasks.task import Task
 
-_KINDS = {"int": "whole numbers", "float": "numbers"}
+_KINDS = {"int": "whole numbers of at most 64 bits", "float": "finite numbers"}
 
 
 def task_fault(task: Task) -> tuple[str, str] | None:
@@ -47,7 +47,7 @@ def _number_faults(task: Task) -> Iterator[tuple[str, str]]:
     if task.answer != "text":
         numbers = [READERS[task.answer](label) for label in labels]
         for label, number in zip(labels, numbers, strict=True):
-            if number == INVALID:
+            if not can_be_right(task.answer, label):
                 yield (
                     "labels",
                     (
@@ -58,8 +58,8 @@ def _number_faults(task: Task) -> Iterator[tuple[str, str]]:
             if numbers.count(number) > 1:
                 yield "labels", f"{label!r} is the same number as another label, and answer is {task.answer}"
     if task.rounded:
-        scores = [READERS["float"](label) for label in labels]
-        if len(scores) < 2 or scores != sorted(scores) or scores[0] == scores[-1]:
+        scores = [READERS["float"](label) for label in labels if can_be_right("float", label)]
+        if len(scores) < max(2, len(labels)) or scores != sorted(scores) or scores[0] == scores[-1]:
             yield "labels", "rounded is true: list numbers from the least score to the highest"
         if task.answer == "int":
             yield "answer", "rounded is true, so answers are numbers such as 3.8: write float"
