@@ -1,7 +1,4 @@
-"""The figures of a report as altair charts, each with a name and a caption. altair is imported when one is drawn.
-
-Series differ in colour and in shape or dash, so that a print in grey and a colour-blind reader can tell them apart.
-"""
+"""The figures of a report as altair charts, each with a name and a caption. altair is imported when one is drawn."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Any
 
 from launchers.report.figures.class_counts import Confusion
 from launchers.report.figures.embeddings import EmbeddingMap
+from launchers.report.figures.names import PLOT_HEIGHT, ROOM, Name, place_names
 from launchers.report.figures.series import (
     Curve,
     TradeOff,
@@ -19,22 +17,25 @@ from launchers.report.figures.series import (
     row_curves,
     trade_offs,
 )
+from launchers.report.figures.style import (
+    COLOURS,
+    SHAPES,
+    colour,
+    cycle,
+    dash,
+    few_ticks,
+    finish,
+    level,
+    roomy,
+    score,
+    tooltip,
+)
 from launchers.report.report_data import ReportData
 
-HEIGHT = 280
-# Okabe and Ito's colours, without yellow: they differ for colour-blind readers, on white and on black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C8C8C", "#7E57C2")
-SHAPES = (
-    "circle",
-    "square",
-    "triangle-up",
-    "diamond",
-    "cross",
-    "triangle-down",
-    "triangle-left",
-    "triangle-right",
-)
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [12, 4], [4, 1], [1, 3], [10, 3, 3, 3])
+_MOST_BANDS = 6
+"""Curves with a band: more bands cover each other."""
+MOST_CURVES = 24
+"""In one figure: more cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -74,48 +75,65 @@ def figures(
 def _learning(curves: Sequence[Curve], x: str, title: str, name: str, heading: str) -> Figure:
     import altair as alt
 
+    best = sorted(curves, key=lambda curve: -curve.points[-1].mean)[:MOST_CURVES]
+    shown = [curve for curve in curves if curve in best]
     values = [
         {"row": curve.label, **asdict(point)}
-        for curve in curves
+        for curve in shown
         for point in curve.points
         if getattr(point, x) is not None
     ]
-    labels = [curve.label for curve in curves]
-    base = alt.Chart(alt.Data(values=values)).encode(x=alt.X(f"{x}:Q", title=title))
-    shown = _tooltip(("row", "N"), ("step", "Q"), ("mean", "Q"), ("low", "Q"), ("high", "Q"), ("seeds", "Q"))
-    line = base.mark_line(point=True).encode(
-        y=_score("mean:Q"), color=_colour(labels), strokeDash=_dash(labels), tooltip=shown
-    )
-    caption = (
-        "Average over columns on validation, percent. The line is the mean over seeds, the band goes from the "
-        "lowest seed to the highest."
-    )
+    base = alt.Chart(alt.Data(values=values)).encode(x=alt.X(f"{x}:Q", title=title, axis=few_ticks()))
+    told = tooltip(("row", "N"), ("step", "Q"), ("mean", "Q"), ("low", "Q"), ("high", "Q"), ("seeds", "Q"))
+    chart, band = _curves(base, [curve.label for curve in shown], told)
+    caption = "Average over columns on validation, percent. The line is the mean over seeds"
+    caption += ", the band goes from the lowest seed to the highest." if band else "."
+    if len(shown) < len(curves):
+        caption += f" Only the {len(shown)} of {len(curves)} rows that end highest are drawn."
     if x == "hours":
         caption += " The time of a run is spread evenly over its steps; on a CPU it is processor-hours."
-    return Figure(name, heading, caption, _finish(line + _band(base, labels)))
+    return Figure(name, heading, caption, finish(chart))
 
 
 def _trade_off(trades: Sequence[TradeOff]) -> Figure:
     import altair as alt
 
     labels = [each.label for each in trades]
+    shares, scores = [each.percent_per_task for each in trades], [each.score for each in trades]
+    room = 0.1 * (max(scores) - min(scores)) or 1.0
+    domain = (min(shares) / ROOM, max(shares) * ROOM), (min(scores) - room, max(scores) + room)
     values = [{"row": each.label, **asdict(each)} for each in trades]
-    base = alt.Chart(alt.Data(values=values))
-    x = alt.X("percent_per_task:Q", title="trained per task, % of T5 (log)", scale=alt.Scale(type="log"))
+    x = alt.X(
+        "percent_per_task:Q",
+        title="trained per task, % of T5 (log)",
+        scale=alt.Scale(type="log", domain=list(domain[0]), nice=False),
+        axis=few_ticks(),
+    )
+    scale = alt.Scale(domain=list(domain[1]), nice=False)
+    base = alt.Chart(alt.Data(values=values)).encode(x=x, y=score("score:Q", scale))
     front = (
         base.transform_filter("datum.is_front")
         .mark_line(color="gray", strokeDash=[4, 4])
-        .encode(x=x, y=_score("score:Q"), order="percent_per_task:Q")
+        .encode(order="percent_per_task:Q")
     )
     points = base.mark_point(filled=True, size=110, opacity=1).encode(
-        x=x,
-        y=_score("score:Q"),
-        color=_colour(labels),
-        shape=alt.Shape("row:N", scale=alt.Scale(domain=labels, range=_cycle(SHAPES, labels)), title=None),
-        tooltip=_tooltip(("row", "N"), ("percent_per_task", "Q"), ("score", "Q")),
+        color=colour(labels),
+        shape=alt.Shape("row:N", scale=alt.Scale(domain=labels, range=cycle(SHAPES, labels, 1)), title=None),
+        tooltip=tooltip(("row", "N"), ("percent_per_task", "Q"), ("score", "Q")),
     )
-    caption = "What a method trains against its average over columns. The dashed line is the Pareto front."
-    return Figure("trained-score", "Trained parameters and score", caption, _finish(front + points))
+    names = place_names(
+        [Name(each.label, each.percent_per_task, each.score, each.is_front) for each in trades], *domain
+    )
+    texts = [
+        base.transform_filter(alt.FieldOneOfPredicate("row", placed))
+        .mark_text(align=place.align, dx=place.dx, dy=place.dy)
+        .encode(text="row:N")
+        for place, placed in names.items()
+    ]
+    caption = "What a method trains against its average over columns. The dashed line is the Pareto front: "
+    caption += "no other row trains less and scores as well."
+    spec = finish(alt.layer(front, points, *texts), PLOT_HEIGHT)
+    return Figure("trained-score", "Trained parameters and score", caption, spec)
 
 
 def _by_rows(curves: Mapping[str, Sequence[tuple[int, float, float | None]]]) -> Figure:
@@ -129,16 +147,10 @@ def _by_rows(curves: Mapping[str, Sequence[tuple[int, float, float | None]]]) ->
     labels = list(curves)
     x = alt.X("rows:Q", title="training rows per task (log)", scale=alt.Scale(type="log"))
     base = alt.Chart(alt.Data(values=values)).encode(x=x)
-    line = base.mark_line(point=True).encode(
-        y=_score("mean:Q"),
-        color=_colour(labels),
-        strokeDash=_dash(labels),
-        tooltip=_tooltip(("row", "N"), ("rows", "Q"), ("mean", "Q")),
-    )
-    caption = (
-        "Average over columns by the number of training rows per task: mean and standard deviation of seeds."
-    )
-    return Figure("training-rows", "Few training rows", caption, _finish(line + _band(base, labels)))
+    chart, band = _curves(base, labels, tooltip(("row", "N"), ("rows", "Q"), ("mean", "Q")))
+    caption = "Average over columns by the number of training rows per task: mean of seeds"
+    caption += ", and a band of one standard deviation." if band else "."
+    return Figure("training-rows", "Few training rows", caption, finish(chart))
 
 
 def _hours(hours: Mapping[str, float]) -> Figure:
@@ -151,11 +163,11 @@ def _hours(hours: Mapping[str, float]) -> Figure:
         .encode(
             x=alt.X("hours:Q", title="GPU-hours"),
             y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
-            tooltip=_tooltip(("row", "N"), ("hours", "Q")),
+            tooltip=tooltip(("row", "N"), ("hours", "Q")),
         )
     )
     caption = "GPU-hours of all seeds and tasks that have a result, all attempts; on a CPU processor-hours."
-    return Figure("gpu-hours", "GPU-hours by row", caption, _finish(chart, 24 * len(values) + 20))
+    return Figure("gpu-hours", "GPU-hours by row", caption, finish(chart, 24 * len(values) + 20))
 
 
 def _embedding(found: EmbeddingMap) -> Figure:
@@ -163,14 +175,14 @@ def _embedding(found: EmbeddingMap) -> Figure:
 
     values = [{"task": task, "x": x, "y": y} for task, (x, y) in zip(found.tasks, found.points, strict=True)]
     base = alt.Chart(alt.Data(values=values)).encode(
-        x=alt.X("x:Q", title=f"first component ({found.explained[0]:.0%} of variance)", scale=_roomy()),
-        y=alt.Y("y:Q", title=f"second component ({found.explained[1]:.0%})", scale=_roomy()),
+        x=alt.X("x:Q", title=f"first component ({found.explained[0]:.0%} of variance)", scale=roomy()),
+        y=alt.Y("y:Q", title=f"second component ({found.explained[1]:.0%})", scale=roomy()),
     )
     points = base.mark_point(filled=True, size=90, opacity=1, color=COLOURS[0]).encode(tooltip="task:N")
     names = base.mark_text(dy=-12).encode(text="task:N")
     caption = "The task embeddings that the hypernetwork reads, in two dimensions (principal components)."
     return Figure(
-        f"embeddings-{found.run}", f"Task embeddings of {found.run}", caption, _finish(points + names)
+        f"embeddings-{found.run}", f"Task embeddings of {found.run}", caption, finish(points + names)
     )
 
 
@@ -184,71 +196,30 @@ def _confusion(found: Confusion) -> Figure:
         if any(line)
     ]
     base = alt.Chart(alt.Data(values=values)).encode(
-        x=alt.X("answer:N", sort=None, title="answer"), y=alt.Y("target:N", sort=None, title="target")
+        x=alt.X("answer:N", sort=None, title="answer", axis=level(found.classes)),
+        y=alt.Y("target:N", sort=None, title="target"),
     )
     cells = base.mark_rect().encode(
         color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), title="share of target"),
-        tooltip=_tooltip(("target", "N"), ("answer", "N"), ("rows", "Q")),
+        tooltip=tooltip(("target", "N"), ("answer", "N"), ("rows", "Q")),
     )
     counts = base.mark_text().encode(
         text="rows:Q", color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black"))
     )
     caption = f"Answers of {found.run} to the {found.split} rows of {found.task}."
     return Figure(
-        f"confusion-{found.run}-{found.task}", f"Confusion: {found.task}", caption, _finish(cells + counts)
+        f"confusion-{found.run}-{found.task}", f"Confusion: {found.task}", caption, finish(cells + counts)
     )
 
 
-def _band(base: Any, labels: Sequence[str]) -> Any:
-    """From `low` to `high`, without a legend: the line's has all."""
-    return base.mark_area(opacity=0.18).encode(
-        y=_score("low:Q"), y2="high:Q", color=_colour(labels), strokeDash=_dash(labels)
+def _curves(base: Any, labels: Sequence[str], told: Sequence[Any]) -> tuple[Any, bool]:
+    """A line of `mean` for each label, and whether it has a band from `low` to `high`."""
+    line = base.mark_line(point=True).encode(
+        y=score("mean:Q"), color=colour(labels, "stroke"), strokeDash=dash(labels), tooltip=told
     )
-
-
-def _score(field: str) -> Any:
-    import altair as alt
-
-    return alt.Y(field, title="average over columns, %", scale=alt.Scale(zero=False))
-
-
-def _colour(labels: Sequence[str]) -> Any:
-    import altair as alt
-
-    legend = alt.Legend(
-        orient="bottom", columns=2, labelLimit=320, symbolLimit=40, symbolOpacity=1, symbolSize=200
+    if len(labels) > _MOST_BANDS:
+        return line, False
+    band = base.mark_area(opacity=0.18).encode(
+        y=score("low:Q"), y2="high:Q", color=colour(labels, "stroke"), strokeDash=dash(labels)
     )
-    scale = alt.Scale(domain=list(labels), range=_cycle(COLOURS, labels))
-    return alt.Color("row:N", scale=scale, legend=legend, title=None)
-
-
-def _dash(labels: Sequence[str]) -> Any:
-    import altair as alt
-
-    return alt.StrokeDash(
-        "row:N", scale=alt.Scale(domain=list(labels), range=_cycle(DASHES, labels)), title=None
-    )
-
-
-def _roomy() -> Any:
-    """A scale with room for the names beside the outermost points."""
-    import altair as alt
-
-    return alt.Scale(zero=False, padding=45)
-
-
-def _cycle(values: Sequence[Any], labels: Sequence[str]) -> list[Any]:
-    return [values[index % len(values)] for index in range(len(labels))]
-
-
-def _tooltip(*fields: tuple[str, str]) -> list[Any]:
-    import altair as alt
-
-    return [
-        alt.Tooltip(f"{name}:{kind}", format=".4~g") if kind == "Q" else alt.Tooltip(f"{name}:{kind}")
-        for name, kind in fields
-    ]
-
-
-def _finish(chart: Any, height: int = HEIGHT) -> dict[str, Any]:
-    return chart.properties(width="container", height=height).to_dict()
+    return line + band, True

@@ -33,7 +33,8 @@ def write_pdfs(folder: Path, figures: Sequence[Figure]) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for path, figure in zip(paths, figures, strict=True):
             with atomic_write(path, "wb") as stream:
-                stream.write(vl_convert.vegalite_to_pdf({**figure.spec, "width": _WIDTH}))
+                config = {**figure.spec.get("config", {}), "legend": {"columns": 2}}
+                stream.write(vl_convert.vegalite_to_pdf({**figure.spec, "width": _WIDTH, "config": config}))
     for old in set(folder.glob("*.pdf")) - set(paths):
         with suppress(OSError):
             old.unlink()

@@ -86,8 +86,11 @@ if (figures) {
   const drawFigures = () => {
     const ink = dark.matches ? "#e4e8ee" : "#1d2430", line = dark.matches ? "#39424f" : "#d5dae2";
     const axis = { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line };
-    const config = { background: "transparent", axis, legend: { labelColor: ink, titleColor: ink }, view: { stroke: line }, text: { color: ink } };
     specs.forEach((spec, index) => {
+      // Two columns of names are cut off on a narrow page.
+      const columns = document.getElementById(`chart-${index}`).clientWidth < 340 ? 1 : 2;
+      const legend = { labelColor: ink, titleColor: ink, columns };
+      const config = { background: "transparent", axis, legend, view: { stroke: line }, text: { color: ink } };
       window.vegaEmbed(`#chart-${index}`, { ...spec, config: { ...spec.config, ...config } }, { actions: false, renderer: "svg" })
         .catch((error) => { document.getElementById(`chart-${index}`).textContent = `This figure cannot be drawn: ${error.message}`; });
     });

@@ -1,0 +1,91 @@
+"""Where the names of points stand, so that none covers another name or another point. Draws nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# Pixels of the plot on a narrow page: on a wider one, points and names only move apart.
+PLOT_WIDTH, PLOT_HEIGHT = 250, 380
+ROOM = 2.0
+"""A logarithmic axis ends so many times beyond its outermost points."""
+_LETTER, _LINE, _POINT = 5.8, 12.0, 6.0
+
+
+@dataclass(frozen=True)
+class Name:
+    """A point and its name. `x` is on a logarithmic axis. `first`: it gets its place before others."""
+
+    text: str
+    x: float
+    y: float
+    first: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a name stands from its point, in pixels, as Vega-Lite has it."""
+
+    align: Literal["left", "center", "right"]
+    dx: float
+    dy: float
+
+
+PLACES = (
+    Place("left", 9, 0),
+    Place("right", -9, 0),
+    Place("center", 0, -13),
+    Place("center", 0, 13),
+    Place("left", 6, -11),
+    Place("left", 6, 11),
+    Place("right", -6, -11),
+    Place("right", -6, 11),
+)
+Box = tuple[float, float, float, float]
+
+
+def place_names(
+    names: Sequence[Name], x: tuple[float, float], y: tuple[float, float]
+) -> dict[Place, list[str]]:
+    """Place -> the names that stand there. A name without a free place is left out: the legend has it.
+
+    Args:
+        x, y: where the axes begin and end.
+    """
+    places: dict[Place, list[str]] = defaultdict(list)
+    spots = [
+        (
+            PLOT_WIDTH * math.log(name.x / x[0]) / math.log(x[1] / x[0]),
+            PLOT_HEIGHT * (y[1] - name.y) / (y[1] - y[0]),
+        )
+        for name in names
+    ]
+    points = [(left - _POINT, top - _POINT, left + _POINT, top + _POINT) for left, top in spots]
+    taken: list[Box] = []
+    for index in sorted(range(len(names)), key=lambda each: not names[each].first):
+        others = [*taken, *(point for each, point in enumerate(points) if each != index)]
+        for place, box in _boxes(names[index].text, *spots[index]):
+            if _is_inside(box) and not any(_overlap(box, other) for other in others):
+                places[place].append(names[index].text)
+                taken.append(box)
+                break
+    return dict(places)
+
+
+def _boxes(text: str, left: float, top: float) -> Iterator[tuple[Place, Box]]:
+    width = _LETTER * len(text)
+    before = {"left": 0.0, "center": width / 2, "right": width}
+    for place in PLACES:
+        start, middle = left + place.dx - before[place.align], top + place.dy
+        yield place, (start, middle - _LINE / 2, start + width, middle + _LINE / 2)
+
+
+def _is_inside(box: Box) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= PLOT_WIDTH and box[3] <= PLOT_HEIGHT
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,48 @@
+"""Rows that a figure shows can be told apart: by their names, and by colour with shape or dash."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import combinations, pairwise
+
+import pytest
+
+from launchers.report.figures.charts import MOST_CURVES
+from launchers.report.figures.names import PLOT_HEIGHT, PLOT_WIDTH, Name, _boxes, _overlap, place_names
+from launchers.report.figures.style import COLOURS, DASHES, SHAPES, cycle
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_name_covers_another_name_or_point(seed: int) -> None:
+    source = random.Random(seed)
+    names = [
+        Name(f"method-{n}", 10 ** source.uniform(-2, 2), source.uniform(30, 99), n < 3) for n in range(17)
+    ]
+    x, y = (0.005, 200.0), (20.0, 110.0)
+    found = {text: place for place, texts in place_names(names, x, y).items() for text in texts}
+    assert {"method-0", "method-1", "method-2"} <= set(found) and len(found) >= 10
+    boxes, points = {}, {}
+    for name in names:
+        left = PLOT_WIDTH * math.log(name.x / x[0]) / math.log(x[1] / x[0])
+        top = PLOT_HEIGHT * (y[1] - name.y) / (y[1] - y[0])
+        points[name.text] = (left, top, left, top)
+        if name.text in found:
+            boxes[name.text] = dict(_boxes(name.text, left, top))[found[name.text]]
+    assert not [pair for pair in combinations(boxes.values(), 2) if _overlap(*pair)]
+    assert not [
+        text for text, box in boxes.items() for one in points if one != text and _overlap(box, points[one])
+    ]
+
+
+def test_equal_rows_get_one_name_at_most_per_place() -> None:
+    found = place_names([Name(text, 1.0, 50.0, True) for text in "abc"], (0.5, 2.0), (49.0, 51.0))
+    assert all(len(texts) == 1 for texts in found.values())
+
+
+@pytest.mark.parametrize("marks", [SHAPES, DASHES])
+def test_no_two_rows_share_colour_and_mark(marks: tuple[object, ...]) -> None:
+    labels = [str(number) for number in range(MOST_CURVES)]
+    pairs = list(zip(cycle(COLOURS, labels), map(str, cycle(marks, labels, 1)), strict=True))
+    assert len(set(pairs)) == len(labels)
+    assert all(one != other for one, other in pairwise(pair[0] for pair in pairs))
