@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from launchers.report.report_data import AVERAGES, Cell, ReportData, Table
 from launchers.report.text import (
+    COMPARISON_TITLES,
     PARAMETER_TITLES,
     cell_text,
     choice_text,
     column_name,
     column_names,
-    comparison_text,
+    comparison_notes,
+    comparison_texts,
     footnotes,
     interval_text,
     parameter_texts,
@@ -33,6 +35,7 @@ def markdown(data: ReportData) -> str:
     for table in data.tables:
         lines += _table(table)
     lines += _over_seeds(data)
+    lines += _comparisons(data)
     if data.choices:
         lines += ["", "## Chosen settings", *_list([choice_text(choice) for choice in data.choices])]
     if data.appendix:
@@ -70,7 +73,15 @@ def _over_seeds(data: ReportData) -> Iterator[str]:
     for row in table.rows:
         values = [text for column in AVERAGES for text in _with_interval(row.cells[column])]
         yield _line([row.label, seeds_text(row), *values])
-    yield from _list([*seed_notes(table), *map(comparison_text, data.comparisons)])
+    yield from _list(seed_notes(table))
+
+
+def _comparisons(data: ReportData) -> Iterator[str]:
+    if data.comparisons:
+        yield from ("", "## Comparisons", "", _line(COMPARISON_TITLES))
+        yield _line(["---", "---", *["---:"] * (len(COMPARISON_TITLES) - 2)])
+        yield from (_line(comparison_texts(one)) for one in data.comparisons)
+        yield from _list(list(comparison_notes(data.comparisons)))
 
 
 def _with_interval(cell: Cell) -> tuple[str, str]:

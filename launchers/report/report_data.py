@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 from launchers.plan.model_selection.choose import Choice
@@ -19,6 +20,8 @@ AVERAGE: Column = ("Avg", "over columns")
 TASK_AVERAGE: Column = ("Avg", "over tasks")
 """The mean over tasks of the mean of a task's metrics, as other papers have it."""
 AVERAGES = (AVERAGE, TASK_AVERAGE)
+GIVEN = ("model_name_or_path", "n_train")
+"""What methods are given: rows that differ in these settings do not compete."""
 LEVEL = 0.05
 """The share of false alarms that a mark of significance may have."""
 
@@ -65,7 +68,7 @@ class Cell:
         std: sample standard deviation; None for a single seed.
         values: seed -> value.
         interval: None for a single seed.
-        is_best: no other row of the table has a higher mean, and some have one.
+        is_best: no other row of its block has a higher mean, and some have one.
         difference: from the best row; None for that row itself, for averages, and where answers are missing.
     """
 
@@ -125,19 +128,25 @@ class Row:
         return " ".join([self.variant, *(f"{key}={text}" for key, text in self.settings)])
 
     @property
+    def block(self) -> tuple[tuple[str, str], ...]:
+        """What it was given: only rows of one block are compared."""
+        return tuple(item for item in self.settings if item[0] in GIVEN)
+
+    @property
     def chosen_label(self) -> str:
         """'learning_rate=0.001'; 'cola: max_steps=8; rte: max_steps=9'; 'none'; '' where there was no choice."""
-        told = [
-            (f"{choice.task}: " if choice.task else "") + (choice.chosen.label if choice.chosen else "none")
-            for choice in self.choices
-            if len(choice.options) > 1 or choice.chosen is None
-        ]
+        told = []
+        for choice in self.choices:
+            if len(choice.options) > 1 or choice.chosen is None:
+                tasks = choice.task or dict(set(choice.row) - set(self.settings)).get("tasks")
+                what = choice.chosen.label if choice.chosen else "none"
+                told.append(f"{tasks}: {what}" if tasks else what)
         return "; ".join(told)
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What a test set can tell: its number of rows, and one standard error of the metric of the best row.
+    """What a test set can tell: its number of rows, and one standard error of the metric of the best row of a block.
 
     The error is that of one model's metric on other rows of the same kind.
     """
@@ -152,6 +161,7 @@ class Table:
 
     Attributes:
         columns: metrics by task, then AVERAGES.
+        rows: block by block.
         validation_name: what `Row.validation` is, in words.
         is_appendix: it shows all settings, the ones that were not chosen too.
         warnings: why some results should not be compared.
@@ -175,10 +185,15 @@ class Table:
         """Whether its rows are chosen settings."""
         return any(row.choices for row in self.rows)
 
+    @property
+    def blocks(self) -> list[list[Row]]:
+        """The rows that are compared with each other."""
+        return [list(rows) for _, rows in groupby(self.rows, lambda row: row.block)]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """The row with the best average over tasks and another one, by their seeds; each seed has its average over tasks.
+    """The row of a block with the best average over tasks and another one, by their seeds' averages over tasks.
 
     Attributes:
         probability: that a seed of `better` scores higher on a task than a seed of `other`, percent, mean over tasks.

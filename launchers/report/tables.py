@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from launchers.plan.model_selection.choose import Choice, ScoredSetting, score_setting
-from launchers.plan.model_selection.rows import Settings, row_keys
+from launchers.plan.model_selection.rows import RowKey, Settings, row_keys
 from launchers.plan.model_selection.rule import Number
 from launchers.report.report_data import AVERAGE, AVERAGES, TASK_AVERAGE, Cell, Column, Parameters, Row, Table
 from launchers.report.results import RunResult, mixed_inputs, unknown_inputs
@@ -31,22 +32,37 @@ class Group:
 
 def all_groups(entries: Sequence[RunResult]) -> list[Group]:
     """A row for each combination of settings."""
-    found: dict[tuple[str, Settings], list[RunResult]] = {}
+    found: dict[RowKey, list[RunResult]] = {}
+    shares_rows = _tasks_share_rows(entries)
     for entry, key in zip(entries, row_keys(entry.run for entry in entries), strict=True):
-        found.setdefault(key, []).append(entry)
+        found.setdefault(_without_tasks(key) if shares_rows else key, []).append(entry)
     return [Group(variant, settings, tuple(members)) for (variant, settings), members in found.items()]
+
+
+def _tasks_share_rows(entries: Sequence[RunResult]) -> bool:
+    """Whether runs of different tasks fill the columns of one row: no task is in two of them."""
+    found: dict[RowKey, set[tuple[str, ...]]] = {}
+    for entry, key in zip(entries, row_keys(entry.run for entry in entries), strict=True):
+        found.setdefault(_without_tasks(key), set()).add(entry.run.config.data.tasks)
+    return all(len(set(chain(*sets))) == sum(map(len, sets)) for sets in found.values())
+
+
+def _without_tasks(key: RowKey) -> RowKey:
+    return key[0], tuple(item for item in key[1] if item[0] != "tasks")
 
 
 def chosen_groups(entries: Sequence[RunResult], choices: Iterable[Choice]) -> list[Group]:
     """A row for each variant, with the runs of the chosen settings; of no setting where none could be chosen."""
     by_signature = {entry.run.signature: entry for entry in entries}
-    found: dict[tuple[str, Settings], Group] = {}
+    shares_rows = _tasks_share_rows(entries)
+    found: dict[RowKey, Group] = {}
     for choice in choices:
         option = choice.chosen or choice.options[0]
         members = [by_signature[run.signature] for run in option.runs]
         if choice.chosen is None:  # whatever there is of them is no result of a chosen setting
             members = [replace(entry, result=None) for entry in members]
         key = (choice.variant, choice.row)
+        key = _without_tasks(key) if shares_rows else key
         group = found.get(key, Group(*key, ()))
         found[key] = replace(group, entries=(*group.entries, *members), choices=(*group.choices, choice))
     return list(found.values())
@@ -102,6 +118,12 @@ def _row(group: Group, split: str, number: Number, columns: Mapping[str, Columns
     cells |= {column: _cell(_scored(group, split, one, columns[split])) for column, one in _AVERAGES.items()}
     unfinished = [entry for entry in group.entries if entry.result is None]
     names = {entry.run.name for entry in unfinished}
+    gaps = [gap.text for gap in average.gaps if gap.run not in names]
+    asked = {task for entry in group.entries for task in entry.run.config.data.tasks}
+    absent = [task for task in columns[split] if task not in asked]
+    if absent:  # the sweep does not ask for them: no result is missing
+        cells |= dict.fromkeys(AVERAGES, Cell(0, 0))
+        gaps = [f"no run trains {', '.join(absent)}, so there is no average"]
     return Row(
         variant=group.variant,
         settings=group.settings,
@@ -112,7 +134,7 @@ def _row(group: Group, split: str, number: Number, columns: Mapping[str, Columns
         planned=len(group.entries),
         unfinished=tuple((entry.run.name, entry.state, entry.status.detail) for entry in unfinished),
         runs=group.entries,
-        gaps=tuple(gap.text for gap in average.gaps if gap.run not in names),
+        gaps=tuple(gaps),
         choices=group.choices,
     )
 
@@ -130,7 +152,24 @@ def _cell(scored: ScoredSetting) -> Cell:
 
 
 def with_best(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, the best of each column marked where several have a value."""
+    """The rows, block by block, the best of each column marked where several of a block have a value."""
+    blocks: dict[Settings, list[Row]] = {}
+    for row in rows:
+        blocks.setdefault(row.block, []).append(row)
+    texts = list(dict.fromkeys(text for block in blocks for _, text in block))
+    by_size = {text: _number(text, number) for number, text in enumerate(texts)}
+    ordered = sorted(blocks, key=lambda block: [by_size[text] for _, text in block])
+    return tuple(row for block in ordered for row in _best_of(blocks[block]))
+
+
+def _number(text: str, otherwise: float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return otherwise
+
+
+def _best_of(rows: Sequence[Row]) -> tuple[Row, ...]:
     means: dict[Column, list[float]] = {}
     for row in rows:
         for column, cell in row.cells.items():

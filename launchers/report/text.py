@@ -16,6 +16,7 @@ _COVERAGE = {2: 50, 3: 75, 4: 81}
 _LARGE_ERROR = 1.0
 """Percentage points; a test set with a larger standard error is said to be small."""
 PARAMETER_TITLES = ("parameters", "trained", "% per task")
+COMPARISON_TITLES = ("best", "against", "difference", "p", "higher", "95% interval")
 
 
 def column_name(column: Column) -> str:
@@ -76,12 +77,18 @@ def footnotes(table: Table) -> list[str]:
         notes.append("± is the sample standard deviation over seeds; n is the number of seeds.")
     if any(cell.mean is not None and not cell.is_complete for cell in cells):
         notes.append("* over fewer seeds than planned.")
+    if len(table.blocks) > 1:
+        given = " and ".join(dict.fromkeys(key for row in table.rows for key, _ in row.block))
+        notes.append(
+            f"Only rows with the same {given} are compared: the best of a column is the best of them."
+        )
     notes += _test_notes(table)
+    notes += [f"{row.label}: {_unfinished(row)}." for row in table.rows if row.unfinished]
+    gaps: dict[str, list[str]] = {}
     for row in table.rows:
-        if row.unfinished:
-            notes.append(f"{row.label}: {_unfinished(row)}.")
-        notes += [f"{row.label}: {gap}." for gap in row.gaps]
-    return notes
+        for gap in row.gaps:
+            gaps.setdefault(gap, []).append(row.label)
+    return notes + [f"{_some(labels, ', ')}: {gap}." for gap, labels in gaps.items()]
 
 
 def _test_notes(table: Table) -> Iterator[str]:
@@ -115,20 +122,36 @@ def interval_text(interval: Interval | None) -> str:
     return f"{interval.low:.1f} to {interval.high:.1f}{what}"
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """What the seeds of two rows tell of each other, in a line."""
-    told = f"{comparison.better} against {comparison.other}: {comparison.difference:+.1f} points on average over tasks"
-    if comparison.p is not None:
-        told += f" (p = {comparison.p:.2f}, permutation test over seeds"
-        low = comparison.least_p >= LEVEL
-        told += f"; so few seeds cannot give less than {comparison.least_p:.2f})" if low else ")"
-    told += f"; a seed scores higher on a task in {comparison.probability:.0f}% of pairs"
+def comparison_texts(comparison: Comparison) -> tuple[str, ...]:
+    """As COMPARISON_TITLES."""
     interval = comparison.interval
     return (
-        told
-        + (f" ({interval.low:.0f} to {interval.high:.0f})" if interval else " (one seed: no interval)")
-        + "."
+        comparison.better,
+        comparison.other,
+        f"{comparison.difference:+.1f}",
+        MISSING if comparison.p is None else f"{comparison.p:.2f}",
+        f"{comparison.probability:.0f}%",
+        f"{interval.low:.0f} to {interval.high:.0f}" if interval else MISSING,
     )
+
+
+def comparison_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """What the columns of COMPARISON_TITLES are."""
+    if not comparisons:
+        return
+    yield (
+        "The row with the best average over tasks, against each other one. Difference: of these averages, in points. "
+        "Higher: in how many pairs of seeds the best row scores higher on a task, mean over tasks, with its 95% "
+        "interval over seeds."
+    )
+    known = [one for one in comparisons if one.p is not None]
+    if known:
+        yield "p: of the difference, two-sided, by a permutation test over seeds. It is not corrected for their number."
+    few = sorted({f"{one.least_p:.2f}" for one in known if one.least_p >= LEVEL})
+    if few:
+        yield f"So few seeds cannot give a p below {' to '.join(dict.fromkeys([few[0], few[-1]]))}."
+    if len(known) < len(comparisons):
+        yield "Rows with one seed have no p and no interval."
 
 
 def seed_notes(table: Table) -> list[str]:
@@ -176,8 +199,8 @@ def _score_text(choice: Choice) -> str:
     return f"{option.mean:.2f}{spread} over {seeds} seed{'s' if option.planned > 1 else ''}"
 
 
-def _some(texts: Sequence[str]) -> str:
-    return "; ".join(texts[:6]) + (f"; and {len(texts) - 6} more" if len(texts) > 6 else "")
+def _some(texts: Sequence[str], mark: str = "; ") -> str:
+    return mark.join(texts[:6]) + (f"{mark}and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 
 def _unfinished(row: Row) -> str:

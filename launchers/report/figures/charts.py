@@ -11,6 +11,7 @@ from launchers.report.figures.embeddings import EmbeddingMap
 from launchers.report.figures.names import PLOT_HEIGHT, ROOM, Name, place_names
 from launchers.report.figures.series import (
     Curve,
+    RowCurves,
     TradeOff,
     hours_by_row,
     learning_curves,
@@ -18,6 +19,7 @@ from launchers.report.figures.series import (
     trade_offs,
 )
 from launchers.report.figures.style import (
+    AVERAGE_TITLE,
     COLOURS,
     SHAPES,
     colour,
@@ -62,9 +64,7 @@ def figures(
     trades = trade_offs(data)
     if len(trades) > 1:
         yield _trade_off(trades)
-    by_rows = row_curves(data)
-    if by_rows:
-        yield _by_rows(by_rows)
+    yield from (_by_rows(task, found) for task, found in row_curves(data).items())
     hours = hours_by_row(data)
     if hours:
         yield _hours(hours)
@@ -114,7 +114,7 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
     front = (
         base.transform_filter("datum.is_front")
         .mark_line(color="gray", strokeDash=[4, 4])
-        .encode(order="percent_per_task:Q")
+        .encode(order="percent_per_task:Q", detail="block:N")
     )
     points = base.mark_point(filled=True, size=110, opacity=1).encode(
         color=colour(labels),
@@ -131,12 +131,13 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
         for place, placed in names.items()
     ]
     caption = "What a method trains against its average over columns. The dashed line is the Pareto front: "
-    caption += "no other row trains less and scores as well."
+    caption += "no other row trains less and scores as well"
+    caption += ", of those that are compared." if len({each.block for each in trades}) > 1 else "."
     spec = finish(alt.layer(front, points, *texts), PLOT_HEIGHT)
     return Figure("trained-score", "Trained parameters and score", caption, spec)
 
 
-def _by_rows(curves: Mapping[str, Sequence[tuple[int, float, float | None]]]) -> Figure:
+def _by_rows(task: str, curves: RowCurves) -> Figure:
     import altair as alt
 
     values = [
@@ -144,13 +145,20 @@ def _by_rows(curves: Mapping[str, Sequence[tuple[int, float, float | None]]]) ->
         for label, points in curves.items()
         for rows, mean, std in points
     ]
-    labels = list(curves)
-    x = alt.X("rows:Q", title="training rows per task (log)", scale=alt.Scale(type="log"))
+    x = alt.X(
+        "rows:Q",
+        title="training rows per task (log)",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=few_ticks(),
+    )
     base = alt.Chart(alt.Data(values=values)).encode(x=x)
-    chart, band = _curves(base, labels, tooltip(("row", "N"), ("rows", "Q"), ("mean", "Q")))
-    caption = "Average over columns by the number of training rows per task: mean of seeds"
+    told = tooltip(("row", "N"), ("rows", "Q"), ("mean", "Q"))
+    chart, band = _curves(base, list(curves), told, f"{task}, %" if task else AVERAGE_TITLE)
+    what = f"{task}, the mean of its metrics," if task else "Average over columns"
+    caption = f"{what} by the number of training rows per task: mean of seeds"
     caption += ", and a band of one standard deviation." if band else "."
-    return Figure("training-rows", "Few training rows", caption, finish(chart))
+    name, title = (f"-{task}", f": {task}") if task else ("", "")
+    return Figure(f"training-rows{name}", f"Few training rows{title}", caption, finish(chart))
 
 
 def _hours(hours: Mapping[str, float]) -> Figure:
@@ -212,14 +220,13 @@ def _confusion(found: Confusion) -> Figure:
     )
 
 
-def _curves(base: Any, labels: Sequence[str], told: Sequence[Any]) -> tuple[Any, bool]:
+def _curves(
+    base: Any, labels: Sequence[str], told: Sequence[Any], title: str = AVERAGE_TITLE
+) -> tuple[Any, bool]:
     """A line of `mean` for each label, and whether it has a band from `low` to `high`."""
-    line = base.mark_line(point=True).encode(
-        y=score("mean:Q"), color=colour(labels, "stroke"), strokeDash=dash(labels), tooltip=told
-    )
+    same = {"color": colour(labels, "stroke"), "strokeDash": dash(labels)}
+    line = base.mark_line(point=True).encode(y=score("mean:Q", title=title), tooltip=told, **same)
     if len(labels) > _MOST_BANDS:
         return line, False
-    band = base.mark_area(opacity=0.18).encode(
-        y=score("low:Q"), y2="high:Q", color=colour(labels, "stroke"), strokeDash=dash(labels)
-    )
+    band = base.mark_area(opacity=0.18).encode(y=score("low:Q", title=title), y2="high:Q", **same)
     return line + band, True

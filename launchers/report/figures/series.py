@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.validations import AVERAGE as OF_RUN
 from hyperformer.run_files.validations import read_validations
-from launchers.report.report_data import AVERAGE, ReportData
+from launchers.report.report_data import AVERAGE, AVERAGES, Column, ReportData, Table
 from launchers.report.results import RunResult
 
 SPLIT = "validation"
@@ -48,9 +48,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A row by what it trains and what it scores. `is_front`: no other row trains less and scores as well."""
+    """A row by what it trains and what it scores.
+
+    Attributes:
+        block: of the table, as text: rows of other blocks were given something else.
+        is_front: no other row of the block trains less and scores as well.
+    """
 
     label: str
+    block: str
     percent_per_task: float
     score: float
     is_front: bool
@@ -71,32 +77,55 @@ def learning_curves(data: ReportData) -> list[Curve]:
 
 def trade_offs(data: ReportData) -> list[TradeOff]:
     """The rows with an average and a count of parameters; of equal ones both are on the front."""
-    found = [
-        (row.label, row.parameters.percent_per_task, row.cells[AVERAGE].mean)
-        for row in data.tables[0].rows
-        if row.parameters is not None
-    ]
-    known = [(label, share, score) for label, share, score in found if score is not None]
-    return [
-        TradeOff(label, share, score, not any(_is_better(other, (share, score)) for _, *other in known))
-        for label, share, score in known
-    ]
+    found = []
+    for block in data.tables[0].blocks:
+        known = {
+            row.label: (row.parameters.percent_per_task, score)
+            for row in block
+            if row.parameters is not None and (score := row.cells[AVERAGE].mean) is not None
+        }
+        for label, place in known.items():
+            is_front = not any(_is_better(other, place) for other in known.values())
+            found.append(TradeOff(label, str(block[0].block), *place, is_front))
+    return found
 
 
-def _is_better(other: Sequence[float], than: tuple[float, float]) -> bool:
-    return other[0] <= than[0] and other[1] >= than[1] and (other[0], other[1]) != than
+def _is_better(other: tuple[float, float], than: tuple[float, float]) -> bool:
+    return other[0] <= than[0] and other[1] >= than[1] and other != than
 
 
-def row_curves(data: ReportData) -> dict[str, list[tuple[int, float, float | None]]]:
-    """Label -> (training rows per task, mean, standard deviation) of rows that differ in `n_train`; else nothing."""
-    found: dict[str, list[tuple[int, float, float | None]]] = defaultdict(list)
-    for row in data.tables[0].rows:
+RowCurves = dict[str, list[tuple[int, float, float | None]]]
+"""Label -> (training rows per task, mean, standard deviation)."""
+
+
+def row_curves(data: ReportData) -> dict[str, RowCurves]:
+    """What is scored -> the curves of rows that differ in `n_train`: '' is the average over columns.
+
+    Where the sweep does not ask for every task with every number of rows, there are those of each task too: the mean
+    of its metrics.
+    """
+    table = data.tables[0]
+    tasks: dict[str, list[Column]] = {"": [AVERAGE]}
+    if any(not row.cells[AVERAGE].planned for row in table.rows):
+        for column in [column for column in table.columns if column not in AVERAGES]:
+            tasks.setdefault(column[0], []).append(column)
+    curves = {task: _by_rows(table, columns) for task, columns in tasks.items()}
+    return {task: found for task, found in curves.items() if found}
+
+
+def _by_rows(table: Table, columns: Sequence[Column]) -> RowCurves:
+    found: RowCurves = defaultdict(list)
+    for row in table.rows:
         settings = dict(row.settings)
-        cell = row.cells[AVERAGE]
+        by_seed = [row.cells[column].values for column in columns]
+        seeds = set.intersection(*map(set, by_seed))
+        scores = [statistics.fmean(values[seed] for values in by_seed) for seed in sorted(seeds)]
         with suppress(ValueError):
-            if ROWS in settings and cell.mean is not None:
+            if ROWS in settings and scores:
                 rest = [f"{key}={text}" for key, text in row.settings if key != ROWS]
-                found[" ".join([row.variant, *rest])].append((int(settings[ROWS]), cell.mean, cell.std))
+                std = statistics.stdev(scores) if len(scores) > 1 else None
+                point = (int(settings[ROWS]), statistics.fmean(scores), std)
+                found[" ".join([row.variant, *rest])].append(point)
     return {label: sorted(points) for label, points in found.items() if len(points) > 1}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 HEIGHT = 280
+AVERAGE_TITLE = "average over columns, %"
 # Okabe and Ito's colours, without yellow: they differ for colour-blind readers, on white and on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C8C8C", "#7E57C2")
 SHAPES = (
@@ -24,10 +25,10 @@ SHAPES = (
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [12, 4], [4, 1], [1, 3], [10, 3, 3, 3])
 
 
-def score(field: str, scale: Any = None) -> Any:
+def score(field: str, scale: Any = None, title: str = AVERAGE_TITLE) -> Any:
     import altair as alt
 
-    return alt.Y(field, title="average over columns, %", scale=scale or alt.Scale(zero=False))
+    return alt.Y(field, title=title, scale=scale or alt.Scale(zero=False))
 
 
 def few_ticks() -> Any:

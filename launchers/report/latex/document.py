@@ -15,9 +15,19 @@ from hyperformer.files import atomic_write
 from launchers.report.latex.escape import escape
 from launchers.report.latex.table import tabular
 from launchers.report.report_data import ReportData, Table
-from launchers.report.text import choice_text, comparison_text, footnotes, seed_notes, table_title
+from launchers.report.text import (
+    COMPARISON_TITLES,
+    choice_text,
+    comparison_notes,
+    comparison_texts,
+    footnotes,
+    seed_notes,
+    table_title,
+)
 
 _SECONDS = 180
+_LINES = 25
+"""Of a table that may be longer than a page."""
 _PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage{cmap}
 \usepackage[T1]{fontenc}
@@ -34,6 +44,9 @@ _PREAMBLE = r"""\documentclass[10pt]{article}
 % As wide as the page at most; a narrow table keeps its size.
 \newenvironment{fit}{\begin{lrbox}{\wide}}{\end{lrbox}%
   \ifdim\wd\wide>\linewidth\resizebox{\linewidth}{!}{\usebox{\wide}}\else\usebox{\wide}\fi}
+% Two figures below each other on a page; one that is taller than wide, having many names, needs more to be read.
+\newcommand{\figurefile}[1]{\sbox{\wide}{\includegraphics{#1}}%
+  \includegraphics[width=\linewidth,height=\ifdim\ht\wide>\wd\wide 0.75\else 0.4\fi\textheight,keepaspectratio]{#1}}
 \begin{document}
 """
 
@@ -51,12 +64,12 @@ def document(data: ReportData, pictures: Sequence[Picture] = ()) -> str:
     lines = [rf"\section*{{Results of {escape(data.name)}}}", *_notes(data.notes)]
     for table in data.tables:
         lines += _table(table)
-    lines += _section("Comparisons", [comparison_text(each) for each in data.comparisons])
+    lines += _comparisons(data)
     lines += _section("Chosen settings", [choice_text(each) for each in data.choices])
     for picture in pictures:
         lines += [
             r"\begin{minipage}[t]{0.48\linewidth}\vspace{0pt}\centering",
-            rf"\includegraphics[width=\linewidth,height=0.34\textheight,keepaspectratio]{{{picture.path.name}}}\\",
+            rf"\figurefile{{{picture.path.name}}}\\",
             rf"{escape(picture.caption)}\vspace{{8pt}}",
             r"\end{minipage}\hfill",
         ]
@@ -126,6 +139,21 @@ def _table(table: Table) -> Iterator[str]:
     yield r"\end{fit}"
     yield ""
     yield from _notes([*footnotes(table), *seed_notes(table)])
+
+
+def _comparisons(data: ReportData) -> Iterator[str]:
+    if data.comparisons:
+        yield r"\subsection*{Comparisons}"
+        for first in range(0, len(data.comparisons), _LINES):
+            yield rf"\begin{{tabular}}{{ll{'r' * (len(COMPARISON_TITLES) - 2)}}}\toprule"
+            yield _cells(COMPARISON_TITLES) + r"\midrule"
+            yield from (_cells(comparison_texts(one)) for one in data.comparisons[first : first + _LINES])
+            yield "\\bottomrule\n\\end{tabular}\n"
+        yield from _notes(list(comparison_notes(data.comparisons)))
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return " & ".join(map(escape, texts)) + r" \\"
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

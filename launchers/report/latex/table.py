@@ -36,9 +36,9 @@ def tabular(table: Table) -> Iterator[str]:
     yield rf"\begin{{tabular}}{{{'l' * len(head)}{'c' * len(groups)}{'r' * len(tail)}}}"
     yield r"\toprule"
     yield _line([*map(escape, head), *map(_title, groups), *map(escape, tail)])
-    yield r"\midrule"
-    for row in table.rows:
-        yield _line(list(_values(row, groups, table.has_choices)))
+    for block in table.blocks:
+        yield r"\midrule"
+        yield from (_line(list(_values(row, groups, table.has_choices))) for row in block)
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
@@ -48,7 +48,9 @@ def _values(row: Row, groups: list[list[Column]], has_choices: bool) -> Iterator
     if has_choices:
         yield escape(row.chosen_label or MISSING)
     for columns in groups:
-        yield "/".join(_cell(row.cells[column]) for column in columns)
+        cells = [row.cells[column] for column in columns]
+        none = all(cell.mean is None for cell in cells)
+        yield escape(MISSING) if none else "/".join(map(_cell, cells))
     if has_choices:
         yield _cell(row.validation)
     yield escape(seeds_text(row))

@@ -14,11 +14,13 @@ from launchers.report.figures.render import INSTALL, javascript
 from launchers.report.page.content import drawn_rows, failures, provenance, run_lines
 from launchers.report.report_data import ReportData
 from launchers.report.text import (
+    COMPARISON_TITLES,
     PARAMETER_TITLES,
     cell_text,
     choice_text,
     column_names,
-    comparison_text,
+    comparison_notes,
+    comparison_texts,
     footnotes,
     interval_text,
     parameter_texts,
@@ -55,7 +57,6 @@ def page(data: ReportData, figures: Sequence[Figure] | None, folder: Path, by: s
         data=data,
         states=list(counts(entry.status for entry in data.runs).items()),
         sections=shown,
-        comparisons=list(map(comparison_text, data.comparisons)),
         choices=list(map(choice_text, data.choices)),
         failures=failures(data.runs),
         provenance=provenance(data.runs),
@@ -86,6 +87,9 @@ def render(
         interval_text=interval_text,
         parameter_texts=parameter_texts,
         parameter_titles=PARAMETER_TITLES,
+        comparison_titles=COMPARISON_TITLES,
+        comparison_texts=comparison_texts,
+        comparison_notes=comparison_notes,
         footnotes=footnotes,
         seed_notes=seed_notes,
     )

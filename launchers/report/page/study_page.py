@@ -11,7 +11,7 @@ from launchers.report.figures.charts import Figure
 from launchers.report.page.content import failures, provenance, run_lines
 from launchers.report.page.make_page import render
 from launchers.report.report_data import ReportData
-from launchers.report.text import choice_text, comparison_text
+from launchers.report.text import choice_text
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,6 @@ class StagePart:
     figures: Sequence[Figure] | None = ()
     first_figure: int = 0
     link: str = ""
-
-    @cached_property
-    def comparisons(self) -> list[str]:
-        return list(map(comparison_text, self.data.comparisons)) if self.data else []
 
     @cached_property
     def choices(self) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from launchers.report.statistics.resampled_metrics import Array
 
 MOST_ROWS = 20
-"""Rows of a table that is tested: of more, nothing would be left after the correction, and reading takes minutes."""
+"""Rows that are tested against each other: of more, nothing would be left after the correction."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class _Tested:
 
 
 def with_tests(table: Table) -> Table:
-    """The test table with each row tested against the best of its column, and with what the test sets can tell."""
-    if len(table.rows) > MOST_ROWS:
-        why = f"{len(table.rows)} rows are more than {MOST_ROWS}; choose settings with `select:`"
+    """The test table, each row tested against the best of its block and column; and what the test sets can tell."""
+    most = max(map(len, table.blocks), default=0)
+    if most > MOST_ROWS:
+        why = f"{most} rows are more than {MOST_ROWS}; choose settings with `select:`"
         return replace(table, untested=(why,))
     tested: list[_Tested] = []
     precision: dict[Column, Precision] = {}
@@ -44,14 +46,17 @@ def with_tests(table: Table) -> Table:
             told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             untested.setdefault(f"{told}: {why}", []).append(task)
         for column in [column for column in columns if column[0] == task]:
-            models = {number: kept.of_row(row, column) for number, row in enumerate(table.rows)}
-            models = {number: found for number, found in models.items() if found}
-            pairs += math.comb(len(models), 2)
-            means = [row.cells[column].mean for row in table.rows]
-            best = means.index(max((mean for mean in means if mean is not None), default=None))
-            if best in models:
-                precision[column] = _precision(column, models[best])
-                tested += _against(best, column, models)
+            for numbers in _numbers(table):
+                means = [table.rows[number].cells[column].mean for number in numbers]
+                scores = [-math.inf if mean is None else mean for mean in means]
+                best = numbers[scores.index(max(scores))]
+                models = {number: kept.of_row(table.rows[number], column) for number in numbers}
+                models = {number: found for number, found in models.items() if found}
+                pairs += math.comb(len(models), 2)
+                if best in models:
+                    found = _precision(column, models[best])
+                    precision[column] = max(found, precision.get(column, found), key=_error)
+                    tested += _against(best, column, models)
     return replace(
         table,
         rows=_marked(table, tested, pairs),
@@ -59,6 +64,16 @@ def with_tests(table: Table) -> Table:
         pairs=pairs,
         untested=tuple(f"{', '.join(tasks)}: {why}" for why, tasks in untested.items()),
     )
+
+
+def _numbers(table: Table) -> Iterator[list[int]]:
+    """The numbers of the rows of each block."""
+    count = itertools.count()
+    yield from ([next(count) for _ in block] for block in table.blocks)
+
+
+def _error(precision: Precision) -> float:
+    return precision.standard_error
 
 
 def _against(best: int, column: Column, models: Mapping[int, Sequence[Array]]) -> list[_Tested]:

@@ -23,14 +23,16 @@ def with_intervals(table: Table) -> Table:
 
 
 def comparisons(table: Table) -> list[Comparison]:
-    """The row with the best average over tasks against each other one that has an average."""
-    rows = [row for row in table.rows if row.cells[TASK_AVERAGE].n]
-    if len(rows) < 2:
-        return []
-    best = max(rows, key=lambda row: row.cells[TASK_AVERAGE].mean or 0.0)
-    return [
-        compare_seeds(best.label, row.label, _by_task(best), _by_task(row)) for row in rows if row is not best
-    ]
+    """In each block, the row with the best average over tasks against each other one that has an average."""
+    found = []
+    for block in table.blocks:
+        rows = [row for row in block if row.cells[TASK_AVERAGE].n]
+        best = max(rows, key=lambda row: row.cells[TASK_AVERAGE].mean or 0.0, default=None)
+        others = [row for row in rows if row is not best]
+        found += [
+            compare_seeds(best.label, row.label, _by_task(best), _by_task(row)) for row in others if best
+        ]
+    return found
 
 
 def _by_task(row: Row) -> list[list[float]]:

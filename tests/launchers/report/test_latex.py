@@ -70,7 +70,7 @@ def test_the_table_has_the_papers_form() -> None:
         in lines
     )
     assert r"adapters & 68.0$_{\pm 0.4}$$^{\dagger}$/" in "\n".join(lines)
-    assert "finetune & --/-- & -- & -- & -- & 0 of 3" in "\n".join(lines)
+    assert "finetune & -- & -- & -- & -- & 0 of 3" in "\n".join(lines)
     assert r"x & $-$2.5$_{\pm 0.4}$/" in "\n".join(lines)
 
 

@@ -91,7 +91,7 @@ def test_the_numbers_of_the_figures(data: ReportData) -> None:
     assert point == CurvePoint(1, point.hours, 11.5, 11.0, 12.0, 2)
     assert [point.step for point in by_label["adapters n_train=10"].points] == [1, 2]  # step 3 is no number
     assert by_label["adapters n_train=20"].points[0].hours is None  # a run has no result
-    assert row_curves(data)["hyperformer++"] == [
+    assert row_curves(data)[""]["hyperformer++"] == [
         (10, pytest.approx(71.5), pytest.approx(0.5**0.5)),
         (20, pytest.approx(81.5), pytest.approx(0.5**0.5)),
     ]

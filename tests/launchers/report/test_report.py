@@ -121,7 +121,7 @@ def test_files(ledger: Ledger, tmp_path: Path) -> None:
     assert "## Validation" in text
     assert "| hyperformer++ | 2 of 3 | 64.8 ±0.7* | 64.3 to 65.3 | 59.0 ±0.7* | 58.5 to 59.5 |" in text
     assert "They hold the true value in about: 2 seeds 50%, 3 seeds 75% of cases." in text
-    assert "hyperformer++ against adapters: +0.0 points on average over tasks (p = 1.00, " in text
+    assert "| hyperformer++ | adapters | +0.0 | 1.00 | " in text
     with (tmp_path / "report" / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["variant"] for row in rows] == ["hyperformer++", "adapters"] * 2
