@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyperformer.errors import CheckpointError, DiskFull
+from hyperformer.files import expand_home
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SHARED_MEMORY = Path("/dev/shm")
@@ -82,7 +83,7 @@ def _other_places() -> list[Path]:
 
 
 def _hub_cache() -> Path:
-    return Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return expand_home(os.environ.get("HF_HOME") or "~/.cache/huggingface")
 
 
 def _temporary() -> Path:

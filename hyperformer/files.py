@@ -60,6 +60,20 @@ def atomic_write(path: str | Path, mode: str = "w", *, durable: bool = True) -> 
         raise
 
 
+def expand_home(path: str | Path) -> Path:
+    """`path` with ``~`` and ``~name`` replaced; as it is where there is no such user, or this one has no home.
+
+    Not :meth:`Path.expanduser`, which raises RuntimeError there.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def user_cache() -> Path:
+    """The folder of what can be made again. Of a user without a home, a place that takes no files."""
+    folder = expand_home("~/.cache/hyperformer")
+    return folder if folder.is_absolute() else Path(os.devnull, "no-home")
+
+
 def apply_umask(path: Path) -> None:
     """Give a file or folder the permissions that the user's umask gives to a new one."""
     umask = os.umask(0)

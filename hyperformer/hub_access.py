@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from hyperformer.files import expand_home
+
 _PATIENCE_S = 5.0
 _TRIES = 2
 
@@ -57,7 +59,7 @@ def not_in_cache(error: BaseException) -> str:
 def cached_snapshots(name: str, environment: Mapping[str, str] = os.environ) -> list[Path]:
     """The folders of a model in the hub's cache. Imports none of the libraries, and asks nobody."""
     home = environment.get("HF_HOME") or "~/.cache/huggingface"
-    hub = Path(environment.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    hub = expand_home(environment.get("HF_HUB_CACHE") or f"{home}/hub")
     return sorted((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
 
 

@@ -22,9 +22,10 @@ from hyperformer.data.examples import Examples, checksum_of_targets
 from hyperformer.data.question_metrics import Reference
 from hyperformer.data.splits import make_split, split_source
 from hyperformer.data.tasks.task import Task
+from hyperformer.files import expand_home, user_cache
 from hyperformer.settings.schema import DataConfig
 
-CACHE = Path.home() / ".cache" / "hyperformer"
+CACHE = user_cache()
 """Where tokenised rows are kept unless told otherwise."""
 CHUNK = 10_000
 """Texts tokenised at a time."""
@@ -159,7 +160,7 @@ def tokenize_split(examples: Examples, task: Task, tokenizer: Any, settings: Dat
 
 
 def _place(task: Task, settings: DataConfig, name: str) -> Path:
-    return Path(settings.cache_dir or CACHE).expanduser() / "tokenized" / f"{task.name}-{name}.bin"
+    return expand_home(settings.cache_dir or CACHE) / "tokenized" / f"{task.name}-{name}.bin"
 
 
 def _kept(place: Callable[[], Path], make: Callable[[], _Kept]) -> TokenizedSplit:

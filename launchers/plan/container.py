@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperformer.files import expand_home
 from hyperformer.settings.build import flatten, settings
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
@@ -79,7 +80,7 @@ class JobContainer:
         for text in (str(folder), self.image):
             if text.startswith("/") and not _MOUNT.fullmatch(text):
                 yield f"{text}: a path with ',' or ':' cannot be named to {self.runtime}; choose another"
-        seen = [Path(mount.split(":")[1]) for mount in self._all(folder)] + [Path.home()]
+        seen = [Path(mount.split(":")[1]) for mount in self._all(folder)] + [expand_home("~")]
         for key, path in _paths(configs):
             # Runs of an earlier stage lie beside the sweep's folder.
             path = folder.parent if is_not_known_yet(str(path)) else path

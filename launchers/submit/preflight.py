@@ -16,7 +16,7 @@ from hyperformer.adapter_folder import AdapterFiles, trained_files, unfinished_r
 from hyperformer.adapters.bases.families import TOY, t5_values
 from hyperformer.adapters.init_from.fit import fit
 from hyperformer.errors import ConfigError, HyperformerError, nearest
-from hyperformer.files import read_json, read_object
+from hyperformer.files import expand_home, read_json, read_object
 from hyperformer.hub_access import cached_snapshots
 from hyperformer.settings.build import make_config
 from hyperformer.settings.checks import check_schedule
@@ -230,5 +230,5 @@ def _files(run: Run) -> Iterator[Finding]:
         ("deepspeed_config", training.deepspeed_config, True),
     ):
         # Names on the hub hold one slash at most and start with none of these; such values can only be paths.
-        if value and (is_path or value[0] in "/.~") and not Path(value).expanduser().exists():
+        if value and (is_path or value[0] in "/.~") and not expand_home(value).exists():
             yield Finding("files", f"{key} {value}: there is no such file or folder")

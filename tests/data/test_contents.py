@@ -38,7 +38,7 @@ other:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all that settings can name."""
-    monkeypatch.setattr(hashes, "_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "_CACHE", tmp_path / "cache")
     files = {
         "tasks.yaml": TASKS,
         "engine.json": '{"zero_optimization": {"offload_optimizer": {"device": "cpu"}}, "train_batch_size": "auto"}',

@@ -12,9 +12,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from hyperformer.files import read_json, write_json
+from hyperformer.files import read_json, user_cache, write_json
 
-_CACHE = "~/.cache/hyperformer/hashes"
+_CACHE = user_cache() / "hashes"
 # A file that was written so shortly before it was read may change again within its time stamp.
 _SETTLED_S = 2.0
 # Smaller files are read as quickly as the note on them.
@@ -44,8 +44,7 @@ def file_hash(path: Path) -> str:
     return found
 
 
-def _note_of(path: Path) -> Path | None:
-    """Where the hash of a file is kept; None: this user has no home."""
-    cache = os.path.expanduser(_CACHE)
+def _note_of(path: Path) -> Path:
+    """Where the hash of a file is kept."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
-    return Path(cache, f"{name}.json") if os.path.isabs(cache) else None
+    return _CACHE / f"{name}.json"

@@ -33,6 +33,7 @@ from hyperformer.data.tasks.recipes import RECIPES
 from hyperformer.data.tasks.task import SPLITS, Hub, Task
 from hyperformer.data.tasks.validate import task_fault
 from hyperformer.errors import nearest
+from hyperformer.files import expand_home
 from hyperformer.settings.yaml_source import YamlNode, read_yaml
 
 Readers = dict[str, Callable[[YamlNode], Any]]
@@ -56,10 +57,10 @@ def load_user_tasks(path: str | Path) -> dict[str, Task]:
             file, the line and the key.
     """
     # A template may hold "${price}": a column after a dollar sign, and no environment variable.
-    _, root = read_yaml(Path(path).expanduser(), expand=False)
+    _, root = read_yaml(expand_home(path), expand=False)
     if not isinstance(root.value, dict) or not root.value:
         root.fail("expected a mapping from a task's name to its template, target, metrics, ...")
-    folder = Path(path).expanduser().absolute().parent
+    folder = expand_home(path).absolute().parent
     return {name: _task(name, node, folder) for name, node in root.value.items()}
 
 
@@ -187,7 +188,7 @@ def _source(text: str, node: YamlNode, folder: Path) -> dict[str, Any]:
         if "split" not in node.value:
             entry.fail(f"{text} is one file: say how its rows are split, such as split: 90/5/5")
         # Whether it is there matters to a run, and not to who reads a trained model's tasks.
-        return {"file": os.path.normpath(folder / Path(text).expanduser())}
+        return {"file": os.path.normpath(folder / expand_home(text))}
     path, _, name = text.partition(":")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path) or text.endswith(":"):
         entry.fail(

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from hyperformer.errors import ConfigError
+from hyperformer.files import expand_home
 from hyperformer.settings.schema import EITHER_OR
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode, read_yaml
@@ -61,7 +62,7 @@ def _find(node: YamlNode, shipped: ShippedFiles) -> Path:
     """The file that `extends` names: from the folder of the file that says so, or one that ships."""
     if not isinstance(node.value, str):
         node.fail(f"must be the name or path of a sweep file, not {node.value_text()}")
-    beside = Path(node.file).parent / Path(node.value).expanduser()
+    beside = Path(node.file).parent / expand_home(node.value)
     if beside.is_file():
         return beside
     try:

@@ -8,12 +8,12 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from hyperformer.files import atomic_write
+from hyperformer.files import atomic_write, user_cache
 from launchers.report.figures.charts import Figure
 
 INSTALL = "figures need altair and vl-convert: pip install 'hyperformer[report]'"
 _WIDTH = 460
-_CACHE = Path.home() / ".cache" / "hyperformer"
+_CACHE = user_cache()
 _END = "\n// complete\n"
 
 

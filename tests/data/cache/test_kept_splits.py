@@ -18,12 +18,13 @@ import pytest
 from transformers import AutoTokenizer
 
 import hyperformer.data
-from hyperformer.data import sources
+from hyperformer.data import dataset, sources
 from hyperformer.data.cache import file_hash
 from hyperformer.data.cache.array_file import keep_arrays, read_arrays
 from hyperformer.data.dataset import TokenizedSplit, load_tokenized, tokenize_split
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import TASKS, Task
+from hyperformer.files import expand_home, user_cache
 from hyperformer.settings.schema import DataConfig
 
 TOY_T5 = Path(hyperformer.data.__file__).parent / "assets" / "toy-t5"
@@ -40,7 +41,7 @@ def tokenizer():
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
-    monkeypatch.setattr(file_hash, "_CACHE", str(tmp_path / "hashes"))
+    monkeypatch.setattr(file_hash, "_CACHE", tmp_path / "hashes")
     for task in (TASK, SQUAD):
         (tmp_path / task.name).mkdir()
         for split in ("train", "validation", "test"):
@@ -200,3 +201,20 @@ def test_two_that_make_one_file_at_the_same_time(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read[name], array)
             assert read[name].dtype == array.dtype
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_user_without_a_home_keeps_nothing(
+    tokenizer, config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    known = load(tokenizer, config)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr(dataset, "CACHE", user_cache())
+    monkeypatch.setattr(file_hash, "_CACHE", user_cache())
+    monkeypatch.setattr(file_hash, "_WORTH_A_NOTE", 1)
+    with pytest.warns(UserWarning, match="tokenised rows are not kept .* or set cache_dir to a folder"):
+        assert load(tokenizer, dataclasses.replace(config, cache_dir=None)) == known
+    assert expand_home("~/a") == Path("~/a")  # Path.expanduser raises RuntimeError
