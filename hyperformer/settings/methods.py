@@ -93,7 +93,10 @@ MATRICES = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
 
 
 def _peft_faults(adapter: Any) -> Iterator[Fault]:
-    for name in adapter.target_modules or ():
+    names = adapter.target_modules
+    if names is not None and len(set(names)) != max(1, len(names)):
+        yield "target_modules", "must name one matrix at least, and each once; leave it out for the paper's"
+    for name in names or ():
         if name not in MATRICES:
             yield "target_modules", f"{name!r} is none of T5's matrices: {', '.join(MATRICES)}"
 

@@ -98,7 +98,10 @@ class Study:
                 self._check_awaited(one)
 
     def _check_awaited(self, one: After) -> None:
-        study, stage = self._awaited(one.sweep), split_target(one.sweep)[1]
+        try:
+            study, stage = self._awaited(one.sweep), split_target(one.sweep)[1]
+        except HyperformerError as error:
+            one.location.fail(str(error))
         if study.path.samefile(self.path):
             one.location.fail("is this very file: it would wait for itself")
         if self._is_race(one.sweep):

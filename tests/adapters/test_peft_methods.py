@@ -210,6 +210,8 @@ def test_our_own_folder_knows_the_weights_of_its_base(base: str, tmp_path: Path)
         ("lora", {"task_embedding_dim": 3}, "does not use it; its options are lora_rank"),
         ("p_tuning", {"lora_rank": 3}, "does not use it; its options are prompt_hidden_dim"),
         ("lora", {"target_modules": ["q", "x"]}, "'x' is none of T5's matrices: q, k"),
+        ("lora", {"target_modules": []}, "must name one matrix at least, and each once"),
+        ("ia3", {"target_modules": ["k", "k"]}, "must name one matrix at least, and each once"),
         ("vera", {"unfreeze_layer_norms": True}, "nothing else may train"),
         ("ia3", {"zero_stage": 3}, "have no gradient in a step; write 2 or less"),
         ("dora", {"init_from": "/somewhere"}, "cannot start from another"),

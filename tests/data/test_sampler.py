@@ -76,6 +76,21 @@ def test_other_ways_to_mix(mixing: Mixing, shares: list[float]) -> None:
         sampler(mixing=Mixing("weights", weights=dict.fromkeys(SIZES, 1.0))).load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("mixing", "message"),
+    [
+        (
+            Mixing(temperature=0.001),
+            r"temperature is 0.001: a size.* is too large a number; write a higher one",
+        ),
+        (Mixing("weights", weights=dict.fromkeys(SIZES, 1e308)), "task_weights: their sum is too large"),
+    ],
+)
+def test_what_no_number_can_hold(mixing: Mixing, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sampler(mixing=mixing)
+
+
 def test_proportional_is_temperature_1_and_a_plain_position_is_as_it_was() -> None:
     one, other = sampler(mixing=Mixing("proportional", 10.0)), sampler(temperature=1.0)
     assert one.state_dict() == other.state_dict() and stream(one, 30) == stream(other, 30)

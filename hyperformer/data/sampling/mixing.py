@@ -48,8 +48,20 @@ class Mixing:
         for task, size in sizes.items():
             if size < 1:
                 raise DataError(f"Task {task!r} has no training rows")
-        weights = self._weights(sizes)
-        return weights / weights.sum()
+        with np.errstate(over="ignore"):
+            weights = self._weights(sizes)
+            whole = weights.sum()
+        if not np.isfinite(whole):
+            of_weights = self.kind == "weights"
+            told = (
+                "task_weights: their sum"
+                if of_weights
+                else f"temperature is {self.temperature}: a size^(1/temperature)"
+            )
+            raise ConfigError(
+                f"{told} is too large a number; write {'smaller ones' if of_weights else 'a higher one'}"
+            )
+        return weights / whole
 
     def _weights(self, sizes: Mapping[str, int]) -> np.ndarray:
         if self.kind == "weights":

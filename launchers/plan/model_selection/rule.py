@@ -32,6 +32,10 @@ _NEVER_CHOSEN = {
     "tasks": "results on other tasks cannot be compared; leave it out (`per_task: true` chooses for each task)",
     "variant": "a setting is chosen for each variant, and the table compares the variants; leave it out",
     "output_dir": "it changes no result; leave it out",
+    **dict.fromkeys(
+        ("n_val", "n_test", "reference_splits"),
+        "it decides which rows settings are judged by, and numbers on other rows cannot be compared; leave it out",
+    ),
 }
 
 

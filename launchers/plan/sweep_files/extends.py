@@ -19,8 +19,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from hyperformer.errors import ConfigError
+from hyperformer.errors import ConfigError, nearest
 from hyperformer.files import expand_home
+from hyperformer.settings.build import settings
 from hyperformer.settings.schema import EITHER_OR
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.yaml_source import YamlNode, read_yaml
@@ -90,7 +91,10 @@ def _merged(under: YamlNode, over: YamlNode, group: str = "") -> YamlNode:
     for key, node in over.value.items():
         inner = f"{group}.{key}" if group else key
         if node.value is None and group in _NULL_REMOVES:
-            if found.pop(key, None) is None and group not in _SETTINGS:
+            if group in _SETTINGS and key not in settings():
+                node.fail(f"unknown setting {key!r}{nearest(key, settings())}")
+            # What the lower file says of settings, and `tasks`, is gone already (:func:`_without`).
+            if found.pop(key, None) is None and group not in _SETTINGS and inner != "tasks":
                 node.fail(
                     "has no value, which takes away what the lower file says of it, and that says nothing of it"
                 )

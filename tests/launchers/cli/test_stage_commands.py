@@ -138,7 +138,7 @@ def test_after_another_sweep(line: Sweep, write_sweep: Callable[..., Path]) -> N
         "7": "line 1, after: job 7 is SLURM's, and these runs go to this machine",
         "s.yaml:tranfser": "s.yaml has no stage 'tranfser'; did you mean 'transfer'",
         "s.yaml:hyperformer-seed2": "s.yaml has no stage 'hyperformer-seed2'",
-        "nobody.yaml": "nobody.yaml: no such sweep file",
+        "nobody.yaml": "t.yaml, line 1, after: nobody.yaml: no such sweep file",
     }.items():
         write_sweep(text.replace("s.yaml", after), "t.yaml")
         code, out = line("submit", "t.yaml")

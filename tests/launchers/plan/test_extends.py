@@ -84,6 +84,12 @@ def test_nothing_takes_away_what_is_there(extended: Callable[[str], Plan]) -> No
     for text, key in {"zip:": "zip", "overrides: {hyperformer++: }": r"overrides.hyperformer\+\+"}.items():
         with pytest.raises(ConfigError, match=f"s.yaml, line 2, {key}: has no value, which takes away"):
             extended(text)
+    for group in ("grid", "zip"):
+        with pytest.raises(
+            ConfigError, match=f"s.yaml, line 2, {group}.sed: unknown setting 'sed'; did you mean 'seed'"
+        ):
+            extended(f"{group}: {{sed: }}")
+    assert {len(run.config.data.tasks) for run in extended("variants: [hyperformer++]\ntasks:").runs} == {8}
 
 
 def test_errors_name_the_file_that_says_it(write_sweep: Write, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ SWEEP = """
         ("{over: [learning_rate, learning_rate]}", "given twice"),
         ("{over: [seed]}", "the best seed is luck"),
         ("{over: [tasks]}", "cannot be compared"),
+        ("{over: [n_val]}", "numbers on other rows cannot be compared"),
         ("{over: [learning_rate], per_task: 1}", "must be true or false"),
         ("{over: [learning_rate], by: cola, per_task: true}", "leave one of them out"),
         *[
