@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyperformer.errors import CheckpointError, DiskFull
-from hyperformer.files import expand_home
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SHARED_MEMORY = Path("/dev/shm")
@@ -83,7 +82,7 @@ def _other_places() -> list[Path]:
 
 
 def _hub_cache() -> Path:
-    return expand_home(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    return Path(os.path.expanduser(os.environ.get("HF_HOME") or "~/.cache/huggingface"))
 
 
 def _temporary() -> Path:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hyperformer.files import expand_home
-
 _PATIENCE_S = 5.0
 _TRIES = 2
 
@@ -59,7 +57,7 @@ def not_in_cache(error: BaseException) -> str:
 def cached_snapshots(name: str, environment: Mapping[str, str] = os.environ) -> list[Path]:
     """The folders of a model in the hub's cache. Imports none of the libraries, and asks nobody."""
     home = environment.get("HF_HOME") or "~/.cache/huggingface"
-    hub = expand_home(environment.get("HF_HUB_CACHE") or f"{home}/hub")
+    hub = Path(os.path.expanduser(environment.get("HF_HUB_CACHE") or f"{home}/hub"))
     return sorted((hub / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
 
 
