@@ -61,15 +61,17 @@ def main() -> None:
 
 
 def _import() -> None:
-    """Import what a run imports. DeepSpeed counts GPUs then; NVML does that without a use of CUDA."""
-    before = os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK")
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    """Import what a run imports. Where runs have GPUs, DeepSpeed would look for them: it is told, and sees none."""
+    before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "DS_ACCELERATOR")}
+    if before["CUDA_VISIBLE_DEVICES"]:
+        os.environ |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": before["DS_ACCELERATOR"] or "cuda"}
     try:
         for name in _MODULES:
             importlib.import_module(name)
     finally:
-        del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
-        os.environ |= {} if before is None else {"PYTORCH_NVML_BASED_CUDA_CHECK": before}
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if value is None else {name: value}
     gc.collect()
     gc.freeze()  # the children share this memory as long as nobody writes to it
 
@@ -80,9 +82,10 @@ def _check_forks() -> None:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    threads = len(os.listdir("/proc/self/task"))
-    if threads > 1:
-        sys.exit(f"the libraries run {threads - 1} threads, which a fork would lose")
+    threads = [path for path in Path("/proc/self/task").iterdir() if path.name != str(os.getpid())]
+    if threads:
+        names = ", ".join((path / "comm").read_text().strip() for path in threads)
+        sys.exit(f"the libraries run threads, which a fork would lose: {names}")
 
 
 def _serve(asked: socket.socket) -> Request | None:

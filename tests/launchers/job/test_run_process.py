@@ -40,8 +40,8 @@ def make_run(folder: Path, **settings: Any) -> Attempt:
     return attempt
 
 
-def start(starter: RunStarter, attempt: Attempt) -> RunProcess:
-    return starter.start(["--local", str(attempt.folder)], "", attempt.logs)
+def start(starter: RunStarter, attempt: Attempt, gpu: str = "") -> RunProcess:
+    return starter.start(["--local", str(attempt.folder)], gpu, attempt.logs)
 
 
 def wait_for(what: Callable[[], Any]) -> None:
@@ -113,20 +113,33 @@ def test_each_process_is_the_runs_own(starter: RunStarter, tmp_path: Path) -> No
     assert end_of(other) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("broken", ["raise ImportError('no libtorch')", "import os; os.abort()"])
-def test_runs_do_not_need_the_preloaded_process(
-    broken: str, starter: RunStarter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It cannot be had, for a reason that does not concern the run."""
-    (tmp_path / "deepspeed.py").write_text(broken)
+THREAD = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+SEES_NO_GPU = (
+    "import os; assert (os.environ['CUDA_VISIBLE_DEVICES'], os.environ['DS_ACCELERATOR']) == ('', 'cuda')"
+)
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "said"),
+    [
+        ("raise ImportError('no libtorch')", "exit code 1, ImportError: no libtorch"),
+        ("import os; os.abort()", "exit code -6"),
+        (THREAD, "the libraries run threads, which a fork would lose: python"),
+        (SEES_NO_GPU, None),
+    ],
+)
+def test_runs_do_not_need_the_preloaded_process(deepspeed: str, said: str | None, tmp_path: Path) -> None:
+    """It cannot be had, for a reason that does not concern the run; or it imports where no GPU can be seen."""
+    (tmp_path / "deepspeed.py").write_text(deepspeed)
     text = (Path(FAKE.partition(":")[0]) / "sitecustomize.py").read_text().replace('"deepspeed", ', "")
     (tmp_path / "sitecustomize.py").write_text(text)
-    variables = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "CUDA_VISIBLE_DEVICES": ""}
-    fresh = RunStarter(variables, 2, own_sessions=True)
+    variables = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "CUDA_VISIBLE_DEVICES": "5"}
+    starter = RunStarter(variables, 2, own_sessions=True)
     attempt = make_run(tmp_path / "run")
-    assert end_of(start(fresh, attempt)) == 0 and status(attempt) == "done"
-    said = attempt.logs[0].read_text()
-    assert ("exit code 1, ImportError: no libtorch" if "raise" in broken else "exit code -6") in said
+    assert end_of(start(starter, attempt, "5")) == 0 and status(attempt) == "done"
+    starter.close()
+    log = attempt.logs[0].read_text()
+    assert "gpus 5" in log and (said in log if said else "a process of its own" not in log), log
 
 
 def test_a_run_that_nobody_knows_of_does_not_begin(starter: RunStarter, tmp_path: Path) -> None:
