@@ -12,7 +12,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -178,12 +178,6 @@ def _coerce(value: Any, annotation: Any) -> Any:
     raise ValueError
 
 
-@functools.lru_cache(maxsize=4096, typed=True)
-def _coerced(key: str, value: Any) -> Any:
-    """The runs of a sweep share most of their values; `typed`: True, 1 and 1.0 are three."""
-    return _coerce(value, settings()[key].type)
-
-
 def _is_name_map(annotation: Any) -> bool:
     return typing.get_origin(annotation) is Mapping and typing.get_args(annotation)[1] == str | None
 
@@ -203,8 +197,7 @@ def coerce(key: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: unknown setting {key!r}{nearest(key, known)}")
     entry = known[key]
     try:
-        is_one = not isinstance(value, list | Mapping)
-        coerced = _coerced(key, value) if is_one else _coerce(value, entry.type)
+        coerced = _coerce(value, entry.type)
     except (ValueError, OverflowError):
         told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
         raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
@@ -231,14 +224,24 @@ def _names_or_paths() -> list[str]:
     return [key for key, entry in settings().items() if entry.path == PATH_OR_NAME]
 
 
-def with_local_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with names that are folders of the working directory as paths, as transformers takes them."""
+def local_name(name: str) -> str:
+    """The path of a name that is a folder of the working directory; others as they are."""
+    # 'toy' is the model that ships with us, whatever lies in the working directory.
+    return os.path.abspath(name) if name not in ("", "toy") and os.path.isdir(name) else name
+
+
+def with_local_names(
+    values: Mapping[str, Any], local_name: Callable[[str], str] = local_name
+) -> dict[str, Any]:
+    """The values, with names that are folders of the working directory as paths, as transformers takes them.
+
+    Args:
+        local_name: :func:`local_name`, or one that remembers what it found.
+    """
     found = dict(values)
     for key in _names_or_paths():
-        value = found.get(key)
-        # 'toy' is the model that ships with us, whatever lies in the working directory.
-        if isinstance(value, str) and value not in ("", "toy"):
-            found[key] = os.path.abspath(value) if os.path.isdir(value) else value
+        if isinstance(found.get(key), str):
+            found[key] = local_name(found[key])
     return found
 
 
@@ -279,14 +282,50 @@ def make_config(
     Raises:
         ConfigError: a key is unknown, a value has the wrong type or is impossible.
     """
-    grouped: dict[str, dict[str, Any]] = {"": {}}
-    for key, value in values.items():
-        coerced = coerce(key, value, where)
-        grouped.setdefault(settings()[key].section, {})[key] = coerced
-    sections = {name: _section(name, grouped.get(name, {})) for name in _sections()}
-    config = RunConfig(**grouped[""], **sections, contents=contents, known_as=known_as)
-    check(config, kept_flat(config), where)
-    return config
+    return SimilarConfigs().make(values, where, contents, known_as)
+
+
+class SimilarConfigs:
+    """Makes configs one after the other. What is the same object as in the values before is not checked again.
+
+    The thousands of runs of a sweep share nearly all of their values.
+    """
+
+    def __init__(self) -> None:
+        self._values: Mapping[str, Any] = {}
+        self._grouped: dict[str, dict[str, Any]] = {}
+        self._sections: dict[str, Any] = {}
+
+    def make(
+        self,
+        values: Mapping[str, Any],
+        where: str,
+        contents: Mapping[str, str] | None = None,
+        known_as: str | None = None,
+    ) -> RunConfig:
+        """As :func:`make_config`."""
+        before, self._values = self._values, {}  # of values that are refused nothing is kept
+        if not before:
+            self._grouped, self._sections = {name: {} for name in ("", *_sections())}, {}
+        changed = {
+            key: coerce(key, value, where)
+            for key, value in values.items()
+            if key not in before or before[key] is not value
+        }
+        gone = before.keys() - values.keys()
+        for key in gone:
+            del self._grouped[settings()[key].section][key]
+        for key, value in changed.items():
+            self._grouped[settings()[key].section][key] = value
+        touched = {settings()[key].section for key in (*gone, *changed)}
+        for name in _sections():
+            if name in touched or name not in self._sections:
+                self._sections[name] = _section(name, self._grouped[name])
+        config = RunConfig(**self._grouped[""], **self._sections, contents=contents, known_as=known_as)
+        if not before or {*gone, *changed} != {"seed"}:  # which contradicts no other setting
+            check(config, kept_flat(config), where)
+        self._values = dict(values)
+        return config
 
 
 def _section(name: str, values: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -137,16 +138,19 @@ def _batching_faults(config: RunConfig) -> Iterator[tuple[str, str]]:
 def _unused_options(adapter: AdapterConfig, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Options of other methods. A sweep leaves them out of its runs before."""
     kind = adapter.adapter
+    for key, default in _refused(kind):
+        if flat[key] != default:
+            options = ", ".join(METHODS[kind].options) or "none"
+            yield key, f"adapter is {kind}, which does not use it; its options are {options}"
+
+
+@functools.cache
+def _refused(kind: str) -> list[tuple[str, Any]]:
+    """The options that a method does not use, and their defaults."""
     defaults = vars(ModelConfig()) | vars(AdapterConfig()) | vars(TrainingConfig())
-    options = METHODS[kind].options
     # Options that name rows of tasks were never accepted without effect.
     refused = METHOD_OPTIONS if kind not in TOLERANT else {one.task_rows for one in METHODS.values()} - {""}
-    for key in sorted(refused - set(options)):
-        if flat[key] != defaults[key]:
-            yield (
-                key,
-                f"adapter is {kind}, which does not use it; its options are {', '.join(options) or 'none'}",
-            )
+    return [(key, defaults[key]) for key in sorted(refused - set(METHODS[kind].options))]
 
 
 def check_schedule(training: TrainingConfig) -> None:

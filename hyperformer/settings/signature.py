@@ -17,7 +17,7 @@ from hyperformer.settings.schema import RunConfig
 def with_contents(config: RunConfig, contents: Mapping[str, str]) -> RunConfig:
     """The same settings with other contents of the files that they name."""
     changed = dataclasses.replace(config, contents=contents)
-    vars(changed).update(_flat=kept_flat(config), _settings_hash=settings_hash(config))
+    vars(changed).update(_flat=kept_flat(config), _told=_told(config), _settings_hash=settings_hash(config))
     return changed
 
 
@@ -41,9 +41,9 @@ def signature(config: RunConfig) -> str:
     if not contents:
         return settings_hash(config)
     known = {key.partition("/")[0] for key in contents}
+    told = {key: value for key, value in _told(config).items() if key not in known}
     held = {key: value for key, value in contents.items() if value}
-    told = {key: value for key, value in kept_flat(config).items() if key not in known}
-    return hash_settings({**told, **({"contents": held} if held else {})})
+    return _digest({**told, "contents": held} if held else told)
 
 
 def unread(config: RunConfig) -> list[str]:
@@ -68,12 +68,26 @@ def settings_hash(config: RunConfig) -> str:
     """:func:`hash_settings` of the config's own settings, paths as they are, kept with it."""
     own = vars(config)
     if "_settings_hash" not in own:
-        own["_settings_hash"] = hash_settings(kept_flat(config))
+        own["_settings_hash"] = _digest(_told(config))
     return own["_settings_hash"]
 
 
 def hash_settings(flat: Mapping[str, Any]) -> str:
     """Hash of the flat values that can change a result and are no defaults; other keys always count."""
+    others = {key: value for key, value in flat.items() if key not in settings()}
+    return _digest(_counted(flat) | others)
+
+
+def _told(config: RunConfig) -> dict[str, Any]:
+    """What a signature holds of the config's own settings, kept with it. Not to be changed."""
+    own = vars(config)
+    if "_told" not in own:
+        own["_told"] = _counted(kept_flat(config))
+    return own["_told"]
+
+
+def _counted(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """What a signature holds of settings."""
     told = {
         key: value
         for key, default in _counted_defaults().items()
@@ -82,8 +96,10 @@ def hash_settings(flat: Mapping[str, Any]) -> str:
     if told.get("mixing") == "proportional":  # another name for it
         told = {**told, "temperature": 1.0}
         del told["mixing"]
-    told |= {key: flat[key] for key in flat.keys() - settings().keys()}
-    told |= precision_in_signature(flat)
+    return told | precision_in_signature(flat)
+
+
+def _digest(told: Mapping[str, Any]) -> str:
     return hashlib.sha256(_JSON(told).encode()).hexdigest()[:10]
 
 

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import coerce, flatten, settings
+from hyperformer.settings.build import coerce, flatten, kept_flat, settings
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import settings_hash, signature, unread  # fmt: skip
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
-from launchers.plan.planned_run import PlannedRun, plan_run, unused_settings
+from launchers.plan.planned_run import PlannedRun, RunPlanner, unused_settings
 from launchers.plan.race.check import check_race
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
@@ -123,6 +123,7 @@ def _expand(file: SweepFile, contents: Contents | None, find_source: FindSource)
     planned: dict[str, PlannedRun] = {}
     hits: Counter[int] = Counter()
     total = excluded = 0
+    planner = RunPlanner(file, contents)
     for variant in file.variants:
         for candidate in candidates(file, variant):
             total += 1
@@ -134,7 +135,7 @@ def _expand(file: SweepFile, contents: Contents | None, find_source: FindSource)
             values = with_source(candidate, file.earlier, find_source)
             if values is not candidate.values:
                 candidate = dataclasses.replace(candidate, values=values)
-            one = plan_run(candidate, file, contents)
+            one = planner.plan(candidate)
             planned.setdefault(signature(one.config), one)
     if not planned:
         raise ConfigError(f"{file.source}: no run is left: `exclude` drops all {total} of them")
@@ -173,13 +174,14 @@ def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) 
 
     texts = _texts(planned)
     labels = {one.variant: one.config.variant for one in planned}
+    with_label = Counter(labels.values())
     asked = {name: file.resources.of_variant(name, profile.resources) for name in labels}
     used: set[str] = set()
     for one in planned:
-        flat, skip = flatten(one.config), unused_settings(one.candidate.values)
-        keys = [key for variant, key in texts if variant == one.variant and key not in skip]
-        differs = [(key, texts[one.variant, key][_frozen(flat[key])]) for key in keys]
-        if list(labels.values()).count(one.config.variant) > 1:  # two config files bear one variant's name
+        flat, skip = kept_flat(one.config), _not_named(one)
+        keys = [key for key in texts[one.variant] if key not in skip]
+        differs = [(key, texts[one.variant][key][repr(flat[key])]) for key in keys]
+        if with_label[one.config.variant] > 1:  # two config files bear one variant's name
             differs.insert(0, ("config", one.variant))
         name = run_name(one.config, tuple(differs))
         if name in used:
@@ -195,23 +197,33 @@ def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) 
         )  # fmt: skip
 
 
-def _texts(planned: list[PlannedRun]) -> dict[tuple[str, str], dict[str, str]]:
-    """(variant, setting) -> value -> its text: of settings with several values, each text once, seed last."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+def _texts(planned: list[PlannedRun]) -> dict[str, dict[str, dict[str, str]]]:
+    """Variant -> setting -> value -> its text: of settings with several values, each text once, seed last."""
+    found: dict[str, dict[str, dict[str, tuple[Any, Any]]]] = {}
     for one in planned:
-        flat = flatten(one.config)
-        skip = unused_settings(one.candidate.values) | ({"tasks"} if one.config.single_task else set())
+        flat, values = kept_flat(one.config), found.setdefault(one.variant, {})
+        skip = _not_named(one)
         for key in one.candidate.axes:
             if key not in skip:
                 # A path is shown as the user wrote it first.
                 shown = one.candidate.values[key] if settings()[key].path else flat[key]
-                found.setdefault((one.variant, key), {}).setdefault(_frozen(flat[key]), value_text(shown))
-    several = {where: texts for where, texts in found.items() if len(texts) > 1}
-    for where, texts in several.items():
-        if len(set(texts.values())) < len(texts):  # null and the text "None"; [a+b] and [a, b]
-            several[where] = {value: value for value in texts}
-    return dict(sorted(several.items(), key=lambda item: item[0][1] == "seed"))
+                values.setdefault(key, {}).setdefault(repr(flat[key]), (flat[key], shown))
+    return {
+        variant: {
+            key: _told_apart(values[key]) for key in sorted(values, key="seed".__eq__) if len(values[key]) > 1
+        }
+        for variant, values in found.items()
+    }
 
 
-def _frozen(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _not_named(one: PlannedRun) -> frozenset[str]:
+    """Settings that no name of the run tells; the task of a single-task run is in its name anyway."""
+    return unused_settings(one.candidate.values) | ({"tasks"} if one.config.single_task else set())
+
+
+def _told_apart(values: dict[str, tuple[Any, Any]]) -> dict[str, str]:
+    """A text for each of a setting's values, of which it is known how each is shown."""
+    texts = {value: value_text(shown) for value, (_, shown) in values.items()}
+    if len(set(texts.values())) < len(texts):  # null and the text "None"; [a+b] and [a, b]
+        return {value: json.dumps(own, ensure_ascii=False) for value, (own, _) in values.items()}
+    return texts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hyperformer.errors import ConfigError, DataError
-from hyperformer.settings.build import flatten, make_config, settings, with_local_names
+from hyperformer.settings.build import SimilarConfigs, kept_flat, local_name, settings, with_local_names
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.signature import hash_settings, settings_hash, with_contents
 from launchers.plan.grid import Candidate, Values
@@ -40,38 +40,50 @@ class PlannedRun:
         return self.candidate.variant.name
 
 
-def plan_run(candidate: Candidate, file: SweepFile, contents: Contents | None) -> PlannedRun:
-    """Check a combination.
+class RunPlanner:
+    """Checks the combinations of a sweep file, one after the other; what is as before is not looked at again.
 
     Args:
         contents: reads the files that settings name; None: they count as files that cannot be read.
-
-    Raises:
-        UnreadableInput: such a file is not what it should be.
-        ConfigError: a value is impossible (file, line and key).
     """
-    unused = unused_settings(candidate.values)
-    values = {key: value for key, value in candidate.values.items() if key not in unused}
-    values.pop("output_dir", None)
-    where = str(file.source)
-    try:
-        config = make_config(with_local_names(values), where=where)
-    except ConfigError as error:
-        # The message starts with the setting's name; say where the sweep sets it.
-        message = str(error).removeprefix(f"{where}: ")
-        location = candidate.locations.get(message.split(" ", 1)[0])
-        if location is not None:
-            location.fail(f"{message} (variant {candidate.variant.name})")
-        candidate.variant.location.fail(f"{message} (set in {candidate.variant.config_file})")
-    legacy_signature = _legacy_signature(config, values)
-    if contents is None:
-        return PlannedRun(candidate, with_contents(config, {}), legacy_signature)
-    _check_tasks(candidate, config, contents)
-    try:
-        contents_now, missing = contents.read(config), contents.missing(config)
-    except (ConfigError, OSError) as error:
-        _fail(candidate, str(error).split(" ", 1)[0], error)
-    return PlannedRun(candidate, with_contents(config, contents_now), legacy_signature, tuple(missing))
+
+    def __init__(self, file: SweepFile, contents: Contents | None) -> None:
+        self._where = str(file.source)
+        self._contents = contents
+        self._configs = SimilarConfigs()
+        self._local_name = functools.cache(local_name)
+
+    def plan(self, candidate: Candidate) -> PlannedRun:
+        """Check a combination.
+
+        Raises:
+            UnreadableInput: a file that a setting names is not what it should be.
+            ConfigError: a value is impossible (file, line and key).
+        """
+        unused = unused_settings(candidate.values)
+        values = {key: value for key, value in candidate.values.items() if key not in unused}
+        values.pop("output_dir", None)
+        config = self._config(candidate, with_local_names(values, self._local_name))
+        legacy_signature = _legacy_signature(config, values)
+        if self._contents is None:
+            return PlannedRun(candidate, with_contents(config, {}), legacy_signature)
+        _check_tasks(candidate, config, self._contents)
+        try:
+            contents, missing = self._contents.read(config), self._contents.missing(config)
+        except (ConfigError, OSError) as error:
+            _fail(candidate, str(error).split(" ", 1)[0], error)
+        return PlannedRun(candidate, with_contents(config, contents), legacy_signature, tuple(missing))
+
+    def _config(self, candidate: Candidate, values: Values) -> RunConfig:
+        try:
+            return self._configs.make(values, self._where)
+        except ConfigError as error:
+            # The message starts with the setting's name; say where the sweep sets it.
+            message = str(error).removeprefix(f"{self._where}: ")
+            location = candidate.locations.get(message.split(" ", 1)[0])
+            if location is not None:
+                location.fail(f"{message} (variant {candidate.variant.name})")
+            candidate.variant.location.fail(f"{message} (set in {candidate.variant.config_file})")
 
 
 def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
@@ -85,7 +97,7 @@ def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
 def _legacy_signature(config: RunConfig, values: Values) -> str:
     """The signature that versions gave which hashed paths as they were spelled, and no contents."""
     spelled: Values = {}
-    flat = flatten(config)
+    flat = kept_flat(config)
     for entry in _SPELLED:
         value = values.get(entry.name)
         own = flat[entry.name]

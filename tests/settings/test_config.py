@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, make_config, replace, settings
+from hyperformer.settings.build import SimilarConfigs, flatten, make_config, replace, settings
 from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.settings.signature import signature
@@ -232,3 +235,35 @@ def test_unknown_keys_and_missing_steps_in_their_files(tmp_path: Path) -> None:
         load_theirs(tmp_path, max_steps="absent")
     with pytest.raises(ConfigError, match="num_train_epochs alone"):
         load_theirs(tmp_path, max_steps=-1)
+
+
+def test_a_config_made_after_another_is_the_one_made_alone() -> None:
+    choices = {
+        "tasks": [["rte"], ["rte", "mrpc"]], "seed": [1, 1.0, True, -1], "dropout": [0.1, None],
+        "max_steps": [10, 10.0, 0], "learning_rate": [1, 1.0, 1e-3], "zero_stage": [0, 2.0, False],
+        "precision": ["fp32", "bf16"], "adapter": ["task", "none"], "reduction_factor": [8, 16],
+        "mixing": ["temperature", "weights"], "task_weights": [None, {"rte": 1, "mrpc": 2}],
+        "output_dir": ["x", " "], "unknown": [1],
+    }  # fmt: skip
+    pool = [(key, value) for key, values in choices.items() for value in values]
+    rng, similar = random.Random(0), SimilarConfigs()
+    values: dict[str, Any] = {}
+    told: list[str] = []
+    for _ in range(400):
+        key, value = rng.choice(pool)
+        values = {**values, key: value} if rng.random() < 0.8 else {k: values[k] for k in values if k != key}
+        alone, after = (described(make, values) for make in (make_config, similar.make))
+        assert after == alone
+        told.append(alone)
+        if alone.startswith("ConfigError"):
+            values.pop(key, None)
+    assert 50 < sum(text.startswith("ConfigError") for text in told) < 350
+
+
+def described(make: Callable[[dict[str, Any], str], RunConfig], values: dict[str, Any]) -> str:
+    """The config with what is kept with it, or the error."""
+    try:
+        config = make(values, "settings")
+    except ConfigError as error:
+        return repr(error)
+    return repr((config, flatten(config), signature(config)))

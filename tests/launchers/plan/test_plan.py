@@ -44,6 +44,18 @@ def test_grid_zip_tasks_and_single_task(plan_of: PlanOf) -> None:
     assert {run.config.data.tasks for run in single} == {("rte",), ("cola",)}
 
 
+def test_tasks_one_at_a_time_and_together_in_one_grid(plan_of: PlanOf) -> None:
+    plan = plan_of("""
+        variants: [hyperformer++]
+        tasks: [rte]
+        grid: {single_task: [true, false], tasks: [[rte, mrpc], [cola, rte]]}
+        """)
+    assert plan.merged == 1 and names(plan) == [
+        *(f"hyperformer++-{task}-single_taskTrue" for task in ("rte", "mrpc", "cola")),
+        *(f"hyperformer++-single_taskFalse-tasks{tasks}" for tasks in ("rte+mrpc", "cola+rte")),
+    ]
+
+
 def test_settings_that_a_variant_does_not_use_make_no_runs(plan_of: PlanOf) -> None:
     plan = plan_of("""
         variants: [finetune, adapters_dagger]
