@@ -273,7 +273,8 @@ class Sweep:
     def report_data(self, view: View | None = None) -> ReportData:
         """What the report says, as plain data; nothing is written."""
         view = view or self.view()
-        return make_report(self.plan.name, collect(self.ledger, view.statuses), self.plan.select)
+        entries = collect(self.ledger, view.statuses)
+        return make_report(self.plan.name, entries, self.plan.select, self.plan.columns)
 
     def report(self, view: View | None = None, with_pdf: bool = False) -> tuple[Path, ReportData]:
         """Write the files of the report; returns the path of index.html, and what is in them.

@@ -31,6 +31,7 @@ class PlannedRuns:
         place: the sweep's folder, as the report names it.
         rule: which settings the report chooses.
         runs: with their results; the folder of each is in the unpacked bundle.
+        columns: of the tables, the first ones.
         legacy: signatures of runs that are known by another signature than that of their settings.
     """
 
@@ -38,6 +39,7 @@ class PlannedRuns:
     place: str
     rule: SelectionRule | None
     runs: tuple[RunResult, ...]
+    columns: tuple[str, ...]
     legacy: frozenset[str]
 
 
@@ -51,7 +53,8 @@ def describe(plan: Plan, ledger: Ledger, statuses: Sequence[RunStatus]) -> dict[
         runs.append(entry)
     rule = plan.select
     chosen = rule and {"over": list(rule.over), "number": asdict(rule.number), "per_task": rule.per_task}
-    return {"name": plan.name, "folder": str(ledger.path), "select": chosen, "runs": runs}
+    said = {"name": plan.name, "folder": str(ledger.path), "select": chosen, "columns": list(plan.columns)}
+    return said | {"runs": runs}
 
 
 def read_runs(folder: Path) -> PlannedRuns:
@@ -66,7 +69,8 @@ def read_runs(folder: Path) -> PlannedRuns:
         entries = [_read(folder, entry) for entry in record["runs"]]
         legacy = frozenset(entry["signature"] for entry in record["runs"] if entry["is_known"])
         rule = _rule(record["select"]) if record["select"] else None
-        return PlannedRuns(str(record["name"]), str(record["folder"]), rule, tuple(entries), legacy)
+        columns = tuple(map(str, record.get("columns", ())))  # earlier versions had none
+        return PlannedRuns(str(record["name"]), str(record["folder"]), rule, tuple(entries), columns, legacy)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FileError):
             raise

@@ -150,7 +150,7 @@ def _as_scored(entry: RunResult, numbers: Mapping[Key, float]) -> RunResult:
 def _check_report(folder: Path, planned: PlannedRuns, found: Verified) -> Iterator[str]:
     """Make the report again, and compare it."""
     try:
-        data = make_report(planned.name, planned.runs, planned.rule)
+        data = make_report(planned.name, planned.runs, planned.rule, planned.columns)
         found.numbers = count_numbers(data)
         yield from report_faults(SweepFolder(folder).report, data, (str(folder), planned.place))
     except (HyperformerError, *_OF_CHANGED_FILES) as error:

@@ -28,6 +28,7 @@ from launchers.plan.planned_run import PlannedRun, RunPlanner, unused_settings
 from launchers.plan.race.check import check_race
 from launchers.plan.runs import Plan, Run, run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
+from launchers.plan.sweep_files.column_order import check_columns
 from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, with_source
 from launchers.plan.sweep_files.stages import StageSource, is_not_known_yet, split_target
 
@@ -78,7 +79,8 @@ def make_plan(
             if not any(fnmatch.fnmatchcase(run.name, pattern) for run in runs)
         ),
     ]
-    metrics = task_metrics(runs, contents) if file.select or file.race else {}
+    metrics = task_metrics(runs, contents) if file.select or file.race or file.columns else {}
+    tasks = list(dict.fromkeys(task for run in runs for task in run.config.data.tasks))
     if file.race is not None:
         notes += check_race(file.race, runs, metrics)
     elif file.select is not None:
@@ -98,6 +100,7 @@ def make_plan(
         notes=tuple(notes),
         select=file.select or (file.race.choice if file.race else None),
         race=file.race,
+        columns=check_columns(file.columns, tasks, metrics),
         waits=waits,
         renew_report=profile.renew_report if file.renew_report is None else file.renew_report,
     )

@@ -104,6 +104,7 @@ class Plan:
         select: which settings the report chooses; None: it shows all.
         renew_report: whether jobs that end renew the page of the report, by the sweep file, else by the profile.
         race: which settings train on from a step, and which are left there; None: all train to their end.
+        columns: tasks, or tasks with a metric, in the order of the table's columns; others follow.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Plan:
     waits: bool = False
     renew_report: bool = True
     race: RaceRule | None = None
+    columns: tuple[str, ...] = ()
 
     def with_recorded(self, known: Mapping[str, RecordedRun]) -> Plan:
         """The plan with the signatures of runs that exist already, where it cannot be computed that they do.

@@ -14,6 +14,7 @@ exclude    list of {setting: value}; runs that match all of one entry are droppe
 resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
            `runs: {GLOB: {...}}` (names of runs) for some of them, and `max_parallel`
 stages     sweeps that follow each other; `after`: what the first waits for (:mod:`launchers.plan.sweep_files.stages`)
+columns    order of the table's columns: tasks, or tasks with a metric; others follow
 select     which settings the report chooses, on validation (:mod:`launchers.plan.model_selection.rule`)
 race       which settings train on from a step, and which are left there (:mod:`launchers.plan.race.rule`)
 renew_report  false: jobs that end do not renew the page of the report; takes precedence over the profile's
@@ -36,6 +37,7 @@ from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
 from launchers.plan.race.rule import RaceRule, read_race
 from launchers.plan.resources import flag
+from launchers.plan.sweep_files.column_order import read_columns
 from launchers.plan.sweep_files.extends import read_extended
 from launchers.plan.sweep_files.resource_rules import ResourceRules, read_max_parallel, read_rules
 from launchers.plan.sweep_files.stages import After, of_stage, read_after, read_source, stage_names
@@ -57,6 +59,7 @@ KEYS = (
     "overrides",
     "exclude",
     "resources",
+    "columns",
     "select",
     "race",
     "stages",
@@ -108,6 +111,7 @@ class SweepFile:
     earlier: tuple[str, ...] = ()
     renew_report: bool | None = None
     race: RaceRule | None = None
+    columns: tuple[YamlNode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,7 @@ def read_sweep(path: Path, stage: str = "") -> SweepFile:
         select=select,
         race=read_race(top["race"], select) if "race" in top else None,
         renew_report=flag(top["renew_report"]) if "renew_report" in top else None,
+        columns=read_columns(top.get("columns")),
     )
 
 

@@ -13,7 +13,7 @@ from itertools import chain
 
 from launchers.plan.model_selection.choose import Choice, ScoredSetting, score_setting
 from launchers.plan.model_selection.rows import RowKey, Settings, row_keys
-from launchers.plan.model_selection.rule import Number
+from launchers.plan.model_selection.rule import SHORT_METRICS, Number
 from launchers.report.report_data import AVERAGE, AVERAGES, TASK_AVERAGE, Cell, Column, Parameters, Row, Table
 from launchers.report.results import RunResult, mixed_inputs, unknown_inputs
 
@@ -68,11 +68,18 @@ def chosen_groups(entries: Sequence[RunResult], choices: Iterable[Choice]) -> li
     return list(found.values())
 
 
-def make_table(groups: Sequence[Group], split: str, number: Number, is_appendix: bool = False) -> Table:
+def make_table(
+    groups: Sequence[Group],
+    split: str,
+    number: Number,
+    first: Sequence[str] = (),
+    is_appendix: bool = False,
+) -> Table:
     """The table of one split.
 
     Args:
         number: what settings are chosen by; it stands beside each row.
+        first: the first columns: tasks, or tasks with a metric.
     """
     entries = [entry for group in groups for entry in group.entries]
     columns = {where: _columns(entries, where) for where in {split, "validation"}}
@@ -80,12 +87,21 @@ def make_table(groups: Sequence[Group], split: str, number: Number, is_appendix:
     names = [(task, metric) for task, metrics in columns[split].items() for metric in metrics or [""]]
     return Table(
         split,
-        (*names, *AVERAGES),
+        (*sorted(names, key=lambda column: _place(column, first)), *AVERAGES),
         with_best(rows),
         number.name,
         is_appendix,
         (*mixed_inputs(entries), *unknown_inputs(entries)),
     )
+
+
+def _place(column: Column, first: Sequence[str]) -> int:
+    """Where a column stands; that of a metric takes precedence over that of its task."""
+    task, metric = column
+    for name in (f"{task} {SHORT_METRICS.get(metric, metric)}", task):
+        if name in first:
+            return first.index(name)
+    return len(first)
 
 
 def splits(entries: Sequence[RunResult]) -> list[str]:

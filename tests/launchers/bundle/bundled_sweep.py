@@ -26,6 +26,7 @@ variants: [finetune, finetune_single_task]
 tasks: [rte, mrpc]
 grid: {learning_rate: [1e-3, 3e-4], seed: [1, 2]}
 select: {over: [learning_rate]}
+columns: [rte, mrpc acc]
 """
 ROWS = 40
 MACHINE = {"device": "a CPU", "torch": "2", "instructions": "AVX2", "threads": 1}
