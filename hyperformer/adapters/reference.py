@@ -1,7 +1,7 @@
 """Weights of the authors' checkpoints: their names, and where in our parameters each of them is.
 
 Their modules keep each adapter and each generator in a parameter of its own; ours keep those
-of a whole stack in one (see ``modules.py``). One table, their name -> slice of ours, serves
+of a whole stack in one (see :mod:`hyperformer.adapters.methods`). One table, their name -> slice of ours, serves
 both directions.
 """
 
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from hyperformer.adapters.functional import FEED_FORWARD, SELF_ATTENTION, SITES_PER_LAYER
 from hyperformer.adapters.hooks import STACKS
+from hyperformer.adapters.methods.hypernetworks import Hypernetwork
+from hyperformer.adapters.methods.task_adapters import TaskAdapters
 from hyperformer.adapters.model import HyperformerT5
-from hyperformer.adapters.modules import Hypernetwork, SiteNorms, TaskAdapters
+from hyperformer.adapters.modules import SiteNorms
 from hyperformer.errors import CheckpointError, nearest
 from hyperformer.settings.schema import AdapterConfig
 

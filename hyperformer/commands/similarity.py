@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hyperformer.adapter_folder import AdapterFiles, adapter_files
 from hyperformer.adapters.hub import find_folder
-from hyperformer.adapters.modules import TaskEmbeddings, distinct
+from hyperformer.adapters.methods.hypernetworks import TaskEmbeddings
+from hyperformer.adapters.modules import distinct
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.save import read_safetensors
 from hyperformer.adapters.trained_model import load_model

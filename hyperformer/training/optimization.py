@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from hyperformer.adapters.modules import SiteNorms, generator_parameters, task_row_parameters
+from hyperformer.adapters.methods.hypernetworks import generator_parameters
+from hyperformer.adapters.modules import SiteNorms, task_row_parameters
 from hyperformer.data.collate import IGNORED
 from hyperformer.settings.schema import TrainingConfig
 

@@ -16,7 +16,8 @@ from transformers import initialization as init
 from hyperformer.adapters.functional import BatchAdapters, Sites, SiteWeights, with_gaps
 from hyperformer.adapters.hooks import StackHook, StackWeights, TaskIds, attach_sites
 from hyperformer.adapters.methods.method import Method, Sizes, depths
-from hyperformer.adapters.modules import AdapterModule, Adapters, TaskAdapters, field_shapes
+from hyperformer.adapters.methods.task_adapters import TaskAdapters
+from hyperformer.adapters.modules import AdapterModule, Adapters, field_shapes
 from hyperformer.settings.schema import AdapterConfig
 
 # Generated weights are so much smaller than a layer's usual ones at the start, as in the authors' code.

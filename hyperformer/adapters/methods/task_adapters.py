@@ -5,12 +5,59 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyperformer.adapters.functional import SITES_PER_LAYER
+import torch
+from torch import nn
+from transformers import initialization as init
+
+from hyperformer.adapters.functional import SITES_PER_LAYER, BatchAdapters, Sites, split_sites
 from hyperformer.adapters.hooks import attach_sites
 from hyperformer.adapters.init_from.rows import Rows
 from hyperformer.adapters.methods.method import Method, Sizes, depths
-from hyperformer.adapters.modules import AdapterModule, Adapters, TaskAdapters, distinct, norm_names
+from hyperformer.adapters.modules import (
+    INIT_STD,
+    AdapterModule,
+    Adapters,
+    SiteNorms,
+    distinct,
+    field_shapes,
+    norm_names,
+)  # fmt: skip
 from hyperformer.settings.schema import AdapterConfig
+
+
+class TaskAdapters(AdapterModule):
+    """One adapter per task at every site: parameters (A, N, ...) for A adapters (Houlsby et al. 2019).
+
+    The adapters of all tasks are in one tensor. The tasks that are not drawn in a step then
+    have a gradient of zero instead of none, and AdamW's momentum moves them, as in the
+    authors' torch 1.7 and in every ZeRO stage.
+    """
+
+    rows_are_tasks = True
+
+    def __init__(self, config: AdapterConfig, adapters: int, sites: int, width: int) -> None:
+        super().__init__()
+        for name, shape in field_shapes(config, width).items():
+            self.register_parameter(name, nn.Parameter(torch.empty(adapters, sites, *shape)))
+        self.norms = SiteNorms(norm_names(config), sites, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.endswith("_weight"):
+                init.normal_(parameter, std=INIT_STD)
+            else:
+                init.zeros_(parameter)
+
+    def forward(self, adapter: int | BatchAdapters) -> Sites:
+        """Adapter number `adapter` at every site; or those of a batch."""
+        bank = dict(self.named_parameters(recurse=False))
+        if isinstance(adapter, int):
+            picked = {name: tensor[adapter] for name, tensor in bank.items()}
+            return split_sites({**picked, **self.norms(None)}, None)
+        picked = {name: adapter.of(tensor) for name, tensor in bank.items()}
+        count = next(iter(picked.values())).shape[0]
+        return split_sites({**picked, **self.norms(count)}, adapter)
 
 
 class PerTask(Method):
