@@ -69,7 +69,7 @@ lint: $(STAMP)
 toy-t5: $(STAMP)
 	rm -r hyperformer/data/assets/toy-t5
 	$(BIN)/python -m hyperformer.pretrain --text toy --toy-lines 400000 --vocab-size 600 --d-ff 256 --length 64 \
-	  --batch-size 64 --steps 8000 --dropout 0 --bf16 --log-every 500 --save-every 1000 \
+	  --batch-size 64 --steps 8000 --rate-scaling none --learning-rate 2e-3 --dropout 0 --bf16 --log-every 500 --save-every 1000 \
 	  --output hyperformer/data/assets/toy-t5
 
 # With CUDA. Smaller, for CPUs: make image TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -220,7 +220,7 @@ def _train(
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(_groups(model, args), weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, args.steps // 50, args.steps)
     first = 0
     if state is not None:
@@ -250,6 +250,24 @@ def _train(
             with atomic_write(args.output / STATE_FILE, "wb") as stream:
                 torch.save(saved, stream)
             _save(model, args)
+
+
+def _groups(model: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The weights, each with its learning rate.
+
+    T5's weights start with sizes from 0.01 to 1. Adafactor, by which T5 was pre-trained, scales the rate by them
+    (Shazeer and Stern 2018, section 8; 1e-3 is its `eps2`). On English text, 800 steps of AdamW then ended at a loss
+    of 4.60 instead of 4.89. The shipped toy T5 was made without.
+    """
+    if args.rate_scaling == "none":
+        return [{"params": list(model.parameters()), "lr": args.learning_rate}]
+    return [
+        {
+            "params": [weight],
+            "lr": args.learning_rate * max(weight.detach().square().mean().sqrt().item(), 1e-3),
+        }
+        for weight in model.parameters()
+    ]
 
 
 def _save(model: Any, args: argparse.Namespace) -> None:
@@ -297,7 +315,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--length", type=int, default=128, help="tokens per row before corruption, at most")
     parser.add_argument("--batch-size", type=int, default=32, help="rows per step")
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak; AdamW, cosine schedule")
+    parser.add_argument("--learning-rate", type=float, default=4e-2, help="peak; AdamW, cosine schedule")
+    parser.add_argument(
+        "--rate-scaling", choices=["weight-size", "none"], default="weight-size",
+        help="multiply the learning rate of a weight by its root mean square at the start, or not",
+    )  # fmt: skip
     parser.add_argument("--dropout", type=float, default=0.1, help="dropout rate in the saved model's config")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
