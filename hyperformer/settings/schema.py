@@ -52,6 +52,9 @@ class Bounds:
 POSITIVE = Bounds(lambda value: value > 0, "must be greater than 0")
 NOT_NEGATIVE = Bounds(lambda value: value >= 0, "must not be negative")
 FRACTION = Bounds(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+# Four times as long is a time that the system's clocks can hold.
+MINUTES = Bounds(lambda value: 0 < value <= 10_000_000, "must be greater than 0, and at most 10,000,000")
+MINUTES_OR_NEVER = Bounds(lambda value: 0 <= value <= 10_000_000, "must be 0 (never) to 10,000,000")
 SEED = Bounds(lambda value: 0 <= value < 2**32, "must be at least 0 and below 2^32")
 
 
@@ -338,20 +341,23 @@ class TrainingConfig:
         False, "train on while a checkpoint is written, from a copy in the host's memory", result=False
     )
     hang_minutes: float = setting(
-        30.0, "a run that does not move for so long ends itself; 0: never", result=False, bounds=NOT_NEGATIVE
+        30.0,
+        "a run that does not move for so long ends itself; 0: never",
+        result=False,
+        bounds=MINUTES_OR_NEVER,
     )
     start_timeout_minutes: float = setting(
         240.0,
         "how long ranks wait for each other until the first step is done (downloads, tokenising, checksums)",
         result=False,
-        bounds=POSITIVE,
+        bounds=MINUTES,
     )
     step_timeout_minutes: float | None = setting(
         None,
         "how long ranks wait for each other after that; default: 1.5 x hang_minutes (45 where that is 0), so that "
         "the rank that hangs ends first and prints its stacks",
         result=False,
-        bounds=POSITIVE,
+        bounds=MINUTES,
     )
     logging_steps: int = setting(200, "steps between log lines", result=False, bounds=POSITIVE)
     do_eval: bool = setting(True, "evaluate on validation and keep the best checkpoint")

@@ -43,7 +43,7 @@ def cell_text(cell: Cell) -> str:
         return MISSING
     spread = "" if cell.std is None else f" ±{cell.std:.1f}"
     worse = "†" if cell.difference is not None and cell.difference.is_significant else ""
-    return f"{cell.mean:.1f}{spread}{'' if cell.is_complete else '*'}{worse}"
+    return f"{cell.mean:z.1f}{spread}{'' if cell.is_complete else '*'}{worse}"
 
 
 def seeds_text(row: Row) -> str:
@@ -119,7 +119,7 @@ def interval_text(interval: Interval | None) -> str:
     if interval is None:
         return MISSING
     what = f" ({interval.of} {interval.estimate:.1f})" if interval.of == "interquartile mean" else ""
-    return f"{interval.low:.1f} to {interval.high:.1f}{what}"
+    return f"{interval.low:z.1f} to {interval.high:z.1f}{what}"
 
 
 def comparison_texts(comparison: Comparison) -> tuple[str, ...]:

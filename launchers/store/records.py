@@ -69,6 +69,12 @@ def _parameters(value: Any) -> bool:
     return isinstance(value, dict) and all(_finite(value.get(name)) for name in names)
 
 
+def _drawn(value: Any) -> bool:
+    """Of a task: its training rows, its share of the draws, and rows drawn."""
+    is_told = isinstance(value, dict) and all(_finite(value.get(name)) for name in ("rows", "share", "drawn"))
+    return is_told and value["rows"] > 0
+
+
 def _percent(value: Any) -> bool:
     """A metric: between -100 and 100, but for rounding; NaN and infinity are told apart by their readers."""
     return _number(value) and not (_finite(value) and abs(value) > 100 + 1e-6)
@@ -108,6 +114,7 @@ _KINDS: dict[str, tuple[Kinds, tuple[str, ...]]] = {
         {"signature": _text, "test": _metrics, "validation": _metrics, "parameters": _parameters}
         | {"seconds": _values(_finite), "test_average": _percent, "validation_average": _percent}
         | {"ranks": _positive, "steps": _finite, "best_step": _finite, "peak_memory_bytes": _finite}
+        | {"one_class": _values(_values(_text)), "drawn": _values(_drawn), "git_commit": _text}
         | {"inputs": _inputs, "numerics": _mapping, "versions": _mapping, "answers": _values(_mapping)},
         ("signature", "test", "validation", "parameters"),
     ),

@@ -112,6 +112,8 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("adapter=houlsby", "one of none, task"),
         ("zero_stage=4", "one of 0, 1, 2, 3"),
         ("max_steps=0", "greater than 0"),
+        ("hang_minutes=1e9", "hang_minutes is 1000000000.0, but must be 0 .never. to 10,000,000"),
+        ("step_timeout_minutes=1e300", "must be greater than 0, and at most 10,000,000"),
         ("label_smoothing=1", "below 1"),
         ("tasks=rte,rte", "names a task twice"),
         ("data_dir=/rows", "data_source=folder"),

@@ -61,7 +61,7 @@ def _cell(cell: Cell) -> str:
     r"""'\textbf{71.2}$_{\pm 0.4}$'; marks as `text.cell_text` has them."""
     if cell.mean is None:
         return escape(MISSING)
-    value = f"{cell.mean:.1f}" if cell.mean >= 0 else f"$-${-cell.mean:.1f}"
+    value = f"{cell.mean:z.1f}".replace("-", "$-$")
     text = rf"\textbf{{{value}}}" if cell.is_best else value
     if cell.std is not None:
         text += rf"$_{{\pm {cell.std:.1f}}}$"

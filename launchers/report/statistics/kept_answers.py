@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperformer.errors import HyperformerError, clip
@@ -23,11 +24,12 @@ class KeptAnswers:
     """The answers of a table's runs to one task.
 
     Attributes:
-        features: signature of the run -> metric -> features (:mod:`.statistics.resampled_metrics`).
+        features: folder of the run (those of two sweeps may have one signature) -> metric -> features
+            (:mod:`.statistics.resampled_metrics`).
         faults: why answers cannot be used -> names of the runs.
     """
 
-    features: dict[str, Mapping[str, Array]] = field(default_factory=dict)
+    features: dict[Path, Mapping[str, Array]] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
 
     def of_row(self, row: Row, column: Column) -> list[Array]:
@@ -36,7 +38,7 @@ class KeptAnswers:
         found = []
         for entry in row.runs:
             if math.isfinite(entry.metrics("test").get(task, {}).get(metric, math.nan)):
-                features = self.features.get(entry.run.signature, {}).get(metric)
+                features = self.features.get(entry.folder, {}).get(metric)
                 if features is None:
                     return []
                 found.append(features)
@@ -58,7 +60,7 @@ def read_kept(table: Table, task: str) -> KeptAnswers:
             kept.faults.setdefault(clip(str(error), 200), []).append(entry.run.name)
             continue
         first = first or (entry.run.name, rows)
-        kept.features[entry.run.signature] = features
+        kept.features[entry.folder] = features
     return kept
 
 

@@ -54,6 +54,7 @@ def report(label: str = "adapters") -> ReportData:
         row(label, 68.0, difference=worse),
         row("finetune", None),
         row("x", -2.5),
+        row("y", -0.04),
     )
     table = Table("test", COLUMNS, rows, "average over columns")
     return ReportData(label, (), (table,), (table,), notes=(label,))
@@ -72,6 +73,7 @@ def test_the_table_has_the_papers_form() -> None:
     assert r"adapters & 68.0$_{\pm 0.4}$$^{\dagger}$/" in "\n".join(lines)
     assert "finetune & -- & -- & -- & -- & 0 of 3" in "\n".join(lines)
     assert r"x & $-$2.5$_{\pm 0.4}$/" in "\n".join(lines)
+    assert r"y & 0.0$_{\pm 0.4}$/" in "\n".join(lines)  # and not -0.0
 
 
 def test_no_character_of_a_name_is_a_command() -> None:

@@ -81,6 +81,8 @@ WRONG: list[dict[str, Any]] = [
     {"signature": "0123456789"}, {"test": {"rte": {"acc": True}}}, {"ranks": 0}, {"ranks": "2"}, {"steps": "many"},
     {"inputs": []}, {"inputs": {"rows": []}}, {"numerics": 3}, {"versions": []}, {"answers": {"test": 3}},
     {"test": {"rte": {"acc": 850.0}}}, {"validation_average": -101.0},
+    {"one_class": {"last": 5}}, {"one_class": {"kept": {"rte": 1}}}, {"git_commit": 7},
+    {"drawn": {"rte": {"rows": 0, "share": 1.0, "drawn": 3}}}, {"drawn": {"rte": 3}},
 ]  # fmt: skip
 
 

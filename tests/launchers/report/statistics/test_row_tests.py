@@ -15,6 +15,7 @@ from hyperformer.answers.files import write_answers
 from hyperformer.data.tasks import TASKS
 from hyperformer.files import write_json
 from launchers.plan.runs import Plan, Run
+from launchers.report.compare import compare_reports
 from launchers.report.make_report import make_report
 from launchers.report.report_data import Table
 from launchers.report.results import collect
@@ -76,6 +77,23 @@ def test_what_is_worse_than_the_best_row_is_marked(ledger: Ledger) -> None:
     precision = table.precision["rte", "acc"]
     assert precision.rows == ROWS and 1 < precision.standard_error < 3
     assert f"rte acc (139 rows: {precision.standard_error:.1f})" in told
+
+
+def test_runs_of_two_sweeps_with_one_signature_are_two(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Ledger(ledger.plan, tmp_path / "other")
+    monkeypatch.setitem(SHARES, "adapters", 0.6)
+    for run in other.plan.runs:
+        give_answers(other, run)
+    reports = [
+        make_report(name, collect(one, read_statuses(one, one.plan.runs)[0]))
+        for name, one in (("a", ledger), ("b", other))
+    ]
+    rows = {row.label: row.cells["rte", "acc"] for row in compare_reports(reports).tables[0].rows}
+    best, worse = rows["a: adapters"], rows["b: adapters"]
+    assert best.mean is not None and worse.mean is not None and worse.difference is not None
+    assert worse.difference.value == pytest.approx(worse.mean - best.mean) and worse.difference.is_significant
 
 
 @pytest.mark.parametrize(
