@@ -35,7 +35,7 @@ def tabular(table: Table) -> Iterator[str]:
     tail = [*([table.validation_name] if table.has_choices else []), "n", *PARAMETER_TITLES]
     yield rf"\begin{{tabular}}{{{'l' * len(head)}{'c' * len(groups)}{'r' * len(tail)}}}"
     yield r"\toprule"
-    yield _line([*map(escape, head), *map(_title, groups), *map(escape, tail)])
+    yield _line([*map(escape, head), *map(_title, groups), *map(_in_two_lines, tail)])
     for block in table.blocks:
         yield r"\midrule"
         yield from (_line(list(_values(row, groups, table.has_choices))) for row in block)
@@ -75,11 +75,21 @@ def _group(column: Column) -> Column | str:
     return column if column in AVERAGES else column[0]
 
 
+def _in_two_lines(name: str) -> str:
+    """'validation average' above 'over tasks': a long heading makes all else small."""
+    what, over, rest = name.partition(" over ")
+    return _stack(what, f"over {rest}") if over else escape(name)
+
+
 def _title(columns: list[Column]) -> str:
     r"""'mrpc' above 'accuracy/f1'."""
     task = columns[0][0]
     names = "/".join(name.removeprefix(task).strip() for name in column_names(columns))
-    return rf"\begin{{tabular}}{{@{{}}c@{{}}}}{escape(task)}\\{escape(names)}\end{{tabular}}"
+    return _stack(task, names)
+
+
+def _stack(upper: str, lower: str) -> str:
+    return rf"\begin{{tabular}}{{@{{}}c@{{}}}}{escape(upper)}\\{escape(lower)}\end{{tabular}}"
 
 
 def _line(values: list[str]) -> str:
