@@ -122,7 +122,11 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
         tooltip=tooltip(("row", "N"), ("percent_per_task", "Q"), ("score", "Q")),
     )
     names = place_names(
-        [Name(each.label, each.percent_per_task, each.score, each.is_front) for each in trades], *domain
+        [
+            Name(each.label, each.percent_per_task, each.score, each.block if each.is_front else None)
+            for each in trades
+        ],
+        *domain,
     )
     texts = [
         base.transform_filter(alt.FieldOneOfPredicate("row", placed))

@@ -1,4 +1,4 @@
-"""Where the names of points stand, so that none covers another name or another point. Draws nothing."""
+"""Where the names of points stand, so that none covers another name or point, nor a line if it can. Draws nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 # Pixels of the plot on a narrow page: on a wider one, points and names only move apart.
@@ -13,16 +14,21 @@ PLOT_WIDTH, PLOT_HEIGHT = 250, 380
 ROOM = 2.0
 """A logarithmic axis ends so many times beyond its outermost points."""
 _LETTER, _LINE, _POINT = 5.8, 12.0, 6.0
+_STEP = 4.0
 
 
 @dataclass(frozen=True)
 class Name:
-    """A point and its name. `x` is on a logarithmic axis. `first`: it gets its place before others."""
+    """A point and its name. `x` is on a logarithmic axis.
+
+    Attributes:
+        line: which line goes through this point, from left to right; None: none does. These get their place first.
+    """
 
     text: str
     x: float
     y: float
-    first: bool
+    line: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,31 @@ def place_names(
         for name in names
     ]
     points = [(left - _POINT, top - _POINT, left + _POINT, top + _POINT) for left, top in spots]
-    taken: list[Box] = []
-    for index in sorted(range(len(names)), key=lambda each: not names[each].first):
+    lines, taken = list(_lines(names, spots)), list[Box]()
+    for index in sorted(range(len(names)), key=lambda each: names[each].line is None):
         others = [*taken, *(point for each, point in enumerate(points) if each != index)]
-        for place, box in _boxes(names[index].text, *spots[index]):
-            if _is_inside(box) and not any(_overlap(box, other) for other in others):
+        boxes = list(_boxes(names[index].text, *spots[index]))
+        # Rather on a line than nowhere.
+        for place, box in [*((place, box) for place, box in boxes if _is_free(box, lines)), *boxes]:
+            if _is_inside(box) and _is_free(box, others):
                 places[place].append(names[index].text)
                 taken.append(box)
                 break
     return dict(places)
+
+
+def _lines(names: Sequence[Name], spots: Sequence[tuple[float, float]]) -> Iterator[Box]:
+    """Small boxes along the lines."""
+    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, spot in zip(names, spots, strict=True):
+        if name.line is not None:
+            lines[name.line].append(spot)
+    for line in lines.values():
+        for one, other in pairwise(sorted(line)):
+            count = math.ceil(math.dist(one, other) / _STEP)
+            for part in range(1, count):
+                left, top = (a + (b - a) * part / count for a, b in zip(one, other, strict=True))
+                yield left - 1, top - 1, left + 1, top + 1
 
 
 def _boxes(text: str, left: float, top: float) -> Iterator[tuple[Place, Box]]:
@@ -85,6 +107,10 @@ def _boxes(text: str, left: float, top: float) -> Iterator[tuple[Place, Box]]:
 
 def _is_inside(box: Box) -> bool:
     return box[0] >= 0 and box[1] >= 0 and box[2] <= PLOT_WIDTH and box[3] <= PLOT_HEIGHT
+
+
+def _is_free(box: Box, others: Sequence[Box]) -> bool:
+    return not any(_overlap(box, other) for other in others)
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -17,7 +17,8 @@ from launchers.report.figures.style import COLOURS, DASHES, SHAPES, cycle
 def test_no_name_covers_another_name_or_point(seed: int) -> None:
     source = random.Random(seed)
     names = [
-        Name(f"method-{n}", 10 ** source.uniform(-2, 2), source.uniform(30, 99), n < 3) for n in range(17)
+        Name(f"method-{n}", 10 ** source.uniform(-2, 2), source.uniform(30, 99), "" if n < 3 else None)
+        for n in range(17)
     ]
     x, y = (0.005, 200.0), (20.0, 110.0)
     found = {text: place for place, texts in place_names(names, x, y).items() for text in texts}
@@ -36,7 +37,7 @@ def test_no_name_covers_another_name_or_point(seed: int) -> None:
 
 
 def test_equal_rows_get_one_name_at_most_per_place() -> None:
-    found = place_names([Name(text, 1.0, 50.0, True) for text in "abc"], (0.5, 2.0), (49.0, 51.0))
+    found = place_names([Name(text, 1.0, 50.0) for text in "abc"], (0.5, 2.0), (49.0, 51.0))
     assert all(len(texts) == 1 for texts in found.values())
 
 
@@ -46,3 +47,13 @@ def test_no_two_rows_share_colour_and_mark(marks: tuple[object, ...]) -> None:
     pairs = list(zip(cycle(COLOURS, labels), map(str, cycle(marks, labels, 1)), strict=True))
     assert len(set(pairs)) == len(labels)
     assert all(one != other for one, other in pairwise(pair[0] for pair in pairs))
+
+
+def test_no_name_stands_on_the_line_through_its_point() -> None:
+    names = [Name("left", 0.1, 50.0, "front"), Name("right", 10.0, 50.0, "front")]
+    found = {
+        text: place
+        for place, texts in place_names(names, (0.01, 100.0), (0.0, 100.0)).items()
+        for text in texts
+    }
+    assert (found["left"].align, found["right"].align) == ("right", "left")
