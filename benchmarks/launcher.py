@@ -36,6 +36,7 @@ from launchers.plan.load_plan import load_plan  # noqa: E402
 from launchers.status.read_status import read_statuses  # noqa: E402
 from launchers.store.done_runs.summary import sum_up  # noqa: E402
 from launchers.store.ledger import Ledger  # noqa: E402
+from launchers.sweep import collect_rarely  # noqa: E402
 
 _SLURM = {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr"}
 _FILES = {"open", "os.listdir", "os.scandir"}
@@ -286,6 +287,11 @@ def main() -> None:
     parser.add_argument("--growth", type=int, nargs="*", default=[10, 100, 1000, 10_000])
     parser.add_argument("--files", action="store_true", help="what needs no SLURM, by processor time")
     arguments = parser.parse_args()
+    with collect_rarely():  # as in the command
+        measure(arguments)
+
+
+def measure(arguments: argparse.Namespace) -> None:
     if arguments.files:
         sys.addaudithook(_heard)
         files_only(arguments.growth)

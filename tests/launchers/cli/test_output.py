@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import shlex
 import subprocess
@@ -210,3 +211,11 @@ def test_closed_streams(command_line: CommandLine, write_sweep: WriteSweep) -> N
         assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False), done.stderr
         assert told in done.stdout
     assert sorted(path.name for path in command_line.folder.iterdir()) == ["s.yaml"]
+
+
+def test_pythons_own_thresholds_return_after_a_command() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(KeyboardInterrupt), command_line_of_sweeps.collect_rarely():
+        assert gc.get_threshold()[0] > before[0]
+        raise KeyboardInterrupt
+    assert gc.get_threshold() == before
