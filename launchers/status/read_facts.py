@@ -114,6 +114,12 @@ class _Reader:
             "has_folder": self.exists,
             "is_cancelled": self._has(cancelled_note(self.folder)),
         }
+        if job and not self.exists:  # it waits in SLURM's queue: there is nothing to read
+            return found | {
+                "attempt": job.run.attempt,
+                "outcome": None,
+                **job_of({}, _of_submission(job, {})),
+            }
         attempt = self._newest_attempt(job)
         outcome = self._outcome(attempt)
         if attempt and outcome and outcome.kind == "in_use" and attempt.number > 1:

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import atomic_write
-from hyperformer.settings.build import make_config
+from hyperformer.settings.build import flatten, kept_flat, make_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import signature
 from launchers.plan.runs import Run
 from launchers.store import records
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, is_a
 from launchers.store.sweep_folder import SweepFolder, moved_notes
-
-_SECTIONS = ("model", "adapter", "data", "training")
 
 
 @dataclass(frozen=True)
@@ -150,23 +148,15 @@ _ENTRY_NEEDED = ("signature", "name", "folder", "attempt", "settings")
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
     """The flat settings that differ from the defaults."""
-    found: dict[str, Any] = {}
-    for mine, defaults in zip(_parts(config), _DEFAULTS, strict=True):
-        for key, default in defaults.items():
-            value = mine[key]
-            if value != default:
-                found[key] = list(value) if isinstance(value, tuple) else value
-    return found
+    flat = kept_flat(config)
+    return {
+        key: flat[key]
+        for key, default in _DEFAULTS.items()
+        if flat[key] is not default and flat[key] != default
+    }
 
 
-def _parts(config: RunConfig) -> list[dict[str, Any]]:
-    """The settings by section. A setting may bear the name of a section: `adapter` does."""
-    others = (*_SECTIONS, "output_dir", "contents", "known_as")
-    top = {key: value for key, value in vars(config).items() if key not in others}
-    return [top, *(vars(getattr(config, name)) for name in _SECTIONS)]
-
-
-_DEFAULTS = _parts(RunConfig())
+_DEFAULTS = {key: value for key, value in flatten(RunConfig()).items() if key != "output_dir"}
 
 
 def write(folder: SweepFolder, submission: Submission, lines: str | None = None) -> Path:
