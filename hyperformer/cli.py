@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = commands.add_parser("params", help="count a config's parameters, by part; loads no weights")
     params.add_argument("config", help="a config file, or the name of a shipped one")
-    params.add_argument("overrides", nargs="*", metavar="key=value")
+    params.add_argument("overrides", nargs="*", metavar="key=value", help="settings over the config's")
     params.set_defaults(command=_params)
     add_inspection_commands(commands)
     add_model_commands(commands)

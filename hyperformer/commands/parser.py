@@ -13,7 +13,9 @@ from hyperformer.errors import ConfigError
 if TYPE_CHECKING:
     from hyperformer.commands.predict import Request
 
-_TRAINED = "folder, or repository on the hub, of an adapter (peft's too) or of a whole model"
+_TRAINED = (
+    "folder, or repository on the hub, of an adapter (peft's too) or of a whole model, or a run's folder"
+)
 _BASE = (
     "where the T5 is that the adapter was trained on, if it is not under the name that the adapter has for it"
 )
@@ -75,8 +77,10 @@ def _add_rescore(commands: Any) -> None:
 
 
 def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) -> None:
-    command.add_argument("model", help=f"{_TRAINED}, or a run's folder")
-    command.add_argument("--task", required=task_needed)
+    command.add_argument("model", help=_TRAINED)
+    command.add_argument(
+        "--task", required=task_needed, help="the task of the rows; it gives template and labels"
+    )
     command.add_argument(
         "--input", default="-", metavar="FILE", help="rows with the task's columns (.jsonl, .json, .csv, .tsv, "
         ".parquet), which get its template and prefix; lines of other files are sources as they are; '-' (default): "
@@ -86,7 +90,9 @@ def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) 
         "--input-format", choices=("auto", "text", *FORMATS), default="auto",
         help="auto (default): by the file's name, else JSON lines if the first line starts with '{', else text",
     )  # fmt: skip
-    command.add_argument("--batch-size", type=int, default=32, metavar="N")
+    command.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="rows per forward pass (default: 32)"
+    )
     command.add_argument(
         "--decode", choices=("generate", "constrained", "rank"), default="generate",
         help="constrained: write one of the task's labels; rank: choose the most probable label",
@@ -101,7 +107,7 @@ def _add_export(commands: Any) -> None:
     )
     export.add_argument("model", help=_TRAINED)
     export.add_argument("output", type=Path, help="the folder to make")
-    export.add_argument("--task", required=True)
+    export.add_argument("--task", required=True, help="the task to export")
     export.add_argument("--base", metavar="T5", help=_BASE)
     export.set_defaults(command=_export)
 
@@ -124,7 +130,7 @@ def _add_convert(commands: Any) -> None:
 
 def _add_push(commands: Any) -> None:
     push = commands.add_parser("push", help="upload an adapter or a whole model to the Hugging Face hub")
-    push.add_argument("folder", type=Path)
+    push.add_argument("folder", type=Path, help="an adapter/ folder, or a whole model")
     push.add_argument("repository", help="owner/name")
     push.add_argument("--private", action="store_true", help="if the repository is new, make it private")
     push.set_defaults(command=_push)

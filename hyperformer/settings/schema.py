@@ -161,12 +161,8 @@ class AdapterConfig:
         bounds=POSITIVE,
     )
     kronecker_rank: int = setting(1, "compacter: rank of each product's own factor", bounds=POSITIVE)
-    adapters: tuple[str, ...] | None = setting(
-        None, "adapters per task: names, one a task; equal names share one"
-    )
-    task_embeddings: tuple[str, ...] | None = setting(
-        None, "names, one a task; equal names share an embedding"
-    )
+    adapters: tuple[str, ...] | None = setting(None, "adapters: a name per task; equal names share one")
+    task_embeddings: tuple[str, ...] | None = setting(None, "a name per task; equal names share an embedding")
     lora_rank: int = setting(8, "rank of a matrix's change", bounds=POSITIVE)
     lora_alpha: int = setting(16, "the change is scaled by lora_alpha / lora_rank", bounds=POSITIVE)
     lora_dropout: float = setting(0.0, "dropout on what the change reads", bounds=FRACTION)
@@ -231,9 +227,9 @@ class DataConfig:
         "rows of a step; task: all of one task (the paper's); mixed: the task of each row is drawn by itself",
         several_tasks=True,
     )
-    n_train: int | None = setting(None, "training rows a task at most", bounds=POSITIVE)
-    n_val: int | None = setting(None, "validation rows a task at most", bounds=POSITIVE)
-    n_test: int | None = setting(None, "test rows a task at most", bounds=POSITIVE)
+    n_train: int | None = setting(None, "training rows per task, at most", bounds=POSITIVE)
+    n_val: int | None = setting(None, "validation rows per task, at most", bounds=POSITIVE)
+    n_test: int | None = setting(None, "test rows per task, at most", bounds=POSITIVE)
     reference_splits: bool = setting(False, "the authors' splits, with their overlap of train and validation")
     reference_sampler: bool = setting(False, "the authors' sampler: rows with replacement, seed always 0")
     group_by_length: bool = setting(
@@ -250,10 +246,10 @@ class TrainingConfig:
     num_train_epochs: float | None = setting(
         None, "instead of max_steps: passes over the training rows of all tasks", bounds=POSITIVE
     )
-    per_device_train_batch_size: int = setting(32, "rows a device and forward", bounds=POSITIVE)
+    per_device_train_batch_size: int = setting(32, "rows per device and forward pass", bounds=POSITIVE)
     per_device_eval_batch_size: int | None = setting(
         None,
-        "rows a device in evaluation at most; default: 32, on a GPU as many as need the memory of the 32 longest rows",
+        "rows per device in evaluation, at most; default: 32, on a GPU as many as fit the memory of 32 of the longest",
         result=False,
         bounds=POSITIVE,
     )
@@ -262,7 +258,7 @@ class TrainingConfig:
         "answers in evaluation; generate: the model writes them (the authors'); constrained: it writes one of the "
         "task's labels; rank: the most probable of the task's labels. The last two are never invalid",
     )
-    gradient_accumulation_steps: int = setting(1, "forwards a step", bounds=POSITIVE)
+    gradient_accumulation_steps: int = setting(1, "forward passes per step", bounds=POSITIVE)
     learning_rate: float = setting(3e-4, "peak of the schedule", bounds=POSITIVE)
     generator_learning_rate: float | None = setting(
         None,
@@ -333,12 +329,14 @@ class TrainingConfig:
     save_steps: int = setting(1_000, "steps between checkpoints", result=False, bounds=POSITIVE)
     save_total_limit: int = setting(
         2,
-        "checkpoints kept; an older one goes only when the newer is seen to be whole",
+        "checkpoints kept; an older one is deleted only after the newer was verified",
         result=False,
         bounds=POSITIVE,
     )
     save_in_background: bool = setting(
-        False, "train on while a checkpoint is written, from a copy in the host's memory", result=False
+        False,
+        "continue training while a checkpoint is written, from a copy in the host's memory",
+        result=False,
     )
     hang_minutes: float = setting(
         30.0,

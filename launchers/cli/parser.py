@@ -96,27 +96,34 @@ def _add_inspect_commands(add: _Add) -> None:
     one.add_argument("names", metavar="NAME", nargs="+", help=f"{RUNS} ('*': all)")
     one.add_argument("-f", "--follow", action="store_true", help="show new lines until the runs have ended")
     one.add_argument(
-        "--rank", type=_rank, default="0", metavar="N|all", help="rank of a run with several (default: 0)"
+        "--rank",
+        type=_rank,
+        default="0",
+        metavar="N|all",
+        help="whose log, of a run with several ranks (default: 0)",
     )
     add("why", "explain why runs wait or failed", _names_argument())
     one = add("report", "write and show the table of results")
     one.add_argument(
         "--plots", action="store_true",
-        help="also draw how similar the tasks of each hypernetwork are (needs matplotlib)",
+        help="also draw how similar the tasks of each hypernetwork are (needs the extra `plot`: matplotlib)",
     )  # fmt: skip
     one.add_argument("--pdf", action="store_true", help="also compile report.pdf (needs a TeX)")
     one = add("compare", "write one report of several sweeps")
     one.add_argument("others", metavar="SWEEP", nargs="+", help="the other sweeps")
     one.add_argument("--pdf", action="store_true", help="also compile report.pdf (needs a TeX)")
     one.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where to (default: runs/compare/SWEEP+SWEEP)"
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the report (default: runs/compare/SWEEP+SWEEP)",
     )
 
     one = add("bundle", "pack a sweep into one archive, for reviewers")
     one.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="default: <sweep>-bundle.zip, in the working directory"
+        "-o", "--out", type=Path, metavar="FILE", help="the archive (default: <sweep>-bundle.zip here)"
     )  # fmt: skip
-    one.add_argument("--weights", action="store_true", help="also the trained weights (adapter/)")
+    one.add_argument("--weights", action="store_true", help="also pack the trained weights (adapter/)")
 
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -128,7 +135,7 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     one.add_argument(
         "--steps", type=_positive, metavar="N",
-        help="with --retrain: as many steps at least, to the next one that was logged (default: 20)",
+        help="with --retrain: end at the first logged step from N on (default: 20)",
     )  # fmt: skip
     one.add_argument(
         "--set", action="append", default=[], metavar="KEY=PATH",

@@ -18,11 +18,11 @@ def add_inspection_commands(commands: Any) -> None:
     """Add data and list to the parser's subcommands."""
     data = commands.add_parser("data", help=SHOWS)
     data.add_argument("config", help="a config file, or the name of a shipped one")
-    data.add_argument("overrides", nargs="*", metavar="key=value")
+    data.add_argument("overrides", nargs="*", metavar="key=value", help="settings over the config's")
     add_rows(data)
     data.set_defaults(command=_data)
     names = commands.add_parser("list", help="list the variants, tasks, metrics or configs that can be named")
-    names.add_argument("kind", choices=KINDS)
+    names.add_argument("kind", choices=KINDS, help="what to list")
     names.add_argument("--task-file", type=Path, metavar="YAML", help="with tasks: also those of this file")
     names.set_defaults(command=_list)
 
