@@ -165,7 +165,7 @@ def _train(flat: dict[str, Any], run: RunFolder, until: int, threads: int | None
     if process.returncode not in (0, 128 + signal.SIGTERM):
         tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
         raise HyperformerError(
-            f"the training ended with code {process.returncode}:\n  {tail}\n"
+            f"the training ended with exit code {process.returncode}:\n  {tail}\n"
             "If files are elsewhere on this machine, name them: --set data_dir=FOLDER"
         )
 

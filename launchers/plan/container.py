@@ -124,7 +124,7 @@ def read_container(node: YamlNode) -> JobContainer:
     if not isinstance(text, str) or not re.fullmatch(r"[^\s][^\n]*", text):
         image.fail(f"must be a file or a name of an image, not {image.value_text()}")
     if runtime.value == APPTAINER and not text.startswith("/") and "://" not in text:
-        image.fail(f"must be a whole path (/shared/image.sif) or an address (docker://...), not {text!r}")
+        image.fail(f"must be an absolute path (/shared/image.sif) or an address (docker://...), not {text!r}")
     mounts = lines(entries["mounts"]) if "mounts" in entries else ()
     for mount in mounts:
         if not _MOUNT.fullmatch(mount):

@@ -48,7 +48,7 @@ def read_retry_policy(retries: YamlNode | None, stop_after: YamlNode | None) -> 
     found = dict(_DEFAULTS)
     for name, entry in (retries.mapping() if retries else {}).items():
         if name in KINDS and name not in _DEFAULTS:
-            entry.fail(f"runs that end so never start again by themselves ({KINDS[name].words})")
+            entry.fail(f"runs that end like this are never restarted automatically ({KINDS[name].words})")
         if name not in _DEFAULTS:
             entry.fail(f"unknown kind of failure {name!r}{nearest(name, _DEFAULTS)}")
         found[name] = None if entry.value == UNLIMITED else whole_number(entry, 0)

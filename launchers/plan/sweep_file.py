@@ -8,7 +8,7 @@ base       settings of every run, over each variant's own config
 variants   names of shipped configs, or paths of config files; {LABEL: CONFIG} gives one a label of its own
 tasks      tasks of every run; single-task variants get a run for each
 grid       setting: list of values; every combination runs
-zip        setting: list of values, all lists alike long; the n-th values go together
+zip        setting: list of values, all of the same length; paired, like Python's zip
 overrides  variant: settings of this variant alone; a list gives it values of its own
 exclude    list of {setting: value}; runs that match all of one entry are dropped
 resources  what a run asks of the cluster, over the profile's; below it `variants: {NAME: {...}}` and
@@ -292,7 +292,7 @@ def _zip(node: YamlNode | None, grid: YamlNode | None) -> dict[str, YamlNode]:
             entry.fail(f"{key} is in `grid:` too; it can be in one of them")
         if len(set(lengths.values())) > 1:
             lengths_text = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            entry.fail(f"lists under `zip:` must be alike long, but {lengths_text}")
+            entry.fail(f"lists under `zip:` must have the same length, but {lengths_text}")
     return entries
 
 

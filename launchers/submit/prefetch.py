@@ -121,7 +121,7 @@ def _load(wanted: Mapping[str, object], environment: Mapping[str, str]) -> dict[
     for line in reversed(done.stdout.splitlines()):
         if line.startswith("FAULTS "):
             return dict(json.loads(line.removeprefix("FAULTS ")))
-    raise PrefetchError(f"loading ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
+    raise PrefetchError(f"loading ended with exit code {done.returncode}: {done.stderr.strip()[-500:]}")
 
 
 def _in_cache(name: str, environment: Mapping[str, str]) -> bool:

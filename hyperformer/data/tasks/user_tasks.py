@@ -83,7 +83,7 @@ def _task(name: str, node: YamlNode, folder: Path) -> Task:
     for key in ("splits", "size") if task.split else ():
         if key in node.value:
             node.value[key].fail(
-                "split says already which rows are train, validation and test: leave one out"
+                "split already says which rows are train, validation and test: leave one out"
             )
     fault = task_fault(task)
     if fault is not None:
@@ -183,7 +183,7 @@ def _source(text: str, node: YamlNode, folder: Path) -> dict[str, Any]:
     """What `data` says: a file, or a place on the hub."""
     entry = node.value["data"]
     if "hub" in node.value:
-        entry.fail("hub says already where the rows are: leave one of the two out")
+        entry.fail("hub already says where the rows are: leave one of the two out")
     if format_of(Path(text)) is not None:
         if "split" not in node.value:
             entry.fail(f"{text} is one file: say how its rows are split, such as split: 90/5/5")

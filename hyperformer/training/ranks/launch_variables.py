@@ -143,6 +143,6 @@ def _checked(found: dict[str, str], environment: Mapping[str, str]) -> dict[str,
 
 def _refuse(what: str) -> NoReturn:
     raise ConfigError(
-        f"it cannot be told which rank this process is: {what}. Start the ranks by torchrun, or set RANK, WORLD_SIZE, "
+        f"cannot find out which rank this process is: {what}. Start the ranks by torchrun, or set RANK, WORLD_SIZE, "
         "LOCAL_RANK, MASTER_ADDR and MASTER_PORT for each; RANK=0 WORLD_SIZE=1 alone makes a run of one process"
     )

@@ -96,7 +96,7 @@ def _merged(under: YamlNode, over: YamlNode, group: str = "") -> YamlNode:
             # What the lower file says of settings, and `tasks`, is gone already (:func:`_without`).
             if found.pop(key, None) is None and group not in _SETTINGS and inner != "tasks":
                 node.fail(
-                    "has no value, which takes away what the lower file says of it, and that says nothing of it"
+                    "has no value, which removes what the lower file says of it; but the lower file does not have it"
                 )
         elif key not in found:
             found[key] = _merged(replace(node, value={}), node, inner) if _is_group(node, inner) else node

@@ -13,7 +13,7 @@ from launchers.submit.gate.record import RACE
 from launchers.submit.race import race_gate
 from launchers.submit.race.standings import read_standings
 
-_CANCELLED = "race: it was cancelled; `submit` goes on with it"
+_CANCELLED = "race: it was cancelled; `submit` resumes it"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _gate(ledger: Ledger, going: bool) -> tuple[str, bool]:
     try:
         job = job_queue.query([key]).get(key) if gate.job_id else None
     except ClusterError as error:
-        return f"race: whether job {gate.job_id} goes on with it is not known ({error})", True
+        return f"race: whether job {gate.job_id} continues it is not known ({error})", True
     if job is not None and job.state not in states.ENDED:
         return f"race: job {gate.job_id} looks who moves on", True
     if record.read(record.gate_file(ledger.path)) != gate:  # it has acted meanwhile

@@ -46,7 +46,7 @@ def arm(
         job_id, cluster = job.submit()
     except ClusterError as error:
         raise ClusterError(
-            f"SLURM did not take the job that goes on with the race ({error}); what was submitted before stays. "
+            f"SLURM did not take the job that continues the race ({error}); what was submitted before stays. "
             "`submit` again when runs have ended"
         ) from error
     return record.write(

@@ -85,7 +85,7 @@ def test_apptainer_gets_every_word_whole(tmp_path: Path) -> None:
         ("{runtime: pyxis, imag: x}", r"container.imag: unknown key 'imag'; did you mean 'image'"),
         ("{runtime: pyxis}", r"container: image is missing; write image: /shared/image.sif"),
         ("{image: /a.sif}", r"container: runtime is missing; write runtime: apptainer"),
-        ("{runtime: apptainer, image: a.sif}", r"must be a whole path .* or an address"),
+        ("{runtime: apptainer, image: a.sif}", r"must be an absolute path .* or an address"),
         ("{runtime: apptainer, image: 3}", r"must be a file or a name of an image, not 3"),
         ("{runtime: pyxis, image: x, mounts: [data]}", r"'data' must be /PATH, /PATH:/INSIDE"),
         ("{runtime: pyxis, image: x, mounts: ['/a:/b:rx']}", r"'/a:/b:rx' must be"),

@@ -82,7 +82,7 @@ def test_several_files_each_on_top_of_the_one_before(write_sweep: Write) -> None
 
 def test_nothing_takes_away_what_is_there(extended: Callable[[str], Plan]) -> None:
     for text, key in {"zip:": "zip", "overrides: {hyperformer++: }": r"overrides.hyperformer\+\+"}.items():
-        with pytest.raises(ConfigError, match=f"s.yaml, line 2, {key}: has no value, which takes away"):
+        with pytest.raises(ConfigError, match=f"s.yaml, line 2, {key}: has no value, which removes"):
             extended(text)
     for group in ("grid", "zip"):
         with pytest.raises(

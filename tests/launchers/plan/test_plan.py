@@ -230,7 +230,10 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
         (HEAD + "grid: {tasks: [rte]}", r"line 3, grid.tasks\[0\]: tasks is a list, so grid takes a list of"),
         (HEAD + "grid: {seed: [[1]]}", r"line 3, grid.seed\[0\]: must be one value of seed"),
         (HEAD + "grid: {variant: [a]}", "line 3, grid.variant: name variants under"),
-        (HEAD + "zip: {seed: [1, 2], max_steps: [1]}", "line 3, zip.seed: .*alike long, but seed has 2, max"),
+        (
+            HEAD + "zip: {seed: [1, 2], max_steps: [1]}",
+            "line 3, zip.seed: .*the same length, but seed has 2, max",
+        ),
         (HEAD + "zip: {seed: [1]}\ngrid: {seed: [1]}", "line 3, zip.seed: seed is in `grid:` too"),
         (HEAD + "overrides: {finetun: {}}", "line 3, overrides.finetun: .*did you mean 'finetune'"),
         (HEAD + "overrides: {finetune: {sed: 1}}", "line 3, overrides.finetune.sed: unknown setting"),

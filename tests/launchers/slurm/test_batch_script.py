@@ -232,7 +232,7 @@ def test_small_rules() -> None:
             "retries: {hangs: 1}",
             r"line 1, retries.hangs: unknown kind of failure 'hangs'; did you mean 'hang'",
         ),
-        ("retries: {bug: 1}", r"never start again by themselves"),
+        ("retries: {bug: 1}", r"never restarted automatically"),
         ("retries: {hang: some}", r"must be a whole number of at least 0"),
         ("offline: 1", r"must be true or false"),
         ("resources: {mail: you}", r"must be a mail address"),
