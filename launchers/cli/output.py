@@ -28,6 +28,7 @@ class Target:
     sweep: str
     runs_dir: Path
     cluster: str | None = None
+    is_one_of_all: bool = False  # a stage, while a command does all of them
 
     def open(self) -> Sweep:
         """Read the sweep file, the cluster's profile and the sweep's folder. Raises ConfigError."""
@@ -47,6 +48,8 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_next(target: Target, step: SuggestedCommand) -> None:
     """The next useful command, ready to copy."""
+    if target.is_one_of_all and step.command != "retry":
+        return  # A stage may have to wait for another: the command says at its end what comes next for all.
     program = ["hyperformer-sweep"]
     if sys.argv[0].endswith(".py"):
         program = ["python", str(short_path(Path(sys.argv[0])))]

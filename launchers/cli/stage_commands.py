@@ -25,6 +25,7 @@ from launchers.cli.output import (
 from launchers.cli.stage_status import StudyTarget, heading, print_gate, status
 from launchers.cli.start_commands import StartCommand, TerminalCallbacks, interrupt, show_dry_run
 from launchers.cli.suggested_command import STATUS, WATCH
+from launchers.cli.suggested_command import SUBMIT as SUBMIT_STEP
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm.commands import ClusterError
@@ -40,6 +41,7 @@ _EACH: dict[str, Callable[[Target, argparse.Namespace], int]] = {
     "report": lambda target, words: inspect.report(target, words.plots, words.pdf),
     "prefetch": lambda target, words: inspect.prefetch(target),
 }
+_NEXT = {"plan": SUBMIT_STEP, "prefetch": SUBMIT_STEP, "why": STATUS, "report": STATUS}
 
 
 def study_of(target: Target) -> StudyTarget | None:
@@ -71,10 +73,12 @@ def run(one: StudyTarget, words: argparse.Namespace, command: Callable[[], Start
     codes = []
     for stage in one.study.names:
         print(f"{heading(one.study, stage)}")
-        codes.append(_EACH[words.command](one.of(stage), words))
+        codes.append(_EACH[words.command](replace(one.of(stage), is_one_of_all=True), words))
     if words.command == "report":
         _write_page(one.study)
     print_gate(one.study, REPORT)
+    if words.command in _NEXT:
+        print_next(one.target, _NEXT[words.command])
     return max(codes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_before_and_after_on_one_machine(
     code, out = line("plan", "s.yaml")
     assert code == 0 and "stage train" in out and "stage transfer" in out and "2 missing" in out
     assert "which runs it starts from is known when those before it are done" in out
+    assert re.findall(r"next: .*", out)[0].endswith(" submit s.yaml") and out.count("next: ") == 1
     code, out = line("submit", "s.yaml", "-n")
     assert code == 0 and out.count("nothing was done") == 2 and not (tmp_path / "runs").exists()
     for words in (("logs", "s.yaml", "hyper*"), ("retry", "s.yaml", "hyper*")):
