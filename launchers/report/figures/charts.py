@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from launchers.report.figures.class_counts import Confusion
 from launchers.report.figures.embeddings import EmbeddingMap
-from launchers.report.figures.names import PLOT_HEIGHT, ROOM, Name, place_names
+from launchers.report.figures.names import Name, place_names
 from launchers.report.figures.series import (
     Curve,
     RowCurves,
@@ -21,14 +22,15 @@ from launchers.report.figures.series import (
 from launchers.report.figures.style import (
     AVERAGE_TITLE,
     COLOURS,
+    HEIGHT,
     SHAPES,
+    TALL,
     colour,
     cycle,
     dash,
     few_ticks,
     finish,
     level,
-    roomy,
     score,
     tooltip,
 )
@@ -101,15 +103,16 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
     labels = [each.label for each in trades]
     shares, scores = [each.percent_per_task for each in trades], [each.score for each in trades]
     room = 0.1 * (max(scores) - min(scores)) or 1.0
-    domain = (min(shares) / ROOM, max(shares) * ROOM), (min(scores) - room, max(scores) + room)
+    left, right = min(shares) / 2, max(shares) * 2
+    low, high = min(scores) - room, max(scores) + room
     values = [{"row": each.label, **asdict(each)} for each in trades]
     x = alt.X(
         "percent_per_task:Q",
         title="trained per task, % of T5 (log)",
-        scale=alt.Scale(type="log", domain=list(domain[0]), nice=False),
+        scale=alt.Scale(type="log", domain=[left, right], nice=False),
         axis=few_ticks(),
     )
-    scale = alt.Scale(domain=list(domain[1]), nice=False)
+    scale = alt.Scale(domain=[low, high], nice=False)
     base = alt.Chart(alt.Data(values=values)).encode(x=x, y=score("score:Q", scale))
     front = (
         base.transform_filter("datum.is_front")
@@ -121,23 +124,20 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
         shape=alt.Shape("row:N", scale=alt.Scale(domain=labels, range=cycle(SHAPES, labels, 1)), title=None),
         tooltip=tooltip(("row", "N"), ("percent_per_task", "Q"), ("score", "Q")),
     )
-    names = place_names(
-        [
-            Name(each.label, each.percent_per_task, each.score, each.block if each.is_front else None)
-            for each in trades
-        ],
-        *domain,
-    )
-    texts = [
-        base.transform_filter(alt.FieldOneOfPredicate("row", placed))
-        .mark_text(align=place.align, dx=place.dx, dy=place.dy)
-        .encode(text="row:N")
-        for place, placed in names.items()
+    names = [
+        Name(
+            each.label,
+            math.log(each.percent_per_task / left) / math.log(right / left),
+            (each.score - low) / (high - low),
+            each.block if each.is_front else None,
+        )
+        for each in trades
     ]
+    texts = _names(base, "row", names, TALL)
     caption = "What a method trains against its average over columns. The dashed line is the Pareto front: "
     caption += "no other row trains less and scores as well"
     caption += ", of those that are compared." if len({each.block for each in trades}) > 1 else "."
-    spec = finish(alt.layer(front, points, *texts), PLOT_HEIGHT)
+    spec = finish(alt.layer(front, points, *texts), TALL)
     return Figure("trained-score", "Trained parameters and score", caption, spec)
 
 
@@ -186,16 +186,31 @@ def _embedding(found: EmbeddingMap) -> Figure:
     import altair as alt
 
     values = [{"task": task, "x": x, "y": y} for task, (x, y) in zip(found.tasks, found.points, strict=True)]
+    # Both axes have one scale, so that distances are true: a component of no variance is a line.
+    most = 1.3 * max(abs(number) for point in found.points for number in point)
+    scale = alt.Scale(domain=[-most, most], nice=False)
     base = alt.Chart(alt.Data(values=values)).encode(
-        x=alt.X("x:Q", title=f"first component ({found.explained[0]:.0%} of variance)", scale=roomy()),
-        y=alt.Y("y:Q", title=f"second component ({found.explained[1]:.0%})", scale=roomy()),
+        x=alt.X("x:Q", title=f"first component ({found.explained[0]:.0%} of variance)", scale=scale),
+        y=alt.Y("y:Q", title=f"second component ({found.explained[1]:.0%})", scale=scale),
     )
     points = base.mark_point(filled=True, size=90, opacity=1, color=COLOURS[0]).encode(tooltip="task:N")
-    names = base.mark_text(dy=-12).encode(text="task:N")
+    places = [((x / most + 1) / 2, (y / most + 1) / 2) for x, y in found.points]
+    named = [Name(task, *place) for task, place in zip(found.tasks, places, strict=True)]
     caption = "The task embeddings that the hypernetwork reads, in two dimensions (principal components)."
-    return Figure(
-        f"embeddings-{found.run}", f"Task embeddings of {found.run}", caption, finish(points + names)
-    )
+    spec = finish(alt.layer(points, *_names(base, "task", named, HEIGHT, all_names=True)))
+    return Figure(f"embeddings-{found.run}", f"Task embeddings of {found.run}", caption, spec)
+
+
+def _names(base: Any, field: str, names: Sequence[Name], height: int, all_names: bool = False) -> list[Any]:
+    """The names as text; see :func:`place_names`."""
+    import altair as alt
+
+    return [
+        base.transform_filter(alt.FieldOneOfPredicate(field, placed))
+        .mark_text(align=place.align, dx=place.dx, dy=place.dy)
+        .encode(text=f"{field}:N")
+        for place, placed in place_names(names, height, all_names).items()
+    ]
 
 
 def _confusion(found: Confusion) -> Figure:

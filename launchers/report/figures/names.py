@@ -10,18 +10,17 @@ from itertools import pairwise
 from typing import Literal
 
 # Pixels of the plot on a narrow page: on a wider one, points and names only move apart.
-PLOT_WIDTH, PLOT_HEIGHT = 250, 380
-ROOM = 2.0
-"""A logarithmic axis ends so many times beyond its outermost points."""
+PLOT_WIDTH = 250
 _LETTER, _LINE, _POINT = 5.8, 12.0, 6.0
 _STEP = 4.0
 
 
 @dataclass(frozen=True)
 class Name:
-    """A point and its name. `x` is on a logarithmic axis.
+    """A point and its name.
 
     Attributes:
+        x, y: shares of the plot's width and height, from its lower left corner.
         line: which line goes through this point, from left to right; None: none does. These get their place first.
     """
 
@@ -53,22 +52,15 @@ PLACES = (
 Box = tuple[float, float, float, float]
 
 
-def place_names(
-    names: Sequence[Name], x: tuple[float, float], y: tuple[float, float]
-) -> dict[Place, list[str]]:
-    """Place -> the names that stand there. A name without a free place is left out: the legend has it.
+def place_names(names: Sequence[Name], height: float, all_names: bool = False) -> dict[Place, list[str]]:
+    """Place -> the names that stand there.
 
     Args:
-        x, y: where the axes begin and end.
+        height: of the plot, in pixels.
+        all_names: whether a name without a free place stands above its point, not left out.
     """
     places: dict[Place, list[str]] = defaultdict(list)
-    spots = [
-        (
-            PLOT_WIDTH * math.log(name.x / x[0]) / math.log(x[1] / x[0]),
-            PLOT_HEIGHT * (y[1] - name.y) / (y[1] - y[0]),
-        )
-        for name in names
-    ]
+    spots = [(PLOT_WIDTH * name.x, height * (1 - name.y)) for name in names]
     points = [(left - _POINT, top - _POINT, left + _POINT, top + _POINT) for left, top in spots]
     lines, taken = list(_lines(names, spots)), list[Box]()
     for index in sorted(range(len(names)), key=lambda each: names[each].line is None):
@@ -76,10 +68,13 @@ def place_names(
         boxes = list(_boxes(names[index].text, *spots[index]))
         # Rather on a line than nowhere.
         for place, box in [*((place, box) for place, box in boxes if _is_free(box, lines)), *boxes]:
-            if _is_inside(box) and _is_free(box, others):
+            if _is_inside(box, height) and _is_free(box, others):
                 places[place].append(names[index].text)
                 taken.append(box)
                 break
+        else:
+            if all_names:
+                places[PLACES[2]].append(names[index].text)
     return dict(places)
 
 
@@ -105,8 +100,8 @@ def _boxes(text: str, left: float, top: float) -> Iterator[tuple[Place, Box]]:
         yield place, (start, middle - _LINE / 2, start + width, middle + _LINE / 2)
 
 
-def _is_inside(box: Box) -> bool:
-    return box[0] >= 0 and box[1] >= 0 and box[2] <= PLOT_WIDTH and box[3] <= PLOT_HEIGHT
+def _is_inside(box: Box, height: float) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= PLOT_WIDTH and box[3] <= height
 
 
 def _is_free(box: Box, others: Sequence[Box]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-HEIGHT = 280
+HEIGHT, TALL = 280, 380
 AVERAGE_TITLE = "average over columns, %"
 # Okabe and Ito's colours, without yellow: they differ for colour-blind readers, on white and on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C8C8C", "#7E57C2")
@@ -63,13 +63,6 @@ def dash(labels: Sequence[str]) -> Any:
     return alt.StrokeDash(
         "row:N", scale=alt.Scale(domain=list(labels), range=cycle(DASHES, labels, 1)), title=None
     )
-
-
-def roomy() -> Any:
-    """A scale with room for the names beside the outermost points."""
-    import altair as alt
-
-    return alt.Scale(zero=False, padding=45)
 
 
 def cycle(values: Sequence[Any], labels: Sequence[str], shift: int = 0) -> list[Any]:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import random
 from itertools import combinations, pairwise
 
 import pytest
 
 from launchers.report.figures.charts import MOST_CURVES
-from launchers.report.figures.names import PLOT_HEIGHT, PLOT_WIDTH, Name, _boxes, _overlap, place_names
-from launchers.report.figures.style import COLOURS, DASHES, SHAPES, cycle
+from launchers.report.figures.names import PLOT_WIDTH, Name, _boxes, _overlap, place_names
+from launchers.report.figures.style import COLOURS, DASHES, SHAPES, TALL, cycle
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_name_covers_another_name_or_point(seed: int) -> None:
     source = random.Random(seed)
     names = [
-        Name(f"method-{n}", 10 ** source.uniform(-2, 2), source.uniform(30, 99), "" if n < 3 else None)
+        Name(f"method-{n}", source.uniform(0.05, 0.95), source.uniform(0.05, 0.95), "" if n < 3 else None)
         for n in range(17)
     ]
-    x, y = (0.005, 200.0), (20.0, 110.0)
-    found = {text: place for place, texts in place_names(names, x, y).items() for text in texts}
+    found = {text: place for place, texts in place_names(names, TALL).items() for text in texts}
     assert {"method-0", "method-1", "method-2"} <= set(found) and len(found) >= 10
     boxes, points = {}, {}
     for name in names:
-        left = PLOT_WIDTH * math.log(name.x / x[0]) / math.log(x[1] / x[0])
-        top = PLOT_HEIGHT * (y[1] - name.y) / (y[1] - y[0])
+        left, top = PLOT_WIDTH * name.x, TALL * (1 - name.y)
         points[name.text] = (left, top, left, top)
         if name.text in found:
             boxes[name.text] = dict(_boxes(name.text, left, top))[found[name.text]]
@@ -37,8 +34,8 @@ def test_no_name_covers_another_name_or_point(seed: int) -> None:
 
 
 def test_equal_rows_get_one_name_at_most_per_place() -> None:
-    found = place_names([Name(text, 1.0, 50.0) for text in "abc"], (0.5, 2.0), (49.0, 51.0))
-    assert all(len(texts) == 1 for texts in found.values())
+    found = place_names([Name(text, 0.5, 0.5) for text in "abcdefghij"], 280)
+    assert len(found) > 2 and all(len(texts) == 1 for texts in found.values())
 
 
 @pytest.mark.parametrize("marks", [SHAPES, DASHES])
@@ -50,10 +47,6 @@ def test_no_two_rows_share_colour_and_mark(marks: tuple[object, ...]) -> None:
 
 
 def test_no_name_stands_on_the_line_through_its_point() -> None:
-    names = [Name("left", 0.1, 50.0, "front"), Name("right", 10.0, 50.0, "front")]
-    found = {
-        text: place
-        for place, texts in place_names(names, (0.01, 100.0), (0.0, 100.0)).items()
-        for text in texts
-    }
+    names = [Name("left", 0.25, 0.5, "front"), Name("right", 0.75, 0.5, "front")]
+    found = {text: place for place, texts in place_names(names, TALL).items() for text in texts}
     assert (found["left"].align, found["right"].align) == ("right", "left")
