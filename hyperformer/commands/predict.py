@@ -87,7 +87,7 @@ class Predictor:
         check_decode([self.task], decode)
         self.decode = decode
         self.tokenizer = load_tokenizer(ModelConfig(model_name_or_path=trained.tokenizer_name), config)
-        if decode == "constrained":  # what is written must be one label's
+        if decode != "generate":  # what is chosen must be one label's
             check_labels(self.task, self.tokenizer, method=decode)
         use_expandable_segments(os.environ)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -27,8 +27,8 @@ from hyperformer.commands import predict as predict_module
 from hyperformer.commands.export import export_task
 from hyperformer.commands.inputs import Input, Item, read_lines
 from hyperformer.commands.predict import Predictor
-from hyperformer.data.tasks import TASKS
-from hyperformer.errors import DataError
+from hyperformer.data.tasks import TASKS, Task
+from hyperformer.errors import ConfigError, DataError
 
 ROWS = [
     {"sentence1": f"the men gave {number} cars", "sentence2": "he was there", "id": number}
@@ -173,6 +173,16 @@ def test_ranked_answers_are_labels(folder: Path, tmp_path: Path) -> None:
     rows, out = write_rows(tmp_path / "rows.jsonl", ROWS), tmp_path / "out.jsonl"
     assert predict(folder / "adapter", "stsb", "--input", rows, "--output", out, "--decode", "rank") == 0
     assert {row["prediction"] for row in lines_of(out)} <= set(TASKS["stsb"].labels or ())
+
+
+@pytest.mark.parametrize("decode", ["rank", "constrained"])
+def test_labels_that_are_the_same_tokens_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, decode: str
+) -> None:
+    task = Task("cola", "{a}", "b", ("accuracy",), labels=("{", "}"))
+    monkeypatch.setattr(predict_module, "get_task", lambda *_: task)
+    with pytest.raises(ConfigError, match="these labels are the same tokens: .{. and .}."):
+        Predictor(load_trained(folder / "adapter"), "cola", decode=decode)
 
 
 def test_whole_models_and_exports_answer_the_same(folder: Path, tmp_path: Path) -> None:
