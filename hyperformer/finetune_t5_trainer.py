@@ -31,10 +31,11 @@ from hyperformer.errors import (
     in_words,
 )
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.build import describe_type, flatten, make_config, settings
+from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.config_files import ConfigWarning, load_config
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.values import describe_type, settings
 from hyperformer.terminal import prepare_streams
 from hyperformer.training.ranks.task_processes import one_per_task, run_one_after_the_other
 

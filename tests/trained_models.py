@@ -14,9 +14,9 @@ from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
 from hyperformer.settings.build import make_config
-from hyperformer.settings.build import settings as known_settings
 from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.values import settings as known_settings
 
 TASKS = ["cola", "mrpc", "stsb"]
 KINDS = ["task", "hypernetwork_per_layer", "hypernetwork_per_block_type", "hypernetwork_shared"]

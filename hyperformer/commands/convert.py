@@ -29,9 +29,10 @@ from hyperformer.adapters.trained_model import (
 )
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import flush, new_folder, read_object, write_json
-from hyperformer.settings.build import make_config, settings
+from hyperformer.settings.build import make_config
 from hyperformer.settings.config_files import ConfigWarning, read_config_file
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.values import settings
 
 BINARY, SAFETENSORS = "pytorch_model.bin", "model.safetensors"
 # T5 keeps one matrix under these names; a safetensors file holds it once.

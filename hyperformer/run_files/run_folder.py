@@ -28,10 +28,11 @@ from typing import Any, Literal
 
 from hyperformer.errors import CheckpointError, FileError
 from hyperformer.files import Entry, new_folder, read_json, write_json
-from hyperformer.settings.build import flatten, make_config, settings
+from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.precision import sums_in_float32, zero_stage
 from hyperformer.settings.schema import CONSTANT_SCHEDULES, RunConfig
 from hyperformer.settings.signature import describe_content, signature
+from hyperformer.settings.values import settings
 
 # What versions did that had no such setting.
 _EARLIER = {"tf32": False}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from hyperformer.errors import ConfigError, nearest
-from hyperformer.settings.build import settings
+from hyperformer.settings.values import settings
 
 # Their key -> ours, where only the name differs.
 _RENAMED = {"not_load_t5_checkpoint": "random_init"}

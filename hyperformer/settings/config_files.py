@@ -10,9 +10,10 @@ from typing import Any
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings import authors_format
-from hyperformer.settings.build import layered, make_config, settings, with_local_names
+from hyperformer.settings.build import layered, make_config, with_local_names
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.shipped import ShippedFiles
+from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import read_key_value
 
 SHIPPED = Path(__file__).parent.parent / "configs"

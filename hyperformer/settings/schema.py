@@ -63,7 +63,7 @@ def setting(default: Any, help: str, *, hash: bool | None = None, **facts: Any) 
 
     Args:
         hash: False for a value that Python cannot hash.
-        facts: attributes of :class:`hyperformer.settings.build.Setting`.
+        facts: attributes of :class:`hyperformer.settings.values.Setting`.
     """
     return field(default=default, hash=hash, metadata={"help": help, **facts})
 

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hyperformer.settings.build import kept_flat, settings
+from hyperformer.settings.build import kept_flat
 from hyperformer.settings.precision import precision_in_signature
 from hyperformer.settings.schema import RunConfig
+from hyperformer.settings.values import settings
 
 
 def with_contents(config: RunConfig, contents: Mapping[str, str]) -> RunConfig:

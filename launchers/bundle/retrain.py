@@ -22,7 +22,7 @@ from typing import Any
 
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.run_files.run_folder import RunFolder
-from hyperformer.settings.build import settings
+from hyperformer.settings.values import settings
 from launchers.bundle.planned_runs import PlannedRuns
 from launchers.report.results import RunResult
 from launchers.store.code_snapshot import python_path

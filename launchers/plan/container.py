@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.files import expand_home
-from hyperformer.settings.build import flatten, settings
+from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import OUTPUT, RunConfig
+from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.resources import lines
 from launchers.plan.sweep_files.stages import is_not_known_yet

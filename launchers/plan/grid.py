@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import layered, of_tasks, settings
+from hyperformer.settings.build import layered, of_tasks
 from hyperformer.settings.config_files import read_config_file
+from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
 

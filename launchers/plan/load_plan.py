@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import coerce, flatten, kept_flat, settings
+from hyperformer.settings.build import flatten, kept_flat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import settings_hash, signature, unread  # fmt: skip
+from hyperformer.settings.values import coerce, settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
 from launchers.plan.grid import Values, candidates

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hyperformer.errors import ConfigError, DataError
-from hyperformer.settings.build import SimilarConfigs, kept_flat, local_name, settings, with_local_names
+from hyperformer.settings.build import SimilarConfigs, kept_flat, local_name, with_local_names
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.signature import hash_settings, settings_hash, with_contents
+from hyperformer.settings.values import settings
 from launchers.plan.grid import Candidate, Values
 from launchers.plan.sweep_file import SweepFile
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from hyperformer.errors import ConfigError, HyperformerError, nearest
-from hyperformer.settings.build import coerce, flatten, settings
+from hyperformer.settings.build import flatten
 from hyperformer.settings.config_files import parse_override
+from hyperformer.settings.values import coerce, settings
 from launchers.plan.runs import Plan, Run, value_text
 
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
-from hyperformer.settings.build import settings
 from hyperformer.settings.config_files import CONFIGS
 from hyperformer.settings.shipped import ShippedFiles
+from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.model_selection.rule import SelectionRule, read_rule
 from launchers.plan.race.rule import RaceRule, read_race

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperformer.settings.build import flatten, settings
+from hyperformer.settings.build import flatten
+from hyperformer.settings.values import settings
 from launchers.plan.model_selection.choose import Metrics, Validation
 from launchers.plan.runs import Run
 from launchers.status.run_status import RunStatus

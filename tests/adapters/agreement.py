@@ -26,8 +26,9 @@ from hyperformer.adapters.reference import (
     reference_state_dict,
 )
 from hyperformer.settings.authors_format import translate
-from hyperformer.settings.build import make_config, settings
+from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import TrainingConfig
+from hyperformer.settings.values import settings
 from hyperformer.training.optimization import make_optimizer, token_loss
 
 

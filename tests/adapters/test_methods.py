@@ -21,10 +21,10 @@ from hyperformer.adapters.save import load_adapter
 from hyperformer.commands.export import export_task
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import make_config
-from hyperformer.settings.build import settings as known_settings
 from hyperformer.settings.config_files import SHIPPED, load_config
 from hyperformer.settings.methods import METHOD_OPTIONS
 from hyperformer.settings.methods import METHODS as FACTS
+from hyperformer.settings.values import settings as known_settings
 
 # Layers differ in number, and every width that a formula could confuse with another.
 T5 = dict(vocab_size=96, d_model=32, d_kv=6, d_ff=48, num_layers=2, num_decoder_layers=3, num_heads=4)

@@ -17,8 +17,8 @@ from hyperformer.adapters.reference import reference_state_dict
 from hyperformer.commands.export import static_model
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.settings.build import make_config
-from hyperformer.settings.build import settings as settings_table
 from hyperformer.settings.schema import AdapterConfig, RunConfig
+from hyperformer.settings.values import settings as settings_table
 
 TASKS = ["cola", "mrpc", "stsb"]
 T5 = dict(

@@ -12,10 +12,11 @@ import pytest
 
 from hyperformer.adapters.parameters import count_config
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import SimilarConfigs, flatten, make_config, replace, settings
+from hyperformer.settings.build import SimilarConfigs, flatten, make_config, replace
 from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.settings.signature import signature
+from hyperformer.settings.values import settings
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
 

@@ -290,8 +290,9 @@ def one_rank(order: dict[str, Any], rank: int, port: int) -> int:
         poke(order["at"], order["signal"])
     from hyperformer.errors import HyperformerError, Interrupted, Paused
     from hyperformer.run import run
-    from hyperformer.settings.build import replace, settings
+    from hyperformer.settings.build import replace
     from hyperformer.settings.config_files import load_config
+    from hyperformer.settings.values import settings
     from hyperformer.training import signals
 
     # These runs have few steps, of milliseconds.

@@ -8,9 +8,9 @@ from typing import Any
 
 from hyperformer.adapters.init_from.rows import Rows, rows_to_start_from
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import settings
 from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import AdapterConfig, RunConfig
+from hyperformer.settings.values import settings
 
 # They say which task has which row, or how new weights start, and not what an adapter computes.
 _OTHER = ("adapters", "task_embeddings", "generator_init")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hyperformer.errors import nearest
-from hyperformer.settings.build import settings
+from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
 
 KEYS = ("over", "by", "per_task")

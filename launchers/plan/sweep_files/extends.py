@@ -21,9 +21,9 @@ from pathlib import Path, PurePath
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.files import expand_home
-from hyperformer.settings.build import settings
 from hyperformer.settings.schema import EITHER_OR
 from hyperformer.settings.shipped import ShippedFiles
+from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode, read_yaml
 
 Entries = Mapping[str, YamlNode]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import HyperformerError, nearest
-from hyperformer.settings.build import coerce, flatten, settings, with_local_names
+from hyperformer.settings.build import flatten, with_local_names
 from hyperformer.settings.methods import METHODS
+from hyperformer.settings.values import coerce, settings
 from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.runs import Plan, Run, value_text

@@ -14,7 +14,7 @@ import pytest
 from test_docs import PAGES, quoted
 
 from hyperformer import cli, finetune_t5_trainer, pretrain
-from hyperformer.settings.build import settings
+from hyperformer.settings.values import settings
 from launchers import sweep
 from launchers.cli import container
 from launchers.cli.parser import COMMANDS
