@@ -94,11 +94,19 @@ def footnotes(table: Table) -> list[str]:
 def _test_notes(table: Table) -> Iterator[str]:
     """What was tested between rows, and which test sets are too small to tell."""
     cells = [cell for row in table.rows for cell in row.cells.values()]
-    if any(cell.difference is not None for cell in cells):
-        yield (
-            "† worse than the best row of the column (bold): paired bootstrap over the test rows, with the spread "
-            f"between seeds; p < {LEVEL} after Holm's correction for all {table.pairs} pairs of the table."
-        )
+    tested = [cell.difference for cell in cells if cell.difference is not None]
+    if tested:
+        how = "paired bootstrap over the test rows, with the spread between seeds"
+        if any(difference.is_significant for difference in tested):
+            yield (
+                f"† worse than the best row of the column (bold): {how}; "
+                f"p < {LEVEL} after Holm's correction for all {table.pairs} pairs of the table."
+            )
+        else:
+            yield (
+                f"No row is shown to be worse than the best of a column: {how}; "
+                f"p >= {LEVEL} after Holm's correction for all {table.pairs} pairs of the table."
+            )
         if any(cell.n == 1 for cell in cells):
             yield "Rows with one seed are tested as they are: what other seeds would give is not known."
     small = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections.abc import Callable
@@ -73,7 +74,9 @@ def test_what_is_worse_than_the_best_row_is_marked(ledger: Ledger) -> None:
     assert table.pairs == 3 * 3 and not table.untested
     assert table.rows[1].cells["mrpc", "f1"].difference is not None
     told = "\n".join(footnotes(table))
-    assert "Holm's correction for all 9 pairs" in told and "one seed" not in told
+    assert "† worse than" in told and "Holm's correction for all 9 pairs" in told and "one seed" not in told
+    told_of_equal = "\n".join(footnotes(dataclasses.replace(table, rows=(table.rows[0], table.rows[2]))))
+    assert "No row is shown to be worse" in told_of_equal and "†" not in told_of_equal
     precision = table.precision["rte", "acc"]
     assert precision.rows == ROWS and 1 < precision.standard_error < 3
     assert f"rte acc (139 rows: {precision.standard_error:.1f})" in told
