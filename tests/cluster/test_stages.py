@@ -74,6 +74,7 @@ def test_a_source_that_is_requeued_or_submitted_again_is_waited_for(slurm_line: 
     wait_until(lambda: (line.folder / "runs/s.transfer/report/report.md").exists(), lambda: study(line))
     wait_until(lambda: study(line)["report"] == "", lambda: study(line))
     code, out = line.run("status", "s.yaml")
+    out = " ".join(out.split())  # a long path breaks the line elsewhere
     assert code == 0 and "starts it" not in out and "2 done" in out, out
 
 
