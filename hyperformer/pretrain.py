@@ -16,11 +16,8 @@ A pre-training that was interrupted resumes from its last save: give the same co
 from __future__ import annotations
 
 import argparse
-import gzip
-import string
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -28,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperformer.data.span_corruption import Row, batches, pack, passage_rows
 from hyperformer.errors import ConfigError, DataError, HyperformerError
 from hyperformer.files import apply_umask, atomic_write, read_json, write_json
+from hyperformer.pretraining.span_corruption import batches
+from hyperformer.pretraining.text import text_rows, toy_rows
 from hyperformer.terminal import prepare_streams
 
 SETTINGS_FILE = "pretraining.json"
@@ -38,69 +36,24 @@ SETTINGS_FILE = "pretraining.json"
 STATE_FILE = "pretraining_state.pt"
 
 
-def read_lines(path: Path) -> list[str]:
-    """The non-empty lines of a text file, plain or gzip."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            found = [line.strip() for line in lines if line.strip()]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"--text {path}: cannot be read as UTF-8 text: {error}") from error
-    if not found:
-        raise DataError(f"--text {path}: has no text; give a file with one paragraph per line")
-    return found
-
-
-def train_tokenizer(lines: list[str], vocab_size: int, folder: Path) -> None:
-    """Train a sentencepiece unigram vocabulary with T5's special pieces and save it in `folder`.
-
-    Args:
-        vocab_size: pieces in all, T5's 100 sentinels not counted.
-    """
-    import sentencepiece
-    from transformers import T5Tokenizer
-
-    folder.mkdir(parents=True, exist_ok=True)
-    prefix = folder / "spiece"
-    # The trainer accepts a piece only if it occurs in two different words. In text of few
-    # words, whole words would be split: let each common word occur with other endings, too.
-    counts = Counter(word.strip(".,:") for line in lines for word in line.split())
-    words = [word for word, _ in counts.most_common(vocab_size) if word.isalpha()]
-    variants = [word + ending for word in words for ending in "qzxv"]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([*lines, *variants]),
-        model_prefix=str(prefix),
-        vocab_size=vocab_size,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        split_digits=True,
-        required_chars=string.ascii_letters + string.digits + string.punctuation,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    prefix.with_suffix(".vocab").unlink()
-    T5Tokenizer.from_pretrained(str(folder)).save_pretrained(str(folder))
-    # tokenizer.json holds all of it.
-    prefix.with_suffix(".model").unlink()
-
-
 def pretrain(args: argparse.Namespace) -> None:
     """Train a tokenizer if none is given, then a T5, and save both in ``args.output``.
 
     Raises:
-        ConfigError: ``args.output`` holds something else than an unfinished pre-training with these settings.
+        ConfigError: ``args.output`` holds something else than an unfinished pre-training with these settings;
+            `v1_1` is given for a T5 that exists.
         DataError: the text cannot be read, or does not fill a batch.
     """
     import torch
 
+    if args.start_from and args.v1_1:
+        raise ConfigError("--v1-1: leave it out; the T5 of --start-from keeps its own shape")
     state = _saved_state(args)
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     write_json(args.output / SETTINGS_FILE, _settings(args))
-    tokenizer, rows = _toy_rows(args) if args.text == "toy" else _text_rows(args)
+    tokenizer, rows = toy_rows(args) if args.text == "toy" else text_rows(args)
     if len(rows) < args.batch_size:
         raise DataError(
             f"--text {args.text}: makes {len(rows)} rows of {args.length} tokens, a batch has {args.batch_size}: "
@@ -148,32 +101,6 @@ def _saved_state(args: argparse.Namespace) -> dict[str, Any] | None:
     if (folder / "config.json").exists():
         raise ConfigError(f"--output {folder}: this pre-training has ended; name a new folder to do it again")
     return None
-
-
-def _text_rows(args: argparse.Namespace) -> tuple[Any, list[Row]]:
-    lines = read_lines(Path(args.text))
-    tokenizer = _tokenizer(lines, args)
-    return tokenizer, pack(lines, tokenizer, args.length)
-
-
-def _toy_rows(args: argparse.Namespace) -> tuple[Any, list[Row]]:
-    from hyperformer.data.toy import pretraining_text
-
-    passages = pretraining_text(args.toy_lines, args.seed)
-    tokenizer = _tokenizer([" ".join(passage).strip() for passage in passages], args)
-    return tokenizer, passage_rows(passages, tokenizer, args.length)
-
-
-def _tokenizer(lines: list[str], args: argparse.Namespace) -> Any:
-    """The tokenizer, saved in ``args.output``."""
-    from transformers import AutoTokenizer
-
-    if not (args.tokenizer or args.start_from):
-        train_tokenizer(lines, args.vocab_size, args.output)
-        return AutoTokenizer.from_pretrained(args.output)
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or args.start_from)
-    tokenizer.save_pretrained(args.output)
-    return tokenizer
 
 
 def _model(tokenizer: Any, args: argparse.Namespace) -> Any:

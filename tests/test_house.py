@@ -18,7 +18,7 @@ LAYERS = {
         {"finetune_t5_trainer", "pretrain"},
         {"commands"},
         {"run"},
-        {"training"},
+        {"training", "pretraining"},
         {"answers"},
         {"adapters", "data", "run_files"},
         {"settings"},

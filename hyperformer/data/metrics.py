@@ -62,7 +62,10 @@ def can_be_right(kind: str, text: str) -> bool:
     Args:
         kind: :attr:`Task.answer`.
     """
-    return kind == "text" or (READERS[kind](text) != INVALID and math.isfinite(READERS[kind](text)))
+    if kind == "text":
+        return True
+    number = READERS[kind](text)
+    return number != INVALID and math.isfinite(number)
 
 
 def accuracy(predictions: Answers, targets: Answers) -> dict[str, float]:

@@ -12,9 +12,9 @@ from transformers import T5ForConditionalGeneration
 
 from hyperformer import pretrain
 from hyperformer.adapters.bases.families import TOY_FOLDER
-from hyperformer.data import span_corruption
 from hyperformer.data.toy import Passage
 from hyperformer.errors import ConfigError, DataError
+from hyperformer.pretraining import span_corruption
 
 
 def run(output: Path, *more: str) -> None:
@@ -59,6 +59,9 @@ def test_it_resumes_bit_identical_and_writes_over_nothing(
     assert gated.config.is_gated_act and not gated.config.scale_decoder_outputs
     assert torch.equal(gated.lm_head.weight, saved["lm_head.weight"])
     assert not torch.equal(gated.lm_head.weight, gated.shared.weight)
+    with pytest.raises(ConfigError, match="--v1-1: leave it out"):
+        run(tmp_path / "other", "--start-from", str(tmp_path / "whole"), "--v1-1")
+    assert not (tmp_path / "other").exists()
     run(tmp_path / "more", "--start-from", str(tmp_path / "whole"), "--d-model", "64")
     assert load_file(tmp_path / "more" / "model.safetensors")["shared.weight"].shape[1] == 16
 
