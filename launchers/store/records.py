@@ -65,8 +65,9 @@ def _inputs(value: Any) -> bool:
 
 
 def _parameters(value: Any) -> bool:
+    """Counts; a run that trains nothing does not start, and a logarithmic axis has no place for it."""
     names = ("total", "trained", "trained_percent_per_task")
-    return isinstance(value, dict) and all(_finite(value.get(name)) for name in names)
+    return isinstance(value, dict) and all(_positive(value.get(name)) for name in names)
 
 
 def _drawn(value: Any) -> bool:

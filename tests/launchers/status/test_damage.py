@@ -78,6 +78,7 @@ def test_one_damaged_file_is_one_runs_trouble(ledger: Ledger, name: str, text: b
 WRONG: list[dict[str, Any]] = [
     {}, {"signature": None}, {"test": None}, {"test": {"rte": 3}}, {"test": {"rte": {"acc": "high"}}},
     {"validation": []}, {"parameters": {}}, {"parameters": {"total": 1, "trained": 1}}, {"seconds": {"train": "x"}},
+    {"parameters": {"total": 9, "trained": 3, "trained_percent_per_task": 0}},
     {"signature": "0123456789"}, {"test": {"rte": {"acc": True}}}, {"ranks": 0}, {"ranks": "2"}, {"steps": "many"},
     {"inputs": []}, {"inputs": {"rows": []}}, {"numerics": 3}, {"versions": []}, {"answers": {"test": 3}},
     {"test": {"rte": {"acc": 850.0}}}, {"validation_average": -101.0},
