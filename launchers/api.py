@@ -35,6 +35,7 @@ from launchers.status.extend_runs import LongerRun, extend, find_longer
 from launchers.status.logs import LogFile
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
+from launchers.store.done_runs.checkpoints import KeptCheckpoints, find_checkpoints, remove_checkpoints
 from launchers.store.ledger import Ledger
 from launchers.submit import cancel, prefetch, preflight
 from launchers.submit.race import race_gate
@@ -235,6 +236,22 @@ class Sweep:
         longer = [one for one in self.to_extend(*names) if not one.why_not]
         extend(self.ledger, longer)
         return [one.run.name for one in longer]
+
+    def to_clean(self, *names: str) -> tuple[list[KeptCheckpoints], View]:
+        """The checkpoints of those of the runs that are done."""
+        view = self.view(*names)
+        both = zip(view.runs, view.statuses, strict=True)
+        return find_checkpoints(self.ledger, [run for run, entry in both if entry.state == "done"]), view
+
+    def clean(self, *names: str) -> list[str]:
+        """Remove the checkpoints of runs that are done, which cannot be extended then; returns their names.
+
+        Raises:
+            LockError, RunInUse: another process works on the sweep, or on one of the runs.
+        """
+        kept, _ = self.to_clean(*names)
+        remove_checkpoints(self.ledger, kept)
+        return [one.run.name for one in kept]
 
     def to_cancel(self, *names: str) -> tuple[list[tuple[Run, RunStatus]], View]:
         """Those of the runs that go or wait."""

@@ -57,6 +57,8 @@ def run(words: argparse.Namespace) -> int:
             return start.extend(target, words.names, words.dry_run, words.yes, same_command(words))
         case "cancel":
             return start.cancel(target, words.names, words.dry_run, words.yes, same_command(words))
+        case "clean":
+            return start.clean(target, words.names, words.dry_run, words.yes, same_command(words))
         case "plan":
             return inspect.plan(target)
         case "data":

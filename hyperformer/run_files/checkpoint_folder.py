@@ -203,6 +203,25 @@ class CheckpointFolder:
         (self.path / name).rename(renamed)
         return renamed
 
+    def disk_size(self) -> int | None:
+        """Bytes that the folder takes, and what a :meth:`remove` that was killed has left; None: it is not there."""
+        there = [path for path in (self.path, self._removed) if path.exists()]
+        if not there:
+            return None
+        return sum(file.lstat().st_blocks * 512 for path in there for file in path.rglob("*"))
+
+    def remove(self) -> None:
+        """Remove all checkpoints. One that is killed leaves no half of a checkpoint under a checkpoint's name."""
+        for _ in range(2):
+            if self._removed.exists():
+                shutil.rmtree(self._removed)
+            if self.path.exists():
+                self.path.rename(self._removed)
+
+    @property
+    def _removed(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.removed")
+
     def prune(self, keep: int, spare: Collection[str] = ()) -> None:
         """Remove all but the newest `keep` checkpoints, and best weights that none of them needs.
 

@@ -13,7 +13,7 @@ from launchers.submit.preflight import NAMES
 
 COMMANDS = (
     "submit", "plan", "status", "logs", "why", "cancel", "retry", "extend", "report", "compare", "bundle", "verify",
-    "prefetch", "data", "clusters",
+    "clean", "prefetch", "data", "clusters",
 )  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def _add_start_commands(add: _Add) -> None:
         _names_argument(),
     )
     add("cancel", "stop runs; they save first", dry, ask, _names_argument())
+    what = "remove the checkpoints of runs that are done; their results, answers and trained weights stay"
+    add("clean", what, dry, ask, _names_argument())
     add("prefetch", "download models and data sets, and prove that they load offline", where)
 
 

@@ -1,4 +1,4 @@
-"""The commands of ``sweep.py`` that start or stop runs: submit, retry, extend, cancel."""
+"""The commands of ``sweep.py`` that act on runs: submit, retry, extend, cancel, clean."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import NoReturn
+
+from rich.filesize import decimal as file_size
 
 from launchers.api import NotConfirmed, StartOptions, StartPlan, Sweep
 from launchers.cli import tables
@@ -114,6 +116,33 @@ def cancel(
     elif not is_dry_run and agreed(f"cancel {len(chosen)} runs?", yes):
         sweep.cancel(*names)
     print_next(target, for_real if (chosen or ends_race) and is_dry_run else STATUS)
+    return DONE
+
+
+def clean(
+    target: Target, names: Sequence[str], is_dry_run: bool, yes: bool, for_real: SuggestedCommand
+) -> int:
+    """Remove the checkpoints of runs that are done.
+
+    Args:
+        for_real: the same command, not as a dry run.
+    """
+    sweep = target.open()
+    kept, view = sweep.to_clean(*names)
+    print_notes(view.notes)
+    for one in kept:
+        told = f"checkpoints of {one.run.name}, {file_size(one.size)}"
+        print(f"{'would remove' if is_dry_run else 'remove'} {told}")
+    if not kept:
+        print("nothing to remove: none of these runs is done and has checkpoints")
+    else:
+        total = file_size(sum(one.size for one in kept))
+        print(
+            f"{total} in all. Results, answers and trained weights stay; `extend` cannot continue these runs then"
+        )
+        if not is_dry_run and agreed(f"remove the checkpoints of {len(kept)} runs?", yes):
+            sweep.clean(*names)
+    print_next(target, for_real if kept and is_dry_run else STATUS)
     return DONE
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperformer.errors import HyperformerError
+from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder, can_be_longer
 from hyperformer.run_files.run_lock import hold
 from hyperformer.settings.signature import signature
@@ -56,7 +57,9 @@ def find_longer(ledger: Ledger, runs: Sequence[Run]) -> list[LongerRun]:
             if shorter:
                 folder = done[shorter][0]
                 found.append(
-                    LongerRun(run, shorter, folder, steps, _why_not(run), _stopped_early(folder, steps))
+                    LongerRun(
+                        run, shorter, folder, steps, _why_not(run, folder), _stopped_early(folder, steps)
+                    )
                 )
                 break
     return found
@@ -102,11 +105,15 @@ def _signatures(run: Run, steps: int) -> Iterator[str]:
     yield signature(replace(config, contents=None))
 
 
-def _why_not(run: Run) -> str:
-    if can_be_longer(run.config):
-        return ""
+def _why_not(run: Run, folder: Path) -> str:
     schedule = run.config.training.lr_scheduler
-    return f"with lr_scheduler={schedule} each step's learning rate depends on max_steps: it is another run"
+    if not can_be_longer(run.config):
+        return (
+            f"with lr_scheduler={schedule} each step's learning rate depends on max_steps: it is another run"
+        )
+    if CheckpointFolder(RunFolder(folder).checkpoints).newest() is None:
+        return "it has no checkpoint any more (`clean` removes them): `submit` trains it from its first step"
+    return ""
 
 
 def _stopped_early(path: Path, steps: int) -> str:

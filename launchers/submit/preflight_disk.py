@@ -12,7 +12,10 @@ from launchers.submit import quota
 
 # Room that a run's files take at least; checkpoints come on top.
 _FILES_A_RUN, _BYTES_A_RUN = 30, 1 << 20
-_WAY_ON = "remove what is no longer needed there, ask for more, or choose another --runs-dir"
+_WAY_ON = (
+    "remove what is no longer needed there (`sweep.py clean SWEEP`: checkpoints of runs that are done), ask for more, "
+    "or choose another --runs-dir"
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperformer.files import write_json
+from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.run_lock import hold
 from hyperformer.settings.build import replace
@@ -124,3 +125,43 @@ def test_one_that_was_killed_between_its_renames_and_one_in_use(ledger_of: Ledge
         extend(second, longer[:1])
         assert folders[1].result.exists()
     assert second.has_folder(longer[0].run)
+
+
+def test_clean_removes_the_checkpoints_of_runs_that_are_done(
+    ledger_of: LedgerOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = ledger_of(100)
+    finish(ledger, 1)
+    done, stopped = (RunFolder(ledger.folder(run)) for run in ledger.plan.runs[:2])
+    for folder in (done, stopped):
+        (folder.checkpoints / "step-100").mkdir(parents=True, exist_ok=True)
+        (folder.checkpoints / "step-100/part-0.safetensors").write_bytes(bytes(3_000_000))
+    (done.path / "adapter").mkdir()
+    words = [str(tmp_path / "s.yaml"), "--runs-dir", str(tmp_path / "runs"), "-y"]
+    assert command_line.main(["clean", *words, "-n"]) == 0
+    out = capsys.readouterr().out
+    assert "would remove checkpoints of finetune-seed1, 3.0 MB" in out and "finetune-seed2" not in out
+    assert done.checkpoints.exists() and "next: " in out and "clean" in out.partition("next: ")[2]
+    with hold(done.path):
+        assert command_line.main(["clean", *words]) == 2
+        assert done.checkpoints.exists()
+    assert command_line.main(["clean", *words]) == 0
+    assert not done.checkpoints.exists() and stopped.checkpoints.exists()
+    assert done.result.exists() and done.adapter.exists()
+    assert not any("removed" in path.name for path in done.path.iterdir())
+    assert read_statuses(ledger, ledger.plan.runs[:1])[0][0].state == "done"
+    capsys.readouterr()
+    assert command_line.main(["clean", *words]) == 0 and "nothing to remove" in capsys.readouterr().out
+    longer = ledger_of(300)
+    (one,) = find_longer(longer, longer.plan.runs)
+    assert "it has no checkpoint any more" in one.why_not and "from its first step" in one.why_not
+
+
+def test_a_removal_that_was_killed_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    for place in (folder.path, tmp_path / ".checkpoints.removed"):
+        (place / "step-3").mkdir(parents=True)
+        (place / "step-3/part-0.safetensors").write_bytes(bytes(100_000))
+    assert 200_000 <= (folder.disk_size() or 0) < 300_000
+    folder.remove()
+    assert folder.disk_size() is None and not any(tmp_path.iterdir())
