@@ -48,11 +48,11 @@ def run(words: argparse.Namespace) -> int:
     match words.command:
         case "submit":
             command = _start_command(words)
-            return stage_commands.follow(target, command, start.submit(target, command))
+            return stage_commands.follow(target, command, lambda one: start.submit(one, command))
         case "retry":
             rule = retry_rule(words.names, words.failed, words.oom)
             command = _start_command(words)
-            return stage_commands.follow(target, command, start.retry(target, rule, command))
+            return stage_commands.follow(target, command, lambda one: start.retry(one, rule, command))
         case "extend":
             return start.extend(target, words.names, words.dry_run, words.yes, same_command(words))
         case "cancel":

@@ -44,8 +44,7 @@ from launchers.report.files import PAGE
 from launchers.slurm.profile_from_site import write_profile
 from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
-from launchers.status.polling import FILES_S, SLURM_S, PollInterval
-from launchers.status.run_status import RunStatus
+from launchers.status.polling import FILES_S, SLURM_S, Watch
 from launchers.status.why import shared_by_failed
 from launchers.store import redaction
 from launchers.store.ledger import Ledger
@@ -59,7 +58,7 @@ def plan(target: Target) -> int:
     view = sweep.view()
     tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
-    print_next(target, after_status(view.statuses))
+    print_next(target, after_status(view.statuses, view.goes_on))
     return DONE
 
 
@@ -89,7 +88,7 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
         print_page(sweep.ledger.paths.report)
     print_notes([*view.notes, *_no_longer_planned(sweep.ledger)])
-    print_next(target, after_status(view.statuses))
+    print_next(target, after_status(view.statuses, view.goes_on))
     return exit_code(view.statuses)
 
 
@@ -107,21 +106,17 @@ def status_record(sweep: Sweep, view: View) -> dict[str, Any]:
 
 
 def _watch(out: Console, sweep: Sweep, names: Sequence[str]) -> View:
-    """Show the runs until none is going; Ctrl-C ends the showing, not the runs."""
+    """Show the runs until none is going or to start by itself; Ctrl-C ends the showing, not the runs."""
     view = sweep.view(*names)
-    poll_interval = _poll_interval(view)
+    watch = Watch(SLURM_S if any(entry.cluster == "slurm" for entry in view.statuses) else FILES_S)
     with Progress(out, sweep.plan.name) as progress, suppress(KeyboardInterrupt):
         while True:
             progress.update(view.statuses, "; ".join(view.notes))
-            if not view.is_active:
+            if not watch.goes_on(view.is_active, view.statuses):
                 break
-            time.sleep(poll_interval.pause_s)
-            view = sweep.view(*names, max_age_s=poll_interval.pause_s)
+            time.sleep(watch.pause_s)
+            view = sweep.view(*names, max_age_s=watch.pause_s)
     return view
-
-
-def _poll_interval(view: View) -> PollInterval:
-    return PollInterval(SLURM_S if any(entry.cluster == "slurm" for entry in view.statuses) else FILES_S)
 
 
 def logs(target: Target, names: Sequence[str], follow: bool, rank: int | None) -> int:
@@ -129,10 +124,10 @@ def logs(target: Target, names: Sequence[str], follow: bool, rank: int | None) -
     sweep = target.open()
     print_notes(sweep.input_notes)
 
-    def statuses(max_age_s: float) -> list[RunStatus]:
-        return sweep.statuses(*names, max_age_s=max_age_s)
+    def view(max_age_s: float) -> View:
+        return sweep.view(*names, max_age_s=max_age_s)
 
-    if not run_logs.show(lambda: sweep.logs(*names, rank=rank), statuses if follow else None):
+    if not run_logs.show(lambda: sweep.logs(*names, rank=rank), view if follow else None):
         print("there is no log yet")
     print_next(target, STATUS)
     return DONE
@@ -167,7 +162,7 @@ def report(target: Target, with_plots: bool = False, with_pdf: bool = False) -> 
     show_report(sweep, view, with_pdf)
     for path in sweep.plots(view) if with_plots else ():
         print(f"plot: {path}")
-    print_next(target, after_report(view.statuses))
+    print_next(target, after_report(view.statuses, view.goes_on))
     return exit_code(view.statuses)
 
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launchers.api import Sweep, View
@@ -23,12 +23,21 @@ DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True)
 class Target:
-    """What a command is about, as the user named it."""
+    """What a command is about, as the user named it.
+
+    Attributes:
+        of_all: of a stage, while a command does all of them: collects what would be next of each stage.
+    """
 
     sweep: str
     runs_dir: Path
     cluster: str | None = None
-    is_one_of_all: bool = False  # a stage, while a command does all of them
+    of_all: list[tuple[Target, SuggestedCommand]] | None = None
+
+    @property
+    def alone(self) -> Target:
+        """The same, no longer as one of all stages."""
+        return replace(self, of_all=None)
 
     def open(self) -> Sweep:
         """Read the sweep file, the cluster's profile and the sweep's folder. Raises ConfigError."""
@@ -47,9 +56,10 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def print_next(target: Target, step: SuggestedCommand) -> None:
-    """The next useful command, ready to copy."""
-    if target.is_one_of_all and step.command != "retry":
-        return  # A stage may have to wait for another: the command says at its end what comes next for all.
+    """The next useful command, ready to copy; of one of all stages it is collected."""
+    if target.of_all is not None:
+        target.of_all.append((target.alone, step))
+        return
     program = ["hyperformer-sweep"]
     if sys.argv[0].endswith(".py"):
         program = ["python", str(short_path(Path(sys.argv[0])))]

@@ -22,10 +22,16 @@ from launchers.cli.output import (
     print_next,
     short_path,
 )
-from launchers.cli.stage_status import StudyTarget, heading, print_gate, status
-from launchers.cli.start_commands import StartCommand, TerminalCallbacks, interrupt, show_dry_run
-from launchers.cli.suggested_command import STATUS, WATCH
-from launchers.cli.suggested_command import SUBMIT as SUBMIT_STEP
+from launchers.cli.stage_status import Steps, StudyTarget, heading, print_gate, print_next_of_all, status
+from launchers.cli.start_commands import (
+    StartCommand,
+    TerminalCallbacks,
+    after_dry_run,
+    interrupt,
+    print_resume,
+    show_dry_run,
+)
+from launchers.cli.suggested_command import STATUS
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_files.stages import REPORT, split_target
 from launchers.slurm.commands import ClusterError
@@ -41,7 +47,6 @@ _EACH: dict[str, Callable[[Target, argparse.Namespace], int]] = {
     "report": lambda target, words: inspect.report(target, words.plots, words.pdf),
     "prefetch": lambda target, words: inspect.prefetch(target),
 }
-_NEXT = {"plan": SUBMIT_STEP, "prefetch": SUBMIT_STEP, "why": STATUS, "report": STATUS}
 
 
 def study_of(target: Target) -> StudyTarget | None:
@@ -70,15 +75,16 @@ def run(one: StudyTarget, words: argparse.Namespace, command: Callable[[], Start
     if words.command not in _EACH:
         stages = ", ".join(map(one.study.target_of, one.study.names))
         raise HyperformerError(f"{words.command} is of one stage: name it, such as {stages}")
-    codes = []
+    codes: list[int] = []
+    steps: Steps = []
     for stage in one.study.names:
         print(f"{heading(one.study, stage)}")
-        codes.append(_EACH[words.command](replace(one.of(stage), is_one_of_all=True), words))
+        codes.append(_EACH[words.command](replace(one.of(stage), of_all=steps), words))
     if words.command == "report":
         _write_page(one.study)
     print_gate(one.study, REPORT)
-    if words.command in _NEXT:
-        print_next(one.target, _NEXT[words.command])
+    if steps:
+        print_next_of_all(one, steps)
     return max(codes)
 
 
@@ -89,10 +95,12 @@ def submit(one: StudyTarget, command: StartCommand) -> int:
     looks = list(study.dry_runs(SUBMIT, command.options))
     if command.is_dry_run:
         _print_first(study)
+        steps: Steps = []
         for stage, (sweep, found) in zip(study.names, looks, strict=True):
             print(heading(study, stage))
             show_dry_run(sweep, found)
-        print_next(one.target, command.for_real)
+            steps.append((one.of(stage), after_dry_run(found, command)))
+        print_next_of_all(one, steps)
         return DONE
     _confirm_all(looks, command)
     return _advance(one, SUBMIT, replace(command, yes=True))
@@ -123,16 +131,31 @@ def retry(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
         choice, _ = sweep.choose(rule)
         if choice.start:
             print(heading(one.study, stage))
-            code = start.retry(one.of(stage), rule, command)
-            return code if command.is_dry_run else _advance(one, NEW, replace(command, yes=True))
+            steps: Steps = []
+            code = start.retry(replace(one.of(stage), of_all=steps), rule, command)
+            if command.is_dry_run:
+                print_next_of_all(one, steps)
+            if command.is_dry_run or code == INTERRUPTED:
+                return code
+            return _advance(one, NEW, replace(command, yes=True))
     print("nothing to retry: no run of any stage ended badly")
-    return DONE if command.is_dry_run else _advance(one, NEW, command)
+    if not command.is_dry_run:
+        return _advance(one, NEW, command)
+    print_next(one.target, STATUS)
+    return DONE
 
 
-def follow(target: Target, command: StartCommand, code: int) -> int:
-    """After runs of one stage were started by its name: what is to follow it. `code`: of the start."""
+def follow(target: Target, command: StartCommand, begin: Callable[[Target], int]) -> int:
+    """Start runs of one sweep and, if it is a stage that was named, what is to follow it.
+
+    Args:
+        begin: starts the runs; returns the exit code.
+    """
     file, stage = split_target(target.sweep)
     if not stage or command.is_dry_run:
+        return begin(target)
+    code = begin(replace(target, of_all=[]))
+    if code == INTERRUPTED:
         return code
     whole = StudyTarget(Study(file, target.runs_dir, target.cluster), replace(target, sweep=file))
     return max(code, _advance(whole, NEW, replace(command, yes=True)))
@@ -196,8 +219,7 @@ def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
             raise
         for each in talks:
             each.close()
-        print("\nstopped; to resume the runs from where they saved:")
-        print_next(one.target, command.for_real)
+        print_resume(one.target, rule, command)
         return INTERRUPTED
     finally:
         for each in talks:
@@ -207,16 +229,16 @@ def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
 
 def _show(one: StudyTarget, found: Advance, is_local: bool) -> int:
     study = one.study
+    steps: Steps = []
     for stage in study.names if is_local else ():
         if study.open(stage).view().has_begun:
             print(heading(study, stage))
-            inspect.report(one.of(stage))
+            inspect.report(replace(one.of(stage), of_all=steps))
     if is_local:
         _write_page(study)
     if found.stage is not None:
         print_gate(study, found.stage)
     elif not is_local:
         print("all stages are done")
-    if not is_local:
-        print_next(one.target, WATCH if found.gate and found.gate.job_id else STATUS)
+    print_next_of_all(one, [*steps, (one.target, STATUS)])
     return SOME_FAILED if found.verdict.kind == "blocked" else DONE

@@ -14,13 +14,14 @@ from launchers.cli import tables
 from launchers.cli.layout import console
 from launchers.cli.output import DONE, SOME_FAILED, Target, exit_code, print_next, print_notes, print_page
 from launchers.cli.progress import Progress
-from launchers.cli.suggested_command import REPORT as REPORT_STEP
-from launchers.cli.suggested_command import STATUS, WATCH, SuggestedCommand
+from launchers.cli.suggested_command import WATCH, SuggestedCommand, after_status, urgency
 from launchers.plan.sweep_files.stages import REPORT
-from launchers.stages.gate_status import STARTS_IT, gate_text
+from launchers.stages.gate_status import gate_text, gate_texts, starts_by_itself
 from launchers.stages.study import Study
 from launchers.stages.study_report import study_page_path
-from launchers.status.polling import SLURM_S, PollInterval
+from launchers.status.polling import SLURM_S, Watch
+
+Steps = list[tuple[Target, SuggestedCommand]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
         print_notes(view.notes)
     print_page(study_page_path(study).parent, "all stages")
     print_gate(study, REPORT)
-    print_next(one.target, _next(study, [view for _, _, view in views]))
+    print_next_of_all(one, [(one.of(stage), after_status(view.statuses)) for stage, _, view in views])
     return code
 
 
@@ -81,25 +82,27 @@ def _worst(study: Study, views: Sequence[View]) -> int:
     return max(SOME_FAILED if blocked else DONE, *(exit_code(view.statuses) for view in views))
 
 
-def _next(study: Study, views: Sequence[View]) -> SuggestedCommand:
-    waits = any((gate := study.gate(stage)) and gate.state == "waits" for stage in study.names)
-    if waits or any(entry.is_active for view in views for entry in view.statuses):
-        return WATCH
-    return REPORT_STEP if all(view.has_begun for view in views) else STATUS
+def print_next_of_all(one: StudyTarget, steps: Steps) -> None:
+    """The next useful command of a file with stages: the most urgent one of its stages."""
+    found = [
+        *steps,
+        *([(one.target, WATCH)] if any(map(starts_by_itself, gate_texts(one.study).values())) else []),
+    ]
+    target, step = min(found, key=lambda pair: urgency(pair[1]))
+    print_next(target if step.command == "logs" else one.target, step)  # which are of one stage
 
 
 def _watch(study: Study) -> None:
     """Show the runs of all stages until none is going or to come; Ctrl-C ends the showing, not the runs."""
-    pace = PollInterval(SLURM_S)
+    watch = Watch(SLURM_S)
     with Progress(console(), study.stages.name) as progress, suppress(KeyboardInterrupt):
         while True:
             views = [study.open(stage).view() for stage in study.names]
-            told = {stage: gate_text(study, stage) for stage in (*study.names, REPORT)}
+            told = gate_texts(study)
             lines = [f"stage {stage} {text}" for stage, text in told.items() if text]
             statuses = [entry for view in views for entry in view.statuses]
             progress.update(statuses, "; ".join([*lines, *(note for view in views for note in view.notes)]))
-            if not any(entry.is_active for entry in statuses) and not any(
-                STARTS_IT in text for text in told.values()
-            ):
+            is_active = any(map(starts_by_itself, told.values())) or any(view.is_active for view in views)
+            if not watch.goes_on(is_active, statuses):
                 return
-            time.sleep(pace.pause_s)
+            time.sleep(watch.pause_s)

@@ -48,7 +48,11 @@ def submit(target: Target, command: StartCommand) -> int:
 
 
 def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
-    """Start again runs that did not end well, and no others."""
+    """Start again runs that did not end well, and no others.
+
+    Raises:
+        NotConfirmed: the user does not agree.
+    """
     sweep = target.open()
     choice, view = sweep.choose(rule)
     for entry in choice.unfixed:
@@ -63,7 +67,7 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
         print_next(target, STATUS)
         return DONE
     if not (command.is_dry_run or agreed(f"retry {len(chosen)} runs?", command.yes)):
-        return DONE
+        raise NotConfirmed("nothing was started")
     return _start(target, sweep, rule, command)
 
 
@@ -150,7 +154,7 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
     if command.is_dry_run:
         found = sweep.dry_run(rule, command.options)
         show_dry_run(sweep, found)
-        print_next(target, command.for_real if found.todo else after_status(found.statuses))
+        print_next(target, after_dry_run(found, command))
         return DONE
     is_local = sweep.plan.profile.is_local
     if is_local:
@@ -163,9 +167,7 @@ def _start(target: Target, sweep: Sweep, rule: StartRule, command: StartCommand)
             if not is_local:
                 raise
             callbacks.close()
-            print("\nstopped; to resume the runs from where they saved:")
-            # They are stopped now, and `retry --failed` leaves those.
-            print_next(target, command.for_real if rule == SUBMIT else SUBMIT_STEP)
+            print_resume(target.alone, rule, command)
             return INTERRUPTED
     if is_local:
         return _show_end(target, sweep)
@@ -232,7 +234,7 @@ def _show_end(target: Target, sweep: Sweep) -> int:
     """After the runs of this machine have ended: the table."""
     view = sweep.view()
     show_report(sweep, view)
-    print_next(target, after_report(view.statuses))
+    print_next(target, after_report(view.statuses, view.goes_on))
     return exit_code(view.statuses)
 
 
@@ -254,6 +256,18 @@ def show_dry_run(sweep: Sweep, start: StartPlan) -> None:
     print(f"{len(start.todo)} of {len(start.statuses)} runs to start in {folder}; nothing was done")
     if start.estimate:
         print(start.estimate)
+
+
+def after_dry_run(start: StartPlan, command: StartCommand) -> SuggestedCommand:
+    """The next useful command."""
+    return command.for_real if start.todo else after_status(start.statuses)
+
+
+def print_resume(target: Target, rule: StartRule, command: StartCommand) -> None:
+    """After Ctrl-C has stopped the runs of this machine."""
+    print("\nstopped; to resume the runs from where they saved:")
+    # They are stopped now, and `retry --failed` leaves those.
+    print_next(target, command.for_real if rule == SUBMIT else SUBMIT_STEP)
 
 
 def interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -23,6 +23,9 @@ WHY = SuggestedCommand("why")
 SUBMIT = SuggestedCommand("submit")
 REPORT = SuggestedCommand("report")
 STATUS = SuggestedCommand("status")
+RETRY_FAILED = SuggestedCommand("retry", ("--failed",))
+# After the log of a failure, and what the user has just tried.
+_URGENCY = (RETRY_FAILED, WHY, WATCH, SUBMIT, REPORT, STATUS)
 # Nothing more is to be done about a run in such a state.
 _OVER = frozenset({"done", "cancelled", "paused"})
 
@@ -41,17 +44,20 @@ def same_command(words: argparse.Namespace) -> SuggestedCommand:
     return SuggestedCommand(words.command, (*given.get("names", ()), *flags, *options))
 
 
-def after_status(statuses: Sequence[RunStatus]) -> SuggestedCommand:
+def after_status(statuses: Sequence[RunStatus], goes_on: bool = False) -> SuggestedCommand:
     """After `plan`, `status` and `report`: the first that applies.
 
     Failures first; then what waits, and why; then what runs; then what nobody has started; then the results.
+
+    Args:
+        goes_on: whether a race is to start more of these runs by itself.
     """
     states = {status.state for status in statuses}
     failed = [status.name for status in statuses if status.state in BAD]
     rules = (
         (bool(failed), SuggestedCommand("logs", tuple(failed[:1]))),
         ("pending" in states, WHY),
-        (any(status.is_active for status in statuses), WATCH),
+        (goes_on or any(status.is_active for status in statuses), WATCH),
         ("unknown" in states, WHY),
         (not states <= _OVER, SUBMIT),
         ("done" in states, REPORT),
@@ -60,10 +66,15 @@ def after_status(statuses: Sequence[RunStatus]) -> SuggestedCommand:
     return next(step for applies, step in rules if applies)
 
 
-def after_report(statuses: Sequence[RunStatus]) -> SuggestedCommand:
-    """As after a look; but the results have just been shown."""
-    step = after_status(statuses)
+def after_report(statuses: Sequence[RunStatus], goes_on: bool = False) -> SuggestedCommand:
+    """As :func:`after_status`; but the results have just been shown."""
+    step = after_status(statuses, goes_on)
     return STATUS if step == REPORT else step
+
+
+def urgency(step: SuggestedCommand) -> int:
+    """Of the next commands of several stages that with the smallest number is the next one of all."""
+    return _URGENCY.index(step) if step in _URGENCY else -1
 
 
 def after_why(statuses: Sequence[RunStatus], retry: StartChoice) -> SuggestedCommand:
@@ -73,7 +84,7 @@ def after_why(statuses: Sequence[RunStatus], retry: StartChoice) -> SuggestedCom
         retry: what `retry --failed` would do with all runs.
     """
     if retry.start:
-        return SuggestedCommand("retry", ("--failed",))
+        return RETRY_FAILED
     if any(status.state == "pending" for status in statuses):
         return WATCH
     return after_status(statuses)

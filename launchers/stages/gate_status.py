@@ -8,8 +8,17 @@ from launchers.slurm.commands import ClusterError
 from launchers.stages.study import Study
 from launchers.submit.gate.record import GateRecord
 
-STARTS_IT = "starts it)"
-"""Ends the words for a stage that a job in SLURM's queue starts."""
+_STARTS_IT = "starts it)"
+
+
+def gate_texts(study: Study) -> dict[str, str]:
+    """:func:`gate_text` of each stage, and of the report."""
+    return {stage: gate_text(study, stage) for stage in (*study.names, REPORT)}
+
+
+def starts_by_itself(text: str) -> bool:
+    """Whether a job in SLURM's queue is to start a stage, by its :func:`gate_text`."""
+    return text.endswith(_STARTS_IT)
 
 
 def gate_text(study: Study, stage: str) -> str:
@@ -33,7 +42,7 @@ def _of_job(study: Study, stage: str, gate: GateRecord) -> str:
     except ClusterError as error:
         return f"waits: {gate.why} (job {gate.job_id}; {error})"
     if job is not None and job.state not in states.ENDED:
-        return f"waits: {gate.why} (job {gate.job_id} {STARTS_IT}"
+        return f"waits: {gate.why} (job {gate.job_id} {_STARTS_IT}"
     if study.gate(stage) != gate:  # it has acted meanwhile
         return gate_text(study, stage)
     log = study.gate_file(stage).with_name("gate.log")

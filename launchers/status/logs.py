@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from launchers.plan.runs import Run
-from launchers.status.polling import SLURM_S, PollInterval
+from launchers.status.polling import SLURM_S, Watch
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, last_attempt
 from launchers.store.ledger import Ledger
@@ -19,10 +19,18 @@ from launchers.store.submissions import QueuedJob
 from launchers.store.sweep_folder import SweepFolder
 
 _TICK_S = 0.5
-# A job that goes back into the queue is in none for a moment.
-_BETWEEN_JOBS_S = 60.0
 _CHUNK = 1 << 16
 _TRIES = 3
+
+
+class Watched(Protocol):
+    """How some runs stand, as :class:`launchers.api.View` says it."""
+
+    @property
+    def statuses(self) -> Sequence[RunStatus]: ...
+
+    @property
+    def is_active(self) -> bool: ...
 
 
 class LogFile(NamedTuple):
@@ -121,25 +129,23 @@ def _named(title: str, logs: Iterable[Path], what: str = "") -> list[LogFile]:
     return [LogFile(f"{title} {name}{what}", path) for name, path in zip(names, logs, strict=True)]
 
 
-def show(
-    find_logs: Callable[[], Sequence[LogFile]], statuses: Callable[[float], Sequence[RunStatus]] | None
-) -> bool:
+def show(find_logs: Callable[[], Sequence[LogFile]], view: Callable[[float], Watched] | None) -> bool:
     """Write logs to standard output.
 
     Args:
         find_logs: :func:`find`; called again while following, for an attempt that begins meanwhile.
-        statuses: how the runs stand, by an answer of SLURM that may be so many seconds old: follow the logs
-            until none is going; None: do not follow.
+        view: how the runs stand, by an answer of SLURM that may be so many seconds old: follow the logs
+            until none of them is going or to start by itself; None: do not follow.
 
     Returns:
         Whether there was any log.
     """
     readers: dict[Path, _Reader] = {}
     shown: _Reader | None = None
-    following = _Following(statuses) if statuses else None
+    following = _Following(view) if view else None
     while True:
         # Asked before reading: what is written after that is read in the next round.
-        more = following is not None and following.is_active()
+        more = following is not None and following.goes_on()
         if not readers or following is None or following.has_asked:
             for log in find_logs():
                 readers.setdefault(log.path, _Reader(log))
@@ -173,27 +179,17 @@ def _print_news(readers: Collection[_Reader], shown: _Reader | None) -> _Reader 
 
 
 class _Following:
-    """Whether runs are still active, asked less and less often."""
+    """Whether there is more to follow, asked less and less often."""
 
-    def __init__(self, statuses: Callable[[float], Sequence[RunStatus]]) -> None:
-        self._statuses = statuses
-        self._poll_interval = PollInterval(SLURM_S)
-        self._between_since: float | None = None
-        self._was_active = True
+    def __init__(self, view: Callable[[float], Watched]) -> None:
+        self._view = view
+        self._watch = Watch(SLURM_S)
+        self._goes_on = True
         self.has_asked = False
 
-    def is_active(self) -> bool:
-        self.has_asked = self._poll_interval.is_due()
+    def goes_on(self) -> bool:
+        self.has_asked = self._watch.is_due()
         if self.has_asked:
-            self._was_active = self._any_active(self._statuses(self._poll_interval.pause_s), time.monotonic())
-        return self._was_active
-
-    def _any_active(self, statuses: Sequence[RunStatus], now: float) -> bool:
-        if any(status.is_active for status in statuses):
-            self._between_since = None
-            return True
-        if not any(status.goes_on for status in statuses):
-            return False
-        if self._between_since is None:
-            self._between_since = now
-        return now - self._between_since < _BETWEEN_JOBS_S
+            view = self._view(self._watch.pause_s)
+            self._goes_on = self._watch.goes_on(view.is_active, view.statuses)
+        return self._goes_on

@@ -1,11 +1,19 @@
-"""How often a watcher looks: less and less often, so that nobody is asked every few seconds for days."""
+"""How often a watcher of runs looks, and until when.
+
+It looks less and less often, so that nobody is asked every few seconds for days.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+
+from launchers.status.run_status import RunStatus
 
 FIRST_S = 2.0
 SLURM_S, FILES_S = 60.0, 10.0  # the longest pause where SLURM is asked, and where only files are read
+# A job that returns to the queue is in none for a moment.
+_BETWEEN_JOBS_S = 60.0
 
 
 class PollInterval:
@@ -32,3 +40,23 @@ class PollInterval:
             return False
         self._due = time.monotonic() + self.pause_s
         return True
+
+
+class Watch(PollInterval):
+    """The looks of one who watches runs to their end: `status -w`, `logs -f`."""
+
+    _between_since: float | None = None
+
+    def goes_on(self, is_active: bool, statuses: Iterable[RunStatus]) -> bool:
+        """Whether there is more to see.
+
+        Args:
+            is_active: whether any of the runs is going or waits, or somebody is to start more of them.
+            statuses: how the runs stand.
+        """
+        if is_active or not any(status.goes_on for status in statuses):
+            self._between_since = None
+            return is_active
+        now = time.monotonic()
+        self._between_since = self._between_since or now
+        return now - self._between_since < _BETWEEN_JOBS_S

@@ -13,9 +13,11 @@ import pytest
 from finished_runs import FakeStarter
 
 from launchers import sweep
+from launchers.cli import output
 from launchers.renew.renewal import renew
 from launchers.report import drawing
 from launchers.stages import __main__ as gate_entry
+from launchers.store.attempts import Attempt
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import local_queue
 from launchers.submit.gate import record
@@ -47,9 +49,23 @@ def line(
     def run(*words: str) -> tuple[int, str]:
         code = sweep.main([*words, *(["--cluster", "local"] if words[0] in ("submit", "retry") else [])])
         told = capsys.readouterr()
+        assert told.out.count("next: ") == (0 if code == 2 or "--json" in words else 1), told.out
         return code, told.out + told.err
 
     return run
+
+
+def next_of(out: str) -> str:
+    """The command that is suggested, without the program's name."""
+    (found,) = re.findall(r"next: .*?(\w+ [st]\.yaml.*)", out)
+    return str(found)
+
+
+class Interrupted(FakeStarter):
+    """Ctrl-C comes when a run is to start."""
+
+    def start(self, attempt: Attempt, gpu: str | None) -> Any:
+        raise KeyboardInterrupt
 
 
 def waits(line: Sweep) -> dict[str, Any]:
@@ -65,9 +81,10 @@ def test_before_and_after_on_one_machine(
     code, out = line("plan", "s.yaml")
     assert code == 0 and "stage train" in out and "stage transfer" in out and "2 missing" in out
     assert "which runs it starts from is known when those before it are done" in out
-    assert re.findall(r"next: .*", out)[0].endswith(" submit s.yaml") and out.count("next: ") == 1
+    assert next_of(out) == "submit s.yaml"
     code, out = line("submit", "s.yaml", "-n")
     assert code == 0 and out.count("nothing was done") == 2 and not (tmp_path / "runs").exists()
+    assert next_of(out) == "submit s.yaml --cluster local"
     for words in (("logs", "s.yaml", "hyper*"), ("retry", "s.yaml", "hyper*")):
         code, out = line(*words)
         assert code == 2 and "s.yaml:train" in out
@@ -75,6 +92,7 @@ def test_before_and_after_on_one_machine(
     assert code == 2 and "s.transfer: the runs that it starts from are not done" in out
     code, out = line("submit", "s.yaml")
     assert code == 0 and "s.transfer: 1 of 1 runs to start" in out and "s.transfer: test results" in out
+    assert next_of(out) == "status s.yaml" and next_of(line("status", "s.yaml")[1]) == "report s.yaml"
     assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"s.train", "s.transfer", "s.report"}
     assert waits(line) == {"report": "", "train": "", "transfer": ""}
     page = tmp_path / "runs/s.report/index.html"
@@ -104,18 +122,32 @@ def test_before_and_after_on_one_machine(
 
 
 def test_a_failed_source_on_one_machine(
-    line: Sweep, write_sweep: Callable[..., Path], tmp_path: Path
+    line: Sweep, write_sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_sweep(TEXT.replace("SEED", "13"))
     code, out = line("submit", "s.yaml")
     told = "does not start: 1 run of s.train has no result: hyperformer++-seed13 (failed: DataError: row 7 has no "
     told += "label)"
     assert code == 1 and f"transfer {told}" in out
+    assert next_of(out) == "logs s.yaml:train hyperformer++-seed13"
+    assert next_of(line("why", "s.yaml")[1]) == "retry s.yaml --failed"
     assert waits(line)["transfer"] == told and not (tmp_path / "runs/s.transfer/plan.json").exists()
     code, out = line("status", "s.yaml")
     assert code == 1 and f"stage transfer {told}" in out
     code, out = line("retry", "s.yaml", "-n")
     assert code == 0 and "would retry hyperformer++-seed13" in out and waits(line)["transfer"] == told
+    assert next_of(out) == "retry s.yaml --cluster local"
+    # Who says no, or stops what has started, starts nothing else either.
+    monkeypatch.setattr(output, "can_ask", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    for target in ("s.yaml", "s.yaml:train"):
+        code, out = line("retry", target)
+        assert code == 2 and "nothing was started" in out and "transfer" not in out
+    monkeypatch.setattr(local_queue, "LocalStarter", Interrupted)
+    for words in (("retry", "s.yaml"), ("submit", "s.yaml:train")):
+        code, out = line(*words, "-y")
+        assert code == 130 and next_of(out).startswith("submit s.yaml:train ") and "transfer" not in out
+    monkeypatch.setattr(local_queue, "LocalStarter", FakeStarter)
     code, out = line("retry", "s.yaml", "-y")
     assert code == 0 and "s.transfer: 1 of 1 runs to start" in out
     assert waits(line)["transfer"] == ""

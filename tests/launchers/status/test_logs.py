@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launchers.api import View
 from launchers.plan.runs import Plan
 from launchers.status import logs, polling
 from launchers.status.logs import LogFile, find, show
@@ -38,8 +39,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def status(state: State, **more: Any) -> RunStatus:
-    return RunStatus("r", "abc", "/r", state, **more)
+def view(*states: State, races: bool = False, **more: Any) -> View:
+    """How runs in these states stand, of a race that goes on or of none."""
+    return View([], [RunStatus("r", "abc", "/r", state, **more) for state in states], [], goes_on=races)
 
 
 @pytest.mark.parametrize("chunk", range(1, 9))
@@ -67,7 +69,7 @@ def test_a_stale_file_handle_does_not_end_the_command(
 
     monkeypatch.setattr(Path, "open", open_)
     looks = iter(["running", "running", "done"])
-    assert show(lambda: [LogFile("t", log)], lambda _: [status(next(looks))])
+    assert show(lambda: [LogFile("t", log)], lambda _: view(next(looks)))
     out, err = capsys.readouterr()
     assert out == "==> t <==\none\n" and err == ""
     stale = iter([True] * 99)
@@ -81,20 +83,20 @@ def test_following_goes_on_over_a_requeue_and_shows_the_new_attempt(
     first, second = tmp_path / "1", tmp_path / "2"
     found = [LogFile("first", first)]
 
-    def looks() -> Iterator[RunStatus]:
+    def looks() -> Iterator[View]:
         first.write_text("a\n")
-        yield status("running")
+        yield view("running")
         first.write_text("a\nb\n")
-        yield status("stopped", goes_on=True)  # SLURM has it in no queue for a moment
-        yield status("pending")
+        yield view("stopped", goes_on=True)  # SLURM has it in no queue for a moment
+        yield view("pending")
         found[:] = [LogFile("second", second)]
         second.write_text("c\n")
-        yield status("running")
+        yield view("running")
         first.write_text("a\nb\nlast words\n")
-        yield status("done")
+        yield view("done")
 
     steps = looks()
-    assert show(lambda: found, lambda _: [next(steps)])
+    assert show(lambda: found, lambda _: next(steps))
     assert capsys.readouterr().out == (
         "==> first <==\na\nb\n==> second <==\nc\n==> first <==\nlast words\n"
     )  # fmt: skip
@@ -102,21 +104,30 @@ def test_following_goes_on_over_a_requeue_and_shows_the_new_attempt(
 
 def test_following_ends_where_nothing_starts_again(tmp_path: Path, clock: Clock) -> None:
     """The job said that it goes back into the queue, and neither way worked."""
-    show(lambda: [], lambda _: [status("stopped", goes_on=True)])
+    show(lambda: [], lambda _: view("stopped", goes_on=True))
     assert 60 <= clock.now < 120
     before = clock.now
-    show(lambda: [], lambda _: [status("failed"), status("unknown", unreadable="a newer version")])
+    show(lambda: [], lambda _: view("failed", "unknown", unreadable="a newer version"))
     assert clock.now == before
+
+
+def test_following_waits_for_the_look_at_a_race(tmp_path: Path, clock: Clock) -> None:
+    """All are paused, and the gate, or a launcher on this machine, is to start those that move on."""
+    views = iter(
+        [*[view("paused", "paused", races=True)] * 40, view("paused", "running"), view("paused", "done")]
+    )
+    show(lambda: [], lambda _: next(views))
+    assert clock.now > 600 and next(views, None) is None
 
 
 def test_slurm_is_asked_less_and_less_often(tmp_path: Path, clock: Clock) -> None:
     asked: list[float] = []
 
-    def statuses(max_age_s: float) -> Sequence[RunStatus]:
+    def look(max_age_s: float) -> View:
         asked.append(clock.now)
-        return [status("done" if clock.now > 600 else "running")]
+        return view("done" if clock.now > 600 else "running")
 
-    show(lambda: [], statuses)
+    show(lambda: [], look)
     assert asked[:3] == [0, 2, 4] and 55 < asked[-1] - asked[-2] <= 60 and len(asked) < 30
 
 
