@@ -12,8 +12,10 @@ from trained_models import make_adapter, make_base
 from hyperformer.adapters.trained_model import load_trained
 from hyperformer.cli import main
 from hyperformer.commands.predict import Predictor
+from hyperformer.data.label_checks import check_labels
 from hyperformer.data.metrics import compute_metrics
 from hyperformer.data.tasks import TASKS
+from hyperformer.data.tasks.task import Task
 
 TEXT = "the men gave cars to the man who was there in the house "
 ROWS = [{"sentence1": TEXT[number:], "sentence2": "he was", "label": number % 2} for number in range(14)]
@@ -43,16 +45,31 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+@pytest.fixture
+def label_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The task of each check of labels."""
+    checked: list[str] = []
+
+    def count(task: Task, *words: Any, **more: Any) -> None:
+        checked.append(task.name)
+        check_labels(task, *words, **more)
+
+    monkeypatch.setattr("hyperformer.commands.predict.check_labels", count)
+    monkeypatch.setattr("hyperformer.commands.evaluate.check_labels", count)
+    return checked
+
+
 def evaluate(model: Path, task: str, *arguments: object) -> int:
     return main(["evaluate", str(model), "--task", task, *map(str, arguments)])
 
 
 @pytest.mark.parametrize("decode", ["generate", "constrained", "rank"])
 def test_metrics_are_those_of_the_answers(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], decode: str
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], label_checks: list[str], decode: str
 ) -> None:
     rows = write(tmp_path / "rows.jsonl", ROWS)
     assert evaluate(folder / "run", "mrpc", "--input", rows, "--decode", decode, "--batch-size", 7) == 0
+    assert label_checks == ["mrpc"]
     printed = json.loads(capsys.readouterr().out)
     predictor = Predictor(load_trained(folder / "run"), "mrpc", decode=decode)
     sources = [f"sentence1: {row['sentence1']} sentence2: {row['sentence2']}" for row in ROWS]
