@@ -28,7 +28,7 @@ from hyperformer.settings.config_files import load_config
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState
 

@@ -161,7 +161,7 @@ def _batch(size: Size, device: Any) -> dict[str, Any]:
 
 
 def _training_step(engine: Any, batch: dict[str, Any], smoothing: float) -> Callable[[], None]:
-    from hyperformer.training.optimization import batch_loss
+    from hyperformer.training.optimization.loss import batch_loss
 
     def step() -> None:
         engine.backward(batch_loss(engine, batch, TASK, smoothing))

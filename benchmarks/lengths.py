@@ -32,7 +32,7 @@ from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.evaluation import Decoding, Evaluator
 from hyperformer.training.inputs import RunData, load_run_data, make_sampler, task_of_rows
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
 from hyperformer.training.step_meter import StepMeter

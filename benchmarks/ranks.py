@@ -28,7 +28,7 @@ from hyperformer.training.checkpoints import saved_shards
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.ranks.join import join
 from hyperformer.training.ranks.rendezvous import free_port
 from hyperformer.training.train_state import TrainState

@@ -41,7 +41,7 @@ from hyperformer.training.deepspeed_config.batch import make_batch as share_out
 from hyperformer.training.engine import make_engine
 from hyperformer.training.inputs import task_of_rows
 from hyperformer.training.numerics.step_numbers import StepNumbers
-from hyperformer.training.optimization import batch_loss, token_loss
+from hyperformer.training.optimization.loss import batch_loss, token_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState

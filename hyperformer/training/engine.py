@@ -16,7 +16,8 @@ from hyperformer.training.checkpoints.parameter_shards import base_optimizer
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.deepspeed_config.build import engine_config
 from hyperformer.training.memory.zero_buckets import size_buckets
-from hyperformer.training.optimization import make_optimizer, make_schedule
+from hyperformer.training.optimization.optimizer import make_optimizer
+from hyperformer.training.optimization.schedule import make_schedule
 from hyperformer.training.ranks.distributed import DistributedContext
 
 

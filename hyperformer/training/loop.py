@@ -20,7 +20,7 @@ from hyperformer.training.inputs import RunData, make_sampler, task_of_rows
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.step_numbers import StepNumbers
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.signals import StopFlag
 from hyperformer.training.step_meter import StepMeter
 from hyperformer.training.train_state import TrainState

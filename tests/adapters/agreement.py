@@ -29,7 +29,8 @@ from hyperformer.settings.authors_format import translate
 from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import TrainingConfig
 from hyperformer.settings.values import settings
-from hyperformer.training.optimization import make_optimizer, token_loss
+from hyperformer.training.optimization.loss import token_loss
+from hyperformer.training.optimization.optimizer import make_optimizer
 
 
 def reference_model(

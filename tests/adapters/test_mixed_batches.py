@@ -14,7 +14,7 @@ from hyperformer.adapters.functional import GroupedWeights, SiteWeights
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import make_config
 from hyperformer.settings.methods import METHODS
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 
 TASKS = ["cola", "mrpc", "stsb", "rte"]
 ROWS = ["cola", "mrpc", "mrpc", "mrpc", "rte", "rte"]

@@ -28,7 +28,7 @@ from hyperformer.training.checkpoints.parameter_shards import loss_scaler
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.numerics.kernels import describe_numerics, numerics_in_words
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState

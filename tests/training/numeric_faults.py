@@ -61,16 +61,16 @@ def infinite_gradient(*forwards: int) -> None:
 
 
 def _change_loss(forwards: tuple[int, ...], change: Any) -> None:
-    from hyperformer.training import optimization
+    from hyperformer.training.optimization import loss as loss_module
 
-    real, count = optimization.token_loss, [0]
+    real, count = loss_module.token_loss, [0]
 
     def token_loss(logits: torch.Tensor, *arguments: Any) -> torch.Tensor:
         count[0] += 1
         loss = real(logits, *arguments)
         return change(logits, loss) if count[0] in forwards else loss
 
-    optimization.token_loss = token_loss
+    loss_module.token_loss = token_loss
 
 
 def no_waiting() -> None:

@@ -19,7 +19,7 @@ from hyperformer.training.deepspeed_config.batch import Batch, make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
 from hyperformer.training.engine import make_engine
 from hyperformer.training.numerics.step_numbers import StepNumbers
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import join
 from hyperformer.training.train_state import TrainState

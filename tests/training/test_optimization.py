@@ -14,7 +14,9 @@ from trained_models import batch, make_base, settings
 from hyperformer.adapters.build import build_model
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import TrainingConfig
-from hyperformer.training.optimization import learning_rate_factor, make_optimizer, make_schedule, token_loss
+from hyperformer.training.optimization.loss import token_loss
+from hyperformer.training.optimization.optimizer import make_optimizer
+from hyperformer.training.optimization.schedule import learning_rate_factor, make_schedule
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "polynomial"])

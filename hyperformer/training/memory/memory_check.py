@@ -20,7 +20,7 @@ from hyperformer.data.tasks import Task
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.memory_use import missing_moments, peak_memory
-from hyperformer.training.optimization import batch_loss
+from hyperformer.training.optimization.loss import batch_loss
 from hyperformer.training.train_state import random_states, set_random_states
 
 if TYPE_CHECKING:

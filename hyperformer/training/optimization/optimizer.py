@@ -1,57 +1,17 @@
-"""Loss, optimizer and learning-rate schedule."""
+"""The optimizer, and how its parameters are grouped: by weight decay and learning rate."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.methods.hypernetworks import generator_parameters
 from hyperformer.adapters.modules import SiteNorms, task_row_parameters
-from hyperformer.data.collate import IGNORED
 from hyperformer.settings.schema import TrainingConfig
-
-# The last learning rate of the polynomial schedule, as in transformers.
-_POLYNOMIAL_END = 1e-7
-
-
-def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Label-smoothed cross-entropy, summed over the tokens that are not padding.
-
-    Args:
-        logits: (B, S, V); labels: (B, S), ``IGNORED`` where padded.
-        smoothing: share of the target spread evenly over the vocabulary
-            (Szegedy et al. 2016), as in the authors' code.
-    """
-    return F.cross_entropy(
-        logits.flatten(0, 1).float(),
-        labels.flatten(),
-        ignore_index=IGNORED,
-        reduction="sum",
-        label_smoothing=smoothing,
-    )
-
-
-def batch_loss(model: Any, batch: Mapping[str, Tensor], task: str | list[str], smoothing: float) -> Tensor:
-    """:func:`token_loss` of a forward on a batch of one task, or of a task per row.
-
-    T5 gets the decoder's inputs in place of the labels: from labels it would compute a loss of its own beside ours.
-
-    Args:
-        model: a HyperformerT5, or an engine over one.
-        batch: `input_ids`, `attention_mask` and `labels`.
-    """
-    labels = batch["labels"]
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    shifted = model.prepare_decoder_input_ids_from_labels(labels)
-    logits = model(**inputs, decoder_input_ids=shifted, task=task, use_cache=False).logits
-    return token_loss(logits, labels, smoothing)
 
 
 def no_decay_parameters(model: nn.Module, *, by_name: bool) -> set[nn.Parameter]:
@@ -152,28 +112,3 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
         return ReferenceAdamW(groups, task_row_parameters(model), **settings)
     # Fused: one pass over memory instead of a dozen, a quarter of the time on CPU and GPU.
     return torch.optim.AdamW(groups, fused=True, **settings)
-
-
-def learning_rate_factor(config: TrainingConfig) -> Callable[[int], float]:
-    """Step -> share of the peak learning rate: linear warm-up, then the schedule."""
-    warmup, steps, kind = config.warmup_steps, config.max_steps, config.lr_scheduler
-
-    def factor(step: int) -> float:
-        if step < warmup and kind != "constant":
-            return step / max(1, warmup)
-        progress = (step - warmup) / max(1, steps - warmup)
-        if kind == "linear":
-            return max(0.0, 1.0 - progress)
-        if kind == "cosine":
-            return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
-        if kind == "polynomial":
-            end = _POLYNOMIAL_END / config.learning_rate
-            return end if step > steps else (1.0 - end) * (1.0 - progress) + end
-        return 1.0
-
-    return factor
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> LambdaLR:
-    """The schedule for DeepSpeed's engine, which steps it after each optimizer step."""
-    return LambdaLR(optimizer, learning_rate_factor(config))
