@@ -19,10 +19,10 @@ from launchers.bundle.archive import SUFFIX, check_name
 from launchers.bundle.make_bundle import Bundle, make_bundle
 from launchers.bundle.report_check import report_faults
 from launchers.open_sweep import open_sweep
+from launchers.plan.grid.check_combination import UnreadableInput
 from launchers.plan.model_selection.choose import Choice
 from launchers.plan.model_selection.choose import choose as choose_settings
-from launchers.plan.planned_run import UnreadableInput
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 from launchers.plan.select_runs import select_runs
 from launchers.report import csv_files, drawing, files
 from launchers.report.figures.render import INSTALL

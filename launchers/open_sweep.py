@@ -10,10 +10,10 @@ from typing import Any
 
 from hyperformer.errors import ConfigError
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
+from launchers.plan.grid.check_combination import UnreadableInput
 from launchers.plan.load_plan import make_plan
 from launchers.plan.model_selection.choose import Validation
-from launchers.plan.planned_run import UnreadableInput
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.plan.sweep_file import SWEEPS, read_sweep
 from launchers.plan.sweep_files.source_runs import SourceRun, find_run
 from launchers.plan.sweep_files.stages import StageSource, split_target

@@ -28,7 +28,7 @@ from hyperformer.errors import HyperformerError
 from hyperformer.run_files.run_folder import RunFolder
 from launchers.bundle.archive import Content, write_bundle
 from launchers.bundle.planned_runs import RUNS, describe
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 from launchers.status.run_status import RunStatus
 from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger

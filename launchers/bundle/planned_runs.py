@@ -11,8 +11,8 @@ from hyperformer.errors import FileError
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.bundle.archive import read_bundled
 from launchers.plan.model_selection.rule import Number, SelectionRule
+from launchers.plan.plan import Plan, Run
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Plan, Run
 from launchers.report.results import RunResult
 from launchers.status.run_status import STATES, RunStatus
 from launchers.store.ledger import Ledger

@@ -13,7 +13,8 @@ from hyperformer.settings.build import kept_flat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import as_written
 from launchers.cli.layout import WIDTH, Cell, print_table, screen_table
-from launchers.plan.runs import Plan, value_text
+from launchers.plan.plan import Plan
+from launchers.plan.run_names import value_text
 from launchers.report.report_data import Table
 from launchers.report.text import PARAMETER_TITLES, cell_text, column_names, parameter_texts, seeds_text
 from launchers.status.run_status import BAD, RunStatus, State, counts

@@ -23,11 +23,12 @@ from hyperformer.settings.signature import settings_hash, signature, unread  # f
 from hyperformer.settings.values import coerce, settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
-from launchers.plan.grid import Values, candidates
+from launchers.plan.grid.check_combination import PlannedRun, RunPlanner, unused_settings
+from launchers.plan.grid.combinations import Values, candidates
 from launchers.plan.model_selection.check import check_rule, task_metrics
-from launchers.plan.planned_run import PlannedRun, RunPlanner, unused_settings
+from launchers.plan.plan import Plan, Run
 from launchers.plan.race.check import check_race
-from launchers.plan.runs import Plan, Run, run_name, value_text
+from launchers.plan.run_names import run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
 from launchers.plan.sweep_files.column_order import check_columns
 from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, with_source

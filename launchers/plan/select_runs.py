@@ -10,7 +10,8 @@ from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.settings.build import flatten
 from hyperformer.settings.config_files import parse_override
 from hyperformer.settings.values import coerce, settings
-from launchers.plan.runs import Plan, Run, value_text
+from launchers.plan.plan import Plan, Run
+from launchers.plan.run_names import value_text
 
 
 def select_runs(plan: Plan, words: Sequence[str]) -> list[Run]:

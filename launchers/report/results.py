@@ -10,7 +10,7 @@ from typing import Any
 from hyperformer.settings.build import flatten
 from hyperformer.settings.values import settings
 from launchers.plan.model_selection.choose import Metrics, Validation
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
 from launchers.store.records import try_record

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.plan import Run
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Run
 from launchers.slurm import batch_script, submitit_executor
 from launchers.slurm.commands import call, slurm_words
 from launchers.store import code_snapshot

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.plan import Run
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Run
 from launchers.slurm import batch_script
 from launchers.slurm.accounting import Accounting
 from launchers.slurm.array_plan import ArrayPlan

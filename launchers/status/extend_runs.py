@@ -16,7 +16,7 @@ from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder, can_be_longer
 from hyperformer.run_files.run_lock import hold
 from hyperformer.settings.signature import signature
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.store.attempts import Outcome
 from launchers.store.ledger import Ledger
 from launchers.store.lock import sweep_lock

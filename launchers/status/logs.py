@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.status.polling import SLURM_S, Watch
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, last_attempt

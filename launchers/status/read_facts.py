@@ -11,7 +11,7 @@ from typing import Any
 
 from hyperformer.run_files import run_lock
 from hyperformer.run_files.run_folder import RunFolder
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.status.run_facts import RunFacts
 from launchers.store.attempts import Attempt, Outcome, attempts, last_attempt, last_log_line, tail
 from launchers.store.done_runs.summary import DoneRun, job_of, read_summary

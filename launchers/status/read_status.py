@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperformer.run_files.run_folder import RunFolder
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.slurm import states
 from launchers.status.adopt_jobs import adopt_jobs
 from launchers.status.folder_check import notes_on_files

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hyperformer.errors import clip
 from hyperformer.settings.build import flatten
-from launchers.plan.runs import Run, value_text
+from launchers.plan.plan import Run
+from launchers.plan.run_names import value_text
 from launchers.slurm.states import end_words, explain_reason
 from launchers.status.run_status import BAD, RunStatus
 from launchers.store import attempts

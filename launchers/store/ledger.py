@@ -18,7 +18,7 @@ from hyperformer.errors import ConfigError
 from hyperformer.files import atomic_write, sweep_leftovers, write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import replace
-from launchers.plan.runs import Plan, RecordedRun, Run
+from launchers.plan.plan import Plan, RecordedRun, Run
 from launchers.store import submissions
 from launchers.store.attempts import Attempt, Outcome, next_attempt, rename_damaged
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, read_record

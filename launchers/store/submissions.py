@@ -19,7 +19,7 @@ from hyperformer.files import atomic_write
 from hyperformer.settings.build import flatten, kept_flat, make_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import signature
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.store import records
 from launchers.store.records import SCHEMA, DamagedRecord, LedgerError, is_a
 from launchers.store.sweep_folder import SweepFolder, moved_notes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.run_files import run_lock
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.slurm import job_queue, states
 from launchers.slurm.commands import ClusterError
 from launchers.status.run_status import ACTIVE, RunStatus

@@ -13,7 +13,7 @@ from launchers.job.finish import EndedAttempt, finish_attempt
 from launchers.job.local_run import LocalRun, LocalStarter
 from launchers.job.page_renewal import PageRenewal
 from launchers.job.start_checks import why_not_to_start
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.status.polling import FILES_S, PollInterval
 from launchers.status.read_status import read_local_status
 from launchers.status.run_status import RunStatus

@@ -13,7 +13,7 @@ from pathlib import Path
 from hyperformer.errors import HyperformerError
 from hyperformer.files import read_json, write_json
 from hyperformer.hub_access import cached_snapshots
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.slurm.batch_script import OFFLINE
 from launchers.store.submissions import changed_settings
 from launchers.store.sweep_folder import SweepFolder

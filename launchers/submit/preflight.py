@@ -23,7 +23,7 @@ from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.extras import check_installed
 from hyperformer.settings.precision import check_precision
 from hyperformer.settings.schema import TrainingConfig
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.plan.sweep_files.same_t5 import other_sizes, other_t5
 from launchers.plan.sweep_files.stages import is_not_known_yet
 from launchers.store.records import try_record

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings.deepspeed_json.read import read_user_json
+from launchers.plan.plan import Run
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Run
 from launchers.slurm.site import Partition, Site
 from launchers.submit import preflight_disk
 from launchers.submit.preflight import Finding

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.slurm import commands
 from launchers.slurm.accounting import Accounting
 from launchers.slurm.array_plan import ArrayPlan

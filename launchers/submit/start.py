@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hyperformer.errors import HyperformerError
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store import circuit_breaker

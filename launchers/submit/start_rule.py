@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launchers.job import classify_failure
 from launchers.plan.failure_kinds import KINDS
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 from launchers.plan.select_runs import select_runs
 from launchers.status.run_status import ACTIVE_OR_DONE, BAD, STATES, RunStatus
 from launchers.status.why import last_log_line

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hyperformer.errors import HyperformerError
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.slurm.commands import ClusterError
 from launchers.slurm.group_into_arrays import ArrayPlan
 from launchers.status.adopt_jobs import adopt_jobs

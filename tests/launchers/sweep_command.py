@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEP = REPOSITORY / "launchers" / "sweep.py"

@@ -13,7 +13,7 @@ from launchers.plan.model_selection.rule import (
     SelectionRule,
     refuse_test,
 )
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 
 if TYPE_CHECKING:
     from hyperformer.data.contents import Contents

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from launchers.plan.model_selection.rows import Settings, row_keys
 from launchers.plan.model_selection.rule import Number, SelectionRule
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 
 Metrics = Mapping[str, Mapping[str, float]]
 Columns = Mapping[str, Collection[str]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 
 Settings = tuple[tuple[str, str], ...]
 RowKey = tuple[str, Settings]

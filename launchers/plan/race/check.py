@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from launchers.plan.model_selection.check import check_rule
 from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.model_selection.rule import SelectionRule
+from launchers.plan.plan import Run
 from launchers.plan.race.promote import places
 from launchers.plan.race.rule import RaceRule
-from launchers.plan.runs import Run
 
 
 def check_race(rule: RaceRule, runs: Sequence[Run], metrics: Mapping[str, Sequence[str]]) -> Iterator[str]:

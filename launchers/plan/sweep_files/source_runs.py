@@ -13,9 +13,10 @@ from hyperformer.errors import HyperformerError, nearest
 from hyperformer.settings.build import flatten, with_local_names
 from hyperformer.settings.methods import METHODS
 from hyperformer.settings.values import coerce, settings
-from launchers.plan.grid import ADAPTER_SETTINGS, Candidate, Values
+from launchers.plan.grid.combinations import ADAPTER_SETTINGS, Candidate, Values
 from launchers.plan.model_selection.choose import Validation, choose
-from launchers.plan.runs import Plan, Run, value_text
+from launchers.plan.plan import Plan, Run
+from launchers.plan.run_names import value_text
 from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_files.same_t5 import other_t5
 from launchers.plan.sweep_files.stages import NOT_KNOWN_YET, StageSource, is_not_known_yet, read_source

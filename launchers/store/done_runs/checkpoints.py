@@ -9,7 +9,7 @@ from pathlib import Path
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.run_lock import hold
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.store.ledger import Ledger
 from launchers.store.lock import sweep_lock
 

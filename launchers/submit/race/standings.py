@@ -10,9 +10,9 @@ from hyperformer.run_files.pause import read_pause, write_pause
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.validations import metrics_kept_at, read_validations
 from launchers.plan.model_selection.choose import Choice, ScoredSetting, Validation, choose
+from launchers.plan.plan import Run
 from launchers.plan.race.promote import TO_THE_END, Entrant, promote
 from launchers.plan.race.rule import RaceRule
-from launchers.plan.runs import Run
 from launchers.status.run_status import BAD, RunStatus
 from launchers.store.ledger import Ledger
 

@@ -18,7 +18,7 @@ from hyperformer.data.metrics import average
 from hyperformer.data.tasks import TASKS
 from launchers.api import Sweep
 from launchers.bundle.archive import MANIFEST, write_bundle
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 
 TEXT = """
 name: small

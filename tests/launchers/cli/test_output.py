@@ -18,7 +18,7 @@ from hyperformer.terminal import as_written
 from launchers import sweep as command_line_of_sweeps
 from launchers.cli import suggested_command, tables
 from launchers.cli.layout import screen_table
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.status import read_status
 from launchers.status.polling import PollInterval
 from launchers.status.run_status import STATES, RunStatus, State

@@ -9,7 +9,7 @@ import pytest
 from sweep_command import REPOSITORY, TOY
 
 from launchers.job import pack
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.slurm.this_job import JobTask
 from launchers.store.attempts import attempts
 from launchers.store.submissions import QueuedRun, Submission, write

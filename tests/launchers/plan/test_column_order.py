@@ -9,7 +9,7 @@ import pytest
 
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.report.latex.table import table_file
 from launchers.report.make_report import make_report
 from launchers.report.report_data import AVERAGE, TASK_AVERAGE

@@ -11,7 +11,7 @@ from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 
 LOWER = """
     name: lower

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hyperformer.errors import ConfigError
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 
 HEAD = """
     variants: [adapters_dagger, adapters]

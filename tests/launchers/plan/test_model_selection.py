@@ -9,7 +9,7 @@ import pytest
 
 from hyperformer.errors import ConfigError
 from launchers.plan.model_selection.choose import Choice, Validation, choose
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 
 SWEEP = """
     variants: [hyperformer++, adapters]

@@ -16,7 +16,7 @@ from hyperformer.settings.config_files import load_config
 from hyperformer.settings.signature import signature
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 
 PlanOf = Callable[[str], Plan]
 

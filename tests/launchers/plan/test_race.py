@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hyperformer.errors import ConfigError
+from launchers.plan.plan import Plan
 from launchers.plan.race.check import cost_text
 from launchers.plan.race.promote import TO_THE_END, Entrant, promote
-from launchers.plan.runs import Plan
 from launchers.plan.sweep_file import read_sweep
 
 SWEEP = """

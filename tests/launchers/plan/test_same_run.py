@@ -17,8 +17,8 @@ from hyperformer.settings.signature import signature
 from launchers.api import Sweep
 from launchers.plan.cluster_profile import NO_PROFILE, ClusterProfile
 from launchers.plan.load_plan import make_plan
+from launchers.plan.plan import Plan
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Plan
 from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_file import read_sweep
 from launchers.store.attempts import Outcome

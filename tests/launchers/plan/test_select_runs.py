@@ -10,8 +10,8 @@ import pytest
 
 from hyperformer.errors import HyperformerError
 from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.plan import Plan
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Plan
 from launchers.plan.select_runs import select_runs
 from launchers.slurm.accounting import Accounting, SubmitLimit
 from launchers.slurm.group_into_arrays import Limits, group_into_arrays

@@ -12,7 +12,7 @@ from finished_runs import finish
 from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.files import write_json
 from launchers.api import Sweep
-from launchers.plan.runs import Run
+from launchers.plan.plan import Run
 from launchers.plan.sweep_file import read_stages
 from launchers.plan.sweep_files.stages import is_not_known_yet
 

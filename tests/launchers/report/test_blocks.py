@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.report.figures.series import row_curves, trade_offs
 from launchers.report.latex.table import table_file
 from launchers.report.make_report import make_report

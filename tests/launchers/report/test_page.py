@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.report import files
 from launchers.report.compare import compare_reports
 from launchers.report.figures.series import CurvePoint, learning_curves, row_curves, trade_offs

@@ -15,7 +15,7 @@ from trained_models import make_adapter, make_base
 from hyperformer.files import write_json
 from launchers.cli import tables
 from launchers.cli.layout import console
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 from launchers.report import csv_files
 from launchers.report.csv_files import result_records
 from launchers.report.files import write_report

@@ -15,7 +15,7 @@ from sweep_command import TOY, CommandLine, result_of
 
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.status.read_status import read_statuses

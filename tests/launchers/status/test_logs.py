@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launchers.api import View
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.status import logs, polling
 from launchers.status.logs import LogFile, find, show
 from launchers.status.run_status import RunStatus, State

@@ -10,7 +10,7 @@ import pytest
 
 from hyperformer.errors import clip
 from launchers.plan.failure_kinds import KINDS
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.slurm.job_queue import SlurmJob
 from launchers.status.run_facts import RunFacts
 from launchers.status.state_rules import status_of

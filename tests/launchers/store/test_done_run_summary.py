@@ -13,7 +13,7 @@ import pytest
 from sweep_command import result_of
 
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.attempts import Attempt, Outcome

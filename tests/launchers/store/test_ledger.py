@@ -19,7 +19,7 @@ from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
 from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.status.read_status import read_statuses

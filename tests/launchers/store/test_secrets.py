@@ -15,8 +15,8 @@ from sweep_command import REPOSITORY, TOY, CommandLine
 from hyperformer.errors import HyperformerError
 from launchers import sweep
 from launchers.plan.cluster_profile import ClusterProfile
+from launchers.plan.plan import Plan
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Plan
 from launchers.slurm.array_plan import ArrayPlan
 from launchers.slurm.group_into_arrays import Limits, group_into_arrays
 from launchers.store import code_snapshot, redaction

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.slurm.job_queue import SlurmJob

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.submit.prefetch import from_hub
 from launchers.submit.preflight import find_problems
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from launchers.plan.plan import Plan
 from launchers.plan.resources import Resources
-from launchers.plan.runs import Plan
 from launchers.slurm.site import Partition, Reservation, Site
 from launchers.submit.preflight_slurm import find_problems
 

@@ -11,7 +11,7 @@ from hyperformer.errors import HyperformerError
 from hyperformer.files import write_json
 from launchers import sweep as command_line
 from launchers.api import Sweep
-from launchers.plan.runs import Plan
+from launchers.plan.plan import Plan
 from launchers.status.run_status import STATES, RunStatus, State
 from launchers.submit.start_rule import SUBMIT, RuleFacts, StartChoice, StartRule, choose, retry_rule
 

@@ -15,7 +15,7 @@ from hyperformer.answers.answers import Answer, make_answers
 from hyperformer.answers.files import write_answers
 from hyperformer.data.tasks import TASKS
 from hyperformer.files import write_json
-from launchers.plan.runs import Plan, Run
+from launchers.plan.plan import Plan, Run
 from launchers.report.compare import compare_reports
 from launchers.report.make_report import make_report
 from launchers.report.report_data import Table

@@ -1,13 +1,10 @@
-"""A run and a plan: what a sweep file means, as plain frozen data. The names of runs."""
+"""A plan and its runs: what a sweep file means, as plain frozen data."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hyperformer.settings.schema import RunConfig
 from launchers.plan.cluster_profile import ClusterProfile
@@ -20,13 +17,6 @@ _LEGACY = (
     "those of the first submit by this version; if these had changed before it, give the sweep a new `name:`"
 )
 _UNREAD = "{} files that cannot be read here{}; they count as unchanged since these runs were planned"
-_SHORT = {
-    "config": "",
-    "reduction_factor": "rf",
-    "learning_rate": "lr",
-    "max_steps": "steps",
-    "temperature": "t",
-}
 
 
 @dataclass(frozen=True)
@@ -150,32 +140,3 @@ class Plan:
             count = "1 run names" if len(unread) == 1 else f"{len(unread)} runs name"
             notes.append(_UNREAD.format(count, listed))
         return replace(self, runs=tuple(runs), notes=(*self.notes, *notes))
-
-
-def value_text(value: Any) -> str:
-    """A setting's value as people write it; numbers that differ have texts that differ."""
-    if isinstance(value, list | tuple):
-        return "+".join(map(str, value))
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}"
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)
-    return str(value)
-
-
-def run_name(config: RunConfig, differs: tuple[tuple[str, str], ...]) -> str:
-    """'adapters-rte-rf16-seed2': variant, task of a single-task run, settings that differ."""
-    parts = [config.variant, *config.data.tasks[:1]] if config.single_task else [config.variant]
-    parts += [_shortened(f"{_SHORT.get(key, key)}{text}", 60) for key, text in differs if key != "seed"]
-    seed = [f"seed{text}" for key, text in differs if key == "seed"]
-    name = "-".join([_shortened("-".join(parts), 130), *seed])
-    # The name becomes a folder's: nothing that a shell or a path would read otherwise.
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).lstrip(".-") or "run"
-
-
-def _shortened(text: str, most: int) -> str:
-    """`text`, or its beginning and a hash of it all, so that two long texts stay apart."""
-    if len(text) <= most:
-        return text
-    return f"{text[: most - 9]}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"

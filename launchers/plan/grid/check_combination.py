@@ -12,7 +12,7 @@ from hyperformer.settings.build import SimilarConfigs, kept_flat, local_name, wi
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.signature import hash_settings, settings_hash, with_contents
 from hyperformer.settings.values import settings
-from launchers.plan.grid import Candidate, Values
+from launchers.plan.grid.combinations import Candidate, Values
 from launchers.plan.sweep_file import SweepFile
 
 if TYPE_CHECKING:
