@@ -15,8 +15,8 @@ from launchers.plan.load_plan import make_plan
 from launchers.plan.model_selection.choose import Validation
 from launchers.plan.plan import Plan
 from launchers.plan.sweep_file import SWEEPS, read_sweep
-from launchers.plan.sweep_files.source_runs import SourceRun, find_run
-from launchers.plan.sweep_files.stages import StageSource, split_target
+from launchers.plan.sweep_keys.source_runs import SourceRun, find_run
+from launchers.plan.sweep_keys.stages import StageSource, split_target
 from launchers.report.results import collect
 from launchers.slurm import commands
 from launchers.status.read_status import read_statuses

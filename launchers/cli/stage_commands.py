@@ -33,7 +33,7 @@ from launchers.cli.start_commands import (
 )
 from launchers.cli.suggested_command import STATUS
 from launchers.plan.sweep_file import SWEEPS, read_stages
-from launchers.plan.sweep_files.stages import REPORT, split_target
+from launchers.plan.sweep_keys.stages import REPORT, split_target
 from launchers.slurm.commands import ClusterError
 from launchers.stages.study import NEW, Advance, Study
 from launchers.stages.study_report import write_study_page

@@ -15,7 +15,7 @@ from launchers.cli.layout import console
 from launchers.cli.output import DONE, SOME_FAILED, Target, exit_code, print_next, print_notes, print_page
 from launchers.cli.progress import Progress
 from launchers.cli.suggested_command import WATCH, SuggestedCommand, after_status, urgency
-from launchers.plan.sweep_files.stages import REPORT
+from launchers.plan.sweep_keys.stages import REPORT
 from launchers.stages.gate_status import gate_text, gate_texts, starts_by_itself
 from launchers.stages.study import Study
 from launchers.stages.study_report import study_page_path

@@ -23,7 +23,7 @@ from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.resources import lines
-from launchers.plan.sweep_files.stages import is_not_known_yet
+from launchers.plan.sweep_keys.stages import is_not_known_yet
 
 APPTAINER, PYXIS = "apptainer", "pyxis"
 KEYS = ("runtime", "image", "mounts")

@@ -30,9 +30,9 @@ from launchers.plan.plan import Plan, Run
 from launchers.plan.race.check import check_race
 from launchers.plan.run_names import run_name, value_text
 from launchers.plan.sweep_file import SWEEPS, SweepFile, read_sweep
-from launchers.plan.sweep_files.column_order import check_columns
-from launchers.plan.sweep_files.source_runs import FindSource, SourceRun, with_source
-from launchers.plan.sweep_files.stages import StageSource, is_not_known_yet, split_target
+from launchers.plan.sweep_keys.column_order import check_columns
+from launchers.plan.sweep_keys.source_runs import FindSource, SourceRun, with_source
+from launchers.plan.sweep_keys.stages import StageSource, is_not_known_yet, split_target
 
 if TYPE_CHECKING:
     from hyperformer.data.contents import Contents

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launchers.plan.sweep_files.stages import REPORT
+from launchers.plan.sweep_keys.stages import REPORT
 from launchers.slurm import job_queue, states
 from launchers.slurm.commands import ClusterError
 from launchers.stages.study import Study

@@ -10,7 +10,7 @@ from pathlib import Path
 from hyperformer.errors import HyperformerError, nearest
 from launchers.api import StartOptions, StartPlan, Sweep
 from launchers.plan.sweep_file import SWEEPS, read_stages, read_sweep
-from launchers.plan.sweep_files.stages import REPORT, After, split_target
+from launchers.plan.sweep_keys.stages import REPORT, After, split_target
 from launchers.slurm import job_queue
 from launchers.slurm.commands import ClusterError
 from launchers.stages.after import job_verdict

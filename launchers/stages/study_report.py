@@ -10,7 +10,7 @@ from pathlib import Path
 from hyperformer.files import atomic_write
 from launchers.api import Sweep, View
 from launchers.plan.plan import Run
-from launchers.plan.sweep_files.stages import REPORT, is_not_known_yet
+from launchers.plan.sweep_keys.stages import REPORT, is_not_known_yet
 from launchers.report.files import PAGE, draw
 from launchers.report.page.study_page import StagePart, study_page
 from launchers.stages.gate_status import gate_text

@@ -24,8 +24,8 @@ from hyperformer.settings.extras import check_installed
 from hyperformer.settings.precision import check_precision
 from hyperformer.settings.schema import TrainingConfig
 from launchers.plan.plan import Run
-from launchers.plan.sweep_files.same_t5 import other_sizes, other_t5
-from launchers.plan.sweep_files.stages import is_not_known_yet
+from launchers.plan.sweep_keys.same_t5 import other_sizes, other_t5
+from launchers.plan.sweep_keys.stages import is_not_known_yet
 from launchers.store.records import try_record
 from launchers.store.sweep_folder import SweepFolder
 from launchers.submit import preflight_disk

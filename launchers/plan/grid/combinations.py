@@ -13,7 +13,9 @@ from hyperformer.settings.build import layered, of_tasks
 from hyperformer.settings.config_files import read_config_file
 from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
-from launchers.plan.sweep_file import SweepFile, Variant, config_file, is_axis
+from launchers.plan.sweep_file import SweepFile
+from launchers.plan.sweep_keys.setting_values import is_axis
+from launchers.plan.sweep_keys.variants import Variant, config_file
 
 Values = dict[str, Any]
 Locations = dict[str, YamlNode]

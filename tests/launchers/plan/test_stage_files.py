@@ -14,7 +14,7 @@ from hyperformer.files import write_json
 from launchers.api import Sweep
 from launchers.plan.plan import Run
 from launchers.plan.sweep_file import read_stages
-from launchers.plan.sweep_files.stages import is_not_known_yet
+from launchers.plan.sweep_keys.stages import is_not_known_yet
 
 TEXT = """
     name: x

@@ -18,8 +18,8 @@ from launchers.plan.model_selection.choose import Validation, choose
 from launchers.plan.plan import Plan, Run
 from launchers.plan.run_names import value_text
 from launchers.plan.select_runs import select_runs
-from launchers.plan.sweep_files.same_t5 import other_t5
-from launchers.plan.sweep_files.stages import NOT_KNOWN_YET, StageSource, is_not_known_yet, read_source
+from launchers.plan.sweep_keys.same_t5 import other_t5
+from launchers.plan.sweep_keys.stages import NOT_KNOWN_YET, StageSource, is_not_known_yet, read_source
 
 _NAMES = ("adapters", "task_embeddings")
 

@@ -2,7 +2,7 @@
 
 =======  ==========================================================================
 stages   NAME: keys of a sweep; each stands on top of what the file says outside of `stages`
-         (:mod:`launchers.plan.sweep_files.extends`), and starts when the one before it is done
+         (:mod:`launchers.plan.sweep_keys.extends`), and starts when the one before it is done
 after    a job id of SLURM, a sweep file or one of its stages, or a list of these: the first stage, or the sweep
          itself, starts when they are done
 =======  ==========================================================================
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hyperformer.errors import nearest
 from hyperformer.settings.yaml_source import YamlNode
-from launchers.plan.sweep_files.extends import merge
+from launchers.plan.sweep_keys.extends import merge
 
 REPORT = "report"
 """What follows the last stage; no stage bears this name."""
