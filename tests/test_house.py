@@ -100,6 +100,12 @@ def test_folders_are_small() -> None:
             assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= 12, folder
 
 
+@pytest.mark.parametrize("package", LAYERS)
+def test_each_room_says_what_is_in_it(package: str) -> None:
+    silent = [path for path in modules(package) if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
 def test_one_file_of_launchers_imports_submitit() -> None:
     users = [
         path.name

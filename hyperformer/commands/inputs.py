@@ -1,4 +1,4 @@
-"""What ``predict`` answers: the rows of a file, by the readers of training, or the lines of a pipe as they come."""
+"""The input of ``predict`` and ``evaluate``: rows of a file, by the readers of training, or lines of a pipe."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Span-corruption pre-training of a small T5; pretrain.py is the command."""

@@ -1,0 +1,1 @@
+"""The files of a run, by name: checkpoints, lock, heartbeat, recovery. Imports no torch."""

@@ -1,0 +1,1 @@
+"""The settings of a run: their meaning, checks, files and signature. Imports no torch."""

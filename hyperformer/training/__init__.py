@@ -1,0 +1,1 @@
+"""Training and evaluating one run: ranks, engine, loop, answers, log."""

@@ -1,4 +1,4 @@
-"""What a run tells at its start and at its end."""
+"""What result.json holds, and what a run says of itself at its start and at its end."""
 
 from __future__ import annotations
 

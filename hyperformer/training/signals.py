@@ -1,4 +1,4 @@
-"""What asks a run to stop: signals, and the deadline. They set a flag; the run looks at it where it can stop.
+"""What asks a run to stop: signals (preemption, Ctrl-C) and the deadline. They set a flag; the run looks at it.
 
 **When a run stops ahead of its deadline.** It must finish what it is doing, and
 save. So it stops as soon as less time is left than twice the longest unit of

@@ -1,4 +1,4 @@
-"""What a resume needs: the one list."""
+"""What a resume needs: the one list. Whether training stops early."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The page of the report, drawn again by the job whose runs have ended."""

@@ -1,0 +1,1 @@
+"""The results table and its files, from the results of the runs."""

@@ -1,4 +1,4 @@
-"""Plots for the report folder. torch and matplotlib are imported when one is drawn."""
+"""Plots of how similar the tasks of each hypernetwork are (`report --plots`). torch is imported late."""
 
 from __future__ import annotations
 

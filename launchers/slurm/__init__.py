@@ -1,0 +1,1 @@
+"""Everything that talks to SLURM, and the words that it answers with."""

@@ -1,0 +1,1 @@
+"""The state of each run, why it waits or failed, and its logs."""

@@ -1,4 +1,4 @@
-"""A sweep is held when too many of its runs fail in the same way: the others are likely to fail so too.
+"""``held.json``: a sweep is held when too many of its runs fail in the same way, as the others would too.
 
 ::
 

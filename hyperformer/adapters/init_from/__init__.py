@@ -1,0 +1,1 @@
+"""`init_from`: a run that starts from the trained weights of another."""

@@ -1,0 +1,1 @@
+"""Methods that the package peft makes, in our T5; and folders of peft."""

@@ -1,0 +1,1 @@
+"""Tokenised rows in files, which later starts map into memory."""

@@ -1,0 +1,1 @@
+"""The user's DeepSpeed JSON: which keys there are, and what a run cannot honour."""

@@ -1,0 +1,1 @@
+"""Writing checkpoints, finding the newest complete one, and resuming from it."""

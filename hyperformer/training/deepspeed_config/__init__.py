@@ -1,0 +1,1 @@
+"""The config that DeepSpeed gets, and how the rows of a step are divided."""

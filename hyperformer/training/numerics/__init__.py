@@ -1,0 +1,1 @@
+"""Which kernels compute, and whether losses, gradients and weights are finite numbers."""

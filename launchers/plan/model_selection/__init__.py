@@ -1,0 +1,1 @@
+"""`select:` of a sweep file: which setting the report chooses, on validation."""

@@ -1,0 +1,1 @@
+"""`race:` of a sweep file: which settings train on from a step. Pure."""

@@ -1,0 +1,1 @@
+"""Intervals over seeds, and tests between the rows of a table."""

@@ -1,0 +1,1 @@
+"""What is kept of runs that are done, and what can go."""

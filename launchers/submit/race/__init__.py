@@ -1,0 +1,1 @@
+"""How a race stands, and which of its runs start next."""
