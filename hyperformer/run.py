@@ -304,7 +304,8 @@ def _save(job: _Job, model: _Model, trainer: Trainer, result: dict[str, Any]) ->
     config, fingerprint = job.config, model.fingerprint
     weights = trained_weights(trainer.engine, model.is_kept)
     if job.context.is_main:
-        record = run_record(config, trainer.engine.module.config, fingerprint)
+        tf32 = result["numerics"]["tf32"]
+        record = run_record(config, trainer.engine.module.config, fingerprint, tf32=tf32)
         with disk_full_told(job.folder.path):
             write_adapter(job.folder.adapter, weights, record, task_file=config.data.task_file, result=result)
             write_json(job.folder.result, result)

@@ -76,7 +76,7 @@ def make_adapter(folder: Path, base: str, kind: str = "hypernetwork_shared", **m
     model, fingerprint = train(config)
     begins = "" if fingerprint is None else "adapters."
     weights = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad or n.startswith(begins)}
-    record = run_record(config, model.config, fingerprint)
+    record = run_record(config, model.config, fingerprint, tf32=False)
     write_adapter(folder, weights, record, task_file=config.data.task_file, result=RESULT)
     return model
 

@@ -45,7 +45,8 @@ class HyperformerConfig(T5Config):
     """T5's config with the adapters' settings and the tasks that `task_ids` count.
 
     With `relative_bias_per_layer`, every layer has a position bias of its own, as in umT5. `task_prefix` and
-    `max_source_length` say how its sources were made, where that is known.
+    `max_source_length` say how its sources were made, `answer_settings` how its run's evaluations answered
+    (:func:`hyperformer.adapters.record.answer_settings`); None: that is not known.
     """
 
     model_type = "hyperformer_t5"
@@ -55,6 +56,7 @@ class HyperformerConfig(T5Config):
     relative_bias_per_layer: bool = False
     task_prefix: bool | None = None
     max_source_length: int | None = None
+    answer_settings: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

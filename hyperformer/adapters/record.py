@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import torch
@@ -14,13 +16,14 @@ from transformers import T5Config
 
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.errors import CheckpointError, ConfigError, nearest
-from hyperformer.files import read_json
+from hyperformer.files import read_json, read_object
 from hyperformer.settings.build import make_config
 from hyperformer.settings.methods import METHODS
 from hyperformer.settings.schema import AdapterConfig
+from hyperformer.settings.values import settings
 
-FORMAT = 1
-"""Raise it when today's code could not read the new folder."""
+FORMAT = 2
+"""Raise it when today's code could not read the new folder. Format 1 has no `answer_settings`."""
 
 # Settings of T5 that decide its weights' names, shapes and meaning.
 _SIZES = (
@@ -47,6 +50,7 @@ class AdapterRecord:
         max_source_length: source tokens kept.
         adapter_settings: values of AdapterConfig.
         weights_sha256: hash of the weights' file.
+        answer_settings: of :func:`answer_settings`; None: a folder of format 1 that lies in no run's.
     """
 
     base_model_name_or_path: str
@@ -59,6 +63,7 @@ class AdapterRecord:
     max_source_length: int
     adapter_settings: dict[str, Any]
     weights_sha256: str
+    answer_settings: dict[str, Any] | None = None
     format: int = FORMAT
 
     @property
@@ -72,6 +77,24 @@ def plain_settings(adapter: AdapterConfig) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(AdapterConfig)}
     values = {name: getattr(adapter, name) for name in names}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in sorted(values.items())}
+
+
+def answer_settings(flat: Mapping[str, Any], *, tf32: bool) -> dict[str, Any]:
+    """Those of a run's flat settings that decide how its evaluations answered.
+
+    Args:
+        tf32: whether float32 products were in TF32: the setting says only that they may be.
+    """
+    return {key: flat[key] for key, one in settings().items() if one.answers and key in flat} | {"tf32": tf32}
+
+
+def _answer_settings_of_run(run: Path) -> dict[str, Any] | None:
+    """The same of a run's folder, by its config.json and result.json; None: it is no folder of a run that is done."""
+    if not all((run / name).exists() for name in ("config.json", "result.json")):
+        return None
+    config, result = (read_object(run / name, CheckpointError) for name in ("config.json", "result.json"))
+    # Versions before the setting did not use TF32.
+    return answer_settings(config.get("settings", {}), tf32=result.get("numerics", {}).get("tf32", False))
 
 
 def is_peft_config(path: Path) -> bool:
@@ -97,9 +120,12 @@ def read_record(path: Path) -> AdapterRecord:
         raise CheckpointError(f"{path} is missing: name a folder that holds an adapter, or a whole model")
     if not isinstance(values, dict) or "adapter_settings" not in values:
         raise CheckpointError(f"{path}: not the config of one of our adapters")
+    if values.get("format") == 1:
+        of_run = _answer_settings_of_run(path.parent.parent) if path.parent.name == "adapter" else None
+        values = {**values, "format": FORMAT, "answer_settings": of_run}
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: has format {values.get('format')!r}, and this version reads {FORMAT}: install the version "
+            f"{path}: has format {values.get('format')!r}, and this version reads 1 and {FORMAT}: install the version "
             "of hyperformer that wrote it"
         )
     known = {field.name for field in dataclasses.fields(AdapterRecord)}
@@ -116,13 +142,14 @@ def read_record(path: Path) -> AdapterRecord:
 
 def _check(record: AdapterRecord, path: Path) -> None:
     for key, hint in typing.get_type_hints(AdapterRecord).items():
-        value, kind = getattr(record, key), typing.get_origin(hint)
-        if not isinstance(value, kind if kind in (dict, list) else hint):
+        value, parts = getattr(record, key), typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        if not isinstance(value, tuple(typing.get_origin(part) or part for part in parts)):
             raise CheckpointError(f"{path}: {key} is {value!r}, which it cannot be; save the adapter again")
     unknown = set(record.adapter_settings) - {field.name for field in dataclasses.fields(AdapterConfig)}
     if unknown:
         raise CheckpointError(f"{path}: adapter_settings: unknown setting {sorted(unknown)[0]!r}")
     try:
+        make_config(record.answer_settings or {}, where=f"{path}: answer_settings")
         adapter = make_config({**record.adapter_settings, "tasks": record.tasks}, where=str(path)).adapter
     except ConfigError as error:
         raise CheckpointError(str(error)) from error

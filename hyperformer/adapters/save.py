@@ -24,6 +24,7 @@ from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperfo
 from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import (
     AdapterRecord,
+    answer_settings,
     base_sizes,
     check_sizes,
     check_weights,
@@ -32,6 +33,7 @@ from hyperformer.adapters.record import (
 )
 from hyperformer.errors import CheckpointError, nearest
 from hyperformer.files import apply_umask, atomic_write, flush, write_json
+from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
 
 
@@ -64,12 +66,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def run_record(config: RunConfig, model_config: HyperformerConfig, fingerprint: str | None) -> AdapterRecord:
+def run_record(
+    config: RunConfig, model_config: HyperformerConfig, fingerprint: str | None, *, tf32: bool
+) -> AdapterRecord:
     """What the adapter of a run belongs to.
 
     Args:
         fingerprint: :func:`~hyperformer.adapters.record.base_fingerprint` of T5 before training;
             None if it was initialised at random.
+        tf32: as in :func:`~hyperformer.adapters.record.answer_settings`.
     """
     return AdapterRecord(
         base_model_name_or_path=config.model.model_name_or_path,
@@ -82,6 +87,7 @@ def run_record(config: RunConfig, model_config: HyperformerConfig, fingerprint: 
         max_source_length=config.data.max_source_length,
         adapter_settings=plain_settings(model_config.adapter_config),
         weights_sha256="",
+        answer_settings=answer_settings(flatten(config), tf32=tf32),
     )
 
 
@@ -140,6 +146,7 @@ def load_adapter(name: str | Path, base: str | None = None) -> HyperformerT5:
     check_sizes(record, t5, base)
     config = hyperformer_config(t5, record.adapter, tuple(record.tasks))
     config.task_prefix, config.max_source_length = record.task_prefix, record.max_source_length
+    config.answer_settings = record.answer_settings
     if record.base_fingerprint is None:
         model = HyperformerT5(config)
         if "lm_head.weight" in weights:

@@ -35,8 +35,8 @@ def run_evaluate(request: Request, answers: Path | None = None) -> dict[str, Any
         raise ConfigError(f"--answers {answers}: there is no folder {answers.parent}")
     predictor = request.predictor()
     task, tokenizer = predictor.task, predictor.tokenizer
-    if request.decode == "generate":  # of the other ways the predictor has checked them
-        check_labels(task, tokenizer, method=request.decode)
+    if predictor.decode == "generate":  # of the other ways the predictor has checked them
+        check_labels(task, tokenizer, method=predictor.decode)
     rows = request.input.rows()
     examples = make_examples(task, rows, prefix=predictor.prefix)
     if not len(examples):
@@ -46,7 +46,7 @@ def run_evaluate(request: Request, answers: Path | None = None) -> dict[str, Any
     for note in notes(task, {request.input.where: split}, tokenizer, limits):
         print(note, file=sys.stderr)
     alone = DistributedContext(rank=0, local_rank=0, size=1, device=predictor.device)
-    evaluator = Evaluator(predictor.model, tokenizer, alone, request.batch_size, Decoding(request.decode))
+    evaluator = Evaluator(predictor.model, tokenizer, alone, request.batch_size, Decoding(predictor.decode))
     evaluation = evaluator.evaluate({task.name: task}, "rows", {task.name: split})
     if answers is not None:
         write_answer_file(answers, evaluation.answers[task.name])
@@ -54,7 +54,7 @@ def run_evaluate(request: Request, answers: Path | None = None) -> dict[str, Any
         "task": task.name,
         "model": request.model,
         "input": request.input.where,
-        "decode": request.decode,
+        "decode": predictor.decode,
         "rows": len(examples),
         "metrics": evaluation.metrics[task.name],
     }

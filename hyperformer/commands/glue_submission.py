@@ -31,7 +31,7 @@ class Submission:
     task: str | None = None
     data_dir: str | None = None
     base: str | None = None
-    decode: str = "generate"
+    decode: str | None = None
     batch_size: int = 32
 
     def __post_init__(self) -> None:

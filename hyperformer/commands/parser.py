@@ -94,8 +94,9 @@ def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) 
         "--batch-size", type=int, default=32, metavar="N", help="rows per forward pass (default: 32)"
     )
     command.add_argument(
-        "--decode", choices=("generate", "constrained", "rank"), default="generate",
-        help="constrained: write one of the task's labels; rank: choose the most probable label",
+        "--decode", choices=("generate", "constrained", "rank"),
+        help="constrained: write one of the task's labels; rank: choose the most probable label; default: as the "
+        "model's run evaluated, else generate",
     )  # fmt: skip
     command.add_argument("--base", metavar="T5", help=_BASE)
 

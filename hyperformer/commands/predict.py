@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,8 +30,8 @@ from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig, ModelConfig
 from hyperformer.training.evaluation import Decoding, answer
-from hyperformer.training.memory.allocator import use_expandable_segments
 from hyperformer.training.memory.out_of_memory import RowLimit
+from hyperformer.training.numerics.kernels import compute_as_run
 from hyperformer.training.rank_classification import check_decode
 
 
@@ -43,14 +42,14 @@ class Request:
     Attributes:
         model: folder or repository of an adapter or a whole model, or a run's folder.
         base: as in :func:`load_trained`.
-        decode: 'generate'; 'constrained', to the task's labels; or 'rank' among them.
+        decode: as in :class:`Predictor`.
     """
 
     model: str
     task: str
     input: Input
     base: str | None = None
-    decode: str = "generate"
+    decode: str | None = None
     batch_size: int = 32
 
     def __post_init__(self) -> None:
@@ -72,26 +71,25 @@ class Predictor:
     Args:
         trained: from :func:`load_trained`.
         task: name of the task.
-        decode: 'generate'; 'constrained', to the task's labels; or 'rank' among them.
+        decode: 'generate'; 'constrained', to the task's labels; or 'rank' among them; None: as the evaluations of the
+            model's run did, or 'generate' where that is not known.
 
     Raises:
         ConfigError: the model has no such task, or the task no labels to answer with.
         CheckpointError: the tokenizer cannot be loaded.
     """
 
-    def __init__(self, trained: TrainedModel, task: str, *, decode: str = "generate") -> None:
+    def __init__(self, trained: TrainedModel, task: str, *, decode: str | None = None) -> None:
         config = trained.model.config
         if config.tasks and task not in config.tasks:
             raise ConfigError(f"task {task!r} is not one of this model's{nearest(task, config.tasks)}")
         self.task = get_task(task, load_user_tasks(trained.task_file) if trained.task_file else None)
-        check_decode([self.task], decode)
-        self.decode = decode
+        self.decode = decode or (config.answer_settings or {}).get("decode") or "generate"
+        check_decode([self.task], self.decode)
         self.tokenizer = load_tokenizer(ModelConfig(model_name_or_path=trained.tokenizer_name), config)
-        if decode != "generate":  # what is chosen must be one label's
-            check_labels(self.task, self.tokenizer, method=decode)
-        use_expandable_segments(os.environ)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = trained.model.to(self.device)
+        if self.decode != "generate":  # what is chosen must be one label's
+            check_labels(self.task, self.tokenizer, method=self.decode)
+        self.model, self.device = trained.model, compute_as_run(trained.model)
         self.prefix = (not trained.model.knows_task) if config.task_prefix is None else config.task_prefix
         self.max_source_length = config.max_source_length or DataConfig().max_source_length
         self.limit = RowLimit()

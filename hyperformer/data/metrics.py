@@ -103,6 +103,14 @@ def macro_f1(predictions: Answers, targets: Answers, labels: Answers) -> dict[st
     return {"macro_f1": 100 * float(value)}
 
 
+def macro_f1_all(predictions: Answers, targets: Answers, labels: Answers) -> dict[str, float]:
+    """Mean F1 over all of the task's labels, as SuperGLUE and T5 have it for CB: a label that does not occur has 0."""
+    from sklearn.metrics import f1_score
+
+    value = f1_score(targets, predictions, labels=labels, average="macro", zero_division=0)
+    return {"macro_f1_all": 100 * float(value)}
+
+
 def matthews_corrcoef(predictions: Answers, targets: Answers) -> dict[str, float]:
     """Matthews' correlation; an invalid answer is a class of its own."""
     from sklearn.metrics import matthews_corrcoef
@@ -217,6 +225,7 @@ METRICS = {
     "exact_match": Metric(exact_match, ("exact_match",), ("text",)),
     "f1_score_with_invalid": Metric(f1_score_with_invalid, ("f1",), ("int",), "binary"),
     "macro_f1": Metric(macro_f1, ("macro_f1",), ("text", "int"), "some", by_label=True),
+    "macro_f1_all": Metric(macro_f1_all, ("macro_f1_all",), ("text", "int"), "some", by_label=True),
     "matthews_corrcoef": Metric(matthews_corrcoef, ("mcc",), ("text", "int"), "some"),
     "pearson_corrcoef": Metric(pearson_corrcoef, ("pearson_corrcoef",), ("float", "int")),
     "spearman_corrcoef": Metric(spearman_corrcoef, ("spearman_corrcoef",), ("float", "int")),

@@ -111,4 +111,4 @@ def _same_referent(answer: str, candidate: str) -> bool | None:
         return None
     if any("'" in word for word in found) != any("'" in word for word in wanted):
         return False
-    return found <= wanted or wanted <= found
+    return bool(wanted) and (found <= wanted or wanted <= found)

@@ -94,6 +94,7 @@ class ModelConfig:
     attn_implementation: Literal["sdpa", "eager"] | None = setting(
         None,
         "how attention is computed, by transformers' names; they round differently; default: transformers'",
+        answers=True,
     )
     freeze_model: bool = setting(False, "freeze all of T5 and the adapters")
     freeze_encoder: bool = setting(False, "freeze the encoder, its adapters included")
@@ -257,6 +258,7 @@ class TrainingConfig:
         "generate",
         "answers in evaluation; generate: the model writes them (the authors'); constrained: it writes one of the "
         "task's labels; rank: the most probable of the task's labels. The last two are never invalid",
+        answers=True,
     )
     gradient_accumulation_steps: int = setting(1, "forward passes per step", bounds=POSITIVE)
     learning_rate: float = setting(3e-4, "peak of the schedule", bounds=POSITIVE)
@@ -287,13 +289,16 @@ class TrainingConfig:
     loss_reduction: Literal["mean", "sum"] = setting(
         "mean", "mean: per token of the global batch; sum: over tokens, mean over ranks (the authors')"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine")
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "number format of the engine", answers=True)
     tf32: bool = setting(
         True,
         "GPUs: float32 products in TF32 (10 bits of mantissa), as the authors' torch; no effect on a CPU",
+        answers=True,
     )
     deterministic: bool = setting(
-        False, "GPUs: only deterministic kernels, so that a resumed run is bit-identical; slower"
+        False,
+        "GPUs: only deterministic kernels, so that a resumed run is bit-identical; slower",
+        answers=True,
     )
     zero_stage: Literal[0, 1, 2, 3] | None = setting(
         None, "DeepSpeed ZeRO stage; default: 0 in fp32, 1 in bf16 and fp16"

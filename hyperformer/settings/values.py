@@ -41,6 +41,7 @@ class Setting:
             (where files go, how often to log) stay out of the signature.
         path: what it can hold if it names a file or folder: PATH, PATH_OR_NAME or OUTPUT; else ''.
         several_tasks: whether only runs of several tasks use it.
+        answers: whether it decides how a run's evaluations answer, and so belongs to the trained model.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Setting:
     result: bool = True
     path: str = ""
     several_tasks: bool = False
+    answers: bool = False
 
     @functools.cached_property
     def kinds(self) -> tuple[Any, ...]:

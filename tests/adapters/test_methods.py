@@ -24,6 +24,7 @@ from hyperformer.settings.build import make_config
 from hyperformer.settings.config_files import SHIPPED, load_config
 from hyperformer.settings.methods import METHOD_OPTIONS
 from hyperformer.settings.methods import METHODS as FACTS
+from hyperformer.settings.schema import AdapterConfig
 from hyperformer.settings.values import settings as known_settings
 
 # Layers differ in number, and every width that a formula could confuse with another.
@@ -87,10 +88,51 @@ def test_as_many_parameters_as_in_the_table_of_the_compacter_paper(config: str, 
     assert round(count.trained_percent_per_task, 3) == percent
 
 
+ROBERTA, LLAMA = Sizes(768, {"encoder": 12, "decoder": 0}, 1, 768, 3072), ("q", "k", "v", "wi", "wo")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "sizes", "thousands"),
+    [
+        # Hu et al. 2022, table 4: GPT-3, 4.7 and 37.7 million.
+        ("lora", {"lora_rank": 1}, Sizes(12_288, {"encoder": 96, "decoder": 0}, 1, 12_288), 4_718),
+        ("lora", {"lora_rank": 8}, Sizes(12_288, {"encoder": 96, "decoder": 0}, 1, 12_288), 37_748),
+        # Kopiczko et al. 2024, table 1: RoBERTa-base, LoRA's 36.8 and 589.8 thousand and VeRA's 18.4, 18.8 and 24.5.
+        ("lora", {"lora_rank": 1}, ROBERTA, 36.8),
+        ("lora", {"lora_rank": 16}, ROBERTA, 589.8),
+        ("vera", {"vera_rank": 1}, ROBERTA, 18.4),
+        ("vera", {"vera_rank": 16}, ROBERTA, 18.8),
+        ("vera", {"vera_rank": 256}, ROBERTA, 24.5),
+        # Liu et al. 2022, table 4: T0-3B, 540 thousand.
+        ("ia3", {}, Sizes(2048, {"encoder": 24, "decoder": 24}, 1, 2048, 5120), 540),
+        # Lester et al. 2021, figure 2: T5-XXL, five tokens, 20,480.
+        ("prompt_tuning", {"virtual_tokens": 5}, Sizes(4096, {"encoder": 24, "decoder": 24}, 1), 20.4),
+    ],
+)
+def test_as_many_parameters_as_each_paper_says(
+    kind: str, options: dict[str, int], sizes: Sizes, thousands: float
+) -> None:
+    """The papers cut what follows the digit that they give."""
+    found = METHODS[kind].count(AdapterConfig(adapter=kind, **options), sizes)
+    digit = 10 if isinstance(thousands, float) else 1
+    assert found * digit // 1000 == round(thousands * digit)
+
+
+def test_doras_share_is_the_papers() -> None:
+    """Liu et al. 2024: LLaMA-7B (6,738,415,616 parameters), rank 32 on q, k, v, up and down: LoRA 0.83%, DoRA 0.84%."""
+    sizes = Sizes(4096, {"encoder": 32, "decoder": 0}, 1, 4096, 11_008)
+    for kind, percent in (("lora", 0.83), ("dora", 0.84)):
+        added = METHODS[kind].count(AdapterConfig(adapter=kind, lora_rank=32, target_modules=LLAMA), sizes)
+        assert round(100 * added / (6_738_415_616 + added), 2) == percent
+
+
 def test_layer_norms_trains_these_alone_as_t5_has_no_biases() -> None:
     config = load_config("layer_norms")
     count = count_config(config)
     assert count.trained == 62 * 768 and config.task_prefix
+    # Liu et al. 2022, table 4: 250 thousand for T0-3B.
+    large = load_config("layer_norms", ["model_name_or_path=google/t5-xl-lm-adapt"])
+    assert round(count_config(large).trained, -4) == 250_000
     assert not any(name.endswith("bias") for name, _ in make("none").named_parameters())
 
 

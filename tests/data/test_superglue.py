@@ -101,6 +101,14 @@ def test_multirc_scores_answers_and_questions() -> None:
     )
 
 
+def test_the_f1_of_cb_is_over_all_three_labels() -> None:
+    """As SuperGLUE's own evaluation and T5's. scikit-learn's macro F1 leaves out a label that no row has."""
+    task, targets = TASKS["superglue-cb-official"], ["entailment", "contradiction"] * 2
+    assert compute_metrics(task, targets, targets) == {"macro_f1_all": pytest.approx(200 / 3), "acc": 100}
+    found = compute_metrics(task, ["entailment", "no idea", "neutral", "contradiction"], targets)
+    assert found == {"macro_f1_all": pytest.approx(100 * (2 / 3 + 2 / 3) / 3), "acc": 50}
+
+
 @pytest.mark.parametrize(
     ("answer", "accepted", "em", "f1"),
     [
@@ -108,6 +116,9 @@ def test_multirc_scores_answers_and_questions() -> None:
         ("7 . 5", ("7 . 5", "7 . 5 parks"), 100, 100),
         ("7 parks", ("nothing", "5 parks here"), 0, 40),
         ("", ("something",), 0, 0),
+        ("the", ("a",), 100, 0),  # nothing is left of both
+        ("US's theatre", ("U.S.s theatre",), 100, 100),  # punctuation goes without a blank, articles as words
+        ("x y", ("x y z w", "x"), 0, 100 * 2 / 3),  # the best, not the first or the mean
         ("a b b", ("b b b",), 0, 100 * 2 * 2 / 5),
     ],
 )
@@ -124,6 +135,7 @@ def test_squads_exact_match_and_f1(answer: str, accepted: tuple[str, ...], em: f
         ("Bob", "Bob's hat", False),
         ("Mark", "Pete", False),
         ("the", "Pete", None),
+        ("Pete", "the", False),
     ],
 )
 def test_a_referent_is_recognised_as_t5_does(answer: str, candidate: str, same: bool | None) -> None:

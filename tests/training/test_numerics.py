@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from training.forked_runs import Ended, ForkedRuns
 
 from hyperformer.settings.schema import TrainingConfig
-from hyperformer.training.numerics.kernels import choose_kernels, prepare_environment
+from hyperformer.training.numerics.kernels import choose_kernels, compute_as_run, prepare_environment
 
 FP16: dict[str, Any] = {"precision": "fp16"}
 QUICK = {"do_eval": False, "do_test": False, "logging_steps": 1}
@@ -176,7 +177,9 @@ def test_fp16_where_it_cannot_be_trained(
     assert ended.codes == [2] and told in ended.out and "Traceback" not in ended.out
 
 
-def test_deterministic_kernels(monkeypatch: pytest.MonkeyPatch, runs: ForkedRuns, tmp_path: Path) -> None:
+def test_deterministic_kernels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs: ForkedRuns, tmp_path: Path
+) -> None:
     """What is set for a GPU, without one; and on a CPU, a whole run has deterministic kernels only."""
     for name in ("CUBLAS_WORKSPACE_CONFIG", "NCCL_ALGO"):
         monkeypatch.delenv(name, raising=False)
@@ -193,6 +196,14 @@ def test_deterministic_kernels(monkeypatch: pytest.MonkeyPatch, runs: ForkedRuns
             assert torch.backends.cuda.mem_efficient_sdp_enabled() is not config.deterministic
             assert torch.backends.cuda.cudnn_sdp_enabled() is not config.deterministic
             assert torch.backends.cuda.math_sdp_enabled()
+        # A trained model answers with what its run recorded; TF32 is told of where the GPU does not have it.
+        for has_tf32, told in ((True, ""), (False, "in TF32, which this machine does not have")):
+            monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda has=has_tf32: has)
+            model = MagicMock(config=MagicMock(answer_settings={"tf32": True, "deterministic": True}))
+            assert compute_as_run(model) == torch.device("cuda")
+            model.to.assert_called_once_with(torch.device("cuda"), torch.float32)
+            assert torch.are_deterministic_algorithms_enabled() and torch.backends.cuda.matmul.allow_tf32
+            assert told in (found := capsys.readouterr().err) and bool(told) == bool(found)
     finally:
         choose_kernels(TrainingConfig(tf32=False))
     assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8" and os.environ.pop("NCCL_ALGO") == "^NVLS"

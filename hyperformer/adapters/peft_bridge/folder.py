@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModelForSeq2SeqLM, PeftType, get_peft_model_state_dict
@@ -40,6 +41,7 @@ class TaskFacts:
     max_source_length: int
     base_fingerprint: str | None
     tokenizer_name: str | None
+    answer_settings: dict[str, Any] | None = None
 
 
 def write_peft_folder(model: HyperformerT5, task: str, record: AdapterRecord, folder: Path) -> int:
@@ -61,7 +63,12 @@ def write_peft_folder(model: HyperformerT5, task: str, record: AdapterRecord, fo
     config.base_model_name_or_path, config.inference_mode = record.base_model_name_or_path, True
     config.save_pretrained(str(folder))
     facts = TaskFacts(
-        task, record.task_prefix, record.max_source_length, record.base_fingerprint, record.tokenizer_name
+        task,
+        record.task_prefix,
+        record.max_source_length,
+        record.base_fingerprint,
+        record.tokenizer_name,
+        record.answer_settings,
     )
     write_json(folder / PEFT_TASK_NAME, dataclasses.asdict(facts))
     return sum(value.numel() for value in weights.values())
@@ -85,6 +92,7 @@ def read_peft_folder(folder: Path, base: str | None) -> tuple[HyperformerT5, str
     t5 = hyperformer_config(load_t5_config(base), AdapterConfig(), (facts.task,) if facts else ())
     if facts:
         t5.task_prefix, t5.max_source_length = facts.task_prefix, facts.max_source_length
+        t5.answer_settings = facts.answer_settings
     model = load_base(base, t5)
     _check_base(folder, facts, base, str(named or ""), model)
     _load(model, folder, config)

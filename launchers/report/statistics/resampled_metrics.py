@@ -68,12 +68,21 @@ def _binary_classes(answers: Answers, targets: Answers, labels: Answers) -> Arra
     return _classes(valid, targets, [1])
 
 
-def _mean_f1(weights: Array, features: Array) -> Array:
-    """Over the classes that occur; 0 if none does."""
+def _f1_of_classes(weights: Array, features: Array) -> tuple[Array, Array]:
+    """The F1 of each class, and whether it occurs; 0 if not."""
     given, right, both = np.split(weights @ features, 3, axis=1)
     occurs = given + right > 0
-    scores = np.divide(2 * both, given + right, out=np.zeros_like(both), where=occurs)
+    return np.divide(2 * both, given + right, out=np.zeros_like(both), where=occurs), occurs
+
+
+def _mean_f1(weights: Array, features: Array) -> Array:
+    """Over the classes that occur; 0 if none does."""
+    scores, occurs = _f1_of_classes(weights, features)
     return 100 * scores.sum(axis=1) / np.maximum(occurs.sum(axis=1), 1)
+
+
+def _mean_f1_of_all(weights: Array, features: Array) -> Array:
+    return 100 * _f1_of_classes(weights, features)[0].mean(axis=1)
 
 
 def _all_classes(answers: Answers, targets: Answers, labels: Answers) -> Array:
@@ -132,6 +141,7 @@ RESAMPLED = {
     "exact_match": ResampledMetric(_equal_words, _share),
     "f1_score_with_invalid": ResampledMetric(_binary_classes, _mean_f1),
     "macro_f1": ResampledMetric(_classes, _mean_f1),
+    "macro_f1_all": ResampledMetric(_classes, _mean_f1_of_all),
     "matthews_corrcoef": ResampledMetric(_all_classes, _matthews),
     "pearson_corrcoef": ResampledMetric(_pairs, _pearson),
     "spearman_corrcoef": ResampledMetric(_pairs, _spearman),

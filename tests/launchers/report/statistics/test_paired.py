@@ -19,6 +19,7 @@ VALUES: dict[str, tuple[list[Any], list[Any]]] = {
     "exact_match": (["a b", "a  b", "c"], ["a b", "c"]),
     "f1_score_with_invalid": ([0, 1, -1, 7], [0, 1]),
     "macro_f1": ([0, 1, 2, -1], [0, 1, 2]),
+    "macro_f1_all": ([0, 1, 2, -1], [0, 1, 2]),
     "matthews_corrcoef": ([0, 1, 2, -1], [0, 1, 2]),
     "pearson_corrcoef": ([0.0, 0.5, 1.0, 2.4, -1.0], [0.0, 1.2, 3.3]),
     "spearman_corrcoef": ([0.0, 0.5, 1.0, 2.4, -1.0], [0.0, 1.2, 3.3]),
