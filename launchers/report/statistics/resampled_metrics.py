@@ -68,21 +68,20 @@ def _binary_classes(answers: Answers, targets: Answers, labels: Answers) -> Arra
     return _classes(valid, targets, [1])
 
 
-def _f1_of_classes(weights: Array, features: Array) -> tuple[Array, Array]:
-    """The F1 of each class, and whether it occurs; 0 if not."""
+def _f1_of_classes(weights: Array, features: Array) -> Array:
+    """The F1 of each class; NaN if it does not occur."""
     given, right, both = np.split(weights @ features, 3, axis=1)
-    occurs = given + right > 0
-    return np.divide(2 * both, given + right, out=np.zeros_like(both), where=occurs), occurs
+    return np.divide(2 * both, given + right, out=np.full_like(both, np.nan), where=given + right > 0)
 
 
 def _mean_f1(weights: Array, features: Array) -> Array:
     """Over the classes that occur; 0 if none does."""
-    scores, occurs = _f1_of_classes(weights, features)
-    return 100 * scores.sum(axis=1) / np.maximum(occurs.sum(axis=1), 1)
+    scores = _f1_of_classes(weights, features)
+    return 100 * np.nansum(scores, axis=1) / np.maximum((~np.isnan(scores)).sum(axis=1), 1)
 
 
 def _mean_f1_of_all(weights: Array, features: Array) -> Array:
-    return 100 * _f1_of_classes(weights, features)[0].mean(axis=1)
+    return 100 * np.nan_to_num(_f1_of_classes(weights, features)).mean(axis=1)
 
 
 def _all_classes(answers: Answers, targets: Answers, labels: Answers) -> Array:
