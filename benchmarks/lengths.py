@@ -1,7 +1,8 @@
-"""What it brings that rows of like length share a batch: training and evaluation on real rows, in rows per second.
+"""What it brings that rows of like length share a batch, and labels their prefixes: rows per second on real rows.
 
     python benchmarks/lengths.py train --data glue --tokenizer t5-small
     python benchmarks/lengths.py evaluate --data glue --tokenizer t5-small --tasks mrpc --rows 192
+    python benchmarks/lengths.py rank --data glue --tokenizer t5-small --tasks stsb --rows 32
 
 `--data` holds <task>/<split>.jsonl. The T5 has the published size and random weights. Each round times every way once,
 in turn, by processor time (on a CPU); a figure is the median, over the rounds, of the ratio within a round, with its
@@ -15,12 +16,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from unittest import mock
 
 import numpy as np
 from step import measure, ratio
 
 from hyperformer.adapters.bases.published import published_t5
 from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.answers.answers import Answer
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.sampling.by_length import packed_batches
 from hyperformer.data.sampling.drawn import Drawn
@@ -28,6 +31,7 @@ from hyperformer.data.tasks import Task, get_task
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import RunConfig
+from hyperformer.training import rank_classification
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.evaluation import Decoding, Evaluator
@@ -49,7 +53,7 @@ def load(arguments: argparse.Namespace, context: DistributedContext) -> tuple[Ru
         model_name_or_path=arguments.model, tokenizer_name=arguments.tokenizer, tasks=arguments.tasks,
         data_source="folder", data_dir=arguments.data, per_device_train_batch_size=arguments.batch_size,
         output_dir=tempfile.gettempdir(), do_eval=False,
-        do_test=arguments.what == "evaluate",
+        do_test=arguments.what != "train",
     )  # fmt: skip
     tasks = {name: get_task(name) for name in arguments.tasks}
     return config, load_run_data(
@@ -106,21 +110,37 @@ class ByTokens(Evaluator):
         return packed_batches(split.source_ids.lengths(), 1, None, 18)
 
 
+class LabelsAlone(Evaluator):
+    """Each label has a forward of the decoder to itself."""
+
+    def answers(self, task: Task, split: TokenizedSplit) -> list[Answer]:
+        with mock.patch.object(rank_classification, "TARGET_TOKENS", 0):
+            return super().answers(task, split)
+
+
 def evaluate(arguments: argparse.Namespace, context: DistributedContext) -> dict[str, Callable[[], None]]:
-    """Evaluations of some rows of each task; says how many answers differ from those in the rows' own order."""
+    """Evaluations of some rows of each task; says how many answers of a decoding differ from the first way's."""
     config, data = load(arguments, context)
     model, tokenizer = (
         build_model(config, t5=published_t5(arguments.model)).to(context.device),
         data.tokenizer,
     )
     splits = {name: rows.subset(range(min(arguments.rows, len(rows)))) for name, rows in data.test.items()}
-    ways = {
-        "own order, 32 rows": RandomRows(model, tokenizer, context, 32),
-        "sorted, 32 rows": Evaluator(model, tokenizer, context, 32),
-        "sorted, by tokens": ByTokens(model, tokenizer, context, None),
-        "sorted, constrained": Evaluator(model, tokenizer, context, 32, Decoding("constrained")),
-        "sorted, rank": Evaluator(model, tokenizer, context, 32, Decoding("rank")),
-    }
+    rank = Decoding("rank")
+    ways = (
+        {
+            "rank, a label at a time": LabelsAlone(model, tokenizer, context, 32, rank),
+            "rank, a tree of labels": Evaluator(model, tokenizer, context, 32, rank),
+        }
+        if arguments.what == "rank"
+        else {
+            "own order, 32 rows": RandomRows(model, tokenizer, context, 32),
+            "sorted, 32 rows": Evaluator(model, tokenizer, context, 32),
+            "sorted, by tokens": ByTokens(model, tokenizer, context, None),
+            "sorted, constrained": Evaluator(model, tokenizer, context, 32, Decoding("constrained")),
+            "sorted, rank": Evaluator(model, tokenizer, context, 32, rank),
+        }
+    )
     plain: dict[str, list[str]] = {}
 
     def answer(name: str, evaluator: Evaluator) -> None:
@@ -136,7 +156,8 @@ def evaluate(arguments: argparse.Namespace, context: DistributedContext) -> dict
 
 def main() -> None:
     arguments = parse()
-    works = {"train": train, "evaluate": evaluate}[arguments.what](arguments, join())
+    make = train if arguments.what == "train" else evaluate
+    works = make(arguments, join())
     times = measure(works, arguments.rounds, join().device)
     base = times[next(iter(times))]
     for name, taken in times.items():
@@ -147,7 +168,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["train", "evaluate"])
+    parser.add_argument("what", choices=["train", "evaluate", "rank"])
     parser.add_argument("--data", required=True)
     parser.add_argument("--tokenizer", default="t5-small")
     parser.add_argument("--model", default="t5-small")

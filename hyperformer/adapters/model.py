@@ -138,9 +138,9 @@ class HyperformerT5(T5ForConditionalGeneration):
 
     @property
     def packs_targets(self) -> bool:
-        """Whether several targets can stand one after another in one, told apart by a 4-dimensional decoder mask.
+        """Whether the decoder can read several targets at once, told apart by the position bias of its self-attention.
 
-        T5's position bias knows distances only. A bias of cross-attention knows places in the target: no.
+        A bias of cross-attention knows places in the target: then it cannot.
         """
         return self.method.packs_targets and not self.config.cross_attention_bias
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from hyperformer.answers.answers import Answer
-from hyperformer.data.collate import IGNORED, pad
+from hyperformer.data.collate import IGNORED
 from hyperformer.data.tasks import Task
 from hyperformer.errors import ConfigError, HyperformerError
+from hyperformer.training.label_tree import LabelTree, attends_as_tree, label_trees
 
-# Of one forward. Among them attention costs little; a batch of 32 has 0.5 GB of logits over T5's vocabulary.
+# Of one forward: a batch of 32 has 0.5 GB of logits over T5's vocabulary.
 TARGET_TOKENS = 128
 
 
@@ -63,50 +64,41 @@ def best_labels(
     ]
 
 
+def trees_of_labels(model: Any, task: Task, tokenizer: Any) -> list[LabelTree]:
+    """The task's labels, in order, as trees that one forward of the decoder reads: a label by itself if it must be."""
+    labels = tokenizer(list(task.labels or ()))["input_ids"]
+    return label_trees(
+        labels, model.config.decoder_start_token_id, TARGET_TOKENS if model.packs_targets else 0
+    )
+
+
 def label_scores(model: Any, task: Task, tokenizer: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Log-probability of each label, </s> included, as the answer to each row.
 
-    The sources are encoded once. A row's labels stand one after another in one target, each of which sees itself
-    alone: so the decoder reads a source once, and not once per label.
+    The sources are encoded once, and each distinct prefix of the labels is decoded once.
 
     Returns:
         (B, L) float32.
     """
-    labels = pad([np.asarray(ids) for ids in tokenizer(list(task.labels or ()))["input_ids"]], IGNORED)
-    labels = labels.to(input_ids.device)
-    together = max(1, TARGET_TOKENS // labels.shape[1]) if model.packs_targets else 1
     which = {"task_ids": model.task_id(task.name)} if model.knows_task else {}
     encoded = model.encoder(input_ids=input_ids, attention_mask=attention_mask, **which).last_hidden_state
     # All forwards keep the adapters' weights in one dict.
     inputs = {**which, "adapter_weights": {}, "attention_mask": attention_mask}
     inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=encoded)
-    return torch.cat([_scores(model, part, inputs) for part in labels.split(together)], dim=1)
+    trees = [tree.to(input_ids.device) for tree in trees_of_labels(model, task, tokenizer)]
+    return torch.cat([_scores(model, tree, inputs) for tree in trees], dim=1)
 
 
-def _scores(model: Any, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
-    """Scores of some labels (L, T) for each row, by one forward of the decoder: (B, L) float32.
+def _scores(model: Any, tree: LabelTree, inputs: dict[str, Any]) -> Tensor:
+    """Scores of the labels of a tree for each row, by one forward of the decoder: (B, labels) float32.
 
     Args:
         inputs: the encoded sources and the task, for the model.
     """
-    encoded = inputs["encoder_outputs"].last_hidden_state
-    rows, shifted = len(encoded), model.prepare_decoder_input_ids_from_labels(labels)
-    mask = _each_label_alone(labels, encoded.dtype).expand(rows, -1, -1, -1) if len(labels) > 1 else None
-    logits = model(
-        **inputs,
-        decoder_input_ids=shifted.view(1, -1).expand(rows, -1),
-        decoder_attention_mask=mask,
-        use_cache=False,
-    ).logits.float()
-    wanted = labels.view(1, -1).expand(rows, -1)
-    chosen = logits.gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
-    return (chosen * (wanted != IGNORED)).view(rows, *labels.shape).sum(dim=-1)
-
-
-def _each_label_alone(labels: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the attention scores of L labels of T tokens, one after another: (1, 1, L * T, L * T)."""
-    place = torch.arange(labels.numel(), device=labels.device)
-    label = place // labels.shape[1]
-    is_seen = (label[:, None] == label) & (place[:, None] >= place)
-    hidden = torch.full(is_seen.shape, torch.finfo(dtype).min, dtype=dtype, device=labels.device)
-    return hidden.masked_fill(is_seen, 0.0)[None, None]
+    rows = len(inputs["attention_mask"])
+    with attends_as_tree(model.decoder, tree) if model.packs_targets else nullcontext():
+        logits = model(
+            **inputs, decoder_input_ids=tree.tokens.expand(rows, -1), use_cache=False
+        ).logits.float()
+    chosen = logits[:, tree.parents, tree.labels.clamp(min=0)] - logits.logsumexp(dim=-1)[:, tree.parents]
+    return chosen.masked_fill(tree.labels == IGNORED, 0.0).sum(dim=-1)

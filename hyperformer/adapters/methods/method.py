@@ -52,7 +52,7 @@ class Method:
     """Whether the weights of several sites come from one graph, such as a hypernetwork's."""
 
     packs_targets = True
-    """Whether the decoder can read several targets as one, told apart by a mask of its self-attention."""
+    """Whether the decoder can read several targets at once, told apart by the position bias of its self-attention."""
 
     static: str | None = None
     """The method that computes the same for one task with weights of its own; None: there is none."""
