@@ -82,7 +82,7 @@ def attends_as_tree(decoder: Any, tree: LabelTree) -> Iterator[None]:
     """
 
     def give_bias(attention: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        by_distance = attention.compute_bias(len(tree.tokens), 1)[0, :, :, 0]
+        by_distance = attention.compute_bias(len(tree.tokens), 1, device=tree.tokens.device)[0, :, :, 0]
         hidden = torch.finfo(by_distance.dtype).min
         bias = by_distance[:, tree.distances.clamp(min=0)].masked_fill(tree.distances < 0, hidden)
         return args, {**kwargs, "position_bias": bias[None]}
