@@ -2,7 +2,7 @@
 
     python benchmarks/lengths.py train --data glue --tokenizer t5-small
     python benchmarks/lengths.py evaluate --data glue --tokenizer t5-small --tasks mrpc --rows 192
-    python benchmarks/lengths.py rank --data glue --tokenizer t5-small --tasks stsb --rows 32
+    python benchmarks/lengths.py rank --data glue --tokenizer t5-small --tasks stsb --rows 8
 
 `--data` holds <task>/<split>.jsonl. The T5 has the published size and random weights. Each round times every way once,
 in turn, by processor time (on a CPU); a figure is the median, over the rounds, of the ratio within a round, with its
