@@ -1,10 +1,12 @@
-"""Standard streams that are closed, or cannot write every character. Imports no torch."""
+"""Standard streams that are closed, lose their reader, or cannot write every character. Imports no torch."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import sys
+from typing import Any
 
 # What has a plain form; other characters are written as their code.
 _PLAIN = {"─": "-", "–": "-", "—": "-", "…": "~", "±": "+-", "“": '"', "”": '"', "’": "'", "→": "->"}
@@ -39,6 +41,36 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's streams have no encoding
             stream.reconfigure(errors=_HANDLER)
+
+
+class _Patient(io.FileIO):
+    """A descriptor that becomes /dev/null when its reader has gone."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+def outlive_reader() -> None:
+    """Continue when the reader of standard output or error (`head`, a pager) has gone.
+
+    A command with work to do calls it: else that work ends in its middle, at the next line that is printed.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
+            continue  # somebody else's, such as a notebook's
+        stream.flush()
+        raw = io.BufferedWriter(_Patient(number, "w", closefd=False))
+        options = {
+            "encoding": stream.encoding,
+            "errors": stream.errors,
+            "line_buffering": stream.line_buffering,
+        }
+        setattr(sys, name, io.TextIOWrapper(raw, **options))
 
 
 def as_written(text: str) -> str:

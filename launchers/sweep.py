@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.config_files import ConfigWarning
-from hyperformer.terminal import prepare_streams
+from hyperformer.terminal import outlive_reader, prepare_streams
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import stage_commands
 from launchers.cli import start_commands as start
@@ -35,7 +35,7 @@ def run(words: argparse.Namespace) -> int:
     if words.command == "clusters":
         if words.action == "init":
             return inspect.init_profile(words.name or "site")
-        return inspect.list_clusters()
+        return inspect.list_clusters(words.name)
     if words.command == "compare":
         targets = [Target(name, words.runs_dir) for name in (words.sweep, *words.others)]
         return inspect.compare(targets, words.output, words.pdf)
@@ -115,6 +115,8 @@ def collect_rarely() -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     words = parse(list(sys.argv[1:] if argv is None else argv))
+    if not (getattr(words, "watch", False) or getattr(words, "follow", False)):
+        outlive_reader()
     with warnings.catch_warnings(), collect_rarely():
         warnings.simplefilter("once", ConfigWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
@@ -127,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED
-        except BrokenPipeError:  # the reader (head, less) has seen enough
+        except BrokenPipeError:  # who watches has seen enough
             _print_no_more()
             return DONE
         except OSError as error:

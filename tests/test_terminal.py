@@ -57,3 +57,20 @@ def test_a_file_never_gets_the_number_of_standard_output(tmp_path: Path) -> None
     )
     assert start(["-c", code], "0<&- 1>&- 2>&-").returncode == 0
     assert path.read_text() == "kept"
+
+
+def test_work_outlives_the_reader_of_its_output() -> None:
+    """As in `| head -1`; its exit code is its own."""
+    code = (
+        "import sys; from hyperformer.terminal import outlive_reader as o, prepare_streams as p; p(); o(); "
+        "print('first', flush=True); sys.stdin.readline(); [print('more' * 9) for _ in range(3000)]; "
+        "print('the end', file=sys.stderr); sys.exit(7)"
+    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdin and process.stdout and process.stderr
+        assert process.stdout.readline() == "first\n"
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == "the end\n"
+    assert process.returncode == 7

@@ -49,8 +49,13 @@ class Bounds:
     words: str
 
 
-POSITIVE = Bounds(lambda value: value > 0, "must be greater than 0")
-NOT_NEGATIVE = Bounds(lambda value: value >= 0, "must not be negative")
+# More steps or rows than that nobody has time for, and no rate is larger.
+MOST = 1_000_000_000
+POSITIVE = Bounds(lambda value: 0 < value <= MOST, f"must be greater than 0, and at most {MOST:,}")
+NOT_NEGATIVE = Bounds(lambda value: 0 <= value <= MOST, f"must not be negative, and at most {MOST:,}")
+# Of what is in memory at once: rows, tokens, widths.
+SIZE = Bounds(lambda value: 0 < value <= 1_000_000, "must be greater than 0, and at most 1,000,000")
+POINTS = Bounds(lambda value: 0 <= value <= 100, "must be 0 to 100 points")
 FRACTION = Bounds(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 # Four times as long is a time that the system's clocks can hold.
 MINUTES = Bounds(lambda value: 0 < value <= 10_000_000, "must be greater than 0, and at most 10,000,000")
@@ -113,7 +118,7 @@ class AdapterConfig:
     adapter: AdapterKind = setting(
         "none", "; ".join(f"{name}: {method.words}" for name, method in METHODS.items())
     )
-    reduction_factor: int = setting(32, "T5's width divided by the adapter's bottleneck", bounds=POSITIVE)
+    reduction_factor: int = setting(32, "T5's width divided by the adapter's bottleneck", bounds=SIZE)
     non_linearity: str = setting(
         "gelu_new", "activation between down and up projection (name in transformers)"
     )
@@ -125,13 +130,11 @@ class AdapterConfig:
         False,
         "hypernetwork_per_layer: generate the layer norms too (the shared ones always do)",
     )
-    task_embedding_dim: int = setting(64, "width of the trained task embeddings", bounds=POSITIVE)
+    task_embedding_dim: int = setting(64, "width of the trained task embeddings", bounds=SIZE)
     projected_task_embedding_dim: int = setting(
-        64, "width of the embedding that the generators read", bounds=POSITIVE
+        64, "width of the embedding that the generators read", bounds=SIZE
     )
-    task_hidden_dim: int = setting(
-        128, "hidden width of the network that projects embeddings", bounds=POSITIVE
-    )
+    task_hidden_dim: int = setting(128, "hidden width of the network that projects embeddings", bounds=SIZE)
     train_task_embeddings: bool = setting(False, "project the task embedding by a network before its use")
     unique_hyper_net_layer_norm: bool = setting(True, "layer norm on the projected embedding (shared ones)")
     task_embedding_norm: bool = setting(
@@ -159,23 +162,23 @@ class AdapterConfig:
         4,
         "compacter: how many Kronecker products a projection is the sum of (n of the paper); it divides T5's width and "
         "the bottleneck",
-        bounds=POSITIVE,
+        bounds=SIZE,
     )
-    kronecker_rank: int = setting(1, "compacter: rank of each product's own factor", bounds=POSITIVE)
+    kronecker_rank: int = setting(1, "compacter: rank of each product's own factor", bounds=SIZE)
     adapters: tuple[str, ...] | None = setting(None, "adapters: a name per task; equal names share one")
     task_embeddings: tuple[str, ...] | None = setting(None, "a name per task; equal names share an embedding")
-    lora_rank: int = setting(8, "rank of a matrix's change", bounds=POSITIVE)
-    lora_alpha: int = setting(16, "the change is scaled by lora_alpha / lora_rank", bounds=POSITIVE)
+    lora_rank: int = setting(8, "rank of a matrix's change", bounds=SIZE)
+    lora_alpha: int = setting(16, "the change is scaled by lora_alpha / lora_rank", bounds=SIZE)
     lora_dropout: float = setting(0.0, "dropout on what the change reads", bounds=FRACTION)
-    vera_rank: int = setting(256, "rank of the shared random matrices", bounds=POSITIVE)
+    vera_rank: int = setting(256, "rank of the shared random matrices", bounds=SIZE)
     target_modules: tuple[str, ...] | None = setting(
         None,
         "T5's matrices that are adapted, of q, k, v, o, wi (gated: wi_0, wi_1), wo; default: the paper's",
     )
-    virtual_tokens: int = setting(20, "length of the prompt or prefix", bounds=POSITIVE)
+    virtual_tokens: int = setting(20, "length of the prompt or prefix", bounds=SIZE)
     prefix_projection: bool = setting(False, "make the prefix by a trained network, as the paper does")
     prompt_hidden_dim: int | None = setting(
-        None, "hidden width of the network that makes prompt or prefix; default: T5's width", bounds=POSITIVE
+        None, "hidden width of the network that makes prompt or prefix; default: T5's width", bounds=SIZE
     )
 
 
@@ -194,8 +197,8 @@ class DataConfig:
     cache_dir: str | None = setting(
         None, "folder for tokenised rows; default: ~/.cache/hyperformer", result=False, path=PATH
     )
-    max_source_length: int = setting(128, "source tokens kept", bounds=POSITIVE)
-    max_target_length: int = setting(128, "target tokens kept", bounds=POSITIVE)
+    max_source_length: int = setting(128, "source tokens kept", bounds=SIZE)
+    max_target_length: int = setting(128, "target tokens kept", bounds=SIZE)
     task_prefix: bool | None = setting(
         None, "start each source with the task's name; default: if the adapters do not know the task"
     )
@@ -247,12 +250,12 @@ class TrainingConfig:
     num_train_epochs: float | None = setting(
         None, "instead of max_steps: passes over the training rows of all tasks", bounds=POSITIVE
     )
-    per_device_train_batch_size: int = setting(32, "rows per device and forward pass", bounds=POSITIVE)
+    per_device_train_batch_size: int = setting(32, "rows per device and forward pass", bounds=SIZE)
     per_device_eval_batch_size: int | None = setting(
         None,
         "rows per device in evaluation, at most; default: 32, on a GPU as many as fit the memory of 32 of the longest",
         result=False,
-        bounds=POSITIVE,
+        bounds=SIZE,
     )
     decode: Literal["generate", "constrained", "rank"] = setting(
         "generate",
@@ -260,7 +263,7 @@ class TrainingConfig:
         "task's labels; rank: the most probable of the task's labels. The last two are never invalid",
         answers=True,
     )
-    gradient_accumulation_steps: int = setting(1, "forward passes per step", bounds=POSITIVE)
+    gradient_accumulation_steps: int = setting(1, "forward passes per step", bounds=SIZE)
     learning_rate: float = setting(3e-4, "peak of the schedule", bounds=POSITIVE)
     generator_learning_rate: float | None = setting(
         None,
@@ -322,7 +325,7 @@ class TrainingConfig:
     early_stop_min_delta: float = setting(
         0.0,
         "early_stop: points that the average must rise by to count as better; the best checkpoint is kept all the same",
-        bounds=NOT_NEGATIVE,
+        bounds=POINTS,
     )
     one_class_after: float = setting(
         0.5,

@@ -248,8 +248,10 @@ def prefetch(target: Target) -> int:
     return DONE
 
 
-def list_clusters() -> int:
-    """List the cluster profiles."""
+def list_clusters(name: str | None) -> int:
+    """List the cluster profiles; a name belongs to `init`."""
+    if name is not None:
+        raise ConfigError(f"clusters list {name}: write `clusters init {name}`, or `clusters list` alone")
     known = {"local": "this machine", "slurm": "SLURM, without a profile"}
     known |= {name: str(path) for name, path in PROFILES.names().items()}
     for name, description in known.items():

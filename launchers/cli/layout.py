@@ -15,9 +15,15 @@ WIDTH = 100  # columns at most, and where output does not go to a terminal
 _LEAST_FIRST_COLUMN = 20
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """As everywhere: the error is passed on. Rich's own way ends the process with 1, which is a failed run."""
+        raise
+
+
 def console() -> Console:
     """Colour on a terminal only, and not if NO_COLOR is set (rich sees to both)."""
-    out = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    out = _Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     out.width = min(out.width, WIDTH) if out.is_terminal else WIDTH
     return out
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
 from hyperformer.commands.inspection.parser import SHOWS, add_rows
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"sweep file, or the name of a shipped one ({shipped}); one of its stages: FILE:STAGE",
     )
     shared.add_argument(
-        "--runs-dir", type=Path, default=Path("runs"), metavar="FOLDER",
+        "--runs-dir", type=_path, default=Path("runs"), metavar="FOLDER",
         help="folder with one folder per sweep (default: runs)",
     )  # fmt: skip
 
@@ -47,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     one = commands.add_parser("clusters", help="list cluster profiles, or write a first one (init)")
     one.add_argument("action", choices=("list", "init"), nargs="?", default="list", help="default: list")
-    one.add_argument("name", nargs="?", help="init: name of the profile (default: site)")
+    one.add_argument("name", nargs="?", type=_given, help="init: name of the profile (default: site)")
     return parser
 
 
@@ -116,14 +118,14 @@ def _add_inspect_commands(add: _Add) -> None:
     one.add_argument("--pdf", action="store_true", help="also compile report.pdf (needs a TeX)")
     one.add_argument(
         "--output",
-        type=Path,
+        type=_path,
         metavar="FOLDER",
         help="folder of the report (default: runs/compare/SWEEP+SWEEP)",
     )
 
     one = add("bundle", "pack a sweep into one archive, for reviewers")
     one.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="the archive (default: <sweep>-bundle.zip here)"
+        "-o", "--out", type=_path, metavar="FILE", help="the archive (default: <sweep>-bundle.zip here)"
     )  # fmt: skip
     one.add_argument("--weights", action="store_true", help="also pack the trained weights (adapter/)")
 
@@ -131,7 +133,7 @@ def _add_inspect_commands(add: _Add) -> None:
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     what = "compute every number of a bundle again from the answers in it"
     one = commands.add_parser("verify", help=what, description=f"{what}; needs no sweep")
-    one.add_argument("bundle", metavar="BUNDLE", type=Path, help="what `bundle` wrote")
+    one.add_argument("bundle", metavar="BUNDLE", type=_path, help="what `bundle` wrote")
     one.add_argument(
         "--retrain", metavar="NAME", help="also train this run again from its seed, and compare the losses"
     )
@@ -154,7 +156,7 @@ def _names_argument() -> argparse.ArgumentParser:
 def _where() -> argparse.ArgumentParser:
     where = _options()
     where.add_argument(
-        "--cluster", metavar="NAME|FILE",
+        "--cluster", type=_given, metavar="NAME|FILE",
         help="local, slurm, or a profile (`clusters` lists them); default: as last time, else slurm if there is an "
         "sbatch, else local",
     )  # fmt: skip
@@ -162,7 +164,7 @@ def _where() -> argparse.ArgumentParser:
 
 
 def _rank(text: str) -> str:
-    if text != "all" and not text.isdigit():
+    if text != "all" and not _is_count(text):
         raise argparse.ArgumentTypeError(f"must be a rank's number or all, not {text!r}")
     return text
 
@@ -172,17 +174,39 @@ def _names(text: str) -> list[str]:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    if not _is_count(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at least 1, of nine digits at most, not {text!r}"
+        )
     return int(text)
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is a whole number in plain digits; more than nine of them count nothing."""
+    return re.fullmatch(r"[0-9]{1,9}", text) is not None
+
+
+def _given(text: str) -> str:
+    """A word that is not empty, as that of a variable of the shell which is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name one, or leave it out")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_given(text))
 
 
 def parse(words: list[str]) -> argparse.Namespace:
     """The arguments; names may stand before and after options (argparse takes them in one place only)."""
     parser = _parser()
-    if words and words[0] not in (*COMMANDS, "-h", "--help"):
+    first = words[0] if words else ""
+    if words and first not in (*COMMANDS, "-h", "--help"):
         words = ["submit", *words]
     arguments, rest = parser.parse_known_args(words)
+    meant = get_close_matches(first, COMMANDS, 1)
+    if rest and first not in COMMANDS and meant:
+        parser.error(f"{first!r} is no command; did you mean {meant[0]!r}?")
     if rest and (not hasattr(arguments, "names") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hyperformer.errors import nearest
+from hyperformer.settings.schema import MOST
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.durations import read_duration
 
@@ -120,9 +121,12 @@ def flag(entry: YamlNode) -> bool:
 
 def whole_number(entry: YamlNode, least: int) -> int:
     """A whole number of at least `least`; raises ConfigError with the line."""
-    if isinstance(entry.value, bool) or not isinstance(entry.value, int) or entry.value < least:
-        entry.fail(f"must be a whole number of at least {least}, not {entry.value_text()}")
-    return entry.value
+    number = entry.value
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MOST:
+        entry.fail(
+            f"must be a whole number of at least {least}, and at most {MOST:,}, not {entry.value_text()}"
+        )
+    return number
 
 
 def positive_number(entry: YamlNode, what: str) -> float:
@@ -162,7 +166,7 @@ def _gpus(entry: YamlNode) -> tuple[str | None, int]:
     """Type and number of ``2``, ``a100:2``, ``1g.10gb:2``."""
     if not isinstance(entry.value, str):
         return None, whole_number(entry, 0)
-    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.+-]*):([1-9][0-9]*)", entry.value)
+    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.+-]*):([1-9][0-9]{0,5})", entry.value)
     if not match:
         entry.fail(f"must be a number of GPUs, or a type and a number (a100:2), not {entry.value_text()}")
     return match[1], int(match[2])
@@ -218,7 +222,7 @@ def _minutes(entry: YamlNode) -> int:
         # 1:30 alone is minutes and seconds for SLURM, and hours and minutes for most people.
         found = None if re.fullmatch(r"\d+:\d+", found) else read_duration(found)
         found = None if found is None else -(-found // 60)
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= MOST:
         entry.fail(f"must be minutes (90) or H:MM:SS (1:30:00) or D-HH:MM:SS, not {entry.value_text()}")
     return found
 

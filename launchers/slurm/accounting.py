@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from launchers.plan.resources import Resources
-from launchers.slurm.commands import check_output
+from launchers.slurm.commands import check_output, rows
 
 _PRESENT = "--states=PD,R,S,CG,CF"
 
@@ -100,7 +100,7 @@ def read_accounting(
         Association(account, frozenset(filter(None, qos.split(","))), default, _number(most))
         for _, account, qos, default, most in mine
     )
-    rows = _show("qos", fields="Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
+    about_qos = _show("qos", fields="Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
     limits: list[SubmitLimit] = []
     if enforced:
         queue = _Queue(user, cluster)
@@ -109,10 +109,10 @@ def read_accounting(
             "scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc", cluster=cluster
         )
         limits += _of_groups(output, [each.account for each in associations])
-        for row in rows:
+        for row in about_qos:
             partitions = frozenset(name for name, qos in partition_qos.items() if qos == row[0])
             limits += _of_qos(row, partitions, associations, queue)
-    names = frozenset(row[0] for row in rows)
+    names = frozenset(row[0] for row in about_qos)
     return Accounting(mine[0][0] if mine else "", "", associations, names, tuple(limits))
 
 
@@ -126,7 +126,7 @@ class _Queue:
     def _rows(self) -> list[list[str]]:
         words = ("--all", "--noheader", "--array", _PRESENT, "--format=%u|%a|%q|%P")
         output = check_output("squeue", *words, cluster=self._cluster)
-        return [line.strip().split("|") for line in output.splitlines() if line.count("|") == 3]
+        return list(rows(output, 4))
 
     def count(self, limit: SubmitLimit, of_user: bool) -> int:
         """The jobs that a limit counts."""
@@ -189,9 +189,8 @@ def _of_qos(
 
 def _show(*words: str, fields: str) -> list[list[str]]:
     output = check_output("sacctmgr", "--noheader", "--parsable2", "show", *words, f"format={fields}")
-    width = fields.count(",")
-    return [line.split("|") for line in output.splitlines() if line.count("|") == width]
+    return list(rows(output, fields.count(",") + 1))
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None

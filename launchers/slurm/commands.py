@@ -87,9 +87,31 @@ def check_output(*command: str, patience_s: float = 0.0, cluster: str | None = N
         ClusterError: the command fails, with SLURM's words.
     """
     done = call(*command, patience_s=patience_s, cluster=cluster)
-    if done.returncode:
+    # A command that prints nothing, and says that it reached nobody, has not found nothing.
+    if done.returncode or (not done.stdout.strip() and _AWAY.search(done.stderr)):
         raise failure(done)
     return done.stdout
+
+
+def rows(text: str, width: int) -> Iterator[list[str]]:
+    """The rows of a table; what a command or a site tells between them is left out.
+
+    Raises:
+        NoAnswer: a line may be a row, and is none that we know: of its job nobody can say that SLURM has forgotten it.
+    """
+    others = []
+    is_table = False
+    for line in filter(None, map(str.strip, text.splitlines())):
+        row = [cell.strip() for cell in line.split("|")]
+        if len(row) == width:
+            is_table = True
+            yield row
+        elif len(row) > 1 or row[0][0].isdecimal():
+            raise not_understood(line)
+        elif not re.match(r"\w+: ", line):  # 'CLUSTER: hpc2', 'squeue: warning: ...'
+            others.append(line)
+    if others and not is_table:
+        raise not_understood(others[0])
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> ClusterError:
@@ -103,6 +125,20 @@ def failure(done: subprocess.CompletedProcess[str]) -> ClusterError:
             f"which you submit jobs, or `--cluster local` to train on this one ({done.args[0]}: {clip(words, 160)})"
         )
     return ClusterError(f"{done.args[0]}: {words}")
+
+
+def not_understood(text: str) -> NoAnswer:
+    """The error of an answer that says something, and nobody knows what."""
+    return NoAnswer(f"SLURM's answer is not understood: {clip(text, 160)!r}")
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """What is read meanwhile is an answer of SLURM; raises NoAnswer if it is not what it should be."""
+    try:
+        yield
+    except (LookupError, ValueError, OverflowError) as error:
+        raise not_understood(f"{type(error).__name__}: {error}") from error
 
 
 def _configuration() -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from launchers.plan.durations import read_duration
-from launchers.slurm.commands import ClusterError, NoAnswer, call, check_output, failure
+from launchers.slurm.commands import ClusterError, NoAnswer, call, check_output, failure, not_understood, rows
 from launchers.slurm.states import ENDED, read_state
 
 
@@ -93,11 +93,11 @@ def states_of(job_id: str, cluster: str | None = None) -> frozenset[str]:
     Raises:
         ClusterError: SLURM does not answer.
     """
-    rows = [(text, job.state) for text, job in _squeue(job_id, cluster)]
-    if not rows:
+    found = [job.state for _, job in _squeue(job_id, cluster)]
+    if not found:
         with suppress(_NoAccounting):
-            rows = [(text, job.state) for text, job in _sacct(job_id, cluster)]
-    return frozenset(state for _, state in rows)
+            found = [job.state for _, job in _sacct(job_id, cluster)]
+    return frozenset(found)
 
 
 def ids_by_name(names: Sequence[str], since: float, cluster: str | None = None) -> dict[str, str]:
@@ -131,17 +131,17 @@ def _accepted(table: str) -> dict[str, str]:
     SLURM also remembers for a while a job that sbatch was refused: failed, without ever a node.
     """
     return {
-        name: job_id.partition(".")[0].partition("_")[0]
-        for job_id, name, state, nodes in _rows(table, 4)
+        name: read_ids(job_id.partition(".")[0]).base
+        for job_id, name, state, nodes in rows(table, 4)
         if read_state(state) != "FAILED" or nodes not in ("", "None assigned")
     }
 
 
-def _collect(rows: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
+def _collect(told: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
     """Rows by the ids that they stand for; of several rows of a job the last holds."""
     found: dict[str, SlurmJob] = {}
     cut: list[tuple[JobIds, SlurmJob]] = []
-    for text, job in rows:
+    for text, job in told:
         ids = read_ids(text)
         for job_id in ids.expand():
             if job_id in wanted:
@@ -177,18 +177,32 @@ class JobIds:
 
 
 def read_ids(text: str) -> JobIds:
-    """Parse a job id as SLURM writes it, compressed or cut short."""
-    base, _, rest = text.partition("_")
-    if not rest:
+    """Parse a job id as SLURM writes it, compressed or cut short.
+
+    Raises:
+        NoAnswer: it is no job id that we know.
+    """
+    match = re.fullmatch(r"(\d+)(?:_(.+))?", text, re.ASCII)
+    if match is None:
+        raise not_understood(text)
+    base, rest = match.groups()
+    if rest is None:
         return JobIds(base)
     cut = "..." in rest or (rest.startswith("[") and not rest.endswith("]"))
-    ranges = []
-    for part in rest.strip("[]").partition("%")[0].split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", part)
-        if match:
-            first, last, step = match.groups()
-            ranges.append(range(int(first), int(last or first) + 1, int(step or 1)))
+    parts = rest.strip("[]").partition("%")[0].split(",")
+    ranges = [found for part in parts if (found := _indices(part)) is not None]
+    if len(ranges) < len(parts) and not cut:
+        raise not_understood(text)
     return JobIds(base, tuple(ranges), cut)
+
+
+def _indices(part: str) -> range | None:
+    """The indices of '7', '0-9' or '0-9:3', of seven digits at most as SLURM's; None: it is none of these."""
+    match = re.fullmatch(r"(\d{1,7})(?:-(\d{1,7}))?(?::([1-9]\d{0,6}))?", part, re.ASCII)
+    if match is None:
+        return None
+    first, last, step = match.groups()
+    return range(int(first), int(last or first) + 1, int(step or 1)) or None
 
 
 def cancel(keys: Iterable[str]) -> dict[str, str]:
@@ -207,13 +221,6 @@ def cancel(keys: Iterable[str]) -> dict[str, str]:
     return refused
 
 
-def _rows(text: str, width: int) -> Iterator[list[str]]:
-    for line in text.splitlines():
-        row = line.strip().split("|")
-        if len(row) == width:
-            yield row
-
-
 def _arrays(job_ids: Iterable[str]) -> str:
     """Ids without the array index: one for a whole array keeps the command short."""
     return ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
@@ -221,12 +228,13 @@ def _arrays(job_ids: Iterable[str]) -> str:
 
 def _squeue(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
     words = ("--noheader", "--states=all", f"--jobs={ids}", "--format=%i|%T|%r|%N|%j|%S|%M")
-    done = call("squeue", *words, cluster=cluster)
-    if done.returncode:
-        if "Invalid job id" in done.stderr:
+    try:
+        table = check_output("squeue", *words, cluster=cluster)
+    except ClusterError as error:
+        if "Invalid job id" in str(error):
             return  # it has forgotten all of them
-        raise failure(done)
-    for job_id, state, reason, node, name, start, elapsed in _rows(done.stdout, 7):
+        raise
+    for job_id, state, reason, node, name, start, elapsed in rows(table, 7):
         start = "" if start in ("N/A", "Unknown", "None") else start
         yield job_id, SlurmJob(read_state(state), reason, node, name, start, read_duration(elapsed))
 
@@ -234,7 +242,7 @@ def _squeue(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
 def _sacct(ids: str, cluster: str | None) -> Iterator[tuple[str, SlurmJob]]:
     words = (f"--jobs={ids}", "--format=JobID,State,NodeList,JobName,Start,Elapsed,ExitCode")
     jobs: dict[str, SlurmJob] = {}
-    for row, state, node, name, start, elapsed, code in _rows(_ask_sacct(*words, cluster=cluster), 7):
+    for row, state, node, name, start, elapsed, code in rows(_ask_sacct(*words, cluster=cluster), 7):
         state = read_state(state)
         job_id, _, step = row.partition(".")
         if not step:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from launchers.plan.durations import read_duration
 from launchers.slurm.accounting import Accounting, read_accounting
-from launchers.slurm.commands import ClusterError, check_output
+from launchers.slurm.commands import ClusterError, check_output, understood
 
 
 @dataclass
@@ -92,16 +92,20 @@ def read_site(cluster: str | None = None) -> Site:
             lambda kind: check_output("scontrol", "--all", "--oneliner", "show", kind, cluster=cluster), kinds
         )
         settings, about_partitions, about_nodes, about_reservations = answers
-    config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
-    partitions = {fields["PartitionName"]: _partition(fields) for fields in _records(about_partitions)}
-    for fields in _records(about_nodes):
-        for name in fields.get("Partitions", "").split(","):
-            if name in partitions:
-                _add_node(partitions[name], fields)
-    found = [_reservation(fields) for fields in _records(about_reservations) if "ReservationName" in fields]
-    site = Site(partitions, {each.name: each for each in found}, _number(config.get("MaxArraySize")) or 1001)
+    with understood():
+        config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
+        partitions = {
+            each.name: each for each in map(_partition, _records(about_partitions, "PartitionName"))
+        }
+        for fields in _records(about_nodes, "NodeName"):
+            for name in fields.get("Partitions", "").split(","):
+                if name in partitions:
+                    _add_node(partitions[name], fields)
+        found = map(_reservation, _records(about_reservations, "ReservationName"))
+        reservations = {each.name: each for each in found}
+    site = Site(partitions, reservations, _number(config.get("MaxArraySize")) or 1001)
     if config.get("AccountingStorageType", "none").endswith("slurmdbd"):
-        with suppress(ClusterError):  # what it allows stays unknown
+        with suppress(ClusterError), understood():  # what it allows stays unknown
             _add_accounting(site, config, cluster)
     return site
 
@@ -147,7 +151,7 @@ def gpus_of(gres: str) -> dict[str, int]:
     for item in re.sub(r"\([^)]*\)", "", gres).split(","):
         kind, *rest = item.split(":")
         if kind == "gpu":
-            count = int(rest.pop()) if rest and rest[-1].isdigit() else 1
+            count = int(rest.pop()) if rest and rest[-1].isdecimal() else 1
             name = rest[0] if rest else ""
             found[name] = found.get(name, 0) + count
     return found
@@ -173,9 +177,10 @@ def _add_node(partition: Partition, fields: dict[str, str]) -> None:
     partition.hosts.add(socket.gethostname() if is_here else fields.get("NodeHostName", fields["NodeName"]))
 
 
-def _records(text: str) -> list[dict[str, str]]:
-    """'Key=value Key=value' lines."""
-    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines() if "=" in line]
+def _records(text: str, first: str) -> list[dict[str, str]]:
+    """'Key=value Key=value' lines that begin with the key `first`."""
+    lines = (line.strip() for line in text.splitlines())
+    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines if line.startswith(f"{first}=")]
 
 
 def _number(text: str | None) -> int | None:

@@ -115,7 +115,7 @@ def _grace_ends(word: str) -> float | None:
     """quota -p gives seconds since the epoch and 0 for none; lfs '6d23h59m58s', '-' for none, 'none' at its end."""
     if word in ("none", "expired"):
         return 0.0
-    if word.isdigit():
+    if word.isdecimal():
         return float(word) or None
     parts = re.findall(r"(\d+)([wdhms])", word)
     seconds = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}

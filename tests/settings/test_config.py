@@ -19,7 +19,7 @@ from hyperformer.settings.checks import check
 from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, load_config, read_config_file
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.settings.signature import signature
-from hyperformer.settings.values import settings
+from hyperformer.settings.values import coerce, settings
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
 
@@ -118,6 +118,11 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("max_steps=0", "greater than 0"),
         ("hang_minutes=1e9", "hang_minutes is 1000000000.0, but must be 0 .never. to 10,000,000"),
         ("step_timeout_minutes=1e300", "must be greater than 0, and at most 10,000,000"),
+        ("max_steps=1e300", "must be greater than 0, and at most 1,000,000,000"),
+        ("per_device_train_batch_size=1e30", "must be greater than 0, and at most 1,000,000"),
+        ("weight_decay=1e300", "must not be negative, and at most 1,000,000,000"),
+        ("mixing_cap={rte: 1e12}", "must be greater than 0, and at most 1,000,000,000"),
+        ("early_stop_min_delta=101", "0 to 100 points"),
         ("label_smoothing=1", "below 1"),
         ("tasks=rte,rte", "names a task twice"),
         ("data_dir=/rows", "data_source=folder"),
@@ -132,6 +137,14 @@ def test_overrides(override: str, key: str, value: object) -> None:
 def test_bad_overrides_say_what_to_write(override: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         load_config("finetune", [override])
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 10**12, 1e300, "5", True])
+def test_every_number_has_bounds(value: object) -> None:
+    for key, setting in settings().items():
+        if {int, float} & set(setting.kinds):
+            with pytest.raises(ConfigError, match=key):
+                coerce(key, value, "here")
 
 
 def test_a_shared_hypernetwork_refuses_dimensions_that_do_not_fit() -> None:

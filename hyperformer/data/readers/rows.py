@@ -144,7 +144,7 @@ def _values(rows: Rows, field: str) -> Sequence[Any]:
 def _part(value: Any, part: str) -> Any:
     if isinstance(value, dict):
         return value.get(part)
-    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+    if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
         return value[int(part)]
     return None
 

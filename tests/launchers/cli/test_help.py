@@ -17,7 +17,7 @@ from hyperformer import cli, finetune_t5_trainer, pretrain
 from hyperformer.settings.values import settings
 from launchers import sweep
 from launchers.cli import container
-from launchers.cli.parser import COMMANDS
+from launchers.cli.parser import COMMANDS, parse
 from launchers.submit.preflight import NAMES
 
 # Programs of others, whose options our pages name.
@@ -157,3 +157,22 @@ def test_options_that_stand_alone_exist(page: Path) -> None:
             if option not in there
         ]
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("logs s.yaml * --rank \u00b2", "must be a rank's number or all"),
+        ("logs s.yaml * --rank 99999999999", "must be a rank's number or all"),
+        ("submit s.yaml --max-parallel \u0663", "must be a whole number"),
+        ("submit s.yaml --cluster=", "--cluster: is empty"),  # a variable of the shell that is not set
+        ("submit s.yaml --runs-dir=", "--runs-dir: is empty"),
+        ("bundle s.yaml --out=", "--out: is empty"),
+        ("staus s.yaml", "'staus' is no command; did you mean 'status'?"),
+        ("s.yaml seed=3", "unrecognized arguments: seed=3"),
+    ],
+)
+def test_words_that_are_refused(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(words.split(" "))
+    assert told in capsys.readouterr().err

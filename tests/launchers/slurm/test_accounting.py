@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import getpass
+import subprocess
+from contextlib import suppress
 
 import pytest
 
 from launchers.plan.resources import Resources
-from launchers.slurm import accounting
+from launchers.slurm import accounting, commands
 from launchers.slurm.accounting import read_accounting
+from launchers.slurm.commands import ClusterError
+from launchers.slurm.site import read_site
 
 ME = getpass.getuser()
 USER = "lab|lab|long,normal||7\nlab|other|normal|normal|\n"
@@ -72,3 +76,32 @@ def test_limits_that_are_not_enforced(asked: list[tuple[str, ...]]) -> None:
     found = read_accounting("hpc", None, {}, enforced=False)
     assert found.limits == () and found.qos == {"normal", "long", "idle"}
     assert all(command[0] == "sacctmgr" for command in asked)
+
+
+ABOUT = {
+    "config": "AccountingStorageType = accounting_storage/slurmdbd\nAccountingStorageEnforce = limits\n",
+    "partition": "PartitionName=debug Default=YES State=UP MaxTime=1:00:00 MaxNodes=4 QoS=long\n",
+    "node": "NodeName=n1 CPUTot=16 Gres=gpu:a100:4(S:0-1) RealMemory=64000 Partitions=debug\n",
+    "reservation": "ReservationName=r StartTime=2026-01-01T00:00:00 EndTime=2026-01-02T00:00:00\n",
+    "assoc_mgr": GROUPS, "user": USER, "qos": QOS, "squeue": QUEUE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ABOUT)
+def test_an_answer_on_the_site_that_is_cut_anywhere(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no error that is not ours, and with a warning before it it is whole."""
+    told = dict(ABOUT)
+
+    def run(command: tuple[str, ...], stdin: str) -> subprocess.CompletedProcess[str]:
+        text = next(told[name] for name in told if name in command)
+        return subprocess.CompletedProcess(command, 0, text, "")
+
+    monkeypatch.setattr(commands, "_run", run)
+    whole = read_site()
+    assert whole.partitions["debug"].gpu_types == {"a100": 4} and whole.accounting.limits
+    told[which] = f"scontrol: warning: a=b\n{ABOUT[which]}"
+    assert read_site() == whole
+    for end in range(0, len(ABOUT[which]), 7):
+        told[which] = ABOUT[which][:end]
+        with suppress(ClusterError):
+            read_site()

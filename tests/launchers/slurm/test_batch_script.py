@@ -233,6 +233,12 @@ def test_small_rules() -> None:
             r"line 1, retries.hangs: unknown kind of failure 'hangs'; did you mean 'hang'",
         ),
         ("retries: {bug: 1}", r"never restarted automatically"),
+        ("resources:\n  nodes: 10000000000", r"line 2, resources.nodes: must be .* at most 1,000,000,000"),
+        ("resources:\n  time: 10000000000", r"line 2, resources.time: must be minutes"),
+        (
+            "resources:\n  gpus_per_node: a100:99999999999",
+            r"line 2, resources.gpus_per_node: must be a number of GPUs",
+        ),
         ("retries: {hang: some}", r"must be a whole number of at least 0"),
         ("offline: 1", r"must be true or false"),
         ("resources: {mail: you}", r"must be a mail address"),

@@ -86,6 +86,61 @@ def test_what_squeue_said_holds_whatever_sacct_does(
     assert (found["99"].state if "99" in found else None) == gone
 
 
+ROW = "7|RUNNING|None|node1|n|2026-01-01T00:00:00|1:05"
+OF_SACCT = "7|COMPLETED|node1|n|x|1:05|0:0"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda row: f"{row}|more",
+        lambda row: row[:8],
+        lambda row: "7",
+        lambda row: row.replace("|", " "),
+        lambda row: f"hpc2:{row}",
+        lambda row: row.replace("7", "7+0", 1),
+        lambda row: row.replace("7", "7_[0-4:0]", 1),
+        lambda row: row.replace("7", "7_[0-99999999999]", 1),
+        lambda row: "<html>",
+        lambda row: "\x00",
+    ],
+)
+def test_a_row_that_is_not_understood_is_not_a_job_that_slurm_forgot(
+    slurm: Callable[..., list[tuple[str, ...]]], damage: Callable[[str], str]
+) -> None:
+    """A run whose job is forgotten is lost, and a submit starts it again."""
+    slurm(damage(ROW), "")
+    with pytest.raises(NoAnswer, match="not understood"):
+        job_queue.query(["7"])
+    slurm("error: Invalid job id specified", damage(OF_SACCT))
+    found = job_queue.query(["7"])["7"]
+    assert found.state == "UNKNOWN" and "not understood" in found.reason
+    slurm(damage("7|name|RUNNING|node1"), "")
+    with pytest.raises(NoAnswer):  # else it was never submitted
+        job_queue.ids_by_name(["name"], since=1e9)
+
+
+def test_what_stands_between_rows_and_around_cells_is_left_out(
+    slurm: Callable[..., list[tuple[str, ...]]],
+) -> None:
+    told = f"CLUSTER: hpc2\nsqueue: warning: slow\nWelcome\n {ROW.replace('|', ' | ')} \r\n"
+    slurm(told, "")
+    assert job_queue.query(["7"])["7"].state == "RUNNING"
+    slurm("CLUSTER: hpc2\n", "sacct: warning: slow\n")
+    assert job_queue.query(["7"]) == {}
+
+
+def test_nobody_reached_and_exit_code_0(
+    slurm: Callable[..., list[tuple[str, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = subprocess.CompletedProcess(
+        ("squeue",), 0, "", "squeue: error: Unable to contact slurm controller"
+    )
+    monkeypatch.setattr(commands, "_run", lambda command, stdin: told)
+    with pytest.raises(NoAnswer, match="Unable to contact"):
+        job_queue.query(["7"])
+
+
 def test_a_job_that_sbatch_was_refused_is_nobodys(slurm: Callable[..., list[tuple[str, ...]]]) -> None:
     """SLURM remembers it for some minutes, as failed and without a node."""
     asked = slurm("7|a|FAILED|\n8_[1-3]|b|PENDING|\n8_0|b|FAILED|node1\n", "7|a|FAILED|None assigned\n")
