@@ -74,6 +74,15 @@ def user_cache() -> Path:
     return folder if folder.is_absolute() else Path(os.devnull, "no-home")
 
 
+def is_text(value: str) -> bool:
+    """Whether a file can hold it: a name with bytes that are no UTF-8 has halves of characters in Python."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def apply_umask(path: Path) -> None:
     """Give a file or folder the permissions that the user's umask gives to a new one."""
     umask = os.umask(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError
+from hyperformer.files import is_text
 from launchers.plan.cluster_profile import LOCAL, NO_PROFILE, SLURM, load_profile
 from launchers.plan.grid.check_combination import UnreadableInput
 from launchers.plan.load_plan import make_plan
@@ -37,8 +38,13 @@ def open_sweep(sweep: str | Path, runs_dir: str | Path = "runs", cluster: str | 
     """Read a sweep file; arguments and errors as of :meth:`launchers.api.Sweep.load`."""
     name, stage = split_target(sweep)
     path = SWEEPS.find(name)
-    file = read_sweep(path, stage)
     folder = _folder_of_sweeps(runs_dir)
+    for what, place in (("the sweep file", path.absolute()), ("runs_dir", folder)):
+        if not is_text(str(place)):
+            raise ConfigError(
+                f"{what} {place}: its path has bytes that are no UTF-8, which no record can hold; rename it"
+            )
+    file = read_sweep(path, stage)
     # A stage goes where those before it went.
     names = [file.name, *(f"{file.name.removesuffix(stage)}{one}" for one in reversed(file.earlier))]
     last = next(filter(None, (last_cluster(SweepFolder(folder / one)) for one in names)), None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hyperformer.errors import ConfigError, nearest
+from hyperformer.files import is_text
 from hyperformer.settings.methods import METHOD_OPTIONS, METHODS
 from hyperformer.settings.schema import OUTPUT, PATH_OR_NAME, Bounds, RunConfig
 from hyperformer.settings.yaml_source import YamlNode
@@ -154,7 +155,7 @@ def _coerce(value: Any, annotation: Any) -> Any:
     elif origin is tuple:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        if isinstance(value, list | tuple) and all(isinstance(part, str) and is_text(part) for part in value):
             return tuple(value)
     elif origin is Mapping:
         if isinstance(value, Mapping) and _is_name_map(annotation):
@@ -171,7 +172,7 @@ def _coerce(value: Any, annotation: Any) -> Any:
     elif annotation is float:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value) + 0.0  # -0.0 is 0.0
-    elif annotation is str and isinstance(value, str):
+    elif annotation is str and isinstance(value, str) and is_text(value):
         return value
     raise ValueError
 

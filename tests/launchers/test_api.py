@@ -228,3 +228,14 @@ def test_a_profile_that_is_gone_stops_only_what_starts_runs(
     capsys.readouterr()
     assert command_line_of_sweeps.main(["submit", "s.yaml"]) == 2
     assert "site.yaml: no such profile" in capsys.readouterr().err
+
+
+def test_a_name_that_no_record_can_hold(in_folder: Path, write_sweep: WriteSweep) -> None:
+    """Bytes that are no UTF-8: JSON has no place for them."""
+    path = write_sweep(TWO)
+    with pytest.raises(ConfigError, match=r"runs_dir .*no UTF-8.*rename it"):
+        Sweep.load("s.yaml", "runs\udcff", cluster="local")
+    other = path.with_name("s\udcff.yaml")
+    path.rename(other)
+    with pytest.raises(ConfigError, match=r"the sweep file .*no UTF-8"):
+        Sweep.load(str(other), cluster="local")

@@ -106,6 +106,8 @@ def test_overrides(override: str, key: str, value: object) -> None:
         ("seed=4294967296", "below 2"),
         ("output_dir=", "output_dir is None, but must be text"),
         ("output_dir=''", "must name a folder"),
+        ("output_dir=a\udcff", "must be text"),
+        ("tasks=a\udcff", "must be a list of names"),
         ("init_from=''", "must name the folder of a run"),
         ("seed=1.5", "a whole number"),
         ("seed=true", "a whole number"),

@@ -253,7 +253,7 @@ HEAD = "variants: [finetune, hyperformer]\ntasks: [rte, cola]\n"
             "line 3, resources.gpu_per_node: .*; did you mean 'gpus_per",
         ),
         (HEAD + "resources: {time: 1:00}", "line 3, resources.time: must be minutes .* not '1:00'"),
-        (HEAD + "resources: {gpus_per_node: -1}", "line 3, resources.gpus_per_node: .*at least 0, not -1"),
+        (HEAD + "resources: {gpus_per_node: -1}", "line 3, resources.gpus_per_node: .*at least 0, .*not -1"),
         (HEAD + "resources: {cpus_per_task: true}", "line 3, resources.cpus_per_task: .*not True"),
         (HEAD + "resources: {mem_gb: -1}", "line 3, resources.mem_gb: must be a number of GB, or 0 or all"),
         (HEAD + "resources: {partition: 'a b'}", "line 3, resources.partition: must be the name of a part"),
