@@ -65,12 +65,8 @@ def outlive_reader() -> None:
             continue  # somebody else's, such as a notebook's
         stream.flush()
         raw = io.BufferedWriter(_Patient(number, "w", closefd=False))
-        options = {
-            "encoding": stream.encoding,
-            "errors": stream.errors,
-            "line_buffering": stream.line_buffering,
-        }
-        setattr(sys, name, io.TextIOWrapper(raw, **options))
+        renewed = io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+        setattr(sys, name, renewed)
 
 
 def as_written(text: str) -> str:
