@@ -64,9 +64,10 @@ def outlive_reader() -> None:
         if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
             continue  # somebody else's, such as a notebook's
         stream.flush()
-        raw = io.BufferedWriter(_Patient(number, "w", closefd=False))
-        renewed = io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
-        setattr(sys, name, renewed)
+        raw = _Patient(number, "w", closefd=False)
+        buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as Python itself does under -u
+        options = stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through
+        setattr(sys, name, io.TextIOWrapper(buffer, *options))
 
 
 def as_written(text: str) -> str:
