@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from hyperformer.errors import HyperformerError
 from launchers.plan.plan import Run
 from launchers.status.polling import SLURM_S, Watch
 from launchers.status.run_status import RunStatus
@@ -86,9 +87,12 @@ def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[LogF
 
     Args:
         rank: which rank's; None: those of all ranks.
+
+    Raises:
+        HyperformerError: none of the runs has so many ranks.
     """
     newest = ledger.newest_jobs()
-    found = []
+    found, ranks = [], 0
     for run in runs:
         attempt = last_attempt(ledger.folder(run))
         job = newest.get(run.signature)
@@ -99,8 +103,12 @@ def find(ledger: Ledger, runs: Sequence[Run], rank: int | None = 0) -> list[LogF
         title = f"{run.name} (attempt {attempt.number})"
         if job and not attempt.job_file.exists() and len(job.runs) == 1:
             found += _of_a_job(title, attempt, job, rank, ledger.paths)
+            ranks = max(ranks, job.submission.ranks)
         else:
-            found += _named(title, attempt.logs)
+            found += _named(title, attempt.logs) if not rank else []
+            ranks = max(ranks, 1)
+    if rank is not None and 0 < ranks <= rank:
+        raise HyperformerError(f"--rank {rank}: these runs have no such rank; the last one is {ranks - 1}")
     return found
 
 
@@ -114,7 +122,9 @@ def _of_a_job(
     # It may have been handed on to another job than the submission's.
     job_id = attempt.start.job_id or job.job_id
     found = []
-    for one in range(job.submission.ranks) if rank is None else [rank]:
+    for one in range(job.submission.ranks):
+        if rank not in (None, one):
+            continue
         name = f"{title} rank {one}" if job.submission.ranks > 1 else title
         if job_id:
             found += _named(name, paths.job_logs(job_id, one), " of the job")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hyperformer.errors import HyperformerError
 from launchers.api import View
 from launchers.plan.plan import Plan
 from launchers.status import logs, polling
@@ -158,6 +159,9 @@ def test_which_logs(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
         LogFile("hyperformer-seed1 (attempt 1) stdout.log", attempt.logs[0]),
         LogFile("hyperformer-seed1 (attempt 1) stderr.log", attempt.logs[1]),
     ]
+    for runs, rank in (([local], 1), ([local, slurm], 2)):  # rank 0's log is not that of another
+        with pytest.raises(HyperformerError, match=f"no such rank; the last one is {rank - 1}"):
+            find(ledger, runs, rank)
     folder = f"{ledger.folder(slurm).name}/attempts/3"
     run = "hyperformer-seed2 (attempt 3) rank"
     assert names(0) == [
