@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -160,7 +160,9 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
         model, report = _from_pretrained(
             HyperformerT5.from_pretrained, name, "the weights", config=config,
             generation_config=token_ids_only(config), dtype=torch.float32, output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )  # fmt: skip
+    check_shapes(report, name)
     lacking = sorted(key for key in report["missing_keys"] if model.method.t5_name(key) is not None)
     if lacking:
         raise CheckpointError(
@@ -172,11 +174,27 @@ def load_base(name: str, config: HyperformerConfig) -> HyperformerT5:
             f"the weights of {name!r} have {len(unknown)} for which its config.json has no place, {unknown[0]!r} among "
             "them: without these it would compute something else. Name a plain T5, as save_pretrained writes it"
         )
-    _check_scale(model, name)
+    check_scale(model, name)
     return model
 
 
-def _check_scale(model: HyperformerT5, name: str) -> None:
+def check_shapes(report: Mapping[str, Any], name: str) -> None:
+    """See that all weights had the shapes that the config asks for; transformers would only log which had not.
+
+    Args:
+        report: of `from_pretrained` with `ignore_mismatched_sizes`, which leaves the others as they are at random.
+
+    Raises:
+        CheckpointError: some had not.
+    """
+    for key, there, here in sorted(report["mismatched_keys"]):
+        raise CheckpointError(
+            f"the weights of {name!r} do not fit its config.json: {key!r} has shape {tuple(there)}, and the config "
+            f"asks for {tuple(here)}. Copy both again from one place"
+        )
+
+
+def check_scale(model: HyperformerT5, name: str) -> None:
     """See that the logits are scaled as the base's were: where the output layer is the embeddings', and only there.
 
     Raises:
@@ -187,6 +205,14 @@ def _check_scale(model: HyperformerT5, name: str) -> None:
         raise CheckpointError(
             f"{name!r} is an umT5 whose output layer is its embeddings'. transformers scales the logits of such a "
             'model: write "scale_decoder_outputs": true into its config.json'
+        )
+    if not (model.has_own_lm_head or config.scale_decoder_outputs):
+        warnings.warn(
+            f"the weights of {name!r} have no output layer, though its config.json says that it has one of its own: "
+            "the embeddings are taken, as transformers does. If it is a T5 v1.1, flan-T5 or mT5, its "
+            "lm_head.weight got lost: copy the weights again",
+            ConfigWarning,
+            stacklevel=3,
         )
     if model.has_own_lm_head and config.scale_decoder_outputs:
         warnings.warn(

@@ -12,7 +12,7 @@ from transformers import T5Config
 
 from hyperformer.adapter_folder import CONFIG_NAME, adapter_files
 from hyperformer.adapters.bases.families import t5_values
-from hyperformer.adapters.build import quiet_transformers
+from hyperformer.adapters.build import check_scale, check_shapes, quiet_transformers
 from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
 from hyperformer.adapters.model_card import ModelCard
@@ -101,11 +101,12 @@ def load_model(name: str | Path) -> HyperformerT5:
         with quiet_transformers():
             model, report = HyperformerT5.from_pretrained(
                 folder, config=config, generation_config=token_ids_only(config), dtype=torch.float32,
-                output_loading_info=True,
+                output_loading_info=True, ignore_mismatched_sizes=True,
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"the weights in {folder} cannot be loaded: {reason}") from error
+    check_shapes(report, str(folder))
     for what, names in (("lack", report["missing_keys"]), ("have no place for", report["unexpected_keys"])):
         if names:
             hint = "; a checkpoint of the authors' code is made ours by 'hyperformer convert'"
@@ -113,6 +114,7 @@ def load_model(name: str | Path) -> HyperformerT5:
                 f"{folder}: its weights and its {MODEL_CONFIG} do not fit: they {what} {len(names)} "
                 f"({sorted(names)[0]!r}){hint if what.startswith('have') else ''}"
             )
+    check_scale(model, str(folder))
     return model.eval()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from base_families import FAMILIES, edit, make_family
+from safetensors.torch import load_file, save_file
 from trained_models import batch, make_adapter, make_base, settings
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config
 
@@ -113,11 +114,44 @@ class TestWhatDoesNotFitTogether:
         with pytest.raises(CheckpointError, match="have 4 for which its config.json has no place"):
             build_model(settings(str(base), "none"))
 
+    def test_weights_of_other_shapes(self, tmp_path: Path) -> None:
+        base = Path(make_base(tmp_path / "t5"))
+        edit(base / "config.json", vocab_size=99)
+        for load in (lambda: build_model(settings(str(base), "none")), lambda: load_model(base)):
+            with pytest.raises(
+                CheckpointError, match=r"has shape \(161, 32\), and the config asks for \(99, 32\)"
+            ):
+                load()
+
+    def test_a_folder_that_is_no_base_model(self, tmp_path: Path) -> None:
+        """transformers takes the default T5 for a folder without config.json; at random it would be trained."""
+        for name in ("nothing", "run"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "run" / "config.json").write_text('{"signature": "", "settings": {}}')
+        for name in ("nothing", "run"):
+            with pytest.raises(CheckpointError, match="has no config.json that says its model_type"):
+                build_model(settings(str(tmp_path / name), "none", random_init=True))
+        (tmp_path / "run" / "adapter").mkdir()
+        (tmp_path / "run" / "adapter" / "hyperformer_adapter.json").write_text("{}")
+        for path in (tmp_path / "run", tmp_path / "run" / "adapter"):
+            with pytest.raises(CheckpointError, match=f"Name that T5, and write init_from={path}"):
+                build_model(settings(str(path), "none", random_init=True))
+        (finding,) = base_findings(str(tmp_path / "run"))
+        assert "init_from=" in finding.text
+
     def test_logits_scaled_or_not(self, tmp_path: Path) -> None:
         base = Path(make_family(tmp_path / "v1_1", "v1_1"))
         edit(base / "config.json", tie_word_embeddings=None, scale_decoder_outputs=True)
         with pytest.warns(ConfigWarning, match="scale_decoder_outputs.*false"):
             assert build_model(settings(str(base), "none")).config.scale_decoder_outputs
+        with pytest.warns(ConfigWarning, match="scale_decoder_outputs.*false"):
+            assert load_model(base).config.scale_decoder_outputs
+        weights = load_file(base / "model.safetensors")
+        del weights["lm_head.weight"]
+        save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+        edit(base / "config.json", tie_word_embeddings=False, scale_decoder_outputs=None)
+        with pytest.warns(ConfigWarning, match="its lm_head.weight got lost"):
+            assert not load_model(base).has_own_lm_head
         config_class, model_class = FAMILIES["umt5"]
         model = model_class(
             config_class(vocab_size=384, d_model=16, d_kv=4, d_ff=8, num_heads=2, num_layers=1)
@@ -159,24 +193,25 @@ def test_other_architectures_are_refused(
     content = json.dumps({"model_type": kind, "vocab_size": 384})
     (tmp_path / "config.json").write_text(content)
     config = settings(str(tmp_path), "none")
+    told = f"is a {kind} model" if kind else "has no config.json that says its model_type"
     for load in (
         lambda: build_model(config),
         lambda: count_config(config),
         lambda: load_tokenizer(config.model),
     ):
-        with pytest.raises(CheckpointError, match=f"is a {kind} model.*umT5.*{OTHERS[kind]}"):
+        with pytest.raises(CheckpointError, match=f"{told}.*umT5.*{OTHERS[kind]}"):
             load()
     with pytest.raises(CheckpointError, match="is a|is no model"):
         load_model(tmp_path)
     # Before anything is queued: a folder, and a name that the hub's cache has.
     (finding,) = base_findings(str(tmp_path))
-    assert f"is a {kind} model" in finding.text and finding.name is None
+    assert told in finding.text and finding.name is None
     snapshot = tmp_path / "hub/models--some--model/snapshots/abc"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text(content)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     (finding,) = base_findings("some/model")
-    assert f"'some/model' is a {kind} model" in finding.text
+    assert f"'some/model' {told}" in finding.text
 
 
 def test_the_preflight_knows_what_works(bases: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hyperformer.adapter_folder import trained_files
 from hyperformer.errors import CheckpointError
 
 # What transformers (5.23) does with `tie_word_embeddings: false` of published configs: T5 keeps it as
@@ -60,10 +61,16 @@ def t5_values(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no base model that adapters are made for; says which would be.
     """
-    kind = values.get("model_type", "t5")
-    if not is_family(kind):
+    kind = values.get("model_type")
+    if trained_files(Path(name)) is not None:
         raise CheckpointError(
-            f"{name!r} is a {kind} model; the adapters are made for T5, T5 v1.1, flan-T5, ByT5, mT5 and umT5. Name one "
+            f"{name!r} is a trained adapter or run, and not its T5. Name that T5, and write init_from={name} to start "
+            "from what was trained"
+        )
+    if not is_family(kind):
+        what = f"is a {kind} model" if kind else "has no config.json that says its model_type"
+        raise CheckpointError(
+            f"{name!r} {what}; the adapters are made for T5, T5 v1.1, flan-T5, ByT5, mT5 and umT5. Name one "
             f"of these, for example {_INSTEAD.get(str(kind), _ANY)}"
         )
     if values.get("pad_token_id", 0) is None:
