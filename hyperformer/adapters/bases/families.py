@@ -75,4 +75,4 @@ def t5_values(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     if values.get("pad_token_id", 0) is None:
         raise CheckpointError(f"the config of {name!r} has no pad_token_id; T5's is 0: write it there")
-    return {**values, **_FAMILIES[kind], "model_type": "t5"}
+    return {**values, **_FAMILIES[str(kind)], "model_type": "t5"}
