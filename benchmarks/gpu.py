@@ -87,7 +87,7 @@ def device_name() -> str:
 
 
 def measure_variants(size: Size, precision: str, names: list[str] | None = None) -> list[dict[str, Any]]:
-    """A row per variant: tokens and FLOP/s in training, peak memory, rows per second in evaluation."""
+    """A row per variant: tokens, FLOP/s and operations in training, peak memory, rows per second in evaluation."""
     from hyperformer.settings.build import replace
     from hyperformer.settings.config_files import load_config
     from hyperformer.settings.schema import VARIANTS
@@ -110,6 +110,7 @@ def measure_variants(size: Size, precision: str, names: list[str] | None = None)
 
 def _measure(config: Any, size: Size, context: Any) -> dict[str, Any]:
     import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import T5Config
 
@@ -117,6 +118,16 @@ def _measure(config: Any, size: Size, context: Any) -> dict[str, Any]:
     from hyperformer.training.deepspeed_config.batch import make_batch
     from hyperformer.training.engine import make_engine
     from hyperformer.training.numerics.kernels import choose_kernels
+
+    class Operations(TorchDispatchMode):
+        """Counts those that compute: most launch one kernel."""
+
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = function.__name__
+            self.count += not (function.is_view or "empty" in name or "view" in name)
+            return function(*args, **(kwargs or {}))
 
     cuda = context.device.type == "cuda"
     gc.collect()
@@ -128,11 +139,13 @@ def _measure(config: Any, size: Size, context: Any) -> dict[str, Any]:
         model = build_model(config, t5=t5)
     engine = make_engine(model, config.training, make_batch(config.training, 1), context)
     batch = _batch(size, context.device)
-    step = _training_step(engine, batch, config.training.label_smoothing)
+    step = _training_step(engine, context, batch, config.training.label_smoothing)
     step()  # Adam makes its moments
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     with FlopCounterMode(display=False) as counter:
+        step()
+    with Operations() as operations:
         step()
     seconds = _seconds(step, size.steps, cuda)
     peak = torch.cuda.max_memory_allocated() - held if cuda else None
@@ -145,6 +158,7 @@ def _measure(config: Any, size: Size, context: Any) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds,
         "flops": flops,
         "share_of_peak": None if most is None else flops / most,
+        "operations": operations.count,
         "peak_memory_bytes": peak,
         "evaluation_rows_per_second": size.rows / answers,
     }
@@ -160,12 +174,18 @@ def _batch(size: Size, device: Any) -> dict[str, Any]:
     return {"input_ids": source, "attention_mask": torch.ones_like(source), "labels": draw(size.target)}
 
 
-def _training_step(engine: Any, batch: dict[str, Any], smoothing: float) -> Callable[[], None]:
+def _training_step(engine: Any, context: Any, batch: dict[str, Any], smoothing: float) -> Callable[[], None]:
+    """The step of a run."""
+    from hyperformer.training.numerics.step_numbers import StepNumbers
     from hyperformer.training.optimization.loss import batch_loss
+    from hyperformer.training.train_state import TrainState
+
+    numbers = StepNumbers(engine, TrainState(), context, 0.0, lambda: None)
 
     def step() -> None:
-        engine.backward(batch_loss(engine, batch, TASK, smoothing))
-        engine.step()
+        loss = batch_loss(engine, batch, TASK, smoothing)
+        engine.backward(loss)
+        numbers.after_backward(loss)
 
     return step
 
@@ -389,14 +409,17 @@ def table(found: dict[str, Any], size: Size, small: bool) -> str:
         lines.append("Peak memory: not measured: torch counts that of GPUs only.")
     if small:
         lines.append("These shapes show that the script works; the figures say nothing about speed.")
-    head = "| | tokens/s | share of peak | of frozen T5 | of full fine-tuning | peak memory | evaluation rows/s |"
+    head = (
+        "| | tokens/s | share of peak | operations per step | of frozen T5 | of full fine-tuning | peak memory "
+        "| evaluation rows/s |"
+    )
     for precision in ("bf16", "fp32"):
         part = found[precision]
         lines += ["", f"### {precision}", ""]
         if "found" not in part:
             lines.append(f"not measured: {part['not_measured']}")
             continue
-        lines += [head, "| --- |" + 6 * " ---: |", *(_row(row) for row in part["found"])]
+        lines += [head, "| --- |" + 7 * " ---: |", *(_row(row) for row in part["found"])]
     lines += ["", "### Checks", ""]
     for name in list(PARTS)[2:]:
         part = found[name]
@@ -415,7 +438,7 @@ def _row(row: dict[str, Any]) -> str:
 
     cells = [
         row["variant"], f"{row['tokens_per_second']:,.0f}", cell(row["share_of_peak"], "{:.1f}%", 100),
-        cell(row["of_frozen"], "{:.2f}"), cell(row["of_full"], "{:.2f}"),
+        f"{row['operations']:,}", cell(row["of_frozen"], "{:.2f}"), cell(row["of_full"], "{:.2f}"),
         cell(row["peak_memory_bytes"], "{:.2f} GiB", 2**-30), f"{row['evaluation_rows_per_second']:,.1f}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"

@@ -29,7 +29,8 @@ def gpu() -> ModuleType:
 
 def found(gpu: ModuleType, device: str) -> dict:
     row = {"variant": "adapters", "tokens_per_second": 12345.6, "share_of_peak": 0.123, "of_frozen": 0.5}
-    row |= {"of_full": None, "peak_memory_bytes": 3 << 29, "evaluation_rows_per_second": 10.0, "flops": 1e12}
+    row |= {"of_full": None, "peak_memory_bytes": 3 << 29, "evaluation_rows_per_second": 10.0}
+    row["operations"] = 3456
     parts: dict = {name: {"found": {"bit_identical": True}, "device": device} for name in gpu.PARTS}
     return parts | {"bf16": {"found": [row], "device": device}, "fp32": {"not_measured": "no time was left"}}
 
@@ -37,7 +38,7 @@ def found(gpu: ModuleType, device: str) -> dict:
 def test_the_table_says_what_was_and_was_not_measured(gpu: ModuleType) -> None:
     text = gpu.table(found(gpu, "NVIDIA H100 80GB HBM3"), gpu.Size(), False)
     assert text.startswith("## NVIDIA H100 80GB HBM3\n") and "Share of peak:" not in text
-    assert "| adapters | 12,346 | 12.3% | 0.50 | - | 1.50 GiB | 10.0 |" in text
+    assert "| adapters | 12,346 | 12.3% | 3,456 | 0.50 | - | 1.50 GiB | 10.0 |" in text
     assert "not measured: no time was left" in text and "- resume bf16: bit_identical True" in text
     text = gpu.table(found(gpu, "Quick 1"), gpu.SMALL, True)
     assert (
@@ -76,6 +77,6 @@ def test_a_part_in_small(tmp_path: Path) -> None:
     assert (
         len(rows) == 1 + len(VARIANTS)
         and rows[0]["of_frozen"] == 1
-        and all(row["tokens_per_second"] > 0 for row in rows)
+        and all(row["tokens_per_second"] > 0 and row["operations"] > 500 for row in rows)
     )
     assert "no CUDA" in json.loads((tmp_path / "NCCL, one rank.json").read_text())["not_measured"]

@@ -114,13 +114,15 @@ def apply_adapter(
         return torch.cat([apply_adapter(part, own, activation, reads) for own, part, reads in groups])
     # In half precision, T5 keeps its last feed-forward product in float32.
     inner = (hidden if inputs is None else inputs).to(weights.down_weight.dtype)
+    if weights.down_weight.dim() == 2:
+        inner = inner.flatten(0, 1)  # once here, or each product does it
     if weights.pre_norm_weight is not None and weights.pre_norm_bias is not None:
         inner = _layer_norm(inner, weights.pre_norm_weight, weights.pre_norm_bias)
     inner = activation(_linear(inner, weights.down_weight, weights.down_bias))
     inner = _linear(inner, weights.up_weight, weights.up_bias)
     if weights.post_norm_weight is not None and weights.post_norm_bias is not None:
         inner = _layer_norm(inner, weights.post_norm_weight, weights.post_norm_bias)
-    return hidden + inner.to(hidden.dtype)
+    return hidden + inner.view_as(hidden).to(hidden.dtype)
 
 
 def split_sites(tensors: dict[str, Tensor], batch: BatchAdapters | None) -> Sites:

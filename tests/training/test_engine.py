@@ -100,11 +100,17 @@ def _train_on_one_rank(
     told = dataclasses.replace(context, size=ranks)
     engine = make_engine(model, config, Batch(6, 2, 1, 1), told)
     engine.train()
-    numbers = StepNumbers(engine, TrainState(), told, 0.0, lambda: None)
+    numbers = StepNumbers(engine, TrainState(), context, 0.0, lambda: None)
+    if ranks > 1:
+        del engine.clip_fp32_gradients  # then DeepSpeed's own clips
+    norms = []
     for _ in range(4):
         loss = batch_loss(engine, rows(), "mrpc", 0.1)
         engine.backward(loss)
         numbers.after_backward(loss)
+        norms.append(numbers.gradient_norm() or 0.0)
+    # The first step is not clipped, the second is.
+    assert norms[1] < config.max_grad_norm < norms[3]
     assert not torch.equal(model.unused, torch.ones(3))
     return engine.enable_backward_allreduce, [parameter.detach() for parameter in model.parameters()]
 
@@ -112,14 +118,16 @@ def _train_on_one_rank(
 def _compare_with_reduction() -> None:
     context = join()
     for reference in (False, True):
-        config = TrainingConfig(weight_decay=0.1, warmup_steps=0, reference_optimizer=reference)
+        config = TrainingConfig(
+            weight_decay=0.1, warmup_steps=0, max_grad_norm=27.7, reference_optimizer=reference
+        )
         is_reduced, expected = _train_on_one_rank(config, context, 2)  # in a group of one all the same
         assert is_reduced
         is_reduced, weights = _train_on_one_rank(config, context, 1)
         assert not is_reduced and all(map(torch.equal, weights, expected))
 
 
-def test_one_rank_trains_as_if_it_reduced_its_gradients() -> None:
+def test_one_rank_trains_as_if_deepspeed_reduced_and_clipped_its_gradients() -> None:
     """Weights are bit-identical, also of a parameter that no step uses: weight decay moves it."""
     # Not forked: the threads of products do not live on in a fork, and a large product would wait for them.
     process = multiprocessing.get_context("spawn").Process(target=_compare_with_reduction)

@@ -54,6 +54,10 @@ class StepNumbers:
         self._not_finite = torch.zeros((), dtype=torch.int64, device=context.device)
         self._looks_itself = engine.optimizer is not base_optimizer(engine)
         self._norm: Tensor | None = None
+        self._trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
+        if not self._looks_itself:
+            # DeepSpeed's own takes the norms again, multiplies tensor by tensor, and looks for parameters in all of T5.
+            engine.clip_fp32_gradients, engine.zero_grad = self._clip, self._drop_gradients
         self._skipped_in_a_row = 0
 
     def after_backward(self, loss: Tensor) -> bool:
@@ -85,14 +89,29 @@ class StepNumbers:
         A parameter that this step did not use gets a gradient of zero, so that AdamW moves it on any number of
         ranks alike: DeepSpeed does so where it reduces gradients.
         """
-        trained = [p for p in self.engine.module.parameters() if p.requires_grad]
-        for parameter in trained:
+        for parameter in self._trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in trained]
-        self._norm = torch.nn.utils.get_total_norm(gradients)
+        self._norm = torch.stack(torch._foreach_norm(self._gradients())).pow(2).sum().pow(0.5)
         is_first = ~self._norm.isfinite() & (self._not_finite == 0)
         self._not_finite.masked_fill_(is_first, self.state.step + 1)
+
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self._trained if parameter.grad is not None]
+
+    def _clip(self) -> None:
+        """Scale the gradient down to the largest norm that the settings allow; bit-identical to DeepSpeed on a CPU."""
+        assert self._norm is not None  # the gradient was looked at
+        norm = self.context.sum(self._norm / self.context.size)  # so that all ranks scale alike
+        most = torch.full_like(norm, self.engine.gradient_clipping())  # made on the device, without a wait
+        factor = (most / (norm + 1e-6)).clamp(max=1.0)
+        # In the host's memory it can be read without a wait, and multiplying by one would be a pass over all gradients.
+        if factor.device.type != "cpu" or factor.numpy() != 1:
+            torch._foreach_mul_(self._gradients(), factor)
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._trained:
+            parameter.grad = None
 
     def _step_engine(self) -> None:
         try:
