@@ -40,8 +40,8 @@ def screen_table(
 ) -> Text:
     """A table of `width` columns at most, as far as that can be.
 
-    It leaves out optional columns, the first named first, and then shortens its first column. Aligned here
-    and not by rich's own table, which takes a second for a thousand rows.
+    It leaves out optional columns, the first named first, and then shortens its first column, unless two names
+    would look alike. Aligned here and not by rich's own table, which takes a second for a thousand rows.
 
     Args:
         numbers: titles of the columns that are aligned on the right.
@@ -54,8 +54,8 @@ def screen_table(
     first, *others = columns
     sizes = {title: max(map(len, [title, *cells])) for title, cells in columns.items()}
     room = width - sum(sizes[title] + 2 for title in others)
-    sizes[first] = min(sizes[first], max(_LEAST_FIRST_COLUMN, room))
-    columns[first] = [shortened(cell, sizes[first]) for cell in columns[first]]
+    columns[first] = _shortened_apart(columns[first], max(_LEAST_FIRST_COLUMN, room))
+    sizes[first] = max(map(len, [first, *columns[first]]))
     pads = {title: str.rjust if title in numbers else str.ljust for title in columns}
     head = "  ".join(pads[title](title, sizes[title]) for title in columns)
     padded = [[pads[title](cell, sizes[title]) for cell in cells] for title, cells in columns.items()]
@@ -98,20 +98,30 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
     return min(first, _LEAST_FIRST_COLUMN) + sum(size + 2 for size in others)
 
 
-def shortened(text: str, room: int) -> str:
-    """A name cut in its middle: runs differ at the end.
+def _shortened_apart(names: Sequence[str], room: int) -> list[str]:
+    """Names cut in their middle where that leaves all of them different; else whole.
 
-    >>> shortened("hyperformer-seed12", 12)
-    'hype…-seed12'
+    >>> _shortened_apart(["lr1-decay0-seed1", "lr2-decay0-seed1"], 9)
+    ['lr1…seed1', 'lr2…seed1']
+    >>> _shortened_apart(["lr1-decay0-seed1", "lr1-decay0-seed1", "lr1-decay2-seed1"], 9)
+    ['lr1-decay0-seed1', 'lr1-decay0-seed1', 'lr1-decay2-seed1']
     """
-    if len(text) <= room:
-        return text
-    return f"{text[: room // 3]}…{text[len(text) - (room - room // 3 - 1) :]}"
+    for parts in (3, 2):  # runs mostly differ at the end
+        cut = [_shortened(name, room, room // parts) for name in names]
+        if len(set(cut)) == len(set(names)):
+            return cut
+    return list(names)
+
+
+def _shortened(name: str, room: int, head: int) -> str:
+    if len(name) <= room:
+        return name
+    return f"{name[:head]}…{name[len(name) - (room - head - 1) :]}"
 
 
 def print_table(out: Console, table: Text) -> None:
     """Without wrapping: lines are as wide as they should be."""
     if out.is_terminal:
-        out.print(table)
+        out.print(table, soft_wrap=True)
     else:
         print(table.plain, file=out.file)

@@ -154,6 +154,19 @@ def test_a_table_leaves_out_what_does_not_fit(width: int) -> None:
     assert "RUNNING" in table and ("yy" in table) == (width >= 80) and ("xx" in table) == (width >= 60)
 
 
+def test_two_names_never_look_alike() -> None:
+    def shown(*names: str) -> list[str]:
+        table = screen_table(["run", "state"], [[name, "done"] for name in names], 30).plain
+        return [line.split()[0] for line in table.splitlines()[2:]]
+
+    ends = ["x" * 40 + "-seed1", "x" * 40 + "-seed2"]
+    assert all("…" in name for name in shown(*ends)) and len(set(shown(*ends))) == 2
+    beginnings = ["v-lr0.001" + "x" * 40 + "-seed1", "v-lr0.005" + "x" * 40 + "-seed1"]
+    assert len(set(shown(*beginnings))) == 2 and max(map(len, shown(*beginnings))) < 30
+    middles = ["x" * 30 + middle + "y" * 30 for middle in "ab"]
+    assert shown(*middles) == middles
+
+
 def test_pauses_of_watchers_grow_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
