@@ -3,8 +3,8 @@
 Prompts, answers, metrics and splits are the authors'; those of the tasks that they do not have are T5's
 (Raffel et al. 2020, appendix D, and their library `t5`). The places on the hub are
 today's: five of the authors' data sets are loading scripts, which `datasets` 4 no longer runs, so their parquet
-copy is read. No row was loaded from the hub where this was written: repository, configuration, splits, columns,
-label order and kind of storage of every place were compared with public listings, cards and scripts (docs/data.md).
+copy is read. No row was loaded from the hub where this was written: docs/data.md says for each place what of it
+was compared with public listings, cards and scripts.
 """
 
 from __future__ import annotations
