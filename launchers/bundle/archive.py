@@ -200,13 +200,15 @@ def _check_packed_again(name: str, path: Path) -> None:
 
 
 def _manifest(path: Path, manifest: Path) -> dict[str, Any]:
-    found = read_bundled(manifest)
+    found = read_object(manifest, where=MANIFEST, most_bytes=_MOST_JSON, keys_once=True)
     files = found.get("files")
     is_list = isinstance(files, dict) and all(
         isinstance(one, dict) and isinstance(one.get("sha256"), str) for one in files.values()
     )
     if not is_list:
         raise FileError(f"{path}: {MANIFEST} is damaged: it lists no files")
+    if not str(found.get("sweep")).isprintable():  # it is shown on a terminal
+        raise FileError(f"{path}: {MANIFEST} is damaged: the sweep's name is {found['sweep']!a}")
     if found.get("schema") != SCHEMA:
         raise FileError(
             f"{path}: its manifest has schema {found.get('schema')!r}, and this version of HyperFormer knows {SCHEMA}; "

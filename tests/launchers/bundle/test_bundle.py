@@ -211,6 +211,21 @@ def test_an_added_file_and_a_cut_archive(
     assert main(["verify", str(flipped)]) != 0
 
 
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (b'{"schema": 1, "sweep": "\\u001b[2J", "files": {}}', "the sweep's name is"),
+        (b'{"schema": 1, "sweep": "x", "files": {}, "files": {"a": {"sha256": ""}}}', "files more than once"),
+    ],
+)
+def test_a_manifest_that_is_not_ours(manifest: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(MANIFEST, manifest)
+    with pytest.raises(HyperformerError, match=told):
+        verified(path, tmp_path)
+
+
 def entry(name: str, mode: int = 0) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
     info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
