@@ -93,7 +93,7 @@ def test_the_settings() -> None:
         ({"early_stop": True}, "a whole number"),
         ({"early_stop": 2, "do_eval": False}, "do_eval is false"),
         ({"early_stop_min_delta": 0.5}, "early_stop is not given"),
-        ({"early_stop": 2, "early_stop_min_delta": -1}, "must not be negative"),
+        ({"early_stop": 2, "early_stop_min_delta": -1}, "must be 0 to 100 points"),
     ):
         with pytest.raises(ConfigError, match=told):
             make_config({**tasks, **values})
