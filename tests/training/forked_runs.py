@@ -208,13 +208,13 @@ def load_slowly(seconds: float) -> None:
     """Have this process take so long to load each split of a task."""
     from hyperformer.training import inputs
 
-    real = inputs.load_split
+    real = inputs.load_tokenized
 
     def slow(*arguments: Any, **more: Any) -> Any:
         time.sleep(seconds)
         return real(*arguments, **more)
 
-    inputs.load_split = slow
+    inputs.load_tokenized = slow
 
 
 def limit_rows(most: int) -> None:
