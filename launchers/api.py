@@ -243,15 +243,13 @@ class Sweep:
         both = zip(view.runs, view.statuses, strict=True)
         return find_checkpoints(self.ledger, [run for run, entry in both if entry.state == "done"]), view
 
-    def clean(self, *names: str) -> list[str]:
-        """Remove the checkpoints of runs that are done, which cannot be extended then; returns their names.
+    def clean(self, kept: Sequence[KeptCheckpoints]) -> None:
+        """Remove checkpoints that :meth:`to_clean` found, and no others; their runs cannot be extended then.
 
         Raises:
             LockError, RunInUse: another process works on the sweep, or on one of the runs.
         """
-        kept, _ = self.to_clean(*names)
         remove_checkpoints(self.ledger, kept)
-        return [one.run.name for one in kept]
 
     def to_cancel(self, *names: str) -> tuple[list[tuple[Run, RunStatus]], View]:
         """Those of the runs that go or wait."""

@@ -212,11 +212,11 @@ class CheckpointFolder:
 
     def remove(self) -> None:
         """Remove all checkpoints. One that is killed leaves no half of a checkpoint under a checkpoint's name."""
-        for _ in range(2):
-            if self._removed.exists():
-                shutil.rmtree(self._removed)
-            if self.path.exists():
-                self.path.rename(self._removed)
+        if self._removed.exists():
+            shutil.rmtree(self._removed)
+        if self.path.exists():
+            self.path.rename(self._removed)
+            shutil.rmtree(self._removed)
 
     @property
     def _removed(self) -> Path:

@@ -190,7 +190,7 @@ class Evaluator:
         Every rank gets the same number of batches: with partitioned parameters all ranks must take part.
         """
         length = answer_length(task, self.tokenizer)
-        trees = trees_of_labels(self.model, task, self.tokenizer) if self.decoding.method == "rank" else []
+        trees = trees_of_labels(self.model, task, self.tokenizer) if self.decoding.method == "rank" else ()
         scored = max((len(tree.tokens) for tree in trees), default=1)
         more = length + math.ceil(scored * self.model.config.vocab_size / SCORES_PER_TOKEN)
         # Larger batches of short rows fill a GPU. A CPU is full with 32, which pad less (mrpc: by 2%).

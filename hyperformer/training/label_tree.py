@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,33 +37,35 @@ class LabelTree:
         return LabelTree(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
-def label_trees(labels: Sequence[Sequence[int]], start: int, most: int) -> list[LabelTree]:
+# Each batch asks for its task's.
+@functools.lru_cache(maxsize=64)
+def label_trees(labels: tuple[tuple[int, ...], ...], start: int, most: int) -> tuple[LabelTree, ...]:
     """Trees that have the labels in their order, each of `most` nodes unless one label alone has more.
 
     Args:
         labels: their token ids. None is empty.
         start: the token with which the decoder starts.
     """
-    groups: list[list[Sequence[int]]] = []
+    groups: list[list[tuple[int, ...]]] = []
     nodes: set[tuple[int, ...]] = set()
     for label in labels:
-        prefixes = {tuple(label[:end]) for end in range(len(label))}
+        prefixes = {label[:end] for end in range(len(label))}
         if not groups or len(nodes | prefixes) > most:
             groups.append([])
             nodes = set()
         groups[-1].append(label)
         nodes |= prefixes
-    return [_tree(group, start) for group in groups]
+    return tuple(_tree(group, start) for group in groups)
 
 
-def _tree(labels: Sequence[Sequence[int]], start: int) -> LabelTree:
-    prefixes = dict.fromkeys(tuple(label[:end]) for label in labels for end in range(len(label)))
+def _tree(labels: Sequence[tuple[int, ...]], start: int) -> LabelTree:
+    prefixes = dict.fromkeys(label[:end] for label in labels for end in range(len(label)))
     number = {prefix: node for node, prefix in enumerate(prefixes)}
     distances = torch.full((len(number), len(number)), -1)
     for prefix, node in number.items():
         for end in range(len(prefix) + 1):
             distances[node, number[prefix[:end]]] = len(prefix) - end
-    parents = [np.asarray([number[tuple(label[:end])] for end in range(len(label))]) for label in labels]
+    parents = [np.asarray([number[label[:end]] for end in range(len(label))]) for label in labels]
     return LabelTree(
         torch.tensor([prefix[-1] if prefix else start for prefix in number]),
         distances,

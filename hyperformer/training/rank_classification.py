@@ -64,9 +64,9 @@ def best_labels(
     ]
 
 
-def trees_of_labels(model: Any, task: Task, tokenizer: Any) -> list[LabelTree]:
+def trees_of_labels(model: Any, task: Task, tokenizer: Any) -> tuple[LabelTree, ...]:
     """The task's labels, in order, as trees that one forward of the decoder reads: a label by itself if it must be."""
-    labels = tokenizer(list(task.labels or ()))["input_ids"]
+    labels = tuple(map(tuple, tokenizer(list(task.labels or ()))["input_ids"]))
     return label_trees(
         labels, model.config.decoder_start_token_id, TARGET_TOKENS if model.packs_targets else 0
     )

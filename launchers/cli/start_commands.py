@@ -145,7 +145,7 @@ def clean(
             f"{total} in all. Results, answers and trained weights stay; `extend` cannot continue these runs then"
         )
         if not is_dry_run and agreed(f"remove the checkpoints of {len(kept)} runs?", yes):
-            sweep.clean(*names)
+            sweep.clean(kept)
     print_next(target, for_real if kept and is_dry_run else STATUS)
     return DONE
 

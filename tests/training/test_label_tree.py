@@ -17,7 +17,7 @@ from hyperformer.training.rank_classification import label_scores
 
 # A label that begins another one, not beside it; several of many tokens that begin alike.
 NESTED = replace(TASKS["cola"], labels=("0 0 1", "1", "0", "not acceptable", "0 0", "not entailment"))
-IDS = [[5, 6, 7, 1], [5, 1], [8, 1], [5, 6, 1], [1]]
+IDS = ((5, 6, 7, 1), (5, 1), (8, 1), (5, 6, 1), (1,))
 
 
 @pytest.mark.parametrize(("most", "nodes"), [(0, [4, 2, 2, 3, 1]), (3, [4, 3, 3]), (4, [4, 4]), (128, [5])])
@@ -30,13 +30,13 @@ def test_each_distinct_prefix_is_one_node(most: int, nodes: list[int]) -> None:
         for label, parents in zip(tree.labels, tree.parents, strict=True):
             ids = label[label != IGNORED].tolist()
             path = parents[: len(ids)]
-            found.append(ids)
+            found.append(tuple(ids))
             assert tree.tokens[path].tolist() == [0, *ids[:-1]] and path.tolist() == sorted(path.tolist())
             for depth, node in enumerate(path):
                 seen = tree.distances[node]
                 assert seen[path[: depth + 1]].tolist() == [*range(depth, -1, -1)]
                 assert (seen >= 0).sum() == depth + 1
-    assert found == IDS
+    assert tuple(found) == IDS
 
 
 def small_model(per_layer: bool, attention: str) -> HyperformerT5:
