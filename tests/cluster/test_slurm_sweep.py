@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -44,17 +43,13 @@ def test_the_last_job_renews_the_page(slurm_line: CommandLine) -> None:
         .replace("13]", "13], max_steps: 1")
     )
     assert line.run("s.yaml")[0] == 0
-    page, record = line.folder / "runs/s/report/index.html", line.folder / "runs/s/.report.json"
-    wait_for(line, lambda counts: counts == {"done": 1, "failed": 1})
-    wanted = record.with_name(".report.wanted.json")
-    end = time.monotonic() + 60
-    while not (
-        record.exists() and json.loads(wanted.read_text())["token"] == json.loads(record.read_text())["token"]
-    ):
+    page = line.folder / "runs/s/report/index.html"
+    # A run has ended before its job asks for the page, and the page of the first says nothing of the second.
+    end = time.monotonic() + 120
+    while not (page.exists() and "1 done" in (text := page.read_text()) and "1 failed" in text):
         assert time.monotonic() < end, list(line.folder.glob("runs/s/submitit/*"))
         time.sleep(0.2)
-    text = page.read_text()
-    assert re.search(r"by job \d+_[01]<", text) and "1 done" in text and "1 failed" in text
+    assert re.search(r"by job \d+_[01]<", text)
     assert "report: runs/s/report/index.html (written 0 min ago)" in line.run("status", "s.yaml")[1]
     errors = [path.read_text() for path in line.folder.glob("runs/s/submitit/*_[01]_log.err")]
     assert errors and not any("launchers.renew" in text for text in errors)

@@ -53,6 +53,13 @@ def trainer(folder: Path, boot: str | None = None) -> Iterator[Any]:
         process.join()
 
 
+def wait_until_stopped(pid: int) -> None:
+    """A stop signal is sent, not obeyed, when kill returns: a thread inside a system call ends that first."""
+    tasks = Path(f"/proc/{pid}/task")
+    while {stat.read_text().rpartition(")")[2].split()[0] for stat in tasks.glob("*/stat")} != {"T"}:
+        time.sleep(0.01)
+
+
 def without_locks(descriptor: int, kind: int) -> None:
     """What flock does on a network file system that has no lock service."""
     if NAME in os.readlink(f"/proc/self/fd/{descriptor}"):
@@ -208,6 +215,7 @@ def test_another_machine_without_common_locks(tmp_path: Path, monkeypatch: pytes
         ):
             pass
         os.kill(other.pid, signal.SIGSTOP)
+        wait_until_stopped(other.pid)
         with hold(tmp_path):  # after a lease
             assert holder(tmp_path)["pid"] == os.getpid()  # type: ignore[index]
             # It comes back, and sees that it has lost the run.
