@@ -5,7 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hyperformer.answers.answers import Answers, read_scored
@@ -68,12 +68,6 @@ def one_class(answers: Mapping[str, Answers]) -> dict[str, str]:
             if len(given) == 1 and len(targets) > 1:
                 found[name] = _classes(some.task)[given.pop()]
     return found
-
-
-def one_class_told(found: Mapping[str, str]) -> Iterator[str]:
-    """What :func:`one_class` found on validation, for people: a line for each task."""
-    for task, answer in found.items():
-        yield f"every validation row of {task} is answered with one class, {answer!r}"
 
 
 def _has_classes(task: Task) -> bool:

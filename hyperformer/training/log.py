@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hyperformer.answers.classes import one_class_told
 from hyperformer.disk_space import disk_full_told
 from hyperformer.files import atomic_write, flush
 from hyperformer.run_files.recovery import Recovery, record_eval_rows
@@ -163,7 +162,8 @@ class RunLog:
 
     def one_class(self, step: int, found: Mapping[str, str]) -> None:
         """Tasks whose validation rows were all answered with one class; the run goes on, and its result says so."""
-        for told in one_class_told(found) if self.main else ():
+        for task, answer in found.items() if self.main else ():
+            told = f"every validation row of {task} is answered with one class, {answer!r}"
             say(f"step {step}/{self.max_steps}  {told}: the model does not tell its classes apart")
 
     def last_step(self, step: int, stopped_early: str | None) -> None:

@@ -70,18 +70,21 @@ def early_stops(entries: Sequence[RunResult]) -> Iterator[str]:
 
 
 def one_class_runs(entries: Sequence[RunResult]) -> Iterator[str]:
-    """The runs that did not learn to tell the classes of a task apart, a line each.
+    """The runs that did not learn to tell the classes of a task apart, a line each, with these tasks.
 
     What counts is the checkpoint that was kept, whose test results the table has; then the last validation.
     """
-    from hyperformer.answers.classes import one_class_told  # numpy: too slow for --help
-
     for entry in entries:
         found = (entry.result or {}).get("one_class") or {}
         kept, last = found.get("kept") or {}, found.get("last") or {}
         others = {task: answer for task, answer in last.items() if task not in kept}
-        for when, tasks in (("in the kept checkpoint", kept), ("in the last validation", others)):
-            yield from (f"{entry.run.name}: {told}, {when}." for told in one_class_told(tasks))
+        told = [
+            f"in the {when} {', '.join(f'{task} {answer!r}' for task, answer in tasks.items())}"
+            for when, tasks in (("kept checkpoint", kept), ("last validation", others))
+            if tasks
+        ]
+        if told:
+            yield f"{entry.run.name}: every validation row of a task is answered with one class: {'; '.join(told)}."
 
 
 def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:

@@ -339,17 +339,25 @@ def test_metrics_with_one_short_name_do_not_hide_each_other(ledger: Ledger) -> N
 
 
 def test_runs_that_answer_one_class_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
-    plan = plan_of("{variants: [finetune], tasks: [rte, cola], grid: {seed: [1, 2, 3]}}")
+    plan = plan_of("{variants: [finetune], tasks: [rte, cola], grid: {seed: [1, 2, 3, 4]}}")
     ledger = Ledger(plan, tmp_path / "runs")
     scores = {"rte": {"acc": 50.0}, "cola": {"mcc": 1.0}}
-    collapsed = {"kept": {"rte": "1"}, "last": {"rte": "1", "cola": "invalid"}}
+    kept = {"rte": "1", "mnli": "invalid"}
     for run, more in zip(
-        plan.runs, ({"one_class": collapsed}, {"one_class": {"kept": {}, "last": {}}}, {}), strict=True
+        plan.runs,
+        (
+            {"one_class": {"kept": kept, "last": {"rte": "1", "cola": "0"}}},
+            {"one_class": {"kept": {}, "last": {"rte": "1"}}},
+            {"one_class": {"kept": {}, "last": {}}},
+            {},
+        ),
+        strict=True,
     ):
         give_result(ledger, run, scores, **more)
     assert make_report("s", entries_of(ledger)).notes == (
-        "finetune-seed1: every validation row of rte is answered with one class, '1', in the kept checkpoint.",
-        "finetune-seed1: every validation row of cola is answered with one class, 'invalid', in the last validation.",
+        "finetune-seed1: every validation row of a task is answered with one class: "
+        "in the kept checkpoint rte '1', mnli 'invalid'; in the last validation cola '0'.",
+        "finetune-seed2: every validation row of a task is answered with one class: in the last validation rte '1'.",
     )
 
 
