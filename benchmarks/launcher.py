@@ -76,7 +76,7 @@ def ours(
     plan = load_plan(str(sweep_file(folder, runs, held)), NO_PROFILE)
     _calls.clear()
     began = clock()
-    sweep = Sweep(plan, Ledger(plan, folder / "runs"))
+    sweep = Sweep(Ledger(plan, folder / "runs"))
     assert sum(array.runs for array in sweep.submit().arrays) == runs
     return sweep.ledger, clock() - began, len(_calls)
 

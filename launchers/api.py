@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hyperformer.errors import ConfigError, HyperformerError
+from launchers import sweep_report
 from launchers.bundle.archive import SUFFIX, check_name
 from launchers.bundle.make_bundle import Bundle, make_bundle
 from launchers.bundle.report_check import report_faults
@@ -22,24 +23,20 @@ from launchers.open_sweep import open_sweep
 from launchers.plan.grid.check_combination import UnreadableInput
 from launchers.plan.model_selection.choose import Choice
 from launchers.plan.model_selection.choose import choose as choose_settings
-from launchers.plan.plan import Plan, Run
+from launchers.plan.plan import Run
 from launchers.plan.select_runs import select_runs
-from launchers.report import csv_files, drawing, files
-from launchers.report.figures.render import INSTALL
-from launchers.report.make_report import make_report
+from launchers.report import csv_files, drawing
 from launchers.report.report_data import ReportData
 from launchers.report.results import collect
 from launchers.report.similarity_plots import plot_similarities
 from launchers.status import logs, why
 from launchers.status.extend_runs import LongerRun, extend, find_longer
 from launchers.status.logs import LogFile
-from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.done_runs.checkpoints import KeptCheckpoints, find_checkpoints, remove_checkpoints
 from launchers.store.ledger import Ledger
 from launchers.submit import cancel, prefetch, preflight
 from launchers.submit.race import race_gate
-from launchers.submit.race.notes import with_race
 from launchers.submit.start import (
     NotConfirmed,
     StartCallbacks,
@@ -51,41 +48,16 @@ from launchers.submit.start import (
     start,
 )
 from launchers.submit.start_rule import SUBMIT, StartChoice, StartRule, retry_rule
+from launchers.sweep_view import View, read_view
 
-# How long `report` waits for a job that draws, and how old SLURM's answer on other jobs may be for a page.
-_WAIT_S, _ANSWER_S = 30.0, 30.0
+_ANSWER_S = 30.0
+"""How old SLURM's answer on other jobs may be for a page."""
 
 __all__ = ["NotConfirmed", "StartOptions", "StartPlan", "SubmitResult", "Sweep", "View"]
 
 
-@dataclass(frozen=True)
-class View:
-    """How some runs of a sweep stand: the runs, a status for each, and notes for the user.
-
-    Attributes:
-        wanted: what the page of the report was to show before the runs were read (:mod:`launchers.report.drawing`).
-        goes_on: whether a race is to start more of these runs by itself, though none of them may be going.
-    """
-
-    runs: list[Run]
-    statuses: list[RunStatus]
-    notes: list[str]
-    wanted: str = ""
-    goes_on: bool = False
-
-    @property
-    def is_active(self) -> bool:
-        """Whether waiting for an end makes sense."""
-        return self.goes_on or any(entry.is_active for entry in self.statuses)
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether any of the runs was started."""
-        return any(entry.state != "missing" for entry in self.statuses)
-
-
 class QuietCallbacks:
-    """A listener that says nothing, and yes only if it was told to."""
+    """Prints nothing; confirms the cost if `yes`, else raises NotConfirmed."""
 
     def __init__(self, yes: bool) -> None:
         self._yes = yes
@@ -110,9 +82,8 @@ class Sweep:
             more; `plan` is without it, and nothing can start.
     """
 
-    def __init__(self, plan: Plan, ledger: Ledger, fault: ConfigError | None = None) -> None:
-        self.plan = plan
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, fault: ConfigError | None = None) -> None:
+        self.plan, self.ledger = ledger.plan, ledger
         self._fault = fault
 
     @classmethod
@@ -128,7 +99,7 @@ class Sweep:
             ConfigError: with file, line and key.
         """
         opened = open_sweep(sweep, runs_dir, cluster)
-        return cls(opened.plan, opened.ledger, opened.fault)
+        return cls(opened.ledger, opened.fault)
 
     def submit(
         self, max_parallel: int | None = None, yes: bool = False, ignore: Collection[str] = ()
@@ -164,9 +135,7 @@ class Sweep:
     def _start(self, rule: StartRule, options: StartOptions, yes: bool) -> SubmitResult:
         result = self.start(rule, options, QuietCallbacks(yes))
         if self.plan.profile.is_local and self.plan.renew_report and result.started:
-            with suppress(
-                HyperformerError, OSError
-            ):  # the runs have ended well or not; a page is no reason to fail
+            with suppress(HyperformerError, OSError):  # a page is no reason to fail
                 drawing.want(self.ledger.paths)
                 self.renew_page("submit")
         return result
@@ -195,10 +164,8 @@ class Sweep:
             names: names, globs, key=value; none: all.
             max_age_s: how old an answer of SLURM may be that another watcher of the sweep got.
         """
-        runs, wanted = self._select(names), drawing.wanted(self.ledger.paths)
-        statuses, notes = read_statuses(self.ledger, runs, max_age_s)
-        race = with_race(self.ledger, statuses)
-        return View(runs, race.statuses, [*notes, *race.notes, *self.input_notes], wanted, race.goes_on)
+        view = read_view(self.ledger, self._select(names), max_age_s)
+        return replace(view, notes=[*view.notes, *self.input_notes])
 
     def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
         """How each of the runs stands; as :meth:`view`."""
@@ -287,9 +254,7 @@ class Sweep:
 
     def report_data(self, view: View | None = None) -> ReportData:
         """What the report says, as plain data; nothing is written."""
-        view = view or self.view()
-        entries = collect(self.ledger, view.statuses)
-        return make_report(self.plan.name, entries, self.plan.select, self.plan.columns)
+        return sweep_report.report_data(self.ledger, view or self.view())
 
     def report(self, view: View | None = None, with_pdf: bool = False) -> tuple[Path, ReportData]:
         """Write the files of the report; returns the path of index.html, and what is in them.
@@ -300,15 +265,9 @@ class Sweep:
         Raises:
             HyperformerError: nothing was started yet, and nothing was written; or the PDF cannot be made.
         """
-        view = view or self.view()
-        if not view.has_begun:
-            raise HyperformerError(f"{self.plan.name}: nothing was started yet, so there is no report")
-        data, paths = self.report_data(view), self.ledger.paths
-        with drawing.lock(paths, _WAIT_S):
-            path = files.write_report(paths.report, data, with_pdf)
-            drawing.record(paths, view.wanted)
+        written = sweep_report.write_report(self.ledger, view or self.view(), with_pdf)
         self.renew_page("report")  # a job may have ended meanwhile
-        return path, data
+        return written
 
     def renew_page(self, by: str) -> bool:
         """Draw index.html of the report again, unless it shows all runs that have ended, or another one draws it.
@@ -322,17 +281,7 @@ class Sweep:
         Raises:
             HyperformerError: it has figures, which cannot be drawn here.
         """
-        paths = self.ledger.paths
-
-        def draw() -> str:
-            view = self.view(max_age_s=_ANSWER_S)
-            if files.would_lose_figures(paths.report):
-                raise HyperformerError(f"{paths.report} has figures, which stay as they are: {INSTALL}")
-            data = self.report_data(view)
-            files.write_page(paths.report, replace(data, notes=(*data.notes, *view.notes)), by)
-            return view.wanted
-
-        return drawing.redraw(paths, draw)
+        return sweep_report.renew_page(self.ledger, lambda: self.view(max_age_s=_ANSWER_S), by)
 
     def bundle(
         self, path: Path | None = None, with_weights: bool = False, view: View | None = None

@@ -58,7 +58,7 @@ def plan(target: Target) -> int:
     view = sweep.view()
     tables.print_plan(console(), sweep.plan, view.statuses)
     print_notes([*sweep.plan.notes, *view.notes])
-    print_next(target, after_status(view.statuses, view.goes_on))
+    print_next(target, after_status(view.statuses, view.race_continues))
     return DONE
 
 
@@ -88,7 +88,7 @@ def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -
         tables.print_statuses(out, str(sweep.ledger.path), view.statuses)
         print_page(sweep.ledger.paths.report)
     print_notes([*view.notes, *_no_longer_planned(sweep.ledger)])
-    print_next(target, after_status(view.statuses, view.goes_on))
+    print_next(target, after_status(view.statuses, view.race_continues))
     return exit_code(view.statuses)
 
 
@@ -162,7 +162,7 @@ def report(target: Target, with_plots: bool = False, with_pdf: bool = False) -> 
     show_report(sweep, view, with_pdf)
     for path in sweep.plots(view) if with_plots else ():
         print(f"plot: {path}")
-    print_next(target, after_report(view.statuses, view.goes_on))
+    print_next(target, after_report(view.statuses, view.race_continues))
     return exit_code(view.statuses)
 
 

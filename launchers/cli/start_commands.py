@@ -234,7 +234,7 @@ def _show_end(target: Target, sweep: Sweep) -> int:
     """After the runs of this machine have ended: the table."""
     view = sweep.view()
     show_report(sweep, view)
-    print_next(target, after_report(view.statuses, view.goes_on))
+    print_next(target, after_report(view.statuses, view.race_continues))
     return exit_code(view.statuses)
 
 

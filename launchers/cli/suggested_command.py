@@ -44,20 +44,20 @@ def same_command(words: argparse.Namespace) -> SuggestedCommand:
     return SuggestedCommand(words.command, (*given.get("names", ()), *flags, *options))
 
 
-def after_status(statuses: Sequence[RunStatus], goes_on: bool = False) -> SuggestedCommand:
+def after_status(statuses: Sequence[RunStatus], race_continues: bool = False) -> SuggestedCommand:
     """After `plan`, `status` and `report`: the first that applies.
 
     Failures first; then what waits, and why; then what runs; then what nobody has started; then the results.
 
     Args:
-        goes_on: whether a race is to start more of these runs by itself.
+        race_continues: whether a race is to start more of these runs by itself.
     """
     states = {status.state for status in statuses}
     failed = [status.name for status in statuses if status.state in BAD]
     rules = (
         (bool(failed), SuggestedCommand("logs", tuple(failed[:1]))),
         ("pending" in states, WHY),
-        (goes_on or any(status.is_active for status in statuses), WATCH),
+        (race_continues or any(status.is_active for status in statuses), WATCH),
         ("unknown" in states, WHY),
         (not states <= _OVER, SUBMIT),
         ("done" in states, REPORT),
@@ -66,9 +66,9 @@ def after_status(statuses: Sequence[RunStatus], goes_on: bool = False) -> Sugges
     return next(step for applies, step in rules if applies)
 
 
-def after_report(statuses: Sequence[RunStatus], goes_on: bool = False) -> SuggestedCommand:
+def after_report(statuses: Sequence[RunStatus], race_continues: bool = False) -> SuggestedCommand:
     """As :func:`after_status`; but the results have just been shown."""
-    step = after_status(statuses, goes_on)
+    step = after_status(statuses, race_continues)
     return STATUS if step == REPORT else step
 
 

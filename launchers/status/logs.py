@@ -25,7 +25,7 @@ _TRIES = 3
 
 
 class Watched(Protocol):
-    """How some runs stand, as :class:`launchers.api.View` says it."""
+    """The state of some runs: what :class:`launchers.sweep_view.View` has of it."""
 
     @property
     def statuses(self) -> Sequence[RunStatus]: ...

@@ -23,12 +23,12 @@ class RaceView:
     Attributes:
         statuses: with those that move on as stopped.
         notes: for the user.
-        goes_on: whether somebody is to start more of these runs, though none of them is going.
+        continues: whether somebody is to start more of these runs, though none of them is going.
     """
 
     statuses: list[RunStatus]
     notes: list[str]
-    goes_on: bool
+    continues: bool
 
 
 def with_race(ledger: Ledger, statuses: list[RunStatus]) -> RaceView:
@@ -42,11 +42,11 @@ def with_race(ledger: Ledger, statuses: list[RunStatus]) -> RaceView:
         return RaceView(statuses, [], False)
     standings = read_standings(ledger, statuses) if len(statuses) == len(ledger.plan.runs) else None
     going = any(entry.is_active for entry in statuses)
-    note, goes_on = _on_this_machine(ledger) if ledger.plan.profile.is_local else _gate(ledger, going)
+    note, continues = _on_this_machine(ledger) if ledger.plan.profile.is_local else _gate(ledger, going)
     notes = [*(standings.notes if standings else ()), note]
     may_start = any(entry.state in ("paused", "stopped") for entry in statuses)
     moved = standings.with_moves(statuses) if standings else statuses
-    return RaceView(moved, [line for line in notes if line], goes_on and may_start)
+    return RaceView(moved, [line for line in notes if line], continues and may_start)
 
 
 def _on_this_machine(ledger: Ledger) -> tuple[str, bool]:

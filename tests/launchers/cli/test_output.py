@@ -61,7 +61,9 @@ def test_the_report_is_proposed_only_when_all_is_over(state: State) -> None:
     is_over = state in ("done", "cancelled", "paused")
     assert (suggested_command.after_status(runs("done", state)) == suggested_command.REPORT) == is_over
     assert suggested_command.after_report(runs("done", state)) != suggested_command.REPORT
-    assert suggested_command.after_report(runs("done", "paused"), goes_on=True) == suggested_command.WATCH
+    assert (
+        suggested_command.after_report(runs("done", "paused"), race_continues=True) == suggested_command.WATCH
+    )
     assert (suggested_command.after_status(runs("running", state)) == suggested_command.SUBMIT) is False
 
 

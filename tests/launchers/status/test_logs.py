@@ -42,7 +42,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def view(*states: State, races: bool = False, **more: Any) -> View:
     """How runs in these states stand, of a race that goes on or of none."""
-    return View([], [RunStatus("r", "abc", "/r", state, **more) for state in states], [], goes_on=races)
+    return View(
+        [], [RunStatus("r", "abc", "/r", state, **more) for state in states], [], race_continues=races
+    )
 
 
 @pytest.mark.parametrize("chunk", range(1, 9))

@@ -179,7 +179,7 @@ def test_cancel_ends_a_race(
         def __init__(self, attempt: Attempt) -> None:
             if len(self.starts) == 2:  # in another terminal; two have paused, one starts, and one waits
                 view = Sweep.load("s.yaml").view("*lr1")
-                assert view.goes_on and not any(entry.is_active for entry in view.statuses)
+                assert view.race_continues and not any(entry.is_active for entry in view.statuses)
                 told.append(line("cancel", "s.yaml", "-y")[1])
             super().__init__(attempt)
 
@@ -237,7 +237,7 @@ def test_a_race_goes_on_for_as_long_as_its_gate_waits(
     monkeypatch.setattr(job_queue, "query", query)
     view = sweep.view()
     assert {entry.state for entry in view.statuses} == {"paused"}
-    assert view.goes_on == view.is_active == goes_on and ("is gone" in "".join(view.notes)) != goes_on
+    assert view.race_continues == view.is_active == goes_on and ("is gone" in "".join(view.notes)) != goes_on
 
     def acts(keys: list[str]) -> dict[str, SlurmJob]:
         if record.read(path) == before:
@@ -248,7 +248,7 @@ def test_a_race_goes_on_for_as_long_as_its_gate_waits(
     before = record.read(path)
     monkeypatch.setattr(job_queue, "query", acts)
     view = sweep.view()
-    assert view.goes_on and "job 10 looks who moves on" in "".join(view.notes)
+    assert view.race_continues and "job 10 looks who moves on" in "".join(view.notes)
     record.write(path, GateRecord("over", RACE_GATE))
     assert not sweep.view().is_active
 
