@@ -196,7 +196,7 @@ class SlurmCluster:
             self._end(self.daemons.pop(name))
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=300)
 
     def _write_files(self) -> None:
         (self.folder / "state").mkdir(parents=True)

@@ -34,7 +34,7 @@ resources: {{{resources}}}
 
 
 def wait_for(
-    line: CommandLine, what: Callable[[dict[str, int]], bool], sweep: str = "s.yaml", seconds: float = 60
+    line: CommandLine, what: Callable[[dict[str, int]], bool], sweep: str = "s.yaml", seconds: float = 300
 ) -> None:
     end = time.monotonic() + seconds
     while not what(counts := line.status(sweep)["counts"]):
@@ -43,7 +43,7 @@ def wait_for(
 
 
 def slurm(line: CommandLine, *words: str) -> str:
-    done = subprocess.run(words, env=line.environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, env=line.environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -219,7 +219,7 @@ def test_held_and_never_satisfiable(slurm_line: CommandLine) -> None:
     text = json.loads(record.read_text())
     name = slurm(line, "squeue", "-h", "-j", dependent, "-o", "%j").strip()
     record.write_text(json.dumps({**text, "job_id": dependent, "job_name": name}))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while "it will never start" not in (out := line.run("why", "held.yaml")[1]):
         assert time.monotonic() < end, out
         time.sleep(1)
@@ -231,7 +231,7 @@ def test_two_people_at_once_start_each_run_once(slurm_line: CommandLine) -> None
     line = slurm_line
     write(line, "1, 2, 3, 4")
     processes = [line.start("s.yaml") for _ in range(3)]
-    outs = [process.communicate(timeout=60)[0] for process in processes]
+    outs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outs
     assert sorted(re.findall(r"(\d) of 4 runs to start", "".join(outs))) == ["0", "0", "4"]
     assert len(list((line.folder / "runs/s/submissions").iterdir())) == 1
@@ -304,7 +304,7 @@ def test_arrays_are_split_and_the_cap_holds(accounting_line: CommandLine) -> Non
     write(line, "1, 2, 3, 4, 5, 6, 14", slow, f"{SMALL}, max_parallel: 2")
     code, out = line.run("s.yaml")
     assert code == 0 and re.findall(r"SLURM job \d+: (\d) runs", out) == ["4", "3"], out
-    most, end = 0, time.monotonic() + 60
+    most, end = 0, time.monotonic() + 300
     while slurm(line, "squeue", "-h", "-r"):
         most = max(most, len(slurm(line, "squeue", "-h", "-r", "-t", "R").splitlines()))
         assert time.monotonic() < end
@@ -452,7 +452,7 @@ def test_a_job_leaves_a_run_that_somebody_trains(slurm_line: CommandLine) -> Non
     )
     assert trainer.stdout is not None and trainer.stdout.readline() == "\n"
     slurm(line, "scontrol", "release", run["job_id"])
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not (folder / "attempts/1/outcome.json").exists():
         assert time.monotonic() < end
         time.sleep(0.2)

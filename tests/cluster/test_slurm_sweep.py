@@ -25,7 +25,7 @@ resources: {{gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5, max_paral
     return path
 
 
-def wait_for(line: CommandLine, what: Callable[[dict[str, int]], bool], seconds: float = 60) -> None:
+def wait_for(line: CommandLine, what: Callable[[dict[str, int]], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not what(counts := line.status()["counts"]):
         assert time.monotonic() < end, f"it took too long: {counts}"
@@ -45,7 +45,7 @@ def test_the_last_job_renews_the_page(slurm_line: CommandLine) -> None:
     assert line.run("s.yaml")[0] == 0
     page = line.folder / "runs/s/report/index.html"
     # A run has ended before its job asks for the page, and the page of the first says nothing of the second.
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not (page.exists() and "1 done" in (text := page.read_text()) and "1 failed" in text):
         assert time.monotonic() < end, list(line.folder.glob("runs/s/submitit/*"))
         time.sleep(0.2)

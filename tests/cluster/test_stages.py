@@ -41,7 +41,7 @@ def study(line: CommandLine) -> dict[str, Any]:
     return {**record, **{stage["stage"]: stage for stage in record["stages"]}}
 
 
-def wait_until(what: Callable[[], object], told: Callable[[], object], seconds: float = 180) -> None:
+def wait_until(what: Callable[[], object], told: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, f"it took too long: {told()}"

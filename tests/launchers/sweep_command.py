@@ -46,7 +46,7 @@ class CommandLine:
     def run(self, *words: str) -> tuple[int, str]:
         """Exit code, and what it printed."""
         process = self.start(*words)
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=300)
         return process.returncode, out
 
     def status(self, sweep: str = "s.yaml") -> dict[str, Any]:

@@ -46,7 +46,7 @@ def trainer(folder: Path, boot: str | None = None) -> Iterator[Any]:
     process = FORK.Process(target=_train, args=(folder, boot, ready))
     process.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(300)
         yield process
     finally:
         process.kill()
@@ -220,7 +220,7 @@ def test_another_machine_without_common_locks(tmp_path: Path, monkeypatch: pytes
             assert holder(tmp_path)["pid"] == os.getpid()  # type: ignore[index]
             # It comes back, and sees that it has lost the run.
             os.kill(other.pid, signal.SIGCONT)
-            other.join(30)
+            other.join(300)
             assert other.exitcode == TAKEN_OVER_EXIT
     assert holder(tmp_path) is None
 
@@ -247,5 +247,5 @@ def test_a_file_that_was_removed_does_not_let_two_train_for_long(tmp_path: Path)
     with trainer(tmp_path) as other:
         (tmp_path / NAME).unlink()
         with hold(tmp_path):
-            other.join(30)
+            other.join(300)
             assert other.exitcode == TAKEN_OVER_EXIT

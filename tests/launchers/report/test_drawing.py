@@ -110,7 +110,7 @@ def test_a_job_renews_the_page_and_nothing_else(
     assert queue._process is None  # no run has ended
     queue.has_ended()
     queue.draw_if_due()
-    assert queue._process is not None and queue._process.wait(60) == 0
+    assert queue._process is not None and queue._process.wait(300) == 0
     assert "by submit<" in page.read_text() and has_all(paths)
     assert [path.name for path in paths.report.iterdir()] == ["index.html"]
 
