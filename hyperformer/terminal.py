@@ -70,6 +70,15 @@ def outlive_reader() -> None:
         setattr(sys, name, io.TextIOWrapper(buffer, *options))
 
 
+def printable(text: str) -> str:
+    """`text` with what does something to a terminal written as its code; line ends stay.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+
+
 def as_written(text: str) -> str:
     """`text` as standard output shows it, so that its length is its width."""
     if text.isascii():

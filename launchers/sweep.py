@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.config_files import ConfigWarning
-from hyperformer.terminal import outlive_reader, prepare_streams
+from hyperformer.terminal import outlive_reader, prepare_streams, printable
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import stage_commands
 from launchers.cli import start_commands as start
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
         except HyperformerError as error:
-            print(f"error: {redaction.hide(str(error))}", file=sys.stderr)
+            print(f"error: {printable(redaction.hide(str(error)))}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -45,7 +46,7 @@ def write_bundle(path: Path, files: Mapping[str, Content], about: Mapping[str, A
         about: what the manifest says besides.
 
     Raises:
-        HyperformerError: as :func:`check_name`.
+        HyperformerError: as :func:`check_name`, or a file changed meanwhile; nothing was written.
     """
     check_name(path)
     listed = {name: _describe(content) for name, content in sorted(files.items())}
@@ -56,8 +57,9 @@ def write_bundle(path: Path, files: Mapping[str, Content], about: Mapping[str, A
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
     ):
         _add(archive, MANIFEST, f"{manifest}\n".encode())
-        for name in listed:
-            _add(archive, name, files[name])
+        for name, about_file in listed.items():
+            if _add(archive, name, files[name]) != about_file["sha256"]:
+                raise HyperformerError(f"{files[name]!s} changed while it was packed; give the command again")
     return file_digest(path)
 
 
@@ -85,15 +87,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: Content) -> None:
+def _add(archive: zipfile.ZipFile, name: str, content: Content) -> str:
+    """Add a file; returns its SHA-256 as it was read now."""
     info = zipfile.ZipInfo(name, _TIME)
     info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _REGULAR
-    with archive.open(info, "w", force_zip64=not isinstance(content, bytes)) as target:
-        if isinstance(content, bytes):
-            target.write(content)
-        else:
-            with content.open("rb") as source:
-                shutil.copyfileobj(source, target, _BLOCK)
+    digest = hashlib.sha256()
+    with (
+        archive.open(info, "w", force_zip64=not isinstance(content, bytes)) as target,
+        io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source,
+    ):
+        while block := source.read(_BLOCK):
+            digest.update(block)
+            target.write(block)
+    return digest.hexdigest()
 
 
 def unpack(path: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:

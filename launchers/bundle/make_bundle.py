@@ -7,8 +7,8 @@
     code/<hash>/                   the copies of the code that the runs' jobs had
     code/at-bundle/                commit, diff and packages as they are now, for runs without a copy
     report/                        all files of the report
-    <run>-<signature>/             config.json, inputs.json, metrics.jsonl, result.json, answers/, adapter/*.json;
-                                   with --weights adapter/*.safetensors
+    <run>-<signature>/             config.json, inputs.json, metrics.jsonl; of a run that is done also result.json,
+                                   answers/, adapter/*.json; with --weights adapter/*.safetensors
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ from launchers.store import code_snapshot, redaction
 from launchers.store.ledger import Ledger
 from launchers.store.records import try_record
 
-_OF_A_RUN = ("config.json", "inputs.json", "metrics.jsonl", "recovery.json", "result.json")
-_CHECKED = ("config.json", "result.json")
-"""Verifying recomputes what is in these, so that no secret in them can be replaced."""
+_OF_A_RUN = ("inputs.json", "metrics.jsonl", "recovery.json")
 NOW = "at-bundle"
 
 
@@ -61,7 +59,8 @@ def make_bundle(
         with_weights: also the trained weights (``adapter/``), never checkpoints.
 
     Raises:
-        HyperformerError: the file is there already, or a file that is verified holds a secret.
+        HyperformerError: the file is there already, a file that is verified holds a secret, or a run that is done
+            was started again meanwhile.
     """
     plan, collected = ledger.plan, _Files()
     collected.add(RUNS, _json(describe(plan, ledger, statuses)))
@@ -69,8 +68,8 @@ def make_bundle(
         collected.add_file(place.name, place)
     for name, place in _files_below(ledger.paths.report):
         collected.add_file(f"report/{name}", place)
-    for run in plan.runs:
-        collected.add_run(RunFolder(ledger.folder(run)), with_weights)
+    for run, status in zip(plan.runs, statuses, strict=True):
+        collected.add_run(RunFolder(ledger.folder(run)), status.state == "done", with_weights)
     notes = [*_add_code(collected, ledger, plan), *collected.notes, *_unverifiable(plan, statuses)]
     about = {
         "sweep": plan.name,
@@ -110,11 +109,22 @@ class _Files:
         if path.is_file() and not redaction.is_secret_file(name):
             self.add(name, path.read_bytes(), checked)
 
-    def add_run(self, folder: RunFolder, with_weights: bool) -> None:
-        """Add the files of a run, if it has a folder."""
+    def add_run(self, folder: RunFolder, is_done: bool, with_weights: bool) -> None:
+        """Add the files of a run, if it has a folder; no result of one that has ended since the report was made.
+
+        Verifying recomputes what is in config.json, result.json and the answers: no secret in them can be replaced.
+        """
         top = folder.path.name
+        self.add_file(f"{top}/config.json", folder.config, checked=True)
         for name in _OF_A_RUN:
-            self.add_file(f"{top}/{name}", folder.path / name, name in _CHECKED)
+            self.add_file(f"{top}/{name}", folder.path / name)
+        if not is_done:
+            return
+        self.add_file(f"{top}/result.json", folder.result, checked=True)
+        if f"{top}/result.json" not in self.found:
+            raise HyperformerError(
+                f"{folder.path} was started again while it was packed; give the command again"
+            )
         for name, path in _files_below(folder.answers):
             self.add_file(f"{top}/answers/{name}", path, checked=True)
         for name, path in _files_below(folder.adapter):

@@ -81,8 +81,10 @@ def _read(folder: Path, entry: dict[str, Any]) -> RunResult:
     fields = ("signature", "name", "folder", "attempt", "settings", "contents", "is_known")
     queued = QueuedRun(**{key: entry[key] for key in fields})
     place, status = folder / queued.folder, entry["status"]
-    if place.parent != folder or status["state"] not in STATES:
-        raise ValueError(f"{queued.name} has the folder {queued.folder!r} and the state {status['state']!r}")
+    if place.parent != folder or status["state"] not in STATES or not queued.name.isprintable():
+        raise ValueError(
+            f"{queued.name!a} has the folder {queued.folder!r} and the state {status['state']!r}"
+        )
     config = queued.config(place)
     differs = tuple((str(key), str(value)) for key, value in entry["differs"])
     run = Run(queued.name, queued.signature, config, differs, Resources())

@@ -1,12 +1,14 @@
 """Train the first steps of a bundled run again, with the installed code, and compare what it logs.
 
-On the same kind of machine (``machine`` in inputs.json: device, torch, on a CPU its instructions and threads) the
-losses must be equal bit by bit. Elsewhere sums round otherwise, and on GPUs dropout draws other numbers: there each
-loss must lie within :data:`BOUND`, which tells other data or other settings, and no rounding.
+On the same kind of machine (``machine`` in inputs.json: device, torch, on a CPU its instructions and threads) with the
+same transformers and DeepSpeed, the losses must be equal bit by bit. Elsewhere sums round otherwise, and on GPUs
+dropout draws other numbers: there each loss must lie within :data:`BOUND`, which tells other data or other settings,
+and no rounding.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import os
@@ -33,6 +35,8 @@ BOUND = 0.1
 STEPS = 20
 _LOGGED = ("loss", "learning_rate", "gradient_norm", "skipped_steps")
 """What a line of training says, without times and memory."""
+_COMPUTE = {"transformers", "deepspeed"}
+"""Packages beside torch, by which sums may round otherwise."""
 _POLL_S = 0.2
 _TAIL = 15
 Line = dict[str, Any]
@@ -157,12 +161,13 @@ def _train(flat: dict[str, Any], run: RunFolder, until: int, threads: int | None
                 if any(split == "train" and step >= until for split, step in _read_lines(run.metrics)):
                     process.send_signal(signal.SIGTERM)  # it saves, and ends
                     process.wait()
+                    return  # by the signal, or well before it came
                 time.sleep(_POLL_S)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    if process.returncode not in (0, 128 + signal.SIGTERM):
+    if process.returncode:
         tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
         raise HyperformerError(
             f"the training ended with exit code {process.returncode}:\n  {tail}\n"
@@ -186,13 +191,16 @@ def _why_bound(entry: RunResult, run: RunFolder) -> str:
     then, now = _machine(RunFolder(entry.folder)), _machine(run)
     if not then:
         return "it was not recorded on what machine the run was trained"
+    versions = _mapping((entry.result or {}).get("versions"))
+    for name in _COMPUTE & versions.keys():
+        then, now = {**then, name: versions[name]}, {**now, name: importlib.metadata.version(name)}
     differs = [
         f"{key} {then.get(key)} there, {now.get(key)} here"
         for key in sorted(then.keys() | now.keys())
         if then.get(key) != now.get(key)
     ]
     if differs:
-        return f"another kind of machine ({'; '.join(differs)})"
+        return f"another kind of machine, or other libraries ({'; '.join(differs)})"
     if "cuda" in then and not entry.run.config.training.deterministic:
         return "a GPU adds in no fixed order unless `deterministic` is set"
     if (entry.result or {}).get("micro_batch_parts", 1) != 1:

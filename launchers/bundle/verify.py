@@ -47,6 +47,7 @@ class Verified:
     Attributes:
         sha256: of the bundle's file.
         sweep: its name.
+        version: of HyperFormer, which wrote it.
         runs: those that are done, of `planned`.
         rows: answers that were scored again.
         numbers: of the report's CSV files that were compared.
@@ -55,6 +56,7 @@ class Verified:
 
     sha256: str
     sweep: str
+    version: str
     runs: int = 0
     planned: int = 0
     rows: int = 0
@@ -69,11 +71,11 @@ def verify_bundle(path: Path, folder: Path) -> Verified:
         FileError: it is no bundle, is cut, or is not safe to unpack.
     """
     manifest, faults = unpack(path, folder)
-    found = Verified(file_digest(path), str(manifest.get("sweep")))
+    found = Verified(file_digest(path), str(manifest.get("sweep")), str(manifest.get("hyperformer")))
     try:
         planned = read_runs(folder)
     except HyperformerError as error:
-        found.faults = (*faults, str(error))
+        found.faults = (*faults, str(error).replace(f"{folder}/", ""))
         return found
     found.planned = len(planned.runs)
     scored: _Scored = {}

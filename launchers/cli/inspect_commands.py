@@ -13,10 +13,12 @@ from typing import Any
 
 from rich.console import Console
 
+from hyperformer import __version__
 from hyperformer.commands.inspection.parser import check_faults, check_rows
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
 from hyperformer.settings.config_files import parse_override
+from hyperformer.terminal import printable
 from launchers.api import Sweep, View
 from launchers.bundle.planned_runs import read_runs
 from launchers.bundle.retrain import BOUND, STEPS, Retrained, retrain
@@ -218,6 +220,10 @@ def verify(path: Path, name: str | None, steps: int | None, paths: Sequence[str]
             faults += again.faults
     if faults:
         print(f"not verified: {len(faults)} fault{'s' if len(faults) > 1 else ''}")
+        if found.version != __version__:
+            print(
+                f"HyperFormer {found.version} wrote the bundle; verify it with that version, not with {__version__}"
+            )
         return SOME_FAILED
     print(
         "verified: all files are as they were packed; the metrics of all runs follow from their answers, and the "
@@ -228,7 +234,7 @@ def verify(path: Path, name: str | None, steps: int | None, paths: Sequence[str]
 
 def _print_faults(faults: Sequence[str]) -> None:
     for line in faults:
-        print(f"fault: {redaction.hide(line)}")
+        print(f"fault: {printable(redaction.hide(line))}")
 
 
 def _retrained_text(again: Retrained) -> str:

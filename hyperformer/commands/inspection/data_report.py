@@ -21,6 +21,7 @@ from hyperformer.data.tasks import SPLITS, Task, answer_length, get_task, load_u
 from hyperformer.errors import HyperformerError
 from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
+from hyperformer.terminal import printable
 from hyperformer.training.rank_classification import check_decode
 
 _MOST_TOKENS = 80
@@ -161,5 +162,5 @@ def _row_lines(
 
 def _clipped(text: str, most: int) -> str:
     """A text as one line, in which no character does anything to the terminal."""
-    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    line = printable(text).replace("\n", "\\n")
     return line if len(line) <= most else f"{line[:most]}... ({len(line) - most:,} more characters)"

@@ -17,6 +17,7 @@ from bundled_sweep import TEXT, Change, changed, contents, finish_with_answers
 
 from hyperformer.errors import FileError, HyperformerError
 from launchers.api import Sweep
+from launchers.bundle import archive
 from launchers.bundle.archive import MANIFEST
 from launchers.bundle.verify import Verified, verify_bundle
 from launchers.sweep import main
@@ -138,6 +139,16 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "no JSON": ("RUN/result.json", lambda data: data[:-20], "not a JSON file"),
     "no result": ("RUN/result.json", lambda _: None, "it has no result.json"),
     "deep JSON": ("RUN/result.json", lambda _: b"[" * 200_000, "cannot be understood|not a JSON file"),
+    "name": (
+        "runs.json",
+        lambda data: data.replace(b'"name": "finetune-', b'"name": "\\u001b[2J', 1),
+        r"runs.json is damaged: .*'\\x1b\[2J",
+    ),
+    "newer": (
+        "runs.json",
+        lambda data: data.replace(b'"settings": {', b'"settings": {"new": 1, ', 1),
+        r"finetune-\S+: unknown setting 'new'",
+    ),
     "no runs": ("runs.json", lambda _: b"[]", "runs.json: must be one JSON object"),
 }  # fmt: skip
 
@@ -305,9 +316,26 @@ def test_nothing_started_and_unfinished(
     assert "nothing was started yet, so there is nothing to pack" in capsys.readouterr().err
     sweep = Sweep.load("s.yaml", cluster="local")
     finish_with_answers(sweep)
-    shutil.rmtree(sweep.ledger.folder(sweep.plan.runs[1]))
+    done, second = sweep.view(), sweep.ledger.folder(sweep.plan.runs[1])
+    second.rename(tmp_path / "away")
     assert main(["bundle", "s.yaml"]) == 0
     told = capsys.readouterr()
     assert "1 of 2 runs are not done; the report says so" in told.err and "half-bundle.zip" in told.out
     assert main(["verify", "half-bundle.zip"]) == 0
     assert "1 of 2 runs are done" in capsys.readouterr().out
+    with pytest.raises(HyperformerError, match="was started again while it was packed"):
+        sweep.bundle(tmp_path / "again.zip", view=done)
+    one_is_done = sweep.view()
+    (tmp_path / "away").rename(second)  # it ends while the sweep is packed
+    assert not verified(sweep.bundle(tmp_path / "late.zip", view=one_is_done).path, tmp_path).faults
+
+
+def test_a_file_that_changes_while_it_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"old")
+    described = archive.file_digest(weights)
+    weights.write_bytes(b"new")
+    monkeypatch.setattr(archive, "file_digest", lambda path: described)
+    with pytest.raises(HyperformerError, match=r"w.safetensors changed while it was packed"):
+        archive.write_bundle(tmp_path / "b.zip", {"w": weights}, {})
+    assert sorted(tmp_path.iterdir()) == [weights]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,10 +80,37 @@ def test_losses_are_compared_within_a_bound_elsewhere(trained: Trained) -> None:
     close = [{**line, "loss": line["loss"] * 1.05} for line in LINES]
     found = trained(close, other)
     assert found.faults == () and found.largest == pytest.approx(0.05)
-    assert found.why_bound == "another kind of machine (device a CPU there, another CPU here)"
+    assert found.why_bound == (
+        "another kind of machine, or other libraries (device a CPU there, another CPU here)"
+    )
     far = [{**line, "loss": line["loss"] * 1.2} for line in LINES]
     assert len(trained(far, other).faults) == 2
     assert len(trained([{**line, "loss": float("nan")} for line in LINES], other).faults) == 2
+
+
+def test_losses_are_compared_within_a_bound_with_other_libraries(
+    planned: PlannedRuns, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = planned.runs[0].result
+    assert result is not None
+    monkeypatch.setitem(result, "versions", {"transformers": "4.1", "datasets": "1"})
+    found = trained([{**line, "loss": line["loss"] * 1.05} for line in LINES])
+    assert found.faults == () and re.search(r"\(transformers 4.1 there, 5\S+ here\)", found.why_bound)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_training_that_is_ended(listens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is at its own end when the signal comes no longer listens, and the signal kills it."""
+    run, python = RunFolder(tmp_path / "run"), tmp_path / "python"
+    monkeypatch.setattr(retrain.sys, "executable", str(python))
+    log_a_step = f"mkdir {run.path}; echo '{json.dumps(LINES[0])}' > {run.metrics}"
+    trap = "trap 'exit 143' TERM; " if listens else ""
+    python.write_text(f"#!/bin/bash\n{trap}{log_a_step}\nwhile :; do sleep 0.1; done\n")
+    python.chmod(0o755)
+    retrain._train({}, run, 10, None)
+    python.write_text("#!/bin/bash\necho no rows; exit 3\n")
+    with pytest.raises(HyperformerError, match=r"ended with exit code 3:\n  no rows"):
+        retrain._train({}, run, 20, None)
 
 
 def test_other_rows_and_weights_are_told(trained: Trained) -> None:
