@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+from hyperformer.terminal import prepare_streams, quiet_interrupts
+
+quiet_interrupts()
+
 import argparse
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -13,7 +18,6 @@ from hyperformer.commands.inspection.parser import add_inspection_commands
 from hyperformer.commands.parser import add_model_commands
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.config_files import load_config
-from hyperformer.terminal import prepare_streams
 
 EXIT_PIPE_CLOSED = 128 + 13
 

@@ -29,7 +29,7 @@ from hyperformer.errors import ConfigError, DataError, HyperformerError
 from hyperformer.files import apply_umask, atomic_write, read_json, write_json
 from hyperformer.pretraining.span_corruption import batches
 from hyperformer.pretraining.text import text_rows, toy_rows
-from hyperformer.terminal import outlive_reader, prepare_streams
+from hyperformer.terminal import outlive_reader, prepare_streams, quiet_interrupts
 
 SETTINGS_FILE = "pretraining.json"
 # Of a pre-training that has not ended: weights, optimizer and step.
@@ -208,6 +208,7 @@ def _save(model: Any, args: argparse.Namespace) -> None:
 def main() -> int:
     """Read the command line and pre-train; returns the exit code."""
     prepare_streams()
+    quiet_interrupts()
     outlive_reader()
     try:
         pretrain(_parser().parse_args())

@@ -19,3 +19,13 @@ def signals_handled(
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+@contextmanager
+def signals_deferred(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Let the first of these signals that comes in this block have its effect after it, and not within."""
+    came: list[int] = []
+    with signals_handled(numbers, lambda number, frame: came.append(number)):
+        yield
+    if came:
+        signal.raise_signal(came[0])

@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import sys
+from types import TracebackType
 from typing import Any
 
 # What has a plain form; other characters are written as their code.
@@ -41,6 +42,19 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's streams have no encoding
             stream.reconfigure(errors=_HANDLER)
+
+
+def quiet_interrupts() -> None:
+    """Have Ctrl-C end a command by a word, not by a traceback; also while its modules are imported."""
+    other_errors = sys.excepthook
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            other_errors(kind, error, trace)
+
+    sys.excepthook = tell
 
 
 class _Patient(io.FileIO):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import gc
-import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 if __package__ in (None, ""):  # started as a script: this folder's parent is where the packages are
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from hyperformer.terminal import outlive_reader, prepare_streams, printable, quiet_interrupts
+
+quiet_interrupts()
+
+import argparse
+import gc
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.config_files import ConfigWarning
-from hyperformer.terminal import outlive_reader, prepare_streams, printable
 from launchers.cli import inspect_commands as inspect
 from launchers.cli import stage_commands
 from launchers.cli import start_commands as start
@@ -128,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {printable(redaction.hide(str(error)))}", file=sys.stderr)
             return BAD_INPUT
         except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:  # who watches has seen enough
             _print_no_more()

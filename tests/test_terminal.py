@@ -74,3 +74,17 @@ def test_work_outlives_the_reader_of_its_output() -> None:
         process.stdin.close()
         assert process.stderr.read() == "the end\n"
     assert process.returncode == 7
+
+
+@pytest.mark.parametrize("entry", ["launchers.sweep", "hyperformer.cli"])
+def test_ctrl_c_while_modules_are_imported(entry: str) -> None:
+    code = (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'hyperformer.errors':\n"
+        "            raise KeyboardInterrupt\n"
+        f"sys.meta_path.insert(0, Finder())\nimport {entry}"
+    )
+    done = start(["-c", code])
+    assert (done.returncode, done.stderr) == (-2, "interrupted\n")

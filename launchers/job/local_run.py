@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from hyperformer.files import write_json
-from hyperformer.signal_handlers import signals_handled
 from launchers.job.run_process import RunProcess, RunStarter
 from launchers.store.attempts import Attempt
 from launchers.store.code_snapshot import python_path
@@ -64,11 +63,9 @@ class LocalStarter:
 
     def start(self, attempt: Attempt, gpu: str | None) -> LocalRun:
         """Start an attempt now; `gpu`: the one that it sees, None: none."""
-        # A Ctrl-C in between would leave a run that nobody knows of.
-        with signals_handled((signal.SIGINT, signal.SIGHUP), signal.SIG_IGN):
-            process = self._starter.start(["--local", str(attempt.folder)], gpu or "", attempt.logs)
-            record = {"cluster": "local", "job_id": str(process.pid), "gpu": gpu, "submitted": time.time()}
-            write_json(attempt.job_file, {**record, **describe(process.pid)})
+        process = self._starter.start(["--local", str(attempt.folder)], gpu or "", attempt.logs)
+        record = {"cluster": "local", "job_id": str(process.pid), "gpu": gpu, "submitted": time.time()}
+        write_json(attempt.job_file, {**record, **describe(process.pid)})
         return LocalRun(process, attempt)
 
     def close(self) -> None:

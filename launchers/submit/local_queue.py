@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from hyperformer.signal_handlers import signals_deferred
 from launchers.job.finish import EndedAttempt, finish_attempt
 from launchers.job.local_run import LocalRun, LocalStarter
 from launchers.job.page_renewal import PageRenewal
@@ -144,8 +146,10 @@ class LocalQueue:
                     self.ledger.note_not_started(run, unwanted)
                 self.statuses[run.signature] = self._read(run)
                 continue
-            attempt = self.ledger.new_attempt(run)
-            self.jobs[run.signature] = run, self.starter.start(attempt, gpu)
+            # Else a Ctrl-C in between leaves a run that nobody stops.
+            with signals_deferred((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+                attempt = self.ledger.new_attempt(run)
+                self.jobs[run.signature] = run, self.starter.start(attempt, gpu)
             self.statuses[run.signature] = self._read(run)
         return len(self.waiting) < before
 
