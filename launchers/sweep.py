@@ -109,7 +109,7 @@ def collect_rarely() -> Iterator[None]:
     With its own thresholds a command spends up to a fifth of its processor time on that.
     """
     before = gc.get_threshold()
-    gc.set_threshold(100_000, *before[1:])
+    gc.set_threshold(500_000, *before[1:])
     try:
         yield
     finally:

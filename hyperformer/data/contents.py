@@ -22,7 +22,7 @@ from hyperformer.files import read_json
 from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.deepspeed_json.read import read_user_json
 from hyperformer.settings.schema import RunConfig
-from hyperformer.settings.signature import describe_content, hash_settings, with_contents
+from hyperformer.settings.signature import describe_content, settings_hash, with_contents
 
 # What transformers loads from a folder; a training's own files beside them (optimizer.bin) do not count.
 _TOKENIZER_FILES = (
@@ -171,7 +171,7 @@ def _legacy_signature(config: RunConfig, record: Mapping[str, Any]) -> str | Non
         theirs = make_config(record["settings"])
     except ConfigError:  # of a later version
         return None
-    same = hash_settings(flatten(theirs)) == hash_settings(flatten(config))
+    same = settings_hash(theirs) == settings_hash(config)
     return str(record["signature"]) if same else None
 
 

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hyperformer.settings.build import kept_flat
@@ -20,6 +21,18 @@ def with_contents(config: RunConfig, contents: Mapping[str, str]) -> RunConfig:
     changed = dataclasses.replace(config, contents=contents)
     vars(changed).update(_flat=kept_flat(config), _told=_told(config), _settings_hash=settings_hash(config))
     return changed
+
+
+def with_seed(config: RunConfig, seed: int) -> RunConfig:
+    """The same settings with another seed, which must be one. What does not depend on the seed is shared."""
+    own = vars(config)
+    kept = {"_flat": {**kept_flat(config), "seed": seed}, "_around_seed": own.setdefault("_around_seed", {})}
+    changed = object.__new__(RunConfig)
+    vars(changed).update({key: own[key] for key in _FIELDS}, seed=seed, **kept)
+    return changed
+
+
+_FIELDS = [item.name for item in dataclasses.fields(RunConfig)]
 
 
 @functools.cache
@@ -38,13 +51,15 @@ def signature(config: RunConfig) -> str:
     """
     if config.known_as is not None:
         return config.known_as
+    return _kept_hash(config, "_signature", _told_with_contents) if config.contents else settings_hash(config)
+
+
+def _told_with_contents(config: RunConfig) -> dict[str, Any]:
     contents = config.contents or {}
-    if not contents:
-        return settings_hash(config)
     known = {key.partition("/")[0] for key in contents}
     told = {key: value for key, value in _told(config).items() if key not in known}
     held = {key: value for key, value in contents.items() if value}
-    return _digest({**told, "contents": held} if held else told)
+    return {**told, "contents": held} if held else told
 
 
 def unread(config: RunConfig) -> list[str]:
@@ -66,17 +81,34 @@ def describe_content(key: str, flat: Mapping[str, Any]) -> str:
 
 
 def settings_hash(config: RunConfig) -> str:
-    """:func:`hash_settings` of the config's own settings, paths as they are, kept with it."""
+    """Hash of the settings that can change a result and are no defaults; paths as they are."""
+    return _kept_hash(config, "_settings_hash", _told)
+
+
+def hash_as_spelled(config: RunConfig, spelled: Mapping[str, Any]) -> str:
+    """:func:`settings_hash` with some settings as somebody wrote them; runs that differ in the seed have the same."""
+    if not spelled:
+        return settings_hash(config)
+    return _kept_hash(config, "_spelled_hash", lambda one: _counted({**kept_flat(one), **spelled}))
+
+
+def _kept_hash(config: RunConfig, name: str, told: Callable[[RunConfig], Mapping[str, Any]]) -> str:
+    """The hash of what is told of a config, kept with it; JSON is written once for all of :func:`with_seed`."""
     own = vars(config)
-    if "_settings_hash" not in own:
-        own["_settings_hash"] = _digest(_told(config))
-    return own["_settings_hash"]
+    if name not in own:
+        around = own.get("_around_seed")
+        if around is None or config.seed == _counted_defaults()["seed"]:  # which would not be told
+            text = _JSON(told(config))
+        else:
+            if name not in around:
+                before, _, after = _JSON({**told(config), "seed": _SEED}).partition(f'"{_SEED}"')
+                around[name] = before, after
+            text = str(config.seed).join(around[name])
+        own[name] = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return own[name]
 
 
-def hash_settings(flat: Mapping[str, Any]) -> str:
-    """Hash of the flat values that can change a result and are no defaults; other keys always count."""
-    others = {key: value for key, value in flat.items() if key not in settings()}
-    return _digest(_counted(flat) | others)
+_SEED = uuid.uuid4().hex  # no value of a setting is this text
 
 
 def _told(config: RunConfig) -> dict[str, Any]:
@@ -98,10 +130,6 @@ def _counted(flat: Mapping[str, Any]) -> dict[str, Any]:
         told = {**told, "temperature": 1.0}
         del told["mixing"]
     return told | precision_in_signature(flat)
-
-
-def _digest(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_JSON(told).encode()).hexdigest()[:10]
 
 
 _JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

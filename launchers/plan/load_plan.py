@@ -12,14 +12,14 @@ import dataclasses
 import fnmatch
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.build import flatten, kept_flat
 from hyperformer.settings.schema import RunConfig
-from hyperformer.settings.signature import settings_hash, signature, unread  # fmt: skip
+from hyperformer.settings.signature import settings_hash, signature, unread, with_seed  # fmt: skip
 from hyperformer.settings.values import coerce, settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hyperformer.data.contents import Contents
 
 _DEFAULTS = flatten(RunConfig())
+_Differs = tuple[tuple[str, str], ...]
 
 
 def no_sources(source: StageSource, values: Values) -> SourceRun | None:
@@ -139,7 +140,7 @@ def _expand(file: SweepFile, contents: Contents | None, find_source: FindSource)
                 continue
             values = with_source(candidate, file.earlier, find_source)
             if values is not candidate.values:
-                candidate = dataclasses.replace(candidate, values=values)
+                candidate = dataclasses.replace(candidate, values=values, like=None)
             one = planner.plan(candidate)
             planned.setdefault(signature(one.config), one)
     if not planned:
@@ -182,33 +183,51 @@ def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) 
     with_label = Counter(labels.values())
     asked = {name: file.resources.of_variant(name, profile.resources) for name in labels}
     used: set[str] = set()
+    shared: dict[int, tuple[_Differs, bool]] = {}
+    configs: dict[tuple[int, int], RunConfig] = {}
     for one in planned:
-        flat, skip = kept_flat(one.config), _not_named(one)
-        keys = [key for key in texts[one.variant] if key not in skip]
-        differs = [(key, texts[one.variant][key][repr(flat[key])]) for key in keys]
-        if with_label[one.config.variant] > 1:  # two config files bear one variant's name
-            differs.insert(0, ("config", one.variant))
-        name = run_name(one.config, tuple(differs))
+        setting, seeds = one.candidate.setting, texts[one.variant].get("seed")
+        if setting not in shared:
+            label = [one.variant] if with_label[one.config.variant] > 1 else []
+            is_read = not (unread(one.config) or one.missing)
+            shared[setting] = _differs(one, texts[one.variant], label), is_read
+        differs, is_read = shared[setting]
+        if seeds:
+            differs += (("seed", seeds[repr(one.config.seed)]),)
+        name = run_name(one.config, differs)
         if name in used:
             name = f"{name}-{signature(one.config)}"
         used.add(name)
         resources = file.resources.of_run(name, asked[one.variant])
         ranks = 1 if profile.is_local else resources.ranks
-        config = with_global_batch(one.config, one.config.training.rows_per_rank * ranks)
+        if (setting, ranks) in configs:
+            config = with_seed(configs[setting, ranks], one.config.seed)
+        else:
+            config = with_global_batch(one.config, one.config.training.rows_per_rank * ranks)
+            configs[setting, ranks] = config
         yield Run(
-            name, signature(config), config, tuple(differs), resources,
-            one.legacy_signature, settings_hash(config), not (unread(config) or one.missing), one.missing,
-            one.config.contents or {},
+            name, signature(config), config, differs, resources, one.legacy_signature, settings_hash(config),
+            is_read, one.missing, one.config.contents or {},
         )  # fmt: skip
+
+
+def _differs(one: PlannedRun, texts: Mapping[str, Mapping[str, str]], label: Sequence[str]) -> _Differs:
+    """In which settings a run differs from others of its variant, the seed apart. `label`: of one of two configs."""
+    flat, skip = kept_flat(one.config), {"seed", *_not_named(one)}
+    differs = [(key, found[repr(flat[key])]) for key, found in texts.items() if key not in skip]
+    return (*(("config", text) for text in label), *differs)
 
 
 def _texts(planned: list[PlannedRun]) -> dict[str, dict[str, dict[str, str]]]:
     """Variant -> setting -> value -> its text: of settings with several values, each text once, seed last."""
     found: dict[str, dict[str, dict[str, tuple[Any, Any]]]] = {}
+    seen: set[int] = set()
     for one in planned:
         flat, values = kept_flat(one.config), found.setdefault(one.variant, {})
-        skip = _not_named(one)
-        for key in one.candidate.axes:
+        is_first = one.candidate.setting not in seen
+        seen.add(one.candidate.setting)
+        skip = _not_named(one) if is_first else ()
+        for key in one.candidate.axes if is_first else ("seed",):
             if key not in skip:
                 # A path is shown as the user wrote it first.
                 shown = one.candidate.values[key] if settings()[key].path else flat[key]

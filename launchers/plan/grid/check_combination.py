@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 from hyperformer.errors import ConfigError, DataError
 from hyperformer.settings.build import SimilarConfigs, kept_flat, local_name, with_local_names
 from hyperformer.settings.schema import OUTPUT, RunConfig
-from hyperformer.settings.signature import hash_settings, settings_hash, with_contents
-from hyperformer.settings.values import settings
+from hyperformer.settings.signature import hash_as_spelled, with_contents, with_seed
+from hyperformer.settings.values import coerce, settings
 from launchers.plan.grid.combinations import Candidate, Values
 from launchers.plan.sweep_file import SweepFile
 
@@ -29,12 +29,21 @@ class UnreadableInput(ConfigError):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run before it has a name. `legacy_signature`: its signature before contents belonged to it."""
+    """A run before it has a name.
+
+    Attributes:
+        spelled: settings as they counted in versions that hashed paths as they were written, and no contents.
+    """
 
     candidate: Candidate
     config: RunConfig
-    legacy_signature: str
+    spelled: Values
     missing: tuple[str, ...] = ()
+
+    @property
+    def legacy_signature(self) -> str:
+        """Its signature in those versions."""
+        return hash_as_spelled(self.config, self.spelled)
 
     @property
     def variant(self) -> str:
@@ -52,6 +61,7 @@ class RunPlanner:
         self._where = str(file.source)
         self._contents = contents
         self._configs = SimilarConfigs()
+        self._planned: dict[int, PlannedRun] = {}
         self._local_name = functools.cache(local_name)
 
     def plan(self, candidate: Candidate) -> PlannedRun:
@@ -61,22 +71,35 @@ class RunPlanner:
             UnreadableInput: a file that a setting names is not what it should be.
             ConfigError: a value is impossible (file, line and key).
         """
+        like = self._planned.get(candidate.setting)
+        if like is None:
+            like = self._planned[candidate.setting] = self._first(candidate)
+            return like
+        config = self._config(candidate, candidate.values, like.config)
+        return PlannedRun(candidate, config, like.spelled, like.missing)
+
+    def _first(self, candidate: Candidate) -> PlannedRun:
+        """The first planned of those that differ in the seed alone."""
         unused = unused_settings(candidate.values)
         values = {key: value for key, value in candidate.values.items() if key not in unused}
         values.pop("output_dir", None)
-        config = self._config(candidate, with_local_names(values, self._local_name))
-        legacy_signature = _legacy_signature(config, values)
+        values = with_local_names(values, self._local_name)
+        config = self._config(candidate, values)
+        spelled = _as_spelled(config, values)
         if self._contents is None:
-            return PlannedRun(candidate, with_contents(config, {}), legacy_signature)
+            return PlannedRun(candidate, with_contents(config, {}), spelled)
         _check_tasks(candidate, config, self._contents)
         try:
             contents, missing = self._contents.read(config), self._contents.missing(config)
         except (ConfigError, OSError) as error:
             _fail(candidate, str(error).split(" ", 1)[0], error)
-        return PlannedRun(candidate, with_contents(config, contents), legacy_signature, tuple(missing))
+        return PlannedRun(candidate, with_contents(config, contents), spelled, tuple(missing))
 
-    def _config(self, candidate: Candidate, values: Values) -> RunConfig:
+    def _config(self, candidate: Candidate, values: Values, like: RunConfig | None = None) -> RunConfig:
+        """`like`: a config with these values, but for the seed."""
         try:
+            if like is not None:
+                return with_seed(like, coerce("seed", values["seed"], self._where))
             return self._configs.make(values, self._where)
         except ConfigError as error:
             # The message starts with the setting's name; say where the sweep sets it.
@@ -95,8 +118,8 @@ def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
         raise UnreadableInput(str(placed)) from error
 
 
-def _legacy_signature(config: RunConfig, values: Values) -> str:
-    """The signature that versions gave which hashed paths as they were spelled, and no contents."""
+def _as_spelled(config: RunConfig, values: Values) -> Values:
+    """The settings that versions before hashed in another spelling than the config's."""
     spelled: Values = {}
     flat = kept_flat(config)
     for entry in _SPELLED:
@@ -110,7 +133,7 @@ def _legacy_signature(config: RunConfig, values: Values) -> str:
             spelled[entry.name] = str(path.absolute()) if is_here else value
         elif entry.choices:
             spelled[entry.name] = value
-    return hash_settings(flat | spelled) if spelled else settings_hash(config)
+    return spelled
 
 
 def _check_tasks(candidate: Candidate, config: RunConfig, contents: Contents) -> None:

@@ -33,16 +33,26 @@ class Candidate:
         values: flat settings.
         locations: where the sweep file sets them; those of the config file are not among them.
         axes: settings of which the variant has several values.
+        like: the first combination that differs in the seed alone; None: this is it.
     """
 
     variant: Variant
     values: Values
     locations: Locations
     axes: tuple[str, ...]
+    like: Candidate | None = None
+
+    @property
+    def setting(self) -> int:
+        """The same for combinations that differ in the seed alone."""
+        return id(self.like or self)
 
 
 def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
-    """Every combination of one variant, a task at a time where the variant trains so."""
+    """Every combination of one variant, a task at a time where the variant trains so.
+
+    A sweep has most settings with several seeds: what does not depend on the seed is worked out once.
+    """
     values = read_config_file(variant.config_file)
     if isinstance(variant.location.value, dict):
         values["variant"] = variant.name  # the label that the sweep file gives it
@@ -64,11 +74,19 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
             f"{variant.name} would be {count:,} runs, more than {MOST_RUNS:,}; give fewer values"
         )
     names = tuple(dict.fromkeys(key for axis in axes for key in axis[0]))
+    first: dict[tuple[int, ...], list[Candidate]] = {}
     for choices in itertools.product(*axes):
+        seed = next((choice for choice in choices if choice.keys() == {"seed"}), {})
+        others = tuple(id(choice) for choice in choices if choice is not seed)
+        if others in first:
+            value = _on_top({}, seed)
+            for one in first[others]:
+                yield Candidate(variant, one.values | value, one.locations | seed, names, one)
+            continue
         chosen = {key: node for choice in choices for key, node in choice.items()}
         flat = _on_top(values, chosen)
-        for one in _single_tasks(flat):
-            yield Candidate(variant, one, locations | chosen, names)
+        first[others] = [Candidate(variant, one, locations | chosen, names) for one in _single_tasks(flat)]
+        yield from first[others]
 
 
 def _on_top(values: Values, layer: Locations) -> Values:

@@ -13,11 +13,12 @@ import pytest
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError
 from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.build import flatten, make_config
 from hyperformer.settings.signature import signature
 from launchers.api import Sweep
 from launchers.plan.cluster_profile import NO_PROFILE, ClusterProfile
 from launchers.plan.load_plan import make_plan
-from launchers.plan.plan import Plan
+from launchers.plan.plan import Plan, Run
 from launchers.plan.resources import Resources
 from launchers.plan.select_runs import select_runs
 from launchers.plan.sweep_file import read_sweep
@@ -53,6 +54,33 @@ def test_values_that_differ_have_rows_and_names_of_their_own(plan_of: PlanOf) ->
         """)
     assert len({run.row for run in plan.runs}) == 3 and len({run.name for run in plan.runs}) == 6
     assert "finetune-adam_beta20.99999999-seed2" in {run.name for run in plan.runs}
+
+
+def test_a_seed_among_others_is_the_run_that_it_is_alone(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 42 is the default, which no signature tells; older signatures told the path as it is written.
+    for task in ("rte", "mrpc"):
+        (tmp_path / "glue" / task).mkdir(parents=True)
+        (tmp_path / "glue" / task / "train.jsonl").write_text(json.dumps({"sentence1": task}))
+    monkeypatch.chdir(tmp_path)
+    text = """
+        base: {{data_source: folder, data_dir: glue/../glue, loss_reduction: sum}}
+        variants: [hyperformer++, adapters]
+        tasks: [rte, mrpc]
+        grid: {{seed: [{}], learning_rate: [1e-3, 3e-4]}}
+        exclude: [{{seed: 7, learning_rate: 1e-3}}]
+        """
+
+    def plain(seeds: str) -> list[Run]:
+        return [replace(run, name="", differs=()) for run in plan_of(text.format(seeds)).runs]
+
+    together = plain("7, 42.0, 8")
+    assert len({run.signature for run in together}) == len({run.legacy_signature for run in together}) == 15
+    assert {run.settings_hash for run in together}.isdisjoint(run.legacy_signature for run in together)
+    for run in [*plain("7"), *plain("42"), *plain("8")]:
+        assert run in together
+        assert signature(make_config(flatten(run.config), contents=run.config.contents)) == run.signature
 
 
 def test_texts_that_look_alike_stay_apart(plan_of: PlanOf) -> None:
