@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from launchers.plan.model_selection.choose import Metrics, Validation
 from launchers.plan.plan import Run
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
-from launchers.store.records import try_record
+from launchers.store.records import LedgerError, read_record
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,20 @@ class RunResult:
 def collect(ledger: Ledger, statuses: Sequence[RunStatus]) -> list[RunResult]:
     """Read the results of the plan's runs; `statuses` are theirs, in order."""
     return [
-        RunResult(
-            run, status, try_record(ledger.folder(run) / "result.json") if status.state == "done" else None
-        )
+        _read(run, status, ledger.folder(run) / "result.json")
         for run, status in zip(ledger.plan.runs, statuses, strict=True)
     ]
+
+
+def _read(run: Run, status: RunStatus, path: Path) -> RunResult:
+    """A run that is done and whose result cannot be read now counts as unknown, and says why."""
+    if status.state != "done":
+        return RunResult(run, status, None)
+    try:
+        result, why = read_record(path), f"{path} is missing"
+    except LedgerError as error:
+        result, why = None, str(error)
+    return RunResult(run, status if result else replace(status, state="unknown", detail=why), result)
 
 
 def early_stops(entries: Sequence[RunResult]) -> Iterator[str]:

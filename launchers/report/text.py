@@ -214,7 +214,7 @@ def _some(texts: Sequence[str], mark: str = "; ") -> str:
 def _unfinished(row: Row) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     for name, state, reason in row.unfinished:
-        groups.setdefault((state, reason if state in BAD else ""), []).append(name)
+        groups.setdefault((state, reason if state in {*BAD, "unknown"} else ""), []).append(name)
     told = [
         f"{state}: {', '.join(names)}{f' ({clip(reason, 120)})' if reason else ''}"
         for (state, reason), names in groups.items()

@@ -361,6 +361,20 @@ def test_runs_that_answer_one_class_are_named(plan_of: Callable[[str], Plan], tm
     )
 
 
+def test_a_done_run_whose_result_cannot_be_read(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    plan = plan_of("{variants: [finetune], tasks: [rte], grid: {seed: [1, 2]}}")
+    ledger = Ledger(plan, tmp_path / "runs")
+    for run in plan.runs:
+        give_result(ledger, run, {"rte": {"acc": 50.0}})
+    statuses, _ = read_statuses(ledger, plan.runs)
+    (result := ledger.folder(plan.runs[1]) / "result.json").unlink()
+    result.mkdir()  # as what no right leads to, but also for root
+    table = make_report("s", collect(ledger, statuses)).tables[0]
+    (row,) = table.rows
+    assert (row.done, row.planned) == (1, 2)
+    assert any(f"unknown: finetune-seed2 ({result} cannot be" in note for note in footnotes(table))
+
+
 def test_runs_that_stopped_early_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
     plan = plan_of(
         "{variants: [finetune], tasks: [rte, cola], base: {early_stop: 3}, grid: {seed: [1, 2, 3, 4, 5, 6, 7, 8]}}"
