@@ -35,7 +35,9 @@ from launchers.cli.suggested_command import STATUS
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.plan.sweep_keys.stages import REPORT, split_target
 from launchers.slurm.commands import ClusterError
-from launchers.stages.study import NEW, Advance, Study
+from launchers.stages.advance import NEW, Advance, advance, cancel_gates
+from launchers.stages.after import after_verdict, check_after
+from launchers.stages.study import Study
 from launchers.stages.study_report import write_study_page
 from launchers.submit.start_rule import SUBMIT, StartRule, retry_rule
 
@@ -91,18 +93,18 @@ def run(one: StudyTarget, words: argparse.Namespace, command: Callable[[], Start
 def submit(one: StudyTarget, command: StartCommand) -> int:
     """Start the first stage, and what is to follow it."""
     study = one.study
-    study.check()
-    looks = list(study.dry_runs(SUBMIT, command.options))
+    check_after(study)
+    starts = list(study.dry_runs(command.options))
     if command.is_dry_run:
         _print_first(study)
         steps: Steps = []
-        for stage, (sweep, found) in zip(study.names, looks, strict=True):
+        for stage, (sweep, found) in zip(study.names, starts, strict=True):
             print(heading(study, stage))
             show_dry_run(sweep, found)
             steps.append((one.of(stage), after_dry_run(found, command)))
         print_next_of_all(one, steps)
         return DONE
-    _confirm_all(looks, command)
+    _confirm_all(starts, command)
     return _advance(one, SUBMIT, replace(command, yes=True))
 
 
@@ -115,7 +117,7 @@ def _write_page(study: Study) -> None:
 def _print_first(study: Study) -> None:
     """What the first stage waits for (`after:`), in a dry run."""
     try:
-        verdict = study.first_verdict()
+        verdict = after_verdict(study)
     except ClusterError as error:
         print(f"what it waits for was not asked: {error}")
         return
@@ -172,7 +174,7 @@ def cancel(one: StudyTarget, is_dry_run: bool, yes: bool) -> int:
     number = sum(len(runs) for _, runs in found)
     if is_dry_run or not agreed(f"cancel {number} runs, and the stages that wait?", yes):
         return DONE
-    for stage in one.study.cancel_gates():
+    for stage in cancel_gates(one.study):
         print(f"stage {stage or one.study.stages.name} will not start by itself")
     for sweep, runs in found:
         if runs:
@@ -181,16 +183,16 @@ def cancel(one: StudyTarget, is_dry_run: bool, yes: bool) -> int:
     return DONE
 
 
-def _confirm_all(looks: Sequence[tuple[Sweep, StartPlan]], command: StartCommand) -> None:
+def _confirm_all(starts: Sequence[tuple[Sweep, StartPlan]], command: StartCommand) -> None:
     """Show what all stages cost, and ask once.
 
     Raises:
         NotConfirmed: the user does not agree.
     """
-    estimates = [(sweep, found.estimate) for sweep, found in looks if found.estimate]
+    estimates = [(sweep, found.estimate) for sweep, found in starts if found.estimate]
     for sweep, found in estimates[1:]:
         print(f"{sweep.plan.name}, later: {found}")
-    limit = looks[0][0].plan.profile.confirm_above
+    limit = starts[0][0].plan.profile.confirm_above
     hours = sum(found.gpu_hours for _, found in estimates)
     if limit is None or hours <= limit or command.yes:
         return
@@ -213,7 +215,7 @@ def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, interrupt)
     try:
-        found = study.advance(rule, command.options, callbacks)
+        found = advance(study, rule, command.options, callbacks)
     except KeyboardInterrupt:
         if not is_local:
             raise

@@ -11,8 +11,9 @@ from hyperformer.errors import HyperformerError
 from hyperformer.terminal import prepare_streams
 from launchers.api import QuietCallbacks
 from launchers.slurm.commands import ClusterError
+from launchers.stages.advance import advance_from_gate
 from launchers.stages.race import go_on_with_race
-from launchers.stages.study import Study, next_look
+from launchers.stages.study import Study
 from launchers.stages.study_report import write_study_page
 from launchers.store.lock import LockError
 from launchers.submit.gate import record
@@ -64,7 +65,7 @@ def _look(gate: GateRecord) -> str:
 
 
 def _next_stages(gate: GateRecord) -> str:
-    found = next_look(gate, lambda sweep: QuietCallbacks(yes=True))
+    found = advance_from_gate(gate, lambda sweep: QuietCallbacks(yes=True))
     return "all stages are done" if found.stage is None else f"{found.stage}: {found.verdict.why}"
 
 

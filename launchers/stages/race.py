@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launchers.api import QuietCallbacks, StartOptions, Sweep
-from launchers.stages.study import check_unchanged
+from launchers.stages.advance import check_unchanged
 from launchers.submit.gate.record import GateRecord
 from launchers.submit.start_rule import MOVED_ON
 

@@ -23,6 +23,7 @@ from launchers.plan.cluster_profile import NO_PROFILE
 from launchers.plan.load_plan import load_plan
 from launchers.plan.sweep_file import SWEEPS, read_stages
 from launchers.slurm.submitit_executor import RankContext
+from launchers.stages.advance import advance
 from launchers.stages.study import Study
 from launchers.submit import local_queue
 from launchers.submit.start_rule import SUBMIT
@@ -117,7 +118,7 @@ def test_a_size_for_two_cores_runs_from_start_to_report(name: str, tmp_path: Pat
     file = tmp_path / f"{name}.yaml"
     file.write_text(f"extends: {SWEEPS.find(name)}\n{LEAST}{LEFT[name]}\n")
     study = Study(str(file), tmp_path / "runs", "local")
-    found = study.advance(SUBMIT, StartOptions(), lambda sweep: QuietCallbacks(yes=True))
+    found = advance(study, SUBMIT, StartOptions(), lambda sweep: QuietCallbacks(yes=True))
     assert found.stage is None, found
     for stage in study.names:
         sweep = study.open(stage)
