@@ -18,13 +18,8 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from hyperformer.adapters.bases.families import TOY, TOY_FOLDER, t5_values
 from hyperformer.adapters.hooks import STACKS
-from hyperformer.adapters.model import (
-    HyperformerConfig,
-    HyperformerT5,
-    hyperformer_config,
-    new_model,
-    token_ids_only,
-)
+from hyperformer.adapters.model import HyperformerT5, new_model
+from hyperformer.adapters.t5.config import HyperformerConfig, hyperformer_config, token_ids_only
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.hub_access import not_in_cache, why_offline
 from hyperformer.settings.config_files import ConfigWarning

@@ -6,100 +6,30 @@ once, and travel through T5's own keyword arguments to the blocks.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    GenerationConfig,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, T5ForConditionalGeneration
 from transformers import initialization as init
 
 from hyperformer.adapters.functional import Sites
-from hyperformer.adapters.hooks import (
-    STACKS,
-    CrossAttentionBias,
-    StackWeights,
-    TaskIds,
-    batch_tensor,
-    one_of,
-    own_position_bias,
-    task_number,
-    task_numbers,
-)
+from hyperformer.adapters.hooks import STACKS, StackWeights
 from hyperformer.adapters.methods import METHODS
 from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.modules import AdapterModule, Adapters
+from hyperformer.adapters.t5.config import HyperformerConfig, token_ids_only
+from hyperformer.adapters.t5.position_bias import add_bias_per_layer, add_cross_attention_bias
+from hyperformer.adapters.t5.task_ids import TaskIds, batch_tensor, one_of, task_number, task_numbers
 from hyperformer.errors import ConfigError
 from hyperformer.settings.methods import METHODS as FACTS
-from hyperformer.settings.schema import AdapterConfig
-
-
-class HyperformerConfig(T5Config):
-    """T5's config with the adapters' settings and the tasks that `task_ids` count.
-
-    With `relative_bias_per_layer`, every layer has a position bias of its own, as in umT5. `task_prefix` and
-    `max_source_length` say how its sources were made, `answer_settings` how its run's evaluations answered
-    (:func:`hyperformer.adapters.record.answer_settings`); None: that is not known.
-    """
-
-    model_type = "hyperformer_t5"
-    adapter_settings: dict[str, Any] | None = None
-    tasks: list[str] | None = None
-    cross_attention_bias: bool = False
-    relative_bias_per_layer: bool = False
-    task_prefix: bool | None = None
-    max_source_length: int | None = None
-    answer_settings: dict[str, Any] | None = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        if getattr(self, "decoder_start_token_id", None) is None:
-            self.decoder_start_token_id = self.pad_token_id  # as in every published T5
-
-    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> T5Config:
-        # transformers sizes the decoder's cache by `num_layers`, which is the
-        # encoder's; stock T5 fails to generate where the decoder has more.
-        found = super().get_text_config(decoder=decoder, encoder=encoder)
-        if not decoder or self.num_decoder_layers == self.num_layers:
-            return found
-        sized = copy.deepcopy(found)
-        sized.num_layers = self.num_decoder_layers
-        return sized
-
-    @property
-    def adapter_config(self) -> AdapterConfig:
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in (self.adapter_settings or {}).items()
-        }
-        return AdapterConfig(**values)
-
-
-def hyperformer_config(t5: T5Config, adapter: AdapterConfig, tasks: tuple[str, ...]) -> HyperformerConfig:
-    """T5's config extended by adapters for `tasks`."""
-    values = {key: value for key, value in t5.to_dict().items() if key not in ("model_type", "architectures")}
-    values |= {"adapter_settings": dataclasses.asdict(adapter), "tasks": list(tasks)}
-    return HyperformerConfig(**values)
-
-
-def token_ids_only(config: T5Config) -> GenerationConfig:
-    """The generation settings that T5 needs. Others that a base model brings must not decide answers."""
-    names = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
-    return GenerationConfig(**{name: getattr(config, name) for name in names})
 
 
 class HyperformerT5(T5ForConditionalGeneration):
     """T5 whose blocks have adapters; without adapters it is T5.
 
     ``forward`` and ``generate`` take the task of the batch, `task` (its name), or of each row,
-    `task_ids` (:data:`~hyperformer.adapters.hooks.TaskIds`).
+    `task_ids` (:data:`~hyperformer.adapters.t5.task_ids.TaskIds`).
 
     Raises:
         ConfigError: an unknown activation or task, or no task where adapters need one.
@@ -112,29 +42,13 @@ class HyperformerT5(T5ForConditionalGeneration):
         super().__init__(config)
         self.generation_config = token_ids_only(config)
         if config.cross_attention_bias:
-            self._restore_cross_attention_bias()
+            add_cross_attention_bias(self)
         if config.relative_bias_per_layer:
-            self._give_layers_a_bias()
+            add_bias_per_layer(self)
         kind = config.adapter_config.adapter
         self.method: Method = METHODS[kind]
         self.knows_task = FACTS[kind].knows_task
         self.adapters: Adapters | None = self.method.attach(self)
-
-    def _restore_cross_attention_bias(self) -> None:
-        attention = self.decoder.block[0].layer[1].EncDecAttention
-        bias = torch.nn.Embedding(attention.relative_attention_num_buckets, attention.n_heads)
-        torch.nn.init.zeros_(bias.weight)
-        attention.relative_attention_bias = bias
-        attention.register_forward_pre_hook(CrossAttentionBias(), with_kwargs=True)
-
-    def _give_layers_a_bias(self) -> None:
-        std = self.config.initializer_factor * self.config.d_model**-0.5  # as that of the first layer
-        for block in (*self.encoder.block[1:], *self.decoder.block[1:]):
-            attention = block.layer[0].SelfAttention
-            bias = torch.nn.Embedding(attention.relative_attention_num_buckets, attention.n_heads)
-            init.normal_(bias.weight, std=std)
-            attention.relative_attention_bias, attention.has_relative_attention_bias = bias, True
-            attention.register_forward_pre_hook(own_position_bias, with_kwargs=True)
 
     @property
     def packs_targets(self) -> bool:
@@ -228,10 +142,10 @@ class HyperformerT5(T5ForConditionalGeneration):
         self, task: TaskIds | None, task_ids: TaskIds | None, batch: Tensor | None
     ) -> int | Tensor | None:
         """:func:`task_numbers`; None for a model that needs no task and was told none, or has no list of tasks."""
-        tasks, wanted = self.config.tasks or (), one_of(task, task_ids)
-        if not self.knows_task and (wanted is None or not tasks):
+        tasks, given = self.config.tasks or (), one_of(task, task_ids)
+        if not self.knows_task and (given is None or not tasks):
             return None
-        return task_numbers(tasks, wanted, batch)
+        return task_numbers(tasks, given, batch)
 
     @torch.no_grad()
     def generate(

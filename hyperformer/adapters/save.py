@@ -20,7 +20,7 @@ from torch import Tensor
 from hyperformer.adapter_folder import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, adapter_files
 from hyperformer.adapters.build import load_base, load_t5_config
 from hyperformer.adapters.hub import CARD_NAME, TASKS_NAME, find_folder
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import (
     AdapterRecord,
@@ -31,6 +31,7 @@ from hyperformer.adapters.record import (
     plain_settings,
     read_record,
 )
+from hyperformer.adapters.t5.config import HyperformerConfig, hyperformer_config
 from hyperformer.errors import CheckpointError, nearest
 from hyperformer.files import apply_umask, atomic_write, flush, write_json
 from hyperformer.settings.build import flatten

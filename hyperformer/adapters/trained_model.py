@@ -14,10 +14,11 @@ from hyperformer.adapter_folder import CONFIG_NAME, adapter_files
 from hyperformer.adapters.bases.families import t5_values
 from hyperformer.adapters.build import check_scale, check_shapes, quiet_transformers
 from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, token_ids_only
+from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.model_card import ModelCard
 from hyperformer.adapters.record import is_peft_config, read_record
 from hyperformer.adapters.save import load_adapter
+from hyperformer.adapters.t5.config import HyperformerConfig, hyperformer_config, token_ids_only
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import apply_umask, flush, read_object
 from hyperformer.settings.extras import check_extra

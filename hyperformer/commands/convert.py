@@ -17,10 +17,11 @@ from torch import Tensor
 from transformers import T5Config
 
 from hyperformer.adapters.hub import MODEL_CONFIG
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5, hyperformer_config, new_model
+from hyperformer.adapters.model import HyperformerT5, new_model
 from hyperformer.adapters.record import plain_settings
 from hyperformer.adapters.reference import CROSS_BIAS, load_reference_state_dict, reference_state_dict
 from hyperformer.adapters.save import read_safetensors
+from hyperformer.adapters.t5.config import HyperformerConfig, hyperformer_config
 from hyperformer.adapters.trained_model import (
     TOKENIZER_FILES,
     copy_files,

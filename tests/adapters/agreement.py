@@ -18,13 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import T5Config
 
-from hyperformer.adapters.model import HyperformerT5, hyperformer_config, new_model
+from hyperformer.adapters.model import HyperformerT5, new_model
 from hyperformer.adapters.reference import (
     CROSS_BIAS,
     load_reference_state_dict,
     reference_entries,
     reference_state_dict,
 )
+from hyperformer.adapters.t5.config import hyperformer_config
 from hyperformer.settings.authors_format import translate
 from hyperformer.settings.build import make_config
 from hyperformer.settings.schema import TrainingConfig

@@ -13,7 +13,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers_tests import test_modeling_common as common
 from transformers_tests.generation.test_utils import GenerationTesterMixin
 
-from hyperformer.adapters.model import HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import HyperformerT5
+from hyperformer.adapters.t5.config import hyperformer_config
 from hyperformer.settings.schema import AdapterConfig
 
 TASKS = ("cola", "mrpc", "stsb")

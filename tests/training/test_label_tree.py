@@ -9,7 +9,8 @@ import torch
 from places import FIXTURES
 from transformers import T5Tokenizer
 
-from hyperformer.adapters.model import HyperformerConfig, HyperformerT5
+from hyperformer.adapters.model import HyperformerT5
+from hyperformer.adapters.t5.config import HyperformerConfig
 from hyperformer.data.collate import IGNORED
 from hyperformer.data.tasks import TASKS
 from hyperformer.training.label_tree import label_trees

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from hyperformer.adapters.functional import BatchAdapters, Sites, SiteWeights, with_gaps
-from hyperformer.adapters.hooks import StackHook, StackWeights, TaskIds, attach_sites
+from hyperformer.adapters.hooks import StackHook, StackWeights, attach_sites
 from hyperformer.adapters.methods.method import Method, Sizes, depths
 from hyperformer.adapters.methods.task_adapters import TaskAdapters
 from hyperformer.adapters.modules import AdapterModule, Adapters, field_shapes
+from hyperformer.adapters.t5.task_ids import TaskIds
 from hyperformer.settings.schema import AdapterConfig
 
 # Generated weights are so much smaller than a layer's usual ones at the start, as in the authors' code.

@@ -14,7 +14,7 @@ import torch
 from peft import PeftConfig, PeftModelForSeq2SeqLM, PeftType
 from torch import Tensor, nn
 
-from hyperformer.adapters.hooks import one_of, task_numbers
+from hyperformer.adapters.t5.task_ids import one_of, task_numbers
 
 HANDLE = "_peft"
 """The attribute of a model that has its PeftModel. It is no submodule: that would be a circle."""

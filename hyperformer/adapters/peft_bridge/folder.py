@@ -18,10 +18,11 @@ from peft import PeftConfig, PeftModelForSeq2SeqLM, PeftType, get_peft_model_sta
 from hyperformer.adapter_folder import EARLIER_CONFIG, EARLIER_WEIGHTS
 from hyperformer.adapters.build import load_base, load_t5_config
 from hyperformer.adapters.hub import PEFT_TASK_NAME
-from hyperformer.adapters.model import HyperformerT5, hyperformer_config
+from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.peft_bridge.attach import HANDLE, hold
 from hyperformer.adapters.record import AdapterRecord, base_fingerprint
 from hyperformer.adapters.save import read_safetensors, write_safetensors
+from hyperformer.adapters.t5.config import hyperformer_config
 from hyperformer.errors import CheckpointError
 from hyperformer.files import read_json, write_json
 from hyperformer.settings.schema import AdapterConfig
