@@ -31,7 +31,7 @@ from hyperformer.data.tasks import Task, get_task
 from hyperformer.settings.build import replace
 from hyperformer.settings.config_files import load_config
 from hyperformer.settings.schema import RunConfig
-from hyperformer.training import rank_classification
+from hyperformer.training.decoding import rank_classification
 from hyperformer.training.deepspeed_config.batch import make_batch
 from hyperformer.training.engine import make_engine
 from hyperformer.training.evaluation import Decoding, Evaluator

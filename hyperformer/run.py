@@ -35,6 +35,7 @@ from hyperformer.settings.extras import check_installed
 from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
+from hyperformer.training.decoding.rank_classification import check_decode
 from hyperformer.training.deepspeed_config.batch import Batch, make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
 from hyperformer.training.engine import make_engine
@@ -52,7 +53,6 @@ from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_check import check_memory
 from hyperformer.training.memory.shortage import shortage_told
 from hyperformer.training.numerics.kernels import choose_kernels, prepare_environment
-from hyperformer.training.rank_classification import check_decode
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import joined
 from hyperformer.training.ranks.timeouts import hangs_told

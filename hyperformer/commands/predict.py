@@ -29,10 +29,10 @@ from hyperformer.data.tasks import get_task, load_user_tasks
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.files import atomic_write
 from hyperformer.settings.schema import DataConfig, ModelConfig
+from hyperformer.training.decoding.rank_classification import check_decode
 from hyperformer.training.evaluation import Decoding, answer
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.kernels import compute_as_run
-from hyperformer.training.rank_classification import check_decode
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from hyperformer.data.sampling.by_length import packed_batches
 from hyperformer.data.tasks import Task, answer_length
 from hyperformer.disk_space import disk_full_told
 from hyperformer.settings.schema import EVAL_ROWS
-from hyperformer.training.constrained_decoding import write_labels
+from hyperformer.training.decoding.constrained import generate_labels
+from hyperformer.training.decoding.rank_classification import best_labels, check_decode, trees_of_labels
 from hyperformer.training.memory.out_of_memory import RowLimit
-from hyperformer.training.rank_classification import best_labels, check_decode, trees_of_labels
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.train_state import Metrics
 
@@ -76,7 +76,7 @@ def answer(
         synced_gpus=decoding.synced_gpus,
     )
     if decoding.method == "constrained":
-        return write_labels(task, tokenizer, input_ids.device, generate)
+        return generate_labels(task, tokenizer, input_ids.device, generate)
     # As the authors: room for the longest label, the start token included.
     answers = generate(max_length=answer_length(task, tokenizer))
     return [Answer(text.strip(), text) for text in decode(tokenizer, answers)]

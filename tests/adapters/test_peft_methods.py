@@ -24,7 +24,7 @@ from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.settings import extras
 from hyperformer.settings.build import make_config
 from hyperformer.settings.methods import METHODS
-from hyperformer.training.rank_classification import label_scores
+from hyperformer.training.decoding.rank_classification import label_scores
 
 peft = pytest.importorskip("peft", reason="it is an extra")
 KINDS = [kind for kind, facts in METHODS.items() if facts.extra == "peft"]

@@ -22,7 +22,7 @@ from hyperformer.errors import HyperformerError
 from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import printable
-from hyperformer.training.rank_classification import check_decode
+from hyperformer.training.decoding.rank_classification import check_decode
 
 _MOST_TOKENS = 80
 _MOST_CHARACTERS = 600

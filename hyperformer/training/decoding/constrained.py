@@ -1,7 +1,7 @@
-"""Constrained decoding (``decode=constrained``): the model writes, and only what a right answer of the task can be.
+"""Constrained decoding (``decode=constrained``): the model generates only what can be a right answer of the task.
 
-At each step only those tokens are let through with which a label goes on, as in a tree of the labels' prefixes
-(Cao et al. 2021, "Autoregressive Entity Retrieval"). Without beams a row ends as soon as a single label is left.
+Each step allows only the tokens that continue a label, as in a tree of the labels' prefixes (Cao et al. 2021,
+"Autoregressive Entity Retrieval"). Without beams a row ends as soon as a single label is left.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from hyperformer.answers.answers import Answer
 from hyperformer.data.collate import pad
 from hyperformer.data.label_checks import possible_answers
 from hyperformer.data.tasks import Task
-from hyperformer.training.rank_classification import score_is_no_number
+from hyperformer.training.decoding.rank_classification import non_finite_score
 
 
-def write_labels(
+def generate_labels(
     task: Task, tokenizer: Any, device: torch.device, generate: Callable[..., Tensor]
 ) -> list[Answer]:
-    """The label that the model writes for each row.
+    """The label that the model generates for each row.
 
     Args:
         generate: the model's, with the rows and all else that it needs.
@@ -40,7 +40,7 @@ def write_labels(
     written = generate(max_length=rows.shape[1] + 1, logits_processor=[prefixes], stopping_criteria=ends)
     fits = prefixes.fits(written[:, 1:])
     if not bool(prefixes.has_numbers & (fits.sum(dim=1) == 1).all()):
-        raise score_is_no_number(task)
+        raise non_finite_score(task)
     return [Answer(labels[number], labels[number]) for number in fits.int().argmax(dim=1).tolist()]
 
 

@@ -14,7 +14,7 @@ from hyperformer.answers.answers import Answer
 from hyperformer.data.collate import IGNORED
 from hyperformer.data.tasks import Task
 from hyperformer.errors import ConfigError, HyperformerError
-from hyperformer.training.label_tree import LabelTree, attends_as_tree, label_trees
+from hyperformer.training.decoding.label_tree import LabelTree, attends_as_tree, label_trees
 
 # Of one forward: a batch of 32 has 0.5 GB of logits over T5's vocabulary.
 TARGET_TOKENS = 128
@@ -34,7 +34,7 @@ def check_decode(tasks: Iterable[Task], decode: str) -> None:
         )
 
 
-def score_is_no_number(task: Task) -> HyperformerError:
+def non_finite_score(task: Task) -> HyperformerError:
     """The error of an answer that is chosen by scores which are no numbers."""
     return HyperformerError(
         f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
@@ -54,7 +54,7 @@ def best_labels(
     """
     scores = label_scores(model, task, tokenizer, input_ids, attention_mask)
     if not bool(torch.isfinite(scores).all()):
-        raise score_is_no_number(task)
+        raise non_finite_score(task)
     labels, best = task.labels or (), scores.argmax(dim=1).tolist()
     # The fewest digits that stand for this very float32.
     logprobs = [[float(str(score)) for score in row] for row in scores.cpu().numpy()]

@@ -13,8 +13,8 @@ from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.t5.config import HyperformerConfig
 from hyperformer.data.collate import IGNORED
 from hyperformer.data.tasks import TASKS
-from hyperformer.training.label_tree import label_trees
-from hyperformer.training.rank_classification import label_scores
+from hyperformer.training.decoding.label_tree import label_trees
+from hyperformer.training.decoding.rank_classification import label_scores
 
 # A label that begins another one, not beside it; several of many tokens that begin alike.
 NESTED = replace(TASKS["cola"], labels=("0 0 1", "1", "0", "not acceptable", "0 0", "not entailment"))

@@ -20,9 +20,9 @@ from hyperformer.errors import ConfigError, HyperformerError
 from hyperformer.settings.build import make_config, replace
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import signature
-from hyperformer.training import rank_classification
+from hyperformer.training.decoding import rank_classification
+from hyperformer.training.decoding.rank_classification import best_labels, check_decode, label_scores
 from hyperformer.training.evaluation import Decoding, Evaluator
-from hyperformer.training.rank_classification import best_labels, check_decode, label_scores
 from hyperformer.training.ranks.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, local_rank=0, size=1, device=torch.device("cpu"))
