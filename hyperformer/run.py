@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +15,17 @@ from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.parameters import ParameterCount, count_parameters
 from hyperformer.adapters.record import base_fingerprint
 from hyperformer.adapters.save import run_record, write_adapter
-from hyperformer.data.contents import Contents, identify
+from hyperformer.data.contents import identify
+from hyperformer.data.dataset import CACHE
 from hyperformer.data.label_checks import check_labels
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
 from hyperformer.disk_space import disk_full_told
-from hyperformer.errors import ConfigError, Interrupted, Paused
+from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
 from hyperformer.hub_access import hub_revision
 from hyperformer.run_files.pause import check_pause
-from hyperformer.run_files.recovery import Recovery, read_recovery
-from hyperformer.run_files.run_folder import RunFolder, RunState, as_begun
-from hyperformer.run_files.run_lock import hold
+from hyperformer.run_files.recovery import read_recovery
+from hyperformer.run_files.run_folder import RunFolder, as_begun
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
 from hyperformer.settings.build import flatten
 from hyperformer.settings.extras import check_installed
@@ -36,18 +33,11 @@ from hyperformer.settings.schema import RunConfig
 from hyperformer.training.checkpoints.checkpoint import Checkpoints
 from hyperformer.training.checkpoints.engine_state import trained_weights
 from hyperformer.training.decoding.rank_classification import check_decode
-from hyperformer.training.deepspeed_config.batch import Batch, make_batch
+from hyperformer.training.deepspeed_config.batch import Batch, check_global_batch, make_batch
 from hyperformer.training.deepspeed_config.build import engine_config
 from hyperformer.training.engine import make_engine
-from hyperformer.training.inputs import (
-    CACHE,
-    UNKNOWN_BEFORE,
-    check_global_batch,
-    load_run_data,
-    record_inputs,
-    run_inputs,
-    with_steps,
-)  # fmt: skip
+from hyperformer.training.inputs import load_run_data, with_steps
+from hyperformer.training.inputs_record import UNKNOWN_BEFORE, record_inputs, run_inputs
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_check import check_memory
@@ -57,6 +47,7 @@ from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import joined
 from hyperformer.training.ranks.timeouts import hangs_told
 from hyperformer.training.result import introduction, make_result, summary
+from hyperformer.training.run_ownership import claim_folder, own_folder, record_failure, record_start
 from hyperformer.training.signals import StopFlag, stop_flag
 
 
@@ -133,14 +124,17 @@ def run(
 def _run_once(job: _Job, deadline: float | None) -> dict[str, Any]:
     """The run, unless it is done or another process trains it."""
     config, context = job.config, job.context
-    with disk_full_told(among=[job.folder.path, config.data.cache_dir or CACHE]), _only_trainer(job):
-        done = context.on_main(lambda: _claim(job))
+    with (
+        disk_full_told(among=[job.folder.path, config.data.cache_dir or CACHE]),
+        own_folder(job.folder, context),
+    ):
+        done = context.on_main(lambda: claim_folder(job.folder, config))
         if done is not None:
             if context.is_main:
                 say(f"{job.folder.path}: already done, nothing to do")
             return done
         watchdog = watch(job.folder, config.training.hang_minutes, main=context.is_main)
-        with watchdog, _failure_recorded(job), stop_flag(deadline) as stop:
+        with watchdog, record_failure(job.folder, context), stop_flag(deadline) as stop:
             return _run(job, stop)
 
 
@@ -156,36 +150,13 @@ def _tasks(config: RunConfig) -> dict[str, Task]:
     return tasks
 
 
-@contextmanager
-def _only_trainer(job: _Job) -> Iterator[None]:
-    """Make the run's folder and hold its lock, on rank 0; the other ranks are told if that fails."""
-    with ExitStack() as held:
-
-        def take() -> None:
-            job.folder.make()
-            held.enter_context(hold(job.folder.path))
-
-        job.context.on_main(take)
-        yield
-
-
-def _claim(job: _Job) -> dict[str, Any] | None:
-    """Check that the folder is this run's, or free; returns result.json of a run that is done."""
-    job.folder.claim(job.config)
-    result = job.folder.read_result()
-    missing = Contents().missing(job.config) if result is not None else []
-    if missing:
-        say(f"files that cannot be read here count as unchanged: {', '.join(missing)}")
-    return result
-
-
 def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     """Data, model, engine, training, evaluation; returns what result.json got."""
     started, settings, context = time.monotonic(), job.config.training, job.context
     recovery = context.on_main(lambda: read_recovery(job.folder))
     splits = recovery.micro_batch_parts
     if context.is_main:
-        _write_start(job, recovery)
+        record_start(job.folder, settings, recovery)
     checkpoints = Checkpoints(
         job.folder.checkpoints,
         context,
@@ -237,20 +208,6 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
     return result
 
 
-def _write_start(job: _Job, recovery: Recovery) -> None:
-    """Write state.json of a run that loads its data and model."""
-    settings = job.config.training
-    job.folder.write_state(
-        RunState(
-            "starting",
-            max_steps=0 if settings.num_train_epochs else settings.max_steps,
-            started=time.time(),
-            micro_batch_parts=recovery.micro_batch_parts,
-            eval_rows=recovery.eval_rows,
-        )
-    )
-
-
 def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Trainer, _Model]:
     """Load data and model, and make the engine."""
     config = job.config
@@ -278,24 +235,6 @@ def _make_trainer(job: _Job, batch: Batch, checkpoints: Checkpoints) -> tuple[Tr
     # Dropout differs from rank to rank; the weights do not.
     set_seed(config.seed + job.context.rank)
     return Trainer(config, engine, data, batch, checkpoints), facts
-
-
-@contextmanager
-def _failure_recorded(job: _Job) -> Iterator[None]:
-    """Leave the reason of a failure in state.json; a disk too full for that must not hide the reason itself."""
-    try:
-        with hangs_told(job.folder, job.context.rank):
-            yield
-    except (Interrupted, Paused):
-        raise
-    except BaseException as error:
-        if job.context.is_main:
-            try:
-                before = job.folder.read_state() or RunState("starting")
-                job.folder.write_state(before.failed(f"{type(error).__name__}: {error}"))
-            except (OSError, ValueError, TypeError) as second:
-                print(f"state.json could not be written: {second}", file=sys.stderr)
-        raise
 
 
 def _save(job: _Job, model: _Model, trainer: Trainer, result: dict[str, Any]) -> None:

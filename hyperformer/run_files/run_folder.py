@@ -2,7 +2,7 @@
 
 =================  ====================================================================
 config.json        the flat settings of the run, hashes of what the files in them hold, and its signature
-inputs.json        what the run read: rows, base model, global batch (hyperformer.training.inputs)
+inputs.json        what the run read: rows, base model, global batch (hyperformer.training.inputs_record)
 state.json         where the run is now (:class:`RunState`), rewritten every few seconds
 metrics.jsonl      one line per logged step and per evaluation
 result.json        written once, at the very end: metrics, parameters, times, versions

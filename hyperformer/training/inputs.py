@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from hyperformer.data.collate import collate_rows
-from hyperformer.data.dataset import CACHE as CACHE
 from hyperformer.data.dataset import TokenizedSplit, load_tokenized
 from hyperformer.data.label_checks import notes
 from hyperformer.data.sampling.drawn import Drawn
@@ -19,19 +18,13 @@ from hyperformer.data.sampling.mixed import MixedSampler
 from hyperformer.data.sampling.mixing import Mixing
 from hyperformer.data.sampling.sampler import ReferenceSampler, TaskSampler
 from hyperformer.data.tasks import SPLITS, Task
-from hyperformer.errors import ConfigError, FileError
-from hyperformer.files import read_json, write_json
-from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.run_files.watchdog import PATIENT, beat
 from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import signature
 from hyperformer.training.deepspeed_config.batch import Batch
 from hyperformer.training.log import say
-from hyperformer.training.numerics.machine import describe_machine
 from hyperformer.training.ranks.distributed import DistributedContext
-
-UNKNOWN_BEFORE = "inputs_unknown_before_step"
 
 
 @dataclass(frozen=True)
@@ -172,79 +165,3 @@ def with_steps(config: RunConfig, data: RunData, batch: Batch) -> RunConfig:
     )
     check_schedule(training)
     return replace(config, training=training, known_as=signature(config))
-
-
-def check_global_batch(config: RunConfig, batch: Batch) -> None:
-    """See that a step has the rows that a run with loss_reduction=sum was planned with.
-
-    Raises:
-        ConfigError: it starts on another number of ranks.
-    """
-    planned = (config.contents or {}).get("global_batch_size")
-    if planned is not None and int(planned) != batch.global_batch_size:
-        raise ConfigError(
-            f"loss_reduction is sum, so the rows of a step change the result: the run was planned with {planned}, and "
-            f"{batch.ranks} ranks make {batch.global_batch_size}. Start it on as many ranks as it was planned for, or "
-            "submit the sweep again: with another number it is another run"
-        )
-
-
-def run_inputs(data: RunData, batch: Batch, base_model: str | None) -> dict[str, Any]:
-    """What a run reads, and on what machine, as it can be known only now: for ``inputs.json`` and ``result.json``.
-
-    Args:
-        base_model: hash of T5's weights; None: they start at random.
-    """
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    rows = {
-        f"{task} {split}": found.fingerprint
-        for split, tasks in splits.items()
-        for task, found in tasks.items()
-    }
-    return {
-        "rows": rows,
-        "base_model": base_model,
-        "global_batch_size": batch.global_batch_size,
-        "machine": describe_machine(),
-    }
-
-
-def record_inputs(folder: RunFolder, inputs: dict[str, Any], step: int | None) -> int | None:
-    """Keep what a run reads; one that resumes must read the same.
-
-    Args:
-        step: where the run resumes; None: it begins.
-
-    Returns:
-        the step before which it is not known what the run read, for result.json; None: all is known.
-
-    Raises:
-        ConfigError: rows or weights changed since the run began.
-    """
-    before = read_json(folder.inputs) if step is not None else None
-    if before is None:
-        unknown = {UNKNOWN_BEFORE: step} if step else {}
-        write_json(folder.inputs, inputs | unknown)
-        return step or None
-    if not isinstance(before, dict) or not isinstance(before.get("rows"), dict):
-        raise FileError(
-            f"{folder.inputs} is damaged; move it away: the run writes a new one, of what it reads now"
-        )
-    now, then = inputs["rows"], before["rows"]
-    changed = [
-        f"the rows of {name} (were {held}, are {now.get(name)})"
-        for name, held in then.items()
-        if now.get(name) != held
-    ]
-    if before.get("base_model") != inputs["base_model"]:
-        changed.append("the weights of the base model")
-    if before.get("init_from") != inputs.get("init_from"):
-        changed.append("the weights that it starts from (init_from)")
-    if changed:
-        raise ConfigError(
-            f"{folder.path}: the run cannot resume, because these changed since it began: {'; '.join(changed)}. Put "
-            "back what was there; or, to train on what is there now, start another run (a new output_dir, or a new "
-            "`name:` of the sweep)"
-        )
-    since = before.get(UNKNOWN_BEFORE)
-    return since if isinstance(since, int) else None

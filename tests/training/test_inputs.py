@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from hyperformer import run
 from hyperformer.data.contents import identify
 from hyperformer.errors import ConfigError, FileError
 from hyperformer.files import write_json
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import make_config
 from hyperformer.settings.signature import signature
-from hyperformer.training.deepspeed_config.batch import make_batch
-from hyperformer.training.inputs import check_global_batch, record_inputs, with_steps
-from hyperformer.training.ranks.distributed import DistributedContext
+from hyperformer.training.deepspeed_config.batch import check_global_batch, make_batch
+from hyperformer.training.inputs import with_steps
+from hyperformer.training.inputs_record import record_inputs
+from hyperformer.training.run_ownership import claim_folder
 
 INPUTS: dict[str, Any] = {
     "rows": {"rte train": "64 rows, aa", "rte test": "8 rows, bb"}, "base_model": "cc", "global_batch_size": 32,
@@ -70,9 +70,7 @@ def test_a_run_that_is_done_names_the_rows_that_are_gone(
     write_json(folder.result, {"signature": signature(identify(config, None, 1)), "test": {}})
     (tmp_path / "rows/rte").mkdir(parents=True)
     (tmp_path / "rows/rte/train.csv").touch()  # a small task: validation and test are made of one file
-    context = cast(DistributedContext, None)  # claiming asks nothing of the other ranks
-    job = run._Job(identify(config, None, 1), {}, folder, context, pause_at=None)
-    assert run._claim(job) is not None
+    assert claim_folder(folder, identify(config, None, 1)) is not None
     assert f"count as unchanged: {tmp_path}/rows/rte/validation\n" in capsys.readouterr().out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.schema import TrainingConfig
+from hyperformer.settings.schema import RunConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,18 @@ def make_batch(
     most = max(1, config.per_device_train_batch_size // micro_batch_splits)
     micro = next(number for number in range(most, 0, -1) if rows // ranks % number == 0)
     return Batch(micro, rows // ranks // micro, ranks, rows // config.rows_per_rank)
+
+
+def check_global_batch(config: RunConfig, batch: Batch) -> None:
+    """See that a step has the rows that a run with loss_reduction=sum was planned with.
+
+    Raises:
+        ConfigError: it starts on another number of ranks.
+    """
+    planned = (config.contents or {}).get("global_batch_size")
+    if planned is not None and int(planned) != batch.global_batch_size:
+        raise ConfigError(
+            f"loss_reduction is sum, so the rows of a step change the result: the run was planned with {planned}, and "
+            f"{batch.ranks} ranks make {batch.global_batch_size}. Start it on as many ranks as it was planned for, or "
+            "submit the sweep again: with another number it is another run"
+        )
