@@ -20,7 +20,7 @@ from hyperformer.training.inputs import RunData, make_sampler, task_of_rows
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.memory.out_of_memory import RowLimit
 from hyperformer.training.numerics.step_numbers import StepNumbers
-from hyperformer.training.optimization.loss import batch_loss
+from hyperformer.training.optimization.loss import batch_loss, loss_weight
 from hyperformer.training.signals import StopFlag
 from hyperformer.training.step_meter import StepMeter
 from hyperformer.training.train_state import TrainState
@@ -155,7 +155,8 @@ class Trainer:
         sources, targets = self.data.lengths(drawn).reshape(2, count, -1)
         self.meter.count(sources)
         self.meter.count(targets)
-        weight, is_skipped = self._loss_weight(int(targets.sum())), False
+        weight = loss_weight(self.config.training, self.batch, int(targets.sum()))
+        is_skipped = False
         for part in drawn.parts(count)[self.context.rank * forwards :][:forwards]:
             rows = part.by_task(self.data.train)
             with self.meter.data():
@@ -165,18 +166,6 @@ class Trainer:
             self.engine.backward(loss)
             is_skipped = self.numbers.after_backward(loss.detach() / forwards)
         return is_skipped
-
-    def _loss_weight(self, tokens: int) -> float:
-        """What a forward's summed token loss is multiplied by, before the engine averages over ranks and forwards.
-
-        Args:
-            tokens: of the targets of the global batch.
-        """
-        if self.config.training.loss_reduction == "mean":
-            # Undo the engine's average, and divide by the tokens of the global batch, which every rank can count.
-            return self.context.size * self.batch.accumulation / tokens
-        # The sum over the tokens of what the settings call a micro-batch, however it is split now.
-        return self.config.training.per_device_train_batch_size / self.batch.micro
 
     def _log(self, log: RunLog) -> None:
         values = {

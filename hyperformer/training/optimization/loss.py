@@ -1,4 +1,4 @@
-"""The loss of a batch."""
+"""The loss of a batch, and its weight in a step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperformer.data.collate import IGNORED
+from hyperformer.settings.schema import TrainingConfig
+from hyperformer.training.deepspeed_config.batch import Batch
 
 
 def token_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -42,3 +44,16 @@ def batch_loss(model: Any, batch: Mapping[str, Tensor], task: str | list[str], s
     shifted = model.prepare_decoder_input_ids_from_labels(labels)
     logits = model(**inputs, decoder_input_ids=shifted, task=task, use_cache=False).logits
     return token_loss(logits, labels, smoothing)
+
+
+def loss_weight(settings: TrainingConfig, batch: Batch, tokens: int) -> float:
+    """What a forward's :func:`batch_loss` is multiplied by, before the engine averages over ranks and forwards.
+
+    Args:
+        tokens: of the targets of the global batch.
+    """
+    if settings.loss_reduction == "mean":
+        # Undo the engine's average, and divide by the tokens of the global batch, which every rank can count.
+        return batch.ranks * batch.accumulation / tokens
+    # The sum over the tokens of what the settings call a micro-batch, however it is split now.
+    return settings.per_device_train_batch_size / batch.micro
