@@ -28,7 +28,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def disk_full_told(path: str | Path | None = None, *, among: Sequence[str | Path] = ()) -> Iterator[None]:
+def explain_disk_full(path: str | Path | None = None, *, among: Sequence[str | Path] = ()) -> Iterator[None]:
     """In this block, a full disk is a :class:`DiskFull` that names the file system that is full.
 
     Args:

@@ -19,7 +19,7 @@ from hyperformer.data.contents import identify
 from hyperformer.data.dataset import CACHE
 from hyperformer.data.label_checks import check_labels
 from hyperformer.data.tasks import Task, get_task, load_user_tasks
-from hyperformer.disk_space import disk_full_told
+from hyperformer.disk_space import explain_disk_full
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
 from hyperformer.hub_access import hub_revision
@@ -41,11 +41,11 @@ from hyperformer.training.inputs_record import UNKNOWN_BEFORE, record_inputs, ru
 from hyperformer.training.log import RunLog, say
 from hyperformer.training.loop import Trainer
 from hyperformer.training.memory.memory_check import check_memory
-from hyperformer.training.memory.shortage import shortage_told
+from hyperformer.training.memory.oom_recovery import explain_out_of_memory
 from hyperformer.training.numerics.kernels import choose_kernels, prepare_environment
 from hyperformer.training.ranks.distributed import DistributedContext
 from hyperformer.training.ranks.join import joined
-from hyperformer.training.ranks.timeouts import hangs_told
+from hyperformer.training.ranks.timeouts import explain_hangs
 from hyperformer.training.result import introduction, make_result, summary
 from hyperformer.training.run_ownership import claim_folder, own_folder, record_failure, record_start
 from hyperformer.training.signals import StopFlag, stop_flag
@@ -113,7 +113,7 @@ def run(
     check_pause(config, pause_at)
     tasks, folder = _tasks(config), RunFolder(config.output_dir)
     prepare_environment(config.training)
-    with joined(local_rank, config.training) as context, hangs_told(folder, context.rank):
+    with joined(local_rank, config.training) as context, explain_hangs(folder, context.rank):
         context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
         record = context.on_main(lambda: folder.read_record() if folder.has_begun else None)
         identified = context.on_main(lambda: as_begun(identify(config, record, context.size), record))
@@ -125,7 +125,7 @@ def _run_once(job: _Job, deadline: float | None) -> dict[str, Any]:
     """The run, unless it is done or another process trains it."""
     config, context = job.config, job.context
     with (
-        disk_full_told(among=[job.folder.path, config.data.cache_dir or CACHE]),
+        explain_disk_full(among=[job.folder.path, config.data.cache_dir or CACHE]),
         own_folder(job.folder, context),
     ):
         done = context.on_main(lambda: claim_folder(job.folder, config))
@@ -191,7 +191,7 @@ def _run(job: _Job, stop: StopFlag) -> dict[str, Any]:
         say(introduction(trainer, model.parameters))
     trainer.limit.rows = recovery.eval_rows or trainer.limit.rows
     trainer.pause_at = job.pause_at
-    with shortage_told(trainer, job.folder, recovery):
+    with explain_out_of_memory(trainer, job.folder, recovery):
         check_memory(trainer, log)
         trainer.train(log, stop)
         tested = trainer.test(log, stop)
@@ -245,7 +245,7 @@ def _save(job: _Job, model: _Model, trainer: Trainer, result: dict[str, Any]) ->
     if job.context.is_main:
         tf32 = result["numerics"]["tf32"]
         record = run_record(config, trainer.engine.module.config, fingerprint, tf32=tf32)
-        with disk_full_told(job.folder.path):
+        with explain_disk_full(job.folder.path):
             write_adapter(job.folder.adapter, weights, record, task_file=config.data.task_file, result=result)
             write_json(job.folder.result, result)
         say(summary(result))

@@ -13,7 +13,7 @@ import pytest
 
 from hyperformer import disk_space
 from hyperformer.data.cache.array_file import keep_arrays
-from hyperformer.disk_space import disk_full_told, is_disk_full, write_error
+from hyperformer.disk_space import explain_disk_full, is_disk_full, write_error
 from hyperformer.errors import CheckpointError, DiskFull
 
 
@@ -50,7 +50,7 @@ def test_the_runs_own_disk(small: Path) -> None:
     ):
         assert part in told
     assert "Free some space there, then start the same command again" in told and "TMPDIR" not in told
-    with pytest.raises(DiskFull, match=f"file system {small} is full"), disk_full_told(small / "run"):
+    with pytest.raises(DiskFull, match=f"file system {small} is full"), explain_disk_full(small / "run"):
         fill(small / "file")
 
 
@@ -65,7 +65,7 @@ def test_a_cache_without_room(small: Path) -> None:
 
 
 def test_no_more_files(small: Path) -> None:
-    with pytest.raises(DiskFull, match="no inodes free: it takes no more files"), disk_full_told():
+    with pytest.raises(DiskFull, match="no inodes free: it takes no more files"), explain_disk_full():
         for number in range(20):
             (small / str(number)).touch()
 
@@ -88,7 +88,7 @@ def test_anothers_disk_is_not_called_the_runs(
     named = OSError(errno.ENOSPC, "No space left on device", str(small / place))
     in_words = RuntimeError(f"cannot create segment {small / place} (size 9): No space left on device")
     for error in (named, in_words, caught.value):
-        with pytest.raises(DiskFull) as told, disk_full_told(among=[run]):
+        with pytest.raises(DiskFull) as told, explain_disk_full(among=[run]):
             raise error
         assert advice in str(told.value) and f"file system {small} is full" in str(told.value)
         assert str(run) not in str(told.value)
@@ -97,7 +97,7 @@ def test_anothers_disk_is_not_called_the_runs(
 def test_no_place_is_guessed(tmp_path: Path) -> None:
     error = OSError(errno.ENOSPC, "No space left on device")
     words = "a file could not be written: .* Room now: .*MB free of"
-    with pytest.raises(DiskFull, match=words) as told, disk_full_told(among=[tmp_path]):
+    with pytest.raises(DiskFull, match=words) as told, explain_disk_full(among=[tmp_path]):
         raise error
     assert f"{tmp_path} (" in str(told.value)
 
@@ -113,7 +113,7 @@ def test_other_errors_keep_their_words(number: int, tmp_path: Path) -> None:
     assert not is_disk_full(error)
     told = write_error(error, tmp_path)
     assert type(told) is CheckpointError and os.strerror(number) in str(told) and "space" not in str(told)
-    with pytest.raises(OSError) as caught, disk_full_told(tmp_path):
+    with pytest.raises(OSError) as caught, explain_disk_full(tmp_path):
         raise error
     assert caught.value is error
     assert not is_disk_full(RuntimeError("CUDA out of memory"))

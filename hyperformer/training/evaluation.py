@@ -21,7 +21,7 @@ from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.label_checks import decode
 from hyperformer.data.sampling.by_length import packed_batches
 from hyperformer.data.tasks import Task, answer_length
-from hyperformer.disk_space import disk_full_told
+from hyperformer.disk_space import explain_disk_full
 from hyperformer.settings.schema import EVAL_ROWS
 from hyperformer.training.decoding.constrained import generate_labels
 from hyperformer.training.decoding.rank_classification import best_labels, check_decode, trees_of_labels
@@ -206,7 +206,7 @@ def keep_answers(found: Evaluation, folder: Path, context: DistributedContext) -
     """
 
     def write() -> dict[str, Any]:
-        with disk_full_told(folder):
+        with explain_disk_full(folder):
             return {task: write_answers(folder, answers) for task, answers in found.answers.items()}
 
     return context.on_main(write)

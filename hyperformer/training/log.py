@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hyperformer.disk_space import disk_full_told
+from hyperformer.disk_space import explain_disk_full
 from hyperformer.files import atomic_write, flush
 from hyperformer.run_files.recovery import Recovery, record_eval_rows
 from hyperformer.run_files.run_folder import Phase, RunFolder, RunState
@@ -142,7 +142,7 @@ class RunLog:
     def save(self) -> None:
         """Wait until the disk has the lines so far. Nothing else here waits for the disk."""
         if self.main and self.folder.metrics.exists():
-            with disk_full_told(self.folder.metrics):
+            with explain_disk_full(self.folder.metrics):
                 flush(self.folder.metrics)
 
     def validation(
@@ -191,9 +191,12 @@ class RunLog:
             self._tensorboard.close()
 
     def _record(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        with disk_full_told(self.folder.metrics), self.folder.metrics.open("a", encoding="utf-8") as stream:
+        with (
+            explain_disk_full(self.folder.metrics),
+            self.folder.metrics.open("a", encoding="utf-8") as stream,
+        ):
             stream.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        with disk_full_told(self.folder.tensorboard):
+        with explain_disk_full(self.folder.tensorboard):
             for name, value in values.items():
                 self._tensorboard.add_scalar(f"{split}/{name}", value, step)
 

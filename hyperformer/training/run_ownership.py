@@ -16,7 +16,7 @@ from hyperformer.run_files.run_lock import hold
 from hyperformer.settings.schema import RunConfig, TrainingConfig
 from hyperformer.training.log import say
 from hyperformer.training.ranks.distributed import DistributedContext
-from hyperformer.training.ranks.timeouts import hangs_told
+from hyperformer.training.ranks.timeouts import explain_hangs
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def record_start(folder: RunFolder, settings: TrainingConfig, recovery: Recovery
 def record_failure(folder: RunFolder, context: DistributedContext) -> Iterator[None]:
     """Leave the reason of a failure in state.json; a disk too full for that must not hide the reason itself."""
     try:
-        with hangs_told(folder, context.rank):
+        with explain_hangs(folder, context.rank):
             yield
     except (Interrupted, Paused):
         raise

@@ -14,7 +14,7 @@ from typing import Any
 
 from hyperformer.adapter_folder import AdapterFiles, trained_files, unfinished_run
 from hyperformer.adapters.bases.families import TOY, t5_values
-from hyperformer.adapters.init_from.fit import fit
+from hyperformer.adapters.init_from.compatibility import compatible_rows
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.files import expand_home, read_json, read_object
 from hyperformer.hub_access import cached_snapshots
@@ -191,7 +191,7 @@ def _source(run: Run) -> Iterator[Finding]:
         adapter = make_config(
             {**record["adapter_settings"], "tasks": record["tasks"]}, str(files.config)
         ).adapter
-        fit(adapter, record["tasks"], record["base_fingerprint"] is None, run.config)
+        compatible_rows(adapter, record["tasks"], record["base_fingerprint"] is None, run.config)
     except ConfigError as error:
         yield Finding(None, str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -10,7 +10,7 @@ import pytest
 from hyperformer.errors import Hang
 from hyperformer.run_files.run_folder import RunFolder, RunState
 from hyperformer.settings.schema import TrainingConfig
-from hyperformer.training.ranks.timeouts import Timeouts, hangs_told
+from hyperformer.training.ranks.timeouts import Timeouts, explain_hangs
 
 GLOO = "[/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1200ms for recv operation to complete"
 NCCL = "[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3, OpType=ALLREDUCE) ran for 600010 ms"
@@ -30,7 +30,7 @@ def test_the_rank_that_hangs_ends_before_the_others_lose_patience(settings: dict
 def test_a_timeout_is_a_hang(message: str, tmp_path: Path) -> None:
     with (
         pytest.raises(Hang, match="rank 1 waited in vain .*raise start_timeout_minutes"),
-        hangs_told(RunFolder(tmp_path), 1),
+        explain_hangs(RunFolder(tmp_path), 1),
     ):
         raise RuntimeError(message)
 
@@ -46,10 +46,10 @@ def test_a_rank_that_is_lost_may_have_hung(tmp_path: Path) -> None:
     ):
         if state is not None:
             folder.write_state(state)
-        with pytest.raises(RuntimeError, match="closed by peer"), hangs_told(folder, 1):
+        with pytest.raises(RuntimeError, match="closed by peer"), explain_hangs(folder, 1):
             raise RuntimeError(LOST)
     folder.write_state(RunState("failed", error="Hang: nothing moved for 30.0 minutes (step 4)"))
-    with pytest.raises(Hang, match="^nothing moved for 30.0 minutes .step 4.$"), hangs_told(folder, 1):
+    with pytest.raises(Hang, match="^nothing moved for 30.0 minutes .step 4.$"), explain_hangs(folder, 1):
         raise RuntimeError(LOST)
-    with pytest.raises(RuntimeError, match="shape"), hangs_told(folder, 1):
+    with pytest.raises(RuntimeError, match="shape"), explain_hangs(folder, 1):
         raise RuntimeError("shapes do not match")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperformer.adapter_folder import AdapterFiles, trained_files
-from hyperformer.adapters.init_from.fit import fit, told
+from hyperformer.adapters.init_from.compatibility import compatible_rows, describe_difference
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.modules import task_row_parameters
 from hyperformer.adapters.record import AdapterRecord, base_sizes, read_record
@@ -58,7 +58,7 @@ class Source:
 
     def _check_base(self, model: HyperformerT5, fingerprint: str | None) -> None:
         there, here = self.record.base_sizes, base_sizes(model.config)
-        other = [told(key, there, here) for key in there if there[key] != here.get(key)]
+        other = [describe_difference(key, there, here) for key in there if there[key] != here.get(key)]
         if other:
             raise ConfigError(f"{self._where}: it was trained on a T5 of other sizes: {', '.join(other)}")
         if fingerprint != self.record.base_fingerprint:
@@ -97,5 +97,5 @@ def find_source(config: RunConfig) -> Source | None:
     if files is None:
         raise CheckpointError(f"{where}: no trained weights are there: name the folder of a run that is done")
     record = read_record(files.config)
-    rows = fit(record.adapter, record.tasks, record.base_fingerprint is None, config)
+    rows = compatible_rows(record.adapter, record.tasks, record.base_fingerprint is None, config)
     return Source(files, record, tuple(rows))

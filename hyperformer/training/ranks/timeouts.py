@@ -63,7 +63,7 @@ def set_timeouts(timeout: timedelta, bookkeeping: Any, its_timeout: timedelta) -
 
 
 @contextmanager
-def hangs_told(folder: RunFolder, rank: int) -> Iterator[None]:
+def explain_hangs(folder: RunFolder, rank: int) -> Iterator[None]:
     """In this block, an error of a collective because another rank hangs becomes one that says so.
 
     Raises:

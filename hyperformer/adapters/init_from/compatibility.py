@@ -16,7 +16,9 @@ from hyperformer.settings.values import settings
 _OTHER = ("adapters", "task_embeddings", "generator_init")
 
 
-def fit(theirs: AdapterConfig, tasks: Sequence[str], is_random: bool, config: RunConfig) -> list[int | None]:
+def compatible_rows(
+    theirs: AdapterConfig, tasks: Sequence[str], is_random: bool, config: RunConfig
+) -> list[int | None]:
     """See that a run's method is that of a trained one; returns the row of theirs that each of its rows starts from.
 
     Args:
@@ -31,9 +33,9 @@ def fit(theirs: AdapterConfig, tasks: Sequence[str], is_random: bool, config: Ru
     if other:
         raise ConfigError(f"{where}: it was trained with another method: {', '.join(other)}")
     if is_random != config.model.random_init:
-        told = "its T5 was initialised at random" if is_random else "its T5 was pre-trained"
+        base = "its T5 was initialised at random" if is_random else "its T5 was pre-trained"
         raise ConfigError(
-            f"{where}: {told}, so this run's must be too: write random_init={str(is_random).lower()}"
+            f"{where}: {base}, so this run's must be too: write random_init={str(is_random).lower()}"
         )
     if not METHODS[config.adapter.adapter].task_rows:
         return []
@@ -49,11 +51,11 @@ def _differences(theirs: AdapterConfig, ours: AdapterConfig) -> list[str]:
     """How the methods differ, in words, as far as the run's method uses a setting."""
     there, here = dataclasses.asdict(theirs), dataclasses.asdict(ours)
     if there["adapter"] != here["adapter"]:
-        return [told("adapter", there, here)]
+        return [describe_difference("adapter", there, here)]
     used = [key for key in here if key not in _OTHER and settings()[key].is_used(here)]
-    return [told(key, there, here) for key in used if there[key] != here[key]]
+    return [describe_difference(key, there, here) for key in used if there[key] != here[key]]
 
 
-def told(key: str, there: dict[str, Any], here: dict[str, Any]) -> str:
+def describe_difference(key: str, there: dict[str, Any], here: dict[str, Any]) -> str:
     """A difference in words."""
     return f"{key} is {there[key]!r} there, {here.get(key)!r} here"

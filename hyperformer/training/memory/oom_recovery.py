@@ -20,7 +20,7 @@ _TORCHS_ADVICE = " If reserved but unallocated memory"
 
 
 @contextmanager
-def shortage_told(trainer: Trainer, folder: RunFolder, recovery: Recovery) -> Iterator[None]:
+def explain_out_of_memory(trainer: Trainer, folder: RunFolder, recovery: Recovery) -> Iterator[None]:
     """In this block, an error for lack of memory says what takes it; the next start takes less at once.
 
     Args:
