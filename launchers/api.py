@@ -25,7 +25,7 @@ from launchers.plan.model_selection.choose import Choice
 from launchers.plan.model_selection.choose import choose as choose_settings
 from launchers.plan.plan import Run
 from launchers.plan.select_runs import select_runs
-from launchers.report import csv_files, drawing
+from launchers.report import csv_files, page_redraw
 from launchers.report.report_data import ReportData
 from launchers.report.results import collect
 from launchers.report.similarity_plots import plot_similarities
@@ -136,7 +136,7 @@ class Sweep:
         result = self.start(rule, options, QuietCallbacks(yes))
         if self.plan.profile.is_local and self.plan.renew_report and result.started:
             with suppress(HyperformerError, OSError):  # a page is no reason to fail
-                drawing.want(self.ledger.paths)
+                page_redraw.request(self.ledger.paths)
                 self.renew_page("submit")
         return result
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperformer.errors import HyperformerError
-from launchers.report import drawing, files
+from launchers.report import files, page_redraw
 from launchers.report.figures.render import INSTALL
 from launchers.report.make_report import make_report
 from launchers.report.report_data import ReportData
@@ -30,9 +30,9 @@ def write_report(ledger: Ledger, view: View, with_pdf: bool) -> tuple[Path, Repo
     if not view.has_begun:
         raise HyperformerError(f"{ledger.plan.name}: nothing was started yet, so there is no report")
     data, paths = report_data(ledger, view), ledger.paths
-    with drawing.lock(paths, _LOCK_WAIT_S):
+    with page_redraw.lock(paths, _LOCK_WAIT_S):
         path = files.write_report(paths.report, data, with_pdf)
-        drawing.record(paths, view.page_token)
+        page_redraw.record_drawn(paths, view.page_request)
     return path, data
 
 
@@ -50,6 +50,6 @@ def renew_page(ledger: Ledger, read: Callable[[], View], by: str) -> bool:
             raise HyperformerError(f"{paths.report} has figures, which stay as they are: {INSTALL}")
         data = report_data(ledger, view)
         files.write_page(paths.report, replace(data, notes=(*data.notes, *view.notes)), by)
-        return view.page_token
+        return view.page_request
 
-    return drawing.redraw(paths, draw)
+    return page_redraw.redraw(paths, draw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from launchers.plan.plan import Run
-from launchers.report import drawing
+from launchers.report import page_redraw
 from launchers.status.read_status import read_statuses
 from launchers.status.run_status import RunStatus
 from launchers.store.ledger import Ledger
@@ -17,14 +17,14 @@ class View:
     """Some runs of a sweep, a status for each, and notes for the user.
 
     Attributes:
-        page_token: what the report's page has to show, read before the runs (:mod:`launchers.report.drawing`).
+        page_request: the last request of the report's page, read before the runs (:mod:`launchers.report.page_redraw`).
         race_continues: whether a race is to start more of these runs by itself, though none of them may be active.
     """
 
     runs: list[Run]
     statuses: list[RunStatus]
     notes: list[str]
-    page_token: str = ""
+    page_request: str = ""
     race_continues: bool = False
 
     @property
@@ -44,7 +44,7 @@ def read_view(ledger: Ledger, runs: list[Run], max_age_s: float = 0.0) -> View:
     Args:
         max_age_s: how old an answer of SLURM may be that another process has read for this sweep.
     """
-    page_token = drawing.wanted(ledger.paths)
+    page_request = page_redraw.last_request(ledger.paths)
     statuses, notes = read_statuses(ledger, runs, max_age_s)
     race = with_race(ledger, statuses)
-    return View(runs, race.statuses, [*notes, *race.notes], page_token, race.continues)
+    return View(runs, race.statuses, [*notes, *race.notes], page_request, race.continues)

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.terminal import prepare_streams
-from launchers.report import drawing
+from launchers.report import page_redraw
 from launchers.slurm.this_job import own_id
 from launchers.store.sweep_folder import SweepFolder
 
@@ -33,8 +33,8 @@ def main(folder: Path) -> None:
     by = f"job {own_id()}" if "SLURM_JOB_ID" in os.environ else "submit"
     paths = SweepFolder(folder)
     try:
-        drawing.want(paths)
-        if drawing.is_due(paths):
+        page_redraw.request(paths)
+        if page_redraw.is_due(paths):
             # scipy, for the statistics: not where another one draws
             from launchers.renew.renewal import renew
 

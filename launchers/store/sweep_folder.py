@@ -9,7 +9,7 @@
       submitit/                                  batch scripts, and the logs of SLURM's jobs; every node must see it
       code/<hash>/                               the code that those jobs run
       report/                                    tables and figures
-      .report.wanted.json  .report.json  .report.lock    whether the page lacks something (launchers.report.drawing)
+      .report.wanted.json  .report.json  .report.lock    whether the page lacks something (launchers.report.page_redraw)
       failures/<fingerprint>/<run's folder>      runs that failed alike
       held.json                                  why no more runs start
       gate.json  gate.sh  gate.log               the job that starts a stage, or goes on with a race

@@ -9,7 +9,7 @@ from typing import Any
 
 from launchers.report.figures.class_counts import Confusion
 from launchers.report.figures.embeddings import EmbeddingMap
-from launchers.report.figures.names import Name, place_names
+from launchers.report.figures.label_placement import PointLabel, place_labels
 from launchers.report.figures.series import (
     Curve,
     RowCurves,
@@ -124,8 +124,8 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
         shape=alt.Shape("row:N", scale=alt.Scale(domain=labels, range=cycle(SHAPES, labels, 1)), title=None),
         tooltip=tooltip(("row", "N"), ("percent_per_task", "Q"), ("score", "Q")),
     )
-    names = [
-        Name(
+    point_labels = [
+        PointLabel(
             each.label,
             math.log(each.percent_per_task / left) / math.log(right / left),
             (each.score - low) / (high - low),
@@ -133,7 +133,7 @@ def _trade_off(trades: Sequence[TradeOff]) -> Figure:
         )
         for each in trades
     ]
-    texts = _names(base, "row", names, TALL)
+    texts = _label_layers(base, "row", point_labels, TALL)
     caption = "What a method trains against its average over columns. The dashed line is the Pareto front: "
     caption += "no other row trains less and scores as well"
     caption += ", of those that are compared." if len({each.block for each in trades}) > 1 else "."
@@ -195,21 +195,23 @@ def _embedding(found: EmbeddingMap) -> Figure:
     )
     points = base.mark_point(filled=True, size=90, opacity=1, color=COLOURS[0]).encode(tooltip="task:N")
     places = [((x / most + 1) / 2, (y / most + 1) / 2) for x, y in found.points]
-    named = [Name(task, *place) for task, place in zip(found.tasks, places, strict=True)]
+    point_labels = [PointLabel(task, *place) for task, place in zip(found.tasks, places, strict=True)]
     caption = "The task embeddings that the hypernetwork reads, in two dimensions (principal components)."
-    spec = finish(alt.layer(points, *_names(base, "task", named, HEIGHT, all_names=True)))
+    spec = finish(alt.layer(points, *_label_layers(base, "task", point_labels, HEIGHT, all_labels=True)))
     return Figure(f"embeddings-{found.run}", f"Task embeddings of {found.run}", caption, spec)
 
 
-def _names(base: Any, field: str, names: Sequence[Name], height: int, all_names: bool = False) -> list[Any]:
-    """The names as text; see :func:`place_names`."""
+def _label_layers(
+    base: Any, field: str, labels: Sequence[PointLabel], height: int, all_labels: bool = False
+) -> list[Any]:
+    """The labels as text; see :func:`place_labels`."""
     import altair as alt
 
     return [
         base.transform_filter(alt.FieldOneOfPredicate(field, placed))
-        .mark_text(align=place.align, dx=place.dx, dy=place.dy)
+        .mark_text(align=anchor.align, dx=anchor.dx, dy=anchor.dy)
         .encode(text=f"{field}:N")
-        for place, placed in place_names(names, height, all_names).items()
+        for anchor, placed in place_labels(labels, height, all_labels).items()
     ]
 
 

@@ -15,7 +15,6 @@ from hyperformer.run_files.validations import read_validations
 from launchers.report.report_data import AVERAGE, AVERAGES, Column, ReportData, Table
 from launchers.report.results import RunResult
 
-SPLIT = "validation"
 ROWS = "n_train"
 _POINTS = 200
 """Of a curve at most: more cannot be told apart on a page."""

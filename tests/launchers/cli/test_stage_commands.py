@@ -15,7 +15,7 @@ from finished_runs import FakeStarter
 from launchers import sweep
 from launchers.cli import output
 from launchers.renew.renewal import renew
-from launchers.report import drawing
+from launchers.report import page_redraw
 from launchers.stages import __main__ as gate_entry
 from launchers.store.attempts import Attempt
 from launchers.store.sweep_folder import SweepFolder
@@ -105,7 +105,7 @@ def test_before_and_after_on_one_machine(
     code, out = line("status", "s.yaml")
     assert "all stages: runs/s.report/index.html (written 0 min ago)" in out
     page.unlink()
-    drawing.want(transfer := SweepFolder(tmp_path / "runs/s.transfer"))
+    page_redraw.request(transfer := SweepFolder(tmp_path / "runs/s.transfer"))
     renew(transfer, "job 7")  # as a job of a stage that ends
     assert "by job 7<" in page.read_text() and "by job 7<" in (transfer.report / "index.html").read_text()
     code, out = line("submit", "s.yaml")

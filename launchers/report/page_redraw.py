@@ -1,9 +1,9 @@
-"""Who draws the page of the report, and when: the jobs that end, one at a time.
+"""Which process draws the page of the report again, and when: the jobs that end, one at a time.
 
-A job that has ended first writes that the page lacks its end, under a token of its own. Whoever draws reads the token
-before it reads the runs, and records it once the page is written. So the page lacks something exactly while the two
-tokens differ, whoever is killed meanwhile. The lock only saves work: a job that finds another one drawing leaves it
-to that one, which compares the tokens again when it has let go of the lock.
+A job that has ended first requests the page, with a new token. The process that draws reads the token before it reads
+the runs, and records it once the page is written. So the page is out of date exactly while the two tokens differ, even
+if a process is killed in between. The lock only saves work: a job that finds another one drawing leaves it to that
+one, which compares the tokens again after it has released the lock.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from launchers.store.sweep_folder import SweepFolder
 INTERVAL_S = 60.0
 """How old the page may be while runs are about to end: the next of them draws."""
 _TIMES_AS_LONG = 10
-"""As long as a drawing took, times this, is between two at least: drawings of 10,000 runs take a minute."""
-_SIGN_S = 60.0  # a run that lives touches its heartbeat every 15 s
+"""At least this many times the duration of a drawing is between two: drawings of 10,000 runs take a minute."""
+_SIGN_S = 60.0  # an active run touches its heartbeat every 15 s
 _TICK_S = 0.2
 
 
-def want(paths: SweepFolder) -> None:
-    """Write down that the page lacks something."""
+def request(paths: SweepFolder) -> None:
+    """Record that the page is out of date."""
     write_json(paths.report_wanted, {"token": secrets.token_hex(8)}, durable=False)
 
 
-def wanted(paths: SweepFolder) -> str:
-    """The token of the last wish; to be read before the runs are."""
+def last_request(paths: SweepFolder) -> str:
+    """The token of the last request; to be read before the runs are."""
     return _text(paths.report_wanted)
 
 
-def record(paths: SweepFolder, token: str, seconds: float = 0.0) -> None:
-    """Write down that the page shows all that was wanted up to this token; `seconds`: that drawing took."""
+def record_drawn(paths: SweepFolder, token: str, seconds: float = 0.0) -> None:
+    """Record that the page shows all that was requested up to this token; `seconds`: that drawing took."""
     write_json(paths.report_drawn, {"token": token, "seconds": seconds}, durable=False)
 
 
 def is_due(paths: SweepFolder) -> bool:
-    """Whether to draw now: the page lacks something, and no run that is about to end will see to it soon."""
-    if wanted(paths) == _text(paths.report_drawn):
+    """Whether to draw now: the page is out of date, and no run is about to end, which would draw it."""
+    if last_request(paths) == _text(paths.report_drawn):
         return False
     try:
-        page, wish = (paths.report / "index.html").stat().st_mtime, paths.report_wanted.stat().st_mtime
+        page, requested = (paths.report / "index.html").stat().st_mtime, paths.report_wanted.stat().st_mtime
         tried = max(page, paths.report_drawn.stat().st_mtime)
     except OSError:  # there is none yet
         return True
     took = (try_record(paths.report_drawn) or {}).get("seconds")
     least = max(INTERVAL_S, _TIMES_AS_LONG * took if isinstance(took, int | float) else 0.0)
     # Both times are the file server's: clocks of nodes differ.
-    return wish - tried >= least or not any(_ends_soon(run, wish, least) for run in _runs(paths))
+    return requested - tried >= least or not any(_ends_soon(run, requested, least) for run in _runs(paths))
 
 
 def redraw(paths: SweepFolder, draw: Callable[[], str]) -> bool:
     """Draw while it is due, unless another process does; returns whether it did.
 
     Args:
-        draw: writes the page, and returns the token that was wanted before it read the runs.
+        draw: writes the page, and returns the last request as it was before it read the runs.
     """
     has_drawn = False
     while is_due(paths):
@@ -76,7 +76,7 @@ def redraw(paths: SweepFolder, draw: Callable[[], str]) -> bool:
             try:
                 token = draw()
             finally:  # one that fails after long is not tried again soon
-                record(paths, token, time.monotonic() - began)
+                record_drawn(paths, token, time.monotonic() - began)
             has_drawn = True
     return has_drawn
 
@@ -115,7 +115,7 @@ def _runs(paths: SweepFolder) -> Iterator[Path]:
 
 
 def _ends_soon(folder: Path, now: float, within_s: float) -> bool:
-    """Whether a run goes, by its own files, and is not known to go on for longer; asks nobody."""
+    """Whether a run is active, by its own files, and is not known to run for longer; asks nobody."""
     run = RunFolder(folder)
     signs = []
     for path in (run.heartbeat, run.state):

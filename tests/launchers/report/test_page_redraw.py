@@ -17,7 +17,7 @@ from launchers.api import Sweep
 from launchers.job import page_renewal
 from launchers.job.page_renewal import PageRenewal
 from launchers.renew import __main__ as renew
-from launchers.report import drawing, files
+from launchers.report import files, page_redraw
 from launchers.store.attempts import Attempt, Outcome
 from launchers.store.sweep_folder import SweepFolder
 
@@ -28,42 +28,42 @@ def paths(tmp_path: Path) -> SweepFolder:
 
 
 def has_all(paths: SweepFolder) -> bool:
-    return drawing.wanted(paths) == drawing._text(paths.report_drawn)
+    return page_redraw.last_request(paths) == page_redraw._text(paths.report_drawn)
 
 
 def test_of_two_jobs_that_end_at_once_one_draws_until_the_page_has_both(paths: SweepFolder) -> None:
     drawn = []
 
     def draw() -> str:
-        drawn.append(token := drawing.wanted(paths))
+        drawn.append(token := page_redraw.last_request(paths))
         if len(drawn) == 1:  # the other one ends while we draw
-            drawing.want(paths)
-            drawing.redraw(paths, lambda: pytest.fail("both draw"))
+            page_redraw.request(paths)
+            page_redraw.redraw(paths, lambda: pytest.fail("both draw"))
         return token
 
-    drawing.redraw(paths, draw)
+    page_redraw.redraw(paths, draw)
     assert not drawn  # no job has ended
-    drawing.want(paths)
-    drawing.redraw(paths, draw)
+    page_redraw.request(paths)
+    page_redraw.redraw(paths, draw)
     assert len(drawn) == 2 and drawn[0] != drawn[1] and has_all(paths)
 
 
 def test_one_that_is_killed_while_it_draws_leaves_that_to_the_next(paths: SweepFolder) -> None:
-    drawing.want(paths)
+    page_redraw.request(paths)
     begun, child = paths.path / "begun", os.fork()
     if child == 0:
         try:
-            drawing.redraw(paths, lambda: begun.touch() or time.sleep(60) or "")  # type: ignore[func-returns-value]
+            page_redraw.redraw(paths, lambda: begun.touch() or time.sleep(60) or "")  # type: ignore[func-returns-value]
         finally:
             os._exit(1)
     while not begun.exists():
         time.sleep(0.01)
-    with drawing.lock(paths) as is_mine:
+    with page_redraw.lock(paths) as is_mine:
         assert not is_mine
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert not has_all(paths)
-    drawing.redraw(paths, lambda: drawing.wanted(paths))
+    page_redraw.redraw(paths, lambda: page_redraw.last_request(paths))
     assert has_all(paths)
 
 
@@ -73,25 +73,25 @@ def test_a_fresh_page_is_left_to_a_run_that_is_about_to_end(paths: SweepFolder) 
     attempt.folder.mkdir(parents=True)
     page.parent.mkdir()
     page.touch()
-    drawing.record(paths, "", seconds=2.0)
-    drawing.want(paths)
-    assert drawing.is_due(paths)  # nobody else is there to draw
+    page_redraw.record_drawn(paths, "", seconds=2.0)
+    page_redraw.request(paths)
+    assert page_redraw.is_due(paths)  # nobody else is there to draw
     for left, is_due in ((None, False), (10.0, False), (600.0, True)):
         write_json(run.state, {"phase": "training", "seconds_left": left})
-        assert drawing.is_due(paths) == is_due, left
+        assert page_redraw.is_due(paths) == is_due, left
     write_json(run.state, {"phase": "training", "seconds_left": 10.0})
     long_ago = time.time() - 61
     for path in (page, paths.report_drawn):
         os.utime(path, (long_ago, long_ago))
-    assert drawing.is_due(paths)  # a minute old
-    drawing.record(paths, "", seconds=30.0)
+    assert page_redraw.is_due(paths)  # a minute old
+    page_redraw.record_drawn(paths, "", seconds=30.0)
     os.utime(paths.report_drawn, (long_ago, long_ago))
-    assert not drawing.is_due(paths)  # a drawing takes half of that
+    assert not page_redraw.is_due(paths)  # a drawing takes half of that
     os.utime(run.state, (long_ago - 10, long_ago - 10))
-    assert drawing.is_due(paths)  # the run shows no sign of life
+    assert page_redraw.is_due(paths)  # the run shows no sign of life
     write_json(run.state, {"phase": "training", "seconds_left": 10.0})
     attempt.write_outcome(Outcome("done"))
-    assert drawing.is_due(paths)
+    assert page_redraw.is_due(paths)
 
 
 def test_a_job_renews_the_page_and_nothing_else(
