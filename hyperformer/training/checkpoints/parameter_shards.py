@@ -6,7 +6,7 @@ this rank's range of one parameter, as views into those buffers.
 
 Private attributes of DeepSpeed are used in this file alone (and ``ds_numel`` in
 :mod:`hyperformer.adapters.parameters`, which stands below it).
-``tests/training/test_deepspeed_shapes.py`` names each, and sees that DeepSpeed has it.
+``tests/training/deepspeed_config/test_deepspeed_shapes.py`` names each, and sees that DeepSpeed has it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from training.test_rendezvous import STEP
+from training.ranks.test_rendezvous import STEP
 
 from hyperformer.errors import ConfigError
 from hyperformer.training.ranks.launch_variables import rank_variables
