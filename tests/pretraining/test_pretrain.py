@@ -15,6 +15,7 @@ from hyperformer.adapters.bases.families import TOY_FOLDER
 from hyperformer.data.toy import Passage
 from hyperformer.errors import ConfigError, DataError
 from hyperformer.pretraining import span_corruption
+from hyperformer.pretraining.options import make_parser
 
 
 def run(output: Path, *more: str) -> None:
@@ -23,7 +24,7 @@ def run(output: Path, *more: str) -> None:
         *("--d-ff", "16", "--num-layers", "1", "--num-heads", "2", "--length", "24", "--batch-size", "4"),
         *("--steps", "6", "--save-every", "2", "--log-every", "6", "--output", str(output), *more),
     ]
-    pretrain.pretrain(pretrain._parser().parse_args(options))
+    pretrain.pretrain(make_parser(None).parse_args(options))
 
 
 def test_it_resumes_bit_identical_and_writes_over_nothing(
