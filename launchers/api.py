@@ -111,7 +111,7 @@ class Sweep:
         Args:
             max_parallel: runs at once at most.
             yes: also above the profile's `confirm_above`.
-            ignore: names of preflight findings; they stand in brackets after each.
+            ignore: names of preflight findings, as in brackets after each.
 
         Raises:
             PreflightError, ClusterError, LockError: nothing was started, or not all; the message says which.
@@ -152,23 +152,23 @@ class Sweep:
         return dry_run(self._ledger_to_start(is_dry_run=True), rule, options)
 
     def choose(self, rule: StartRule, view: View | None = None) -> tuple[StartChoice, View]:
-        """Which runs a rule starts now, and how all runs stand. `view`: of all runs, where there is one."""
+        """Which runs a rule starts now, and the state of all runs. `view`: of all runs, if there is one."""
         view = view or self.view()
         choice, statuses, _ = choose_runs(self.ledger, rule, view.statuses)
         return choice, replace(view, statuses=statuses)
 
     def view(self, *names: str, max_age_s: float = 0.0) -> View:
-        """How runs stand.
+        """The state of runs.
 
         Args:
             names: names, globs, key=value; none: all.
-            max_age_s: how old an answer of SLURM may be that another watcher of the sweep got.
+            max_age_s: how old an answer of SLURM may be that another process has read for this sweep.
         """
         view = read_view(self.ledger, self._select(names), max_age_s)
         return replace(view, notes=[*view.notes, *self.input_notes])
 
     def statuses(self, *names: str, max_age_s: float = 0.0) -> list[RunStatus]:
-        """How each of the runs stands; as :meth:`view`."""
+        """The state of each of the runs; as :meth:`view`."""
         return self.view(*names, max_age_s=max_age_s).statuses
 
     def status(self) -> Any:
@@ -224,7 +224,7 @@ class Sweep:
         return cancel.to_cancel(view.runs, view.statuses), view
 
     def cancels_race(self, *names: str) -> bool:
-        """Whether :meth:`cancel` ends a race that goes on by itself."""
+        """Whether :meth:`cancel` ends a race that continues by itself."""
         return self.plan.race is not None and not names and race_gate.is_waiting(self.ledger)
 
     def cancel(self, *names: str) -> list[str]:

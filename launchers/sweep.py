@@ -95,7 +95,7 @@ def _warn(message: Warning | str, category: type[Warning], *place: object) -> No
 
 
 def _print_no_more() -> None:
-    """Python would try once more at its end, and complain."""
+    """Python would flush again at its end, and complain."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -38,7 +38,7 @@ class SiteWeights(NamedTuple):
 
 
 class GroupedWeights(NamedTuple):
-    """The adapters at one site for a batch whose rows stand in groups: each group has its own.
+    """The adapters at one site for a batch whose rows are in groups: each group has its own.
 
     Attributes:
         sizes: rows of each group.
@@ -59,7 +59,7 @@ class BatchAdapters(NamedTuple):
     Attributes:
         used: the numbers of the T that are in use; None: all.
         rows: which of them each row uses; a tensor (B,), or the numbers, where they can be read without a wait.
-        sizes: rows of each of the T, where they stand one after another and are computed so; None: row by row, in
+        sizes: rows of each of the T, where they are ordered by task and computed so; None: row by row, in
             batched products.
     """
 

@@ -62,7 +62,7 @@ class StackHook:
 
 
 class SelfAttentionHook:
-    """After a block's self-attention: its adapter; the feed-forward's weights are handed over."""
+    """After a block's self-attention: its adapter; the feed-forward's weights are passed on."""
 
     def __init__(self, layer: int, activation: Callable[[Tensor], Tensor]) -> None:
         self.layer, self.activation = layer, activation

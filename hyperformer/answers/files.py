@@ -33,7 +33,7 @@ from hyperformer.run_files.run_folder import RunFolder
 LARGE = 1 << 16
 """Bytes from which a file is compressed."""
 _COLUMNS = ("row", "hash", "target", "generated", "answer")
-_AGAIN = "move result.json away and start the same command again: the run evaluates once more"
+_AGAIN = "move result.json away and start the same command again: the run evaluates again"
 
 
 def write_answers(folder: Path, answers: Answers) -> dict[str, Any]:

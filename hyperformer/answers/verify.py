@@ -23,7 +23,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of computing a run's numbers again.
+    """The result of computing a run's numbers again.
 
     Attributes:
         folder: the run's.

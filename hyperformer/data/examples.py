@@ -19,7 +19,7 @@ from hyperformer.data.tasks.task import Alias, Task, fields_of
 from hyperformer.errors import DataError, nearest
 
 _UNLABELLED = ("", "-1", "-1.0")
-"""What stands in the target column of a row without label, unless it is a label."""
+"""What is in the target column of a row without label, unless it is a label."""
 
 
 @dataclass(frozen=True)

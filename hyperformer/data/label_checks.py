@@ -1,7 +1,7 @@
 """Whether the right answers of a task can be written with a tokenizer.
 
 A label that the tokenizer does not know (是 in T5's vocabulary), or writes otherwise
-(``½`` as ``12``), can never be answered: accuracy would be 0 without a word.
+(``½`` as ``12``), can never be answered: accuracy would be 0 without any error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_labels(task: Task, tokenizer: Any, *, method: str, max_tokens: int | N
         max_tokens: target tokens kept in training, </s> included.
 
     Raises:
-        ConfigError: it cannot; the message names the labels, and what becomes of them.
+        ConfigError: it cannot; the message names the labels, and how they are written.
     """
     labels = possible_answers(task, method)
     if not labels:

@@ -16,7 +16,7 @@ Texts = Sequence[str]
 References = Sequence["Reference"]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# What T5's code leaves out of a referent, as it stands there.
+# What T5's code leaves out of a referent, as written there.
 _DETERMINERS = frozenset(
     (
         "a", "an", "few", "her", "his", "each", "every", "many", "much", "my", "our", "some", "that", "the", "their",

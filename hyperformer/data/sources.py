@@ -114,7 +114,7 @@ def _from_hub(task: Task, split: str) -> Source:
 
 
 def _table_hash(table: Any) -> str:
-    """Hash of an Arrow table, written as an Arrow stream: types and values, wherever they lie in its buffers."""
+    """Hash of an Arrow table, written as an Arrow stream: types and values, wherever they are in its buffers."""
     import pyarrow
 
     digest = _Digest()

@@ -8,7 +8,7 @@
    seen also where locks are not passed on: it is gone when the file was left alone for :data:`LEASE_SECONDS`.
 3. A trainer that was cut off for longer than that, and whose run was taken over, ends its own
    process (:data:`~hyperformer.errors.TAKEN_OVER_EXIT`) at its next heartbeat. Where locks are not
-   passed on, two that start at once both find the run free; the later record stands, and the
+   passed on, two that start at once both find the run free; the later record remains, and the
    other trainer sees it within seconds, before its first step.
 """
 
@@ -36,13 +36,13 @@ from hyperformer.run_files.watchdog import HEARTBEAT_SECONDS
 
 NAME = ".trainer.lock"
 LEASE_SECONDS = 6 * HEARTBEAT_SECONDS
-# A trainer looks first so soon after it started, then after twice as long, up to a heartbeat.
+# A trainer checks first this soon after it started, then after twice as long, up to a heartbeat.
 _FIRST_LOOK_SECONDS = 0.5
 # A status command asks for the lock, too, for a moment.
 _TRIES, _PAUSE_SECONDS = 20, 0.05
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 _MOST_BYTES = 4096
-# A record has one length: of two that are written at once, one stands whole and nothing of the other.
+# A record has one length: of two that are written at once, one remains complete and nothing of the other.
 _RECORD_BYTES = 1024
 
 
@@ -116,7 +116,7 @@ def _open_and_lock(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path, kind: int) -> int | None:
-    """The descriptor that now holds the lock: `descriptor`, or one of a local file that stands for it."""
+    """The descriptor that now holds the lock: `descriptor`, or one of a local file in its place."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         return descriptor
@@ -227,7 +227,7 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    # In place: the lock belongs to this very file. One write, so that the last of two stands whole.
+    # In place: the lock belongs to this very file. One write, so that the last of two is complete.
     with path.open("r+b", buffering=0) as stream:
         stream.write(text.encode())
         stream.truncate(len(text.encode()))

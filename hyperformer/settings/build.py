@@ -23,7 +23,7 @@ def _names_or_paths() -> list[str]:
 
 def local_name(name: str) -> str:
     """The path of a name that is a folder of the working directory; others as they are."""
-    # 'toy' is the model that ships with us, whatever lies in the working directory.
+    # 'toy' is the model that ships with us, whatever is in the working directory.
     return os.path.abspath(name) if name not in ("", "toy") and os.path.isdir(name) else name
 
 

@@ -17,7 +17,7 @@ class ShippedFiles:
         what: the kind, for errors: "config file".
         suffix: of the files, with its dot.
         folders: where they are; of two files with one name the last folder's is taken.
-        prefixes: folders that may stand before a name: "configs" in ``configs/adapters.json``.
+        prefixes: folders that may precede a name: "configs" in ``configs/adapters.json``.
         others: further names that mean something, for hints.
         advice: what to do about a name that is not there; '' or starts with a blank.
     """

@@ -61,7 +61,7 @@ def _lengths(split: TokenizedSplit, rows: np.ndarray) -> np.ndarray:
 
 
 def task_of_rows(rows: dict[str, np.ndarray]) -> str | list[str]:
-    """The task of a batch; or of each of its rows, which stand one task after another."""
+    """The task of a batch; or of each of its rows, which are ordered by task."""
     if len(rows) == 1:
         return next(iter(rows))
     return [task for task, indices in rows.items() for _ in indices]

@@ -161,7 +161,7 @@ class RunLog:
             self._write_state()
 
     def one_class(self, step: int, found: Mapping[str, str]) -> None:
-        """Tasks whose validation rows were all answered with one class; the run goes on, and its result says so."""
+        """Tasks whose validation rows were all answered with one class; the run continues, and its result says so."""
         for task, answer in found.items() if self.main else ():
             told = f"every validation row of {task} is answered with one class, {answer!r}"
             say(f"step {step}/{self.max_steps}  {told}: the model does not tell its classes apart")

@@ -119,7 +119,7 @@ class Trainer:
             self._step_and_log(log, stop)
 
     def _position(self) -> tuple[int, int]:
-        """What tells a checkpoint from the one before it: a step is saved again after its validation."""
+        """What differs between two checkpoints: a step is saved again after its validation."""
         return self.state.step, self.state.evaluated_step
 
     def _validation_due(self) -> int:
@@ -275,7 +275,7 @@ class Trainer:
     # Saving and stopping.
 
     def _save(self, log: RunLog, stop: StopFlag) -> None:
-        """Save, unless the weights are spoilt. A checkpoint counts on the lines of the log before it."""
+        """Save, unless a number of the run is no longer finite. A checkpoint needs the log lines before it."""
         self.numbers.check(self.state.is_over(self.config.training))
         log.save()
         self.state.sampler = self.sampler.state_dict()
@@ -284,7 +284,7 @@ class Trainer:
         stop.record_duration("save", self.checkpoints.save_seconds)
 
     def _between_steps(self, step: int, stop: StopFlag) -> None:
-        """Where the ranks look for what has come up: a stop, a checkpoint written in the background."""
+        """Check, on all ranks at the same step, for a stop and for a checkpoint written in the background."""
         if stop.is_check_due(step):
             self.checkpoints.poll()
             stop.record_duration("save", self.checkpoints.save_seconds)

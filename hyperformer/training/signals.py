@@ -1,9 +1,9 @@
-"""What asks a run to stop: signals (preemption, Ctrl-C) and the deadline. They set a flag; the run looks at it.
+"""What asks a run to stop: signals (preemption, Ctrl-C) and the deadline. They set a flag, which the run checks.
 
 **When a run stops ahead of its deadline.** It must finish what it is doing, and
 save. So it stops as soon as less time is left than twice the longest unit of
 work so far, plus twice the longest save so far, plus :data:`SAFETY_MARGIN_S`. A unit is
-what lies between two looks at the flag. With one process, that is a step or a
+what is done between two checks of the flag. With one process, that is a step or a
 batch of evaluation. With several, it is the steps until the ranks agree again:
 as many as fit into :data:`AGREE_INTERVAL_S`, at most 8, because agreeing waits for
 the slowest rank. The clock of rank 0 counts.
@@ -65,20 +65,20 @@ class StopFlag:
         return 2 * unit + 2 * self._longest_s["save"] + SAFETY_MARGIN_S
 
     def _steps(self, context: DistributedContext) -> int:
-        """Steps between two looks of several ranks."""
+        """Steps between two checks, with several ranks."""
         if context.size == 1:
             return 1
         return max(1, min(_AGREE_STEPS, math.floor(AGREE_INTERVAL_S / max(self._longest_s["step"], 1e-9))))
 
     def is_check_due(self, step: int) -> bool:
-        """Whether the ranks look at the flag after this step."""
+        """Whether the ranks check the flag after this step."""
         return step >= self._next_check
 
     def agreed_signal(self, context: DistributedContext, step: int | None = None) -> int:
         """The signal that any rank got, on every rank alike; 0 if none did. Every rank calls this.
 
         Args:
-            step: steps done; the next look is counted from there.
+            step: steps done; the next check is counted from there.
         """
         ours = context.is_main and self.deadline is not None and not self.signal
         if ours and time.time() + self.margin_s(context) >= (self.deadline or 0.0):

@@ -118,7 +118,7 @@ class TrainState:
         self.before_end = {name: getattr(self, name) for name in _OF_VALIDATION}
 
     def forget_end(self) -> None:
-        """The run is made longer: that validation never was."""
+        """The run is made longer: discard the validation that came only because it ended."""
         # Earlier versions kept no answers, and took no notice of their classes.
         lacking: dict[str, Any] = {"best_answers": {}, "best_one_class": {}, "one_class": {}}
         for name, value in (lacking | (self.before_end or {})).items():

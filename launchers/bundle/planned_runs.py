@@ -1,4 +1,4 @@
-"""``runs.json`` of a bundle: the planned runs and how they stood, as the report needs them."""
+"""``runs.json`` of a bundle: the planned runs and their states, as the report needs them."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program(words: Sequence[str], gpu_count: int) -> list[str] | None:
-    """The program that a command of the image stands for; None if there is none."""
+    """The program that a command of the image starts; None if there is none."""
     name, rest = words[0], words[1:]
     if name == "sweep":
         return ["hyperformer-sweep", *rest]

@@ -77,7 +77,7 @@ def data(target: Target, rows: int) -> int:
 
 
 def status(target: Target, names: Sequence[str], watched: bool, as_json: bool) -> int:
-    """Show how the runs stand."""
+    """Show the state of the runs."""
     sweep = target.open()
     if as_json:
         view = sweep.view(*names)
@@ -108,7 +108,7 @@ def status_record(sweep: Sweep, view: View) -> dict[str, Any]:
 
 
 def _watch(out: Console, sweep: Sweep, names: Sequence[str]) -> View:
-    """Show the runs until none is going or to start by itself; Ctrl-C ends the showing, not the runs."""
+    """Show the runs until none is active or to start by itself; Ctrl-C ends only the display."""
     view = sweep.view(*names)
     watch = Watch(SLURM_S if any(entry.cluster == "slurm" for entry in view.statuses) else FILES_S)
     with Progress(out, sweep.plan.name) as progress, suppress(KeyboardInterrupt):

@@ -72,7 +72,7 @@ def print_next(target: Target, step: SuggestedCommand) -> None:
 
 
 def can_ask() -> bool:
-    """Whether somebody sits at a terminal."""
+    """Whether a user is at a terminal."""
     return sys.stdin.isatty()
 
 
@@ -86,12 +86,12 @@ def ask(question: str) -> bool:
 
 
 def agreed(question: str, yes: bool) -> bool:
-    """Whether the user says yes; `yes` (-y) does, and so does whoever has no terminal to be asked on."""
+    """Whether the user says yes; so do `yes` (-y), and a process without a terminal to ask on."""
     return yes or not can_ask() or ask(question)
 
 
 def short_path(path: Path) -> Path:
-    """Relative to the working directory if it lies below it."""
+    """Relative to the working directory if it is below it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

@@ -198,7 +198,7 @@ def _path(text: str) -> Path:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The arguments; names may stand before and after options (argparse takes them in one place only)."""
+    """The arguments; names may come before and after options (argparse takes them in one place only)."""
     parser = _parser()
     first = words[0] if words else ""
     if words and first not in (*COMMANDS, "-h", "--help"):

@@ -22,7 +22,7 @@ _ORDER = {
 
 
 class Progress:
-    """Shows how runs stand; :meth:`update` it with each new look at them."""
+    """Shows the state of runs; :meth:`update` it with each new one."""
 
     def __init__(self, out: Console, title: str) -> None:
         self.out = out

@@ -1,4 +1,4 @@
-"""How the stages of a sweep file stand: `status` of them all."""
+"""`status` of a sweep file with stages: the state of all of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StudyTarget:
 
 
 def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
-    """Show how the runs of all stages stand, and what each stage waits for."""
+    """Show the state of the runs of all stages, and what each stage waits for."""
     study = one.study
     if watched:
         _watch(study)

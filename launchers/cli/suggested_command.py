@@ -1,4 +1,4 @@
-"""The next useful command after each command, from how the runs stand: a table of rules."""
+"""The next useful command after each command, from the states of the runs: a table of rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from launchers.submit.start_rule import StartChoice
 
 @dataclass(frozen=True)
 class SuggestedCommand:
-    """A command of ``sweep.py``, and what stands after the sweep."""
+    """A command of ``sweep.py``, and its words after the sweep."""
 
     command: str
     words: tuple[str, ...] = ()

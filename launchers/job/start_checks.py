@@ -1,4 +1,4 @@
-"""Before an attempt begins: whether it may, and what became of those before it."""
+"""Before an attempt begins: whether it may, and how those before it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of each planned run, and what the runs of a table do not have in common though they should."""
+"""The result of each planned run, and what the runs of a table do not have in common though they should."""
 
 from __future__ import annotations
 

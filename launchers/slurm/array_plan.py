@@ -138,7 +138,7 @@ class ArrayPlan:
         return {"OMP_NUM_THREADS": str(cpus)} if cpus else {}
 
     def _in_container(self) -> list[str]:
-        """What srun is told of the container."""
+        """The options of srun for the container."""
         if self.profile.container is None:
             return []
         return self.profile.container.srun(

@@ -45,7 +45,7 @@ def _fill(match: re.Match[str], placeholders: Mapping[str, str]) -> str:
 
 
 def directives(resources: Resources) -> dict[str, str | None]:
-    """What sbatch is told of the resources; `sbatch:` of the user comes last."""
+    """The options of sbatch for the resources; `sbatch:` of the user comes last."""
     found: dict[str, object] = {
         "time": resources.time,
         "nodes": resources.nodes,
@@ -87,7 +87,7 @@ def setup(commands: Sequence[str]) -> str:
 
 
 def srun_options(resources: Resources) -> list[str]:
-    """What srun is told beyond what stands in the template."""
+    """The options of srun beside those in the template."""
     # Since SLURM 22.05 a step does not take this over from the job.
     cpus = [f"--cpus-per-task={resources.cpus_per_task}"] if resources.cpus_per_task else []
     return [*cpus, *resources.srun]

@@ -51,7 +51,7 @@ def query(keys: Iterable[str]) -> dict[str, SlurmJob]:
     """What SLURM says of jobs, by their key; those that it knows nothing of are left out.
 
     Of each cluster one squeue, and one sacct for jobs that squeue has forgotten or
-    calls FAILED (the reason may stand in a step's row), however many jobs.
+    calls FAILED (the reason may be in a step's row), however many jobs.
 
     Args:
         keys: of :func:`job_key`.
@@ -138,7 +138,7 @@ def _accepted(table: str) -> dict[str, str]:
 
 
 def _collect(told: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
-    """Rows by the ids that they stand for; of several rows of a job the last holds."""
+    """Rows by the ids that they are about; of several rows of a job the last one counts."""
     found: dict[str, SlurmJob] = {}
     cut: list[tuple[JobIds, SlurmJob]] = []
     for text, job in told:

@@ -50,7 +50,7 @@ STATES: dict[str, JobState] = {
     "STOPPED": JobState("ST", "running"),
     # A job of the same name on another cluster of the federation may run.
     "REVOKED": JobState("RV", "unknown"),
-    # These say nothing of where the job stands.
+    # These say nothing of the job's place in the queue.
     "LAUNCH_FAILED": JobState("", "unknown"),
     "RECONFIG_FAIL": JobState("", "unknown"),
     "UPDATE_DB": JobState("", "unknown"),
@@ -102,7 +102,7 @@ def end_words(state: str, reason: str = "") -> str:
 
 _NEVER = "it will never start as it is"
 _RELEASE = "when the cause is gone: `scontrol release {job}`"
-# By SLURM's reason; a name that ends in * stands for all that begin so, the first that fits holds.
+# By SLURM's reason; a name that ends in * matches all that begin so; the first match is used.
 _REASONS = {
     "None": "SLURM has not looked at it yet",
     "WaitingForScheduling": "SLURM has not looked at it yet",

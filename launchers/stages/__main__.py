@@ -1,4 +1,4 @@
-"""What the job between two stages, or two looks at a race, starts: ``python -m launchers.stages GATE.JSON TOKEN``."""
+"""What the job between two stages, or two checks of a race, starts: ``python -m launchers.stages GATE.JSON TOKEN``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hyperformer.terminal import prepare_streams
 from launchers.api import QuietCallbacks
 from launchers.slurm.commands import ClusterError
 from launchers.stages.advance import advance_from_gate
-from launchers.stages.race import go_on_with_race
+from launchers.stages.race import continue_race
 from launchers.stages.study import Study
 from launchers.stages.study_report import write_study_page
 from launchers.store.lock import LockError
@@ -24,14 +24,14 @@ _PATIENCE_S, _PAUSE_S = 20 * 60.0, 30.0
 
 
 def main(path: str, token: str) -> int:
-    """Look at the stages, or at the race; returns the exit code."""
+    """Start what may start next of the stages, or of the race; returns the exit code."""
     prepare_streams()
     gate = record.read(Path(path))
     if gate is None or gate.token != token or gate.state != "waits":
-        print(f"{path}: another look has taken the place of this one")
+        print(f"{path}: a newer gate has replaced this one")
         return 0
     try:
-        print(_look(gate))
+        print(_start_next(gate))
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         now = record.read(Path(path))
@@ -50,9 +50,9 @@ def main(path: str, token: str) -> int:
     return 0
 
 
-def _look(gate: GateRecord) -> str:
-    """Look, again and again where what stands in the way passes by itself; returns what came of it."""
-    act = go_on_with_race if gate.stage == RACE else _next_stages
+def _start_next(gate: GateRecord) -> str:
+    """Start what may start next, and try again while SLURM or another submit is busy; returns what was done."""
+    act = continue_race if gate.stage == RACE else _next_stages
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -60,7 +60,7 @@ def _look(gate: GateRecord) -> str:
         except (ClusterError, LockError) as error:
             if time.monotonic() > end:
                 raise
-            print(f"{error}; looking again in {_PAUSE_S:.0f} s", flush=True)
+            print(f"{error}; trying again in {_PAUSE_S:.0f} s", flush=True)
             time.sleep(_PAUSE_S)
 
 

@@ -29,7 +29,7 @@ CallbacksOf = Callable[[Sweep], StartCallbacks]
 
 @dataclass(frozen=True)
 class Advance:
-    """How far a study came: the stage that did not start, and what stands before it; None: all are done."""
+    """How far a study came: the stage that did not start, and why; None: all are done."""
 
     stage: str | None
     verdict: Verdict = READY

@@ -1,4 +1,4 @@
-"""What stands before a stage, in words."""
+"""Why a stage has not started yet, in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def starts_by_itself(text: str) -> bool:
 
 
 def gate_text(study: Study, stage: str) -> str:
-    """What stands before a stage, or before the report; '': nothing, or its turn has not come."""
+    """Why a stage, or the report, has not started yet; '': it has, or its turn has not come."""
     gate = study.gate(stage)
     if gate is None:
         return _never_looked_at(study, stage)

@@ -8,7 +8,7 @@ from launchers.submit.gate.record import GateRecord
 from launchers.submit.start_rule import MOVED_ON
 
 
-def go_on_with_race(gate: GateRecord) -> str:
+def continue_race(gate: GateRecord) -> str:
     """Start the runs that move on; another gate follows until the race is over. Returns what was done.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a stage may start, from how the runs before it stand. Pure."""
+"""Whether a stage may start, from the states of the runs before it. Pure."""
 
 from __future__ import annotations
 

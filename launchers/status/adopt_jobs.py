@@ -51,5 +51,5 @@ def adopt_jobs(ledger: Ledger) -> list[str]:
 
 def _adopt(ledger: Ledger, submission: Submission) -> None:
     ledger.replace_submission(submission)
-    with suppress(OSError):  # who only looks may not be allowed to write
+    with suppress(OSError):  # a user who only reads may not be allowed to write
         ledger.record_submission(submission)

@@ -119,7 +119,7 @@ def _of_a_job(
 
     Those are there even if no run began, and all attempts in the job share them.
     """
-    # It may have been handed on to another job than the submission's.
+    # Another job than the submission's may run it now.
     job_id = attempt.start.job_id or job.job_id
     found = []
     for one in range(job.submission.ranks):
@@ -144,7 +144,7 @@ def show(find_logs: Callable[[], Sequence[LogFile]], view: Callable[[float], Wat
 
     Args:
         find_logs: :func:`find`; called again while following, for an attempt that begins meanwhile.
-        view: how the runs stand, by an answer of SLURM that may be so many seconds old: follow the logs
+        view: the state of the runs, by an answer of SLURM that may be so many seconds old: follow the logs
             until none of them is going or to start by itself; None: do not follow.
 
     Returns:

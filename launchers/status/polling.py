@@ -1,6 +1,6 @@
-"""How often a watcher of runs looks, and until when.
+"""How often runs are checked while somebody watches them, and until when.
 
-It looks less and less often, so that nobody is asked every few seconds for days.
+They are checked less and less often, so that SLURM is not asked every few seconds for days.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PollInterval:
         return min(self.most, max(FIRST_S, (time.monotonic() - self._began) / 4))
 
     def is_due(self) -> bool:
-        """Whether it is time to look; then the next pause begins."""
+        """Whether it is time to check; then the next pause begins."""
         if time.monotonic() < self._due:
             return False
         self._due = time.monotonic() + self.pause_s
@@ -43,7 +43,7 @@ class PollInterval:
 
 
 class Watch(PollInterval):
-    """The looks of one who watches runs to their end: `status -w`, `logs -f`."""
+    """Checks runs until they end: for `status -w` and `logs -f`."""
 
     _between_since: float | None = None
 
@@ -52,7 +52,7 @@ class Watch(PollInterval):
 
         Args:
             is_active: whether any of the runs is going or waits, or somebody is to start more of them.
-            statuses: how the runs stand.
+            statuses: of the runs.
         """
         if is_active or not any(status.goes_on for status in statuses):
             self._between_since = None

@@ -77,7 +77,7 @@ def _of_done_run(run: Run, folder: Path, done: DoneRun, job: QueuedJob | None, u
 
 def _of_submission(job: QueuedJob, started: Mapping[str, Any]) -> dict[str, Any]:
     """The job of SLURM that an attempt is in."""
-    # The job that runs it knows best, unless it has handed it on to another.
+    # The job that runs it knows best, unless it has passed it on to another.
     job_id = job.submission.moved.get(job.task) or started.get("job_id") or job.job_id
     return {"cluster": "slurm", "job_id": job_id, "slurm_cluster": job.submission.slurm_cluster}
 
@@ -199,7 +199,7 @@ class _Reader:
             with suppress(OSError):  # another's file, or a file server that is away: nobody can tell
                 record = run_lock.holder(self.folder)
         is_own = record is not None and all(record.get(key) == started.get(key) for key in ("host", "pid"))
-        if record is None or (is_own and outcome):  # after its end it only looks alive, from another machine
+        if record is None or (is_own and outcome):  # after its end it only seems alive, from another machine
             return {}
         who = f"process {record['pid']}" if record.get("pid") else "a process"
         return {"trainer": f"{who} on {record.get('host') or 'some machine'}", "trainer_is_own": is_own}

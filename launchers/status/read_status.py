@@ -1,4 +1,4 @@
-"""How the runs of a sweep stand: their own files first, then what the cluster says. Prints nothing."""
+"""Reads the state of the runs of a sweep: their own files first, then what the cluster says. Prints nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from launchers.store.waiting_runs import waiting_runs
 def read_statuses(
     ledger: Ledger, runs: Iterable[Run], max_age_s: float = 0.0
 ) -> tuple[list[RunStatus], list[str]]:
-    """How each run stands, and notes for the user (such as a cluster that does not answer).
+    """The state of each run, and notes for the user (such as a cluster that does not answer).
 
     Calls squeue at most once and sacct at most once, however many runs.
 
@@ -52,7 +52,7 @@ def read_statuses(
 
 
 def read_local_status(ledger: Ledger, run: Run) -> RunStatus:
-    """How a run of this machine stands; asks nobody."""
+    """The state of a run of this machine; asks no cluster."""
     return status_of(read_run(ledger, run, waiting_runs(ledger.paths)))
 
 

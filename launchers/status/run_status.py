@@ -1,4 +1,4 @@
-"""How a run stands: its state, the words for it, and what `status` shows of it."""
+"""The state of a run, the words for it, and what `status` shows of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATES: tuple[State, ...] = (
     "done", "running", "pending", "waiting", "missing", "paused", "stopped", "cancelled", "failed", "lost",
     "damaged", "unknown",
 )  # fmt: skip
-# Nobody has to start these: they are done, or under way, or nobody can tell.
+# Nobody has to start these: they are done, or under way, or their state is not known.
 ACTIVE = frozenset({"running", "pending", "waiting", "unknown"})
 ACTIVE_OR_DONE = ACTIVE | {"done"}
 BAD = frozenset({"failed", "lost", "damaged"})
@@ -25,7 +25,7 @@ BAD = frozenset({"failed", "lost", "damaged"})
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands. `status --json` prints it as it is.
+    """The state of a run. `status --json` prints it as it is.
 
     Attributes:
         state: ``waiting``: in a queue on a machine; ``pending``: in SLURM's queue; ``paused``: by a race.

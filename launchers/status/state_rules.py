@@ -20,7 +20,7 @@ _COPIED = (
 
 
 def status_of(facts: RunFacts) -> RunStatus:
-    """The one function from what is known of a run to how it stands."""
+    """The one function from the facts on a run to its state."""
     state, detail = _with_damage(facts, next(filter(None, (rule(facts) for rule in _RULES))))
     job, outcome = facts.slurm, None if state == "done" else facts.outcome
     in_slurm = job if facts.cluster == "slurm" and state != "done" else None
@@ -70,7 +70,7 @@ def _run_by_slurm(facts: RunFacts) -> _Verdict | None:
         return None
     if outcome.then in ("again", "requeue"):
         return "running", f"starting again: {outcome.why}"
-    if outcome.then is None:  # the job has yet to look at it, and may start it again
+    if outcome.then is None:  # the job has yet to decide, and may start it again
         return "running", f"its end is being examined: {_ended(facts)[1]}"
     return None
 

@@ -39,7 +39,7 @@ def _why_failed(status: RunStatus, ledger: Ledger) -> str:
     text = " ".join(status.detail.split())
     message = text.partition(": ")[2] or text
     if status.note:
-        # A launcher's own words stand in both.
+        # A launcher's own words are in both.
         text = (
             text.removesuffix(message) + status.note
             if status.note.startswith(message)

@@ -232,7 +232,7 @@ _CLOSING = re.compile(r"srun:|slurmstepd|attempt \d+ (writes to|goes on in)")
 
 
 def last_log_line(log: str) -> str:
-    """The last line of a log that tells something; '' if there is none."""
+    """The last informative line of a log; '' if there is none."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     # SLURM's closing words, and our own, tell less than the line before them.
     own = [line for line in lines if not _CLOSING.match(line)]

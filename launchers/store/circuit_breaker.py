@@ -5,7 +5,7 @@
     runs/<sweep>/failures/<fingerprint>/<run folder's name>    a run that failed with this traceback
     runs/<sweep>/held.json                                     why no more runs start
 
-Jobs look at held.json when they start. The next `submit` or `retry` removes both.
+Jobs check held.json when they start. The next `submit` or `retry` removes both.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class _PreviousCopy:
             self.files = json.loads(lists[-1].read_text(encoding="utf-8"))
 
     def link(self, name: str, key: str, path: str) -> bool:
-        """Make `path` a link to the file of that name, if it has the content that `key` stands for."""
+        """Make `path` a link to the file of that name, if it has the content of `key`."""
         with suppress(OSError, TypeError, ValueError):  # no links here, or a list that makes no sense
             before, size, changed = self.files.get(name, ("", 0, 0))
             here = os.stat(f"{self.folder}/{name}")
@@ -149,7 +149,7 @@ def _write_files(code: Checkout, folder: Path, previous: _PreviousCopy) -> dict[
 
 
 def describe(snapshot: Snapshot) -> dict[str, str]:
-    """What stands beside a copy of the code: commit.json, changes.diff (in git) and environment.txt, by name."""
+    """What is beside a copy of the code: commit.json, changes.diff (in git) and environment.txt, by name."""
     code = snapshot.code
     record = {
         "commit": code.commit,

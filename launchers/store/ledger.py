@@ -1,4 +1,4 @@
-"""The sweep's folder: the only record of what was started and what came of it.
+"""The sweep's folder: the only record of what was started and how it ended.
 
 :mod:`launchers.store.sweep_folder` has its paths.
 """

@@ -31,7 +31,7 @@ _FILES = (
     "id_ecdsa*", "kaggle.json", ".htpasswd",
 )  # fmt: skip
 _FOLDERS = frozenset({".aws", ".ssh", ".gnupg", ".huggingface", ".kaggle", ".docker", ".secrets"})
-_SHORTEST = 8  # shorter values are words that stand everywhere
+_SHORTEST = 8  # shorter values are words that occur everywhere
 
 
 def is_secret(name: str, value: str) -> bool:

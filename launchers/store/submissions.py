@@ -94,7 +94,7 @@ class Submission:
 
     @property
     def is_unconfirmed(self) -> bool:
-        """Whether it is not known if SLURM has it: the submit was interrupted, or is just going on."""
+        """Whether it is not known if SLURM has it: the submit was interrupted, or is still running."""
         return self.job_id is None and bool(self.tasks)
 
     def task_id(self, index: int) -> str | None:

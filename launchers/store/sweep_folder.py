@@ -12,7 +12,7 @@
       .report.wanted.json  .report.json  .report.lock    whether the page lacks something (launchers.report.page_redraw)
       failures/<fingerprint>/<run's folder>      runs that failed alike
       held.json                                  why no more runs start
-      gate.json  gate.sh  gate.log               the job that starts a stage, or goes on with a race
+      gate.json  gate.sh  gate.log               the job that starts a stage, or continues a race
       queue.json                                 runs that wait in a queue on a machine
       last_known.json  prefetched.json  .lock
       <run-name>-<signature>/

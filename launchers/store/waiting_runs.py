@@ -71,7 +71,7 @@ def waiting_runs(paths: SweepFolder) -> dict[str, int]:
 
 
 def has_launcher(paths: SweepFolder) -> bool:
-    """Whether a launcher that starts runs of the sweep lives, on this machine or another, as far as can be told."""
+    """Whether a launcher that starts runs of the sweep is alive, on this machine or another, as far as is known."""
     return _living_queue(paths) is not None
 
 

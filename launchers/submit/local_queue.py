@@ -31,7 +31,7 @@ _TICK_S = 0.3
 
 
 class ProgressCallback(Protocol):
-    """Whoever shows the queue's progress."""
+    """Called to show the queue's progress."""
 
     def update(self, statuses: Sequence[RunStatus], message: str = "") -> None: ...
 

@@ -1,4 +1,4 @@
-"""How runs would go to SLURM: look at the site, arrange arrays, check them. Changes nothing."""
+"""How runs would be submitted to SLURM: read the site's limits, group runs into arrays, check them. Changes nothing."""
 
 from __future__ import annotations
 

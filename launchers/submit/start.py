@@ -1,4 +1,4 @@
-"""Starting runs, step by step and the same way for every back end: look, check, confirm, hand over."""
+"""Starting runs, step by step and the same way for every back end: read the state, check, confirm, submit."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class SubmitResult:
 
 
 class StartCallbacks(ProgressCallback, Protocol):
-    """Whoever is told what happens, and asked."""
+    """Called while runs start: to show what happens, and to ask."""
 
     def announce(self, start: StartPlan) -> None:
         """Runs are about to start."""
@@ -207,12 +207,12 @@ def start(ledger: Ledger, rule: StartRule, options: StartOptions, callbacks: Sta
         if question and not callbacks.confirm(question):
             raise NotConfirmed("nothing was submitted")
         ledger.commit(profile.cluster_argument if found.todo else None)
-        for note in _clear_the_way(ledger, found):
+        for note in _clear_earlier_attempts(ledger, found):
             callbacks.note(note)
         if not profile.is_local:
             result = _submit_to_slurm(ledger, found, callbacks)
             if found.standings:
-                _go_on_with_race(ledger, result, options)
+                _continue_race(ledger, result, options)
             return result
         if found.standings:
             race_gate.reopen(ledger)
@@ -231,8 +231,8 @@ def _submit_to_slurm(ledger: Ledger, found: StartPlan, callbacks: StartCallbacks
     return SubmitResult(found, progress.arrays, left_out)
 
 
-def _go_on_with_race(ledger: Ledger, result: SubmitResult, options: StartOptions) -> None:
-    """Have a job look at the race when a run of it has ended; where none can end any more, it is over."""
+def _continue_race(ledger: Ledger, result: SubmitResult, options: StartOptions) -> None:
+    """Submit a gate that checks the race when a run of it has ended; where none can end any more, it is over."""
     left_out, newest = set(result.left_out), ledger.newest_jobs()
     submitted = [run.signature for run in result.start.todo if run.name not in left_out]
     going = [entry for entry in result.start.statuses if entry.is_active]
@@ -267,8 +267,8 @@ def _locked(ledger: Ledger) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _clear_the_way(ledger: Ledger, found: StartPlan) -> Iterator[str]:
-    """See that nothing of an earlier attempt stands in the way of the runs; yields notes for the user."""
+def _clear_earlier_attempts(ledger: Ledger, found: StartPlan) -> Iterator[str]:
+    """Remove or rename what earlier attempts left that would keep the runs from starting; yields notes for the user."""
     if not found.todo:
         return
     ledger.forget_cancelled(found.todo)

@@ -40,7 +40,7 @@ class StartRule:
 
 
 SUBMIT = StartRule(frozenset(STATES) - ACTIVE_OR_DONE - {"paused"})
-# Runs that a race has paused and that move on: of other runs the user has to say what becomes of them.
+# Runs that a race has paused and that move on: other runs need a command of the user.
 MOVED_ON = StartRule(frozenset({"stopped"}), kind="paused")
 
 

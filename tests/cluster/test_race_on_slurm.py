@@ -35,7 +35,7 @@ def test_a_race_goes_on_by_itself_and_after_its_job_was_cancelled(slurm_line: Co
     slurm(line, "scancel", gate(line)["job_id"])
     wait_until(lambda: line.status()["counts"] == {"paused": 2, "stopped": 2}, line.status)
     notes = line.status()["notes"]
-    assert any("which was to go on with it, is gone" in note for note in notes), notes
+    assert any("which was to continue it, is gone" in note for note in notes), notes
 
     code, out = line.run("submit", "s.yaml")
     assert code == 0 and "2 of 4 runs to start" in out, out

@@ -27,7 +27,7 @@ METHODS: dict[str, Method] = {
     "dora": ThroughPeft(),
     "ia3": ThroughPeft(),
     "vera": ThroughPeft(),
-    "prefix_tuning": ThroughPeft(packs_targets=False),  # a prefix stands before each target
+    "prefix_tuning": ThroughPeft(packs_targets=False),  # a prefix precedes each target
     "prompt_tuning": ThroughPeft(),
     "p_tuning": ThroughPeft(),
 }

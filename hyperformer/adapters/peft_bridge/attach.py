@@ -1,6 +1,6 @@
 """peft's adapters inside a HyperformerT5, so that every other part of the package sees one kind of model.
 
-lora, dora, ia3 and vera: peft puts its layers in the place of T5's. Prompts and prefixes: peft makes them, and hooks
+lora, dora, ia3 and vera: peft replaces T5's layers by its own. Prompts and prefixes: peft makes them, and hooks
 put them where peft's own forward and generate put them. A test holds that both give the same logits.
 """
 

@@ -1,4 +1,4 @@
-"""The subcommands of ``hyperformer`` that look at what a run would use: data and list."""
+"""The subcommands of ``hyperformer`` that show what a run would use: data and list."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays] | None:
 
 
 def _parts(facts: dict[str, Any], arrays: Arrays) -> Iterator[bytes | memoryview]:
-    """What stands in the file after its checksum."""
+    """What is in the file after its checksum."""
     told = {"facts": facts, "arrays": [[name, array.dtype.str, len(array)] for name, array in arrays.items()]}
     header = json.dumps(told)
     first = len("3b7f00c1\n") + len(header) + 1

@@ -38,7 +38,7 @@ _CODE = _code()
 
 
 def key(tokenizer: Any, *told: Any) -> str:
-    """32 hex digits: of the code, the tokenizer, and what else is told (plain values of JSON)."""
+    """32 hex digits: of the code, the tokenizer, and the other values given (plain JSON)."""
     text = json.dumps([_CODE, _identity(tokenizer), *told], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -201,7 +201,7 @@ def _check_escapes(text: str, dialect: _Dialect) -> None:
 
 
 def _refuse_if_other(text: str, quoted: Columns, plain: _Dialect) -> None:
-    """Raise _Fault if the text has another number of rows when it is read as it stands."""
+    """Raise _Fault if the text has another number of rows when it is read as written."""
     try:
         rows = len(_parse(text, plain)[0])
     except _Fault:

@@ -104,7 +104,7 @@ def texts(rows: Rows, field: str, *, missing: str | None = None) -> Sequence[str
 
     Args:
         field: a column, or a part of one: 'text', 'translation[en]', 'endings[0]'.
-        missing: stands for a value that is not there; None: that is an error.
+        missing: replaces a value that is not there; None: that is an error.
 
     Raises:
         DataError: a value is missing, or is no text or number; the message names its place.

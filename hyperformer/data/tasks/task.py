@@ -83,7 +83,7 @@ class Task:
         file: the one file that its rows are in, whatever `data_source` says; None: they are where that says.
         split: percent of the source's training rows that are train, validation and test, as text ('90', '5', '5');
             (): as in `splits` and `size`.
-        recipe: what is done to columns before they stand in the template: a name in
+        recipe: what is done to columns before the template uses them: a name in
             :data:`hyperformer.data.tasks.recipes.RECIPES`.
     """
 

@@ -40,7 +40,7 @@ Readers = dict[str, Callable[[YamlNode], Any]]
 REQUIRED = ("template", "target", "metrics")
 # A column, and perhaps a part of it: "text", "translation[en]". No attributes: a template runs no code.
 _FIELD = re.compile(r"[A-Za-z_][\w-]*(\[[\w-]+\])*")
-# It names folders and files, and stands in lists: tasks=rte,cola.
+# It names folders and files, and is used in lists: tasks=rte,cola.
 _NAME = re.compile(r"[\w][\w .+-]*(?<! )")
 _LONGEST_NAME = 150
 """Bytes: with `validation-` before it and a suffix after it, a file system takes 255."""

@@ -159,7 +159,7 @@ def _kind(value: Any) -> str:
 
 
 def _below(prefix: str) -> list[str]:
-    """The names that can stand below a path, those that work first."""
+    """The names that can be below a path, those that work first."""
     paths = (path for path in (*KEYS, *REFUSED) if path.startswith(prefix))
     return list(dict.fromkeys(path[len(prefix) :].partition(".")[0] for path in paths))
 

@@ -5,7 +5,7 @@ ranks, in a layout of its own for each stage. Here each is a :class:`ParameterSh
 this rank's range of one parameter, as views into those buffers.
 
 Private attributes of DeepSpeed are used in this file alone (and ``ds_numel`` in
-:mod:`hyperformer.adapters.parameters`, which stands below it).
+:mod:`hyperformer.adapters.parameters`, which is below it).
 ``tests/training/deepspeed_config/test_deepspeed_shapes.py`` names each, and sees that DeepSpeed has it.
 """
 

@@ -45,13 +45,13 @@ def generate_labels(
 
 
 class LabelPrefixes(LogitsProcessor):
-    """Lets those tokens through with which a label goes on.
+    """Allows only the tokens that continue a label.
 
     Args:
         labels: token ids, shape (labels, tokens), filled up with `pad_id`.
 
     Attributes:
-        has_numbers: whether each row had a number as the score of a token to go on with; a tensor, so that
+        has_numbers: whether each row had a finite score for a token that continues a label; a tensor, so that
             no step waits for the device.
     """
 

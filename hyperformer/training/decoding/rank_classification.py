@@ -56,7 +56,7 @@ def best_labels(
     if not bool(torch.isfinite(scores).all()):
         raise non_finite_score(task)
     labels, best = task.labels or (), scores.argmax(dim=1).tolist()
-    # The fewest digits that stand for this very float32.
+    # The fewest digits that give exactly this float32.
     logprobs = [[float(str(score)) for score in row] for row in scores.cpu().numpy()]
     return [
         Answer(labels[number], label_logprobs=dict(zip(labels, row, strict=True)))

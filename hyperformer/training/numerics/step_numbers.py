@@ -50,7 +50,7 @@ class StepNumbers:
         self.engine, self.state, self.context, self.newest = engine, state, context, newest
         self.loss = torch.tensor(loss, device=context.device)
         self._loss_before = self.loss.clone()
-        # The step of the first gradient that was not finite, where DeepSpeed does not look; 0: none was.
+        # The step of the first gradient that was not finite, where DeepSpeed does not check; 0: none was.
         self._not_finite = torch.zeros((), dtype=torch.int64, device=context.device)
         self._looks_itself = engine.optimizer is not base_optimizer(engine)
         self._norm: Tensor | None = None

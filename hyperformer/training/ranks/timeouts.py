@@ -1,4 +1,4 @@
-"""How long ranks wait for each other, and what is said when one of them waited in vain.
+"""How long ranks wait for each other, and the error when another rank does not come.
 
 Until the first step is done, rank 0 may download, tokenise and verify for hours while the
 others wait. After that, a rank that is not there within minutes hangs. So the timeouts of

@@ -1,1 +1,1 @@
-"""The small job that looks what may start next, between two stages or in a race."""
+"""The small job that decides what starts next, between two stages or in a race."""

@@ -1,6 +1,6 @@
-"""The small job between two stages, or two looks at a race: its batch script, and its submission.
+"""The small job between two stages, or two checks of a race: its batch script, and its submission.
 
-It waits for other jobs by ``--dependency=afterany``, whatever becomes of them, and then looks for itself. The
+It waits for other jobs by ``--dependency=afterany``, however they end, and then checks the runs itself. The
 dependency alone decides nothing: a job that was submitted again from inside has another id, and one that failed is no
 reason to start. afterok would leave the gate in the queue for good where one job fails.
 """
@@ -22,7 +22,7 @@ from launchers.store.code_snapshot import Snapshot
 
 # Enough to read some thousand runs, and to submit them.
 _MINUTES, _MEMORY_GB = 30, 2.0
-# Between two looks at runs that have not ended though their jobs have; it doubles.
+# Between two checks of runs that have not ended though their jobs have; it doubles.
 _PAUSE_S, _MOST_S = 15, 600
 _PATIENCE_S = 300.0
 # In a dependency on any of them: SLURM keeps it as a text.
@@ -31,7 +31,7 @@ _MOST_JOBS = 200
 
 @dataclass(frozen=True)
 class Gate:
-    """A job that is to look at a stage, or a race.
+    """A job that is to check a stage, or a race.
 
     Attributes:
         name: of the job.

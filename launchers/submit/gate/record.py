@@ -1,7 +1,7 @@
-"""What became of the turn of a stage, or of a race: ``gate.json`` in its sweep's folder.
+"""The last decision on a stage, or on a race: ``gate.json`` in its sweep's folder.
 
-A gate is a small job of SLURM between two stages. It looks at the runs before it, starts the stage, or says why not.
-The gate of a race looks at its settings, and starts the runs that move on. Of several gates of a stage or race only
+A gate is a small job of SLURM between two stages. It checks the runs before it, starts the stage, or says why not.
+The gate of a race compares its settings, and starts the runs that move on. Of several gates of a stage or race only
 the newest acts: its token is in the record.
 """
 
@@ -18,7 +18,7 @@ from launchers.store.records import try_record
 
 State = Literal["waits", "started", "blocked", "cancelled", "over"]
 RACE = ":race"
-"""In the place of a stage: no stage can be named so."""
+"""Instead of a stage's name: no stage can be named so."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class GateRecord:
         token: of the gate that may act.
         file: hash of the sweep file as it was submitted.
         job_id: of the gate; None before SLURM has it.
-        waited: wakes in a row at which nothing had changed.
+        waited: checks in a row at which nothing had changed.
     """
 
     state: State

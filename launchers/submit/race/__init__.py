@@ -1,1 +1,1 @@
-"""How a race stands, and which of its runs start next."""
+"""The state of a race, and which of its runs start next."""

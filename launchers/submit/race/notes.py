@@ -1,4 +1,4 @@
-"""What there is to tell of a race beside the states of its runs."""
+"""What `status` shows of a race beside the states of its runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CANCELLED = "race: it was cancelled; `submit` resumes it"
 
 @dataclass(frozen=True)
 class RaceView:
-    """How the runs of a race stand.
+    """The state of the runs of a race.
 
     Attributes:
         statuses: with those that move on as stopped.
         notes: for the user.
-        continues: whether somebody is to start more of these runs, though none of them is going.
+        continues: whether a gate or launcher is to start more of these runs, though none of them is active.
     """
 
     statuses: list[RunStatus]
@@ -32,7 +32,7 @@ class RaceView:
 
 
 def with_race(ledger: Ledger, statuses: list[RunStatus]) -> RaceView:
-    """How these runs stand, with what their race says of them.
+    """The state of these runs, with what their race says of them.
 
     Args:
         statuses: of all runs of the plan, in order, or of some: who moves on is not known then.
@@ -59,19 +59,24 @@ def _gate(ledger: Ledger, going: bool) -> tuple[str, bool]:
     if gate is None or gate.stage != RACE or gate.state == "over":
         return "", False
     if gate.state == "blocked":
-        return f"race: it does not go on by itself: {gate.why}", False
+        return f"race: it does not continue by itself: {gate.why}", False
     if gate.state == "cancelled":
         return _CANCELLED, False
     if going:
-        return f"race: job {gate.job_id} looks who moves on when a run has ended" if gate.job_id else "", True
+        return (
+            f"race: job {gate.job_id} decides which settings move on when a run has ended"
+            if gate.job_id
+            else "",
+            True,
+        )
     key = job_queue.job_key(gate.job_id or "", gate.slurm_cluster)
     try:
         job = job_queue.query([key]).get(key) if gate.job_id else None
     except ClusterError as error:
         return f"race: whether job {gate.job_id} continues it is not known ({error})", True
     if job is not None and job.state not in states.ENDED:
-        return f"race: job {gate.job_id} looks who moves on", True
+        return f"race: job {gate.job_id} decides which settings move on", True
     if record.read(record.gate_file(ledger.path)) != gate:  # it has acted meanwhile
         return _gate(ledger, going)
     log = record.gate_file(ledger.path).with_name("gate.log")
-    return f"race: job {gate.job_id}, which was to go on with it, is gone ({log}): `submit` again", False
+    return f"race: job {gate.job_id}, which was to continue it, is gone ({log}): `submit` again", False

@@ -22,10 +22,10 @@ def arm(
     max_parallel: int | None = None,
     ignored: Collection[str] = (),
 ) -> GateRecord:
-    """Have a job look at the race when the first of these jobs has ended; the gate before it acts no more.
+    """Submit a gate that checks the race when the first of these jobs has ended; earlier gates do nothing any more.
 
     Args:
-        jobs: of SLURM, with runs of the race; none: it looks after a while.
+        jobs: of SLURM, with runs of the race; none: it checks after a while.
 
     Raises:
         ClusterError: SLURM does not take it.
@@ -72,7 +72,7 @@ def is_cancelled(ledger: Ledger) -> bool:
 
 
 def is_waiting(ledger: Ledger) -> bool:
-    """Whether a gate, or the launcher on this machine, is to go on with the race."""
+    """Whether a gate, or the launcher on this machine, is to continue the race."""
     if ledger.plan.profile.is_local:
         return has_launcher(ledger.paths) and not is_cancelled(ledger)
     gate = record.read(record.gate_file(ledger.path))
@@ -80,7 +80,7 @@ def is_waiting(ledger: Ledger) -> bool:
 
 
 def cancel(ledger: Ledger) -> None:
-    """The race goes on no more by itself.
+    """The race no longer continues by itself.
 
     Raises:
         ClusterError: SLURM does not answer.

@@ -1,4 +1,4 @@
-"""How a race stands, by the files of its runs, and what follows for each run."""
+"""The standings of a race, by the files of its runs, and what follows for each run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OUT = BAD | {"cancelled"}
 
 @dataclass(frozen=True)
 class Standings:
-    """How a race stands.
+    """The standings of a race.
 
     Attributes:
         goals: signature -> the step that each run may train to.
@@ -57,7 +57,7 @@ class Standings:
 def read_standings(
     ledger: Ledger, statuses: Sequence[RunStatus], starting: Collection[str] = ()
 ) -> Standings | None:
-    """How the race of a sweep stands; None: there is none.
+    """Read the standings of a sweep's race; None: there is none.
 
     Args:
         statuses: of all runs of the plan, in order.
@@ -116,7 +116,7 @@ class _RacedRun:
 
 @dataclass(frozen=True)
 class _Setting:
-    """One setting of a field: its runs, and how it stands at each rung."""
+    """One setting of a field: its runs, and its standing at each rung."""
 
     runs: Sequence[Run]
     scored: Mapping[int, ScoredSetting]

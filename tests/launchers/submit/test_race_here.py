@@ -248,7 +248,7 @@ def test_a_race_goes_on_for_as_long_as_its_gate_waits(
     before = record.read(path)
     monkeypatch.setattr(job_queue, "query", acts)
     view = sweep.view()
-    assert view.race_continues and "job 10 looks who moves on" in "".join(view.notes)
+    assert view.race_continues and "job 10 decides which settings move on" in "".join(view.notes)
     record.write(path, GateRecord("over", RACE_GATE))
     assert not sweep.view().is_active
 
