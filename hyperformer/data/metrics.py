@@ -248,7 +248,6 @@ def compute_metrics(
     targets: Sequence[str],
     *,
     references: Sequence[Reference] = (),
-    generated_lengths: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """All metrics of a task, in percent. Space around answers does not count.
 
@@ -256,8 +255,6 @@ def compute_metrics(
         predictions: decoded answers, one for each row.
         targets: the right answers, in the same order.
         references: what some metrics read beside the targets, in the same order.
-        generated_lengths: tokens of each prediction, padding not counted. Free-text tasks
-            then get `gen_len`, their mean, as the authors report it.
 
     Raises:
         DataError: no rows, or not as many predictions as targets.
@@ -273,13 +270,11 @@ def compute_metrics(
     values: dict[str, float] = {}
     for name in task.metrics:
         values |= METRICS[name].score(answers, right, labels, references)
-    if task.labels is None and generated_lengths is not None:
-        values["gen_len"] = float(np.mean(generated_lengths))
     return values
 
 
 def average(metrics: Mapping[str, Mapping[str, float]]) -> float:
-    """Mean over all metric columns of all tasks, `gen_len` too: the authors' average.
+    """Mean over all metric columns of all tasks: the authors' average.
 
     A task with two metrics counts twice. Raises DataError if there is nothing to average.
     """

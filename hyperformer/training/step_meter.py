@@ -18,7 +18,6 @@ class StepMeter:
     """Measures the steps since the last log line. Evaluations and saves do not count."""
 
     def __init__(self) -> None:
-        self._begun = 0.0
         self.new_line()
 
     def new_line(self) -> None:

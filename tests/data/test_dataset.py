@@ -67,12 +67,6 @@ def test_rows_are_what_the_tokenizer_gives(tokenizer, tmp_path: Path) -> None:
     assert split.targets([1])[0].tolist() == tokenizer("1")["input_ids"]
 
 
-def test_lengths_can_be_rounded_up(tokenizer, tmp_path: Path) -> None:
-    split = tokenize(rows(), tokenizer, tmp_path)
-    batch = collate(split, np.array([0, 1]), pad_token_id=0, pad_to_multiple_of=8)
-    assert batch["input_ids"].shape == (2, 8) and batch["labels"].shape == (2, 8)
-
-
 def test_rows_are_tokenised_once(tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tokenize(rows(), tokenizer, tmp_path)
     (path,) = (tmp_path / "tokenized").iterdir()

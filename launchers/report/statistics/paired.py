@@ -99,10 +99,10 @@ def _values(metric: ResampledMetric, models: Sequence[Array], weights: Array) ->
     return np.array([metric.values(weights, features) for features in models])
 
 
-def standard_error(metric: ResampledMetric, features: Array, resamples: int = RESAMPLES) -> float:
+def standard_error(metric: ResampledMetric, features: Array) -> float:
     """Of one model's metric on other test rows of the same kind, in percentage points."""
     kinds, counts = np.unique(features, axis=0, return_counts=True)
-    drawn = np.concatenate([metric.values(weights, kinds) for weights in resampled(counts, resamples)])
+    drawn = np.concatenate([metric.values(weights, kinds) for weights in resampled(counts, RESAMPLES)])
     return float(drawn.std(ddof=1))
 
 
