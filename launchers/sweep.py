@@ -21,8 +21,8 @@ from contextlib import contextmanager
 
 from hyperformer.errors import HyperformerError, in_words
 from hyperformer.settings.config_files import ConfigWarning
+from launchers.cli import bundle_commands, stage_commands
 from launchers.cli import inspect_commands as inspect
-from launchers.cli import stage_commands
 from launchers.cli import start_commands as start
 from launchers.cli.output import BAD_INPUT, DONE, INTERRUPTED, Target, print_notes
 from launchers.cli.parser import parse
@@ -44,7 +44,7 @@ def run(words: argparse.Namespace) -> int:
         targets = [Target(name, words.runs_dir) for name in (words.sweep, *words.others)]
         return inspect.compare(targets, words.output, words.pdf)
     if words.command == "verify":
-        return inspect.verify(words.bundle, words.retrain, words.steps, words.set)
+        return bundle_commands.verify(words.bundle, words.retrain, words.steps, words.set)
     target = Target(words.sweep, words.runs_dir, getattr(words, "cluster", None))
     study = stage_commands.study_of(target)
     if study is not None:
@@ -77,7 +77,7 @@ def run(words: argparse.Namespace) -> int:
         case "report":
             return inspect.report(target, words.plots, words.pdf)
         case "bundle":
-            return inspect.bundle(target, words.out, words.weights)
+            return bundle_commands.bundle(target, words.out, words.weights)
         case "prefetch":
             return inspect.prefetch(target)
     raise AssertionError(words.command)

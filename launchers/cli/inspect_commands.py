@@ -1,4 +1,4 @@
-"""The commands of ``sweep.py`` that start and stop nothing: plan, status, logs, why, report, compare, bundle, ..."""
+"""The commands of ``sweep.py`` that start and stop nothing: plan, status, logs, why, report, compare, ..."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 
-from hyperformer import __version__
 from hyperformer.commands.inspection.parser import check_faults, check_rows
 from hyperformer.errors import ConfigError
 from hyperformer.files import write_json
-from hyperformer.settings.config_files import parse_override
-from hyperformer.terminal import printable
 from launchers.api import Sweep, View
-from launchers.bundle.planned_runs import read_runs
-from launchers.bundle.retrain import BOUND, STEPS, Retrained, retrain
-from launchers.cli import tables
-from launchers.cli.layout import console
+from launchers.cli.display import tables
+from launchers.cli.display.layout import console
+from launchers.cli.display.progress import Progress
 from launchers.cli.output import (
     DONE,
-    SOME_FAILED,
     Target,
     exit_code,
     print_next,
@@ -36,7 +30,6 @@ from launchers.cli.output import (
     print_results,
     show_report,
 )
-from launchers.cli.progress import Progress
 from launchers.cli.suggested_command import STATUS, SUBMIT, after_report, after_status, after_why
 from launchers.plan.cluster_profile import PROFILES
 from launchers.plan.select_runs import select_runs
@@ -48,7 +41,6 @@ from launchers.slurm.site import read_site
 from launchers.status import logs as run_logs
 from launchers.status.polling import FILES_S, SLURM_S, Watch
 from launchers.status.why import shared_by_failed
-from launchers.store import redaction
 from launchers.store.ledger import Ledger
 from launchers.submit.start_rule import retry_rule
 
@@ -186,64 +178,6 @@ def compare(targets: Sequence[Target], output: Path | None, with_pdf: bool) -> i
     print_results(data)
     print_paths(path, with_pdf)
     return DONE
-
-
-def bundle(target: Target, path: Path | None, with_weights: bool) -> int:
-    """Pack the sweep for reviewers."""
-    sweep = target.open()
-    view = sweep.view()
-    made = sweep.bundle(path, with_weights, view)
-    print_notes([*view.notes, *made.notes])
-    print(f"bundle: {made.path} ({made.files:,} files, {made.bytes / 1e6:,.1f} MB)\nsha256: {made.sha256}")
-    return DONE
-
-
-def verify(path: Path, name: str | None, steps: int | None, paths: Sequence[str]) -> int:
-    """Verify a bundle; `name`: a run to train again, for `steps`, with `paths` as KEY=PATH."""
-    if name is None and (steps or paths):
-        raise ConfigError("--steps and --set belong to --retrain NAME; name a run")
-    from launchers.bundle.verify import verify_bundle  # numpy: too slow for the other commands
-
-    moved = dict(map(parse_override, paths))
-    with TemporaryDirectory(prefix="bundle-") as place:
-        folder = Path(place).resolve() / "bundle"
-        folder.mkdir()
-        found = verify_bundle(path, folder)
-        print(f"bundle of {found.sweep}: {path}\nsha256: {found.sha256}")
-        print(f"{found.runs} of {found.planned} runs are done; {found.rows:,} answers scored again")
-        faults = [*found.faults]
-        _print_faults(faults)
-        if name is not None:
-            again = retrain(read_runs(folder), name, steps or STEPS, folder.parent / "retrain" / "run", moved)
-            print(_retrained_text(again))
-            _print_faults(again.faults)
-            faults += again.faults
-    if faults:
-        print(f"not verified: {len(faults)} fault{'s' if len(faults) > 1 else ''}")
-        if found.version != __version__:
-            print(
-                f"HyperFormer {found.version} wrote the bundle; verify it with that version, not with {__version__}"
-            )
-        return SOME_FAILED
-    print(
-        "verified: all files are as they were packed; the metrics of all runs follow from their answers, and the "
-        f"{found.numbers:,} numbers of the report from the results"
-    )
-    return DONE
-
-
-def _print_faults(faults: Sequence[str]) -> None:
-    for line in faults:
-        print(f"fault: {printable(redaction.hide(line))}")
-
-
-def _retrained_text(again: Retrained) -> str:
-    compared = (
-        f"{again.name}, trained again for {again.steps} steps: {again.lines} lines of metrics.jsonl compared"
-    )
-    if not again.why_bound:
-        return f"{compared}, bit by bit"
-    return f"{compared}, losses within {BOUND:.0%} ({again.why_bound}); the largest difference is {again.largest:.2%}"
 
 
 def prefetch(target: Target) -> int:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launchers.api import Sweep, View
-from launchers.cli import tables
-from launchers.cli.layout import console, print_table
+from launchers.cli.display import tables
+from launchers.cli.display.layout import console, print_table
 from launchers.cli.suggested_command import SuggestedCommand
 from launchers.report.files import PAGE, PDF
 from launchers.report.report_data import ReportData

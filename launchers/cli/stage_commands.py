@@ -23,9 +23,9 @@ from launchers.cli.output import (
     short_path,
 )
 from launchers.cli.stage_status import Steps, StudyTarget, heading, print_gate, print_next_of_all, status
+from launchers.cli.start_callbacks import TerminalCallbacks
 from launchers.cli.start_commands import (
     StartCommand,
-    TerminalCallbacks,
     after_dry_run,
     interrupt,
     print_resume,
@@ -204,11 +204,11 @@ def _confirm_all(starts: Sequence[tuple[Sweep, StartPlan]], command: StartComman
 
 
 def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
-    study, talks = one.study, []
+    study, shown = one.study, []
 
     def callbacks(sweep: Sweep) -> TerminalCallbacks:
-        talks.append(TerminalCallbacks(sweep, command.yes))
-        return talks[-1]
+        shown.append(TerminalCallbacks(sweep, command.yes))
+        return shown[-1]
 
     is_local = study.open(study.names[0]).plan.profile.is_local
     if is_local:
@@ -219,12 +219,12 @@ def _advance(one: StudyTarget, rule: StartRule, command: StartCommand) -> int:
     except KeyboardInterrupt:
         if not is_local:
             raise
-        for each in talks:
+        for each in shown:
             each.close()
         print_resume(one.target, rule, command)
         return INTERRUPTED
     finally:
-        for each in talks:
+        for each in shown:
             each.close()
     return _show(one, found, is_local)
 

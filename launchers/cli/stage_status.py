@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from launchers.api import View
 from launchers.cli import inspect_commands as inspect
-from launchers.cli import tables
-from launchers.cli.layout import console
+from launchers.cli.display import tables
+from launchers.cli.display.layout import console
+from launchers.cli.display.progress import Progress
 from launchers.cli.output import DONE, SOME_FAILED, Target, exit_code, print_next, print_notes, print_page
-from launchers.cli.progress import Progress
 from launchers.cli.suggested_command import WATCH, SuggestedCommand, after_status, urgency
 from launchers.plan.sweep_keys.stages import REPORT
 from launchers.stages.gate_status import gate_text, gate_texts, starts_by_itself

@@ -16,8 +16,9 @@ from sweep_command import SWEEP, TOY, CommandLine
 
 from hyperformer.terminal import as_written
 from launchers import sweep as command_line_of_sweeps
-from launchers.cli import suggested_command, tables
-from launchers.cli.layout import screen_table
+from launchers.cli import suggested_command
+from launchers.cli.display import tables
+from launchers.cli.display.layout import screen_table
 from launchers.plan.plan import Run
 from launchers.status import read_status
 from launchers.status.polling import PollInterval

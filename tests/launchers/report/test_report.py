@@ -13,8 +13,8 @@ import pytest
 from trained_models import make_adapter, make_base
 
 from hyperformer.files import write_json
-from launchers.cli import tables
-from launchers.cli.layout import console
+from launchers.cli.display import tables
+from launchers.cli.display.layout import console
 from launchers.plan.plan import Plan, Run
 from launchers.report import csv_files
 from launchers.report.csv_files import result_records

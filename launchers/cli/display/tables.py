@@ -12,7 +12,7 @@ from hyperformer.errors import clip
 from hyperformer.settings.build import kept_flat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import as_written
-from launchers.cli.layout import WIDTH, Cell, print_table, screen_table
+from launchers.cli.display.layout import WIDTH, Cell, print_table, screen_table
 from launchers.plan.plan import Plan
 from launchers.plan.run_names import value_text
 from launchers.report.report_data import Table

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from hyperformer.errors import clip
-from launchers.cli.tables import duration, status_table, summary
+from launchers.cli.display.tables import duration, status_table, summary
 from launchers.status.polling import SLURM_S, PollInterval
 from launchers.status.run_status import RunStatus
 

@@ -1,0 +1,1 @@
+"""What commands show on the terminal: tables that fit it, and live progress."""
