@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from slurm_cluster import SlurmCluster
+from small_sweep import slurm, wait_for, write
 from sweep_command import TOY, CommandLine
-from test_slurm_commands import slurm, wait_for, write
 
 SLOW = TOY.replace("max_steps: 3", "max_steps: 30").replace("0.01", "0.3")
 SMALL = "gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"

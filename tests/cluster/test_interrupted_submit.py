@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
+from small_sweep import SMALL, slurm, wait_for, write
 from sweep_command import CommandLine
-from test_slurm_commands import SMALL, slurm, wait_for, write
 
 # Submits, and then kills whoever called; the answer never arrives.
 KILLER = """\

@@ -7,9 +7,9 @@ import json
 import manual_pages
 import pytest
 from slurm_cluster import SlurmCluster
+from small_sweep import SLOW, SMALL, slurm, wait_for, write
 from sweep_command import CommandLine
 from test_interrupted_submit import KILLER, job_ids, with_sbatch
-from test_slurm_commands import SLOW, SMALL, slurm, wait_for, write
 
 from launchers.slurm.commands import KEPT
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
+from small_sweep import SMALL, slurm, wait_for, write
 from sweep_command import REPOSITORY, CommandLine
-from test_slurm_commands import SMALL, slurm, wait_for, write
 
 ODD = [
     'it\'s "so" $(touch evil) `touch evil` $HOME',

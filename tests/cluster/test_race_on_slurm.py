@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_sweep import slurm
 from sweep_command import CommandLine
-from test_slurm_commands import slurm
 from test_stages import SMALL, wait_until
 
 SWEEP = f"""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_sweep import slurm
 from sweep_command import TOY, CommandLine
 from test_faults import without_scontrol
-from test_slurm_commands import slurm
 
 SMALL = "gpus_per_node: 0, cpus_per_task: 1, mem_gb: 0.5, time: 5"
 
