@@ -54,7 +54,10 @@ def start(folder: Path, tokenizer: str, cache: str) -> None:
     """Load the rows as a run does, and print seconds, MB and what was read."""
     import torch
 
-    from hyperformer.adapters.build import load_tokenizer
+    try:
+        from hyperformer.adapters.bases.pretrained import load_tokenizer
+    except ImportError:  # an older checkout has it there
+        from hyperformer.adapters.build import load_tokenizer
     from hyperformer.data.tasks import get_task, load_user_tasks
     from hyperformer.settings.build import make_config
     from hyperformer.training.inputs import load_run_data

@@ -21,8 +21,9 @@ from unittest import mock
 import numpy as np
 from step import measure, ratio
 
+from hyperformer.adapters.bases.pretrained import load_tokenizer
 from hyperformer.adapters.bases.published import published_t5
-from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.build import build_model
 from hyperformer.answers.answers import Answer
 from hyperformer.data.dataset import TokenizedSplit
 from hyperformer.data.sampling.by_length import packed_batches

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import set_seed
 
 from hyperformer.adapter_folder import unfinished_run
-from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
+from hyperformer.adapters.build import build_model
 from hyperformer.adapters.init_from.source import Source, find_source
 from hyperformer.adapters.methods.method import Method
 from hyperformer.adapters.parameters import ParameterCount, count_parameters

@@ -15,7 +15,7 @@ from places import ROOT
 
 LOADS = """
 import json, sys
-from hyperformer.adapters.build import load_t5_config, load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_t5_config, load_tokenizer
 from hyperformer.adapters.hub import find_folder
 from hyperformer.data.sources import load_rows
 from hyperformer.data.tasks import get_task

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from hyperformer.adapters.bases.pretrained import load_t5_config
 from hyperformer.adapters.bases.published import published_t5
-from hyperformer.adapters.build import build_model, load_t5_config
+from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.settings.build import replace
 from hyperformer.settings.schema import RunConfig

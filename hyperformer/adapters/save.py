@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyperformer.adapter_folder import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, adapter_files
-from hyperformer.adapters.build import load_base, load_t5_config
+from hyperformer.adapters.bases.pretrained import load_base, load_t5_config
 from hyperformer.adapters.hub import CARD_NAME, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.model_card import ModelCard

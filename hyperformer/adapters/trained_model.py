@@ -12,7 +12,7 @@ from transformers import T5Config
 
 from hyperformer.adapter_folder import CONFIG_NAME, adapter_files
 from hyperformer.adapters.bases.families import t5_values
-from hyperformer.adapters.build import check_scale, check_shapes, quiet_transformers
+from hyperformer.adapters.bases.pretrained import check_scale, check_shapes, quiet_transformers
 from hyperformer.adapters.hub import CARD_NAME, MODEL_CONFIG, TASKS_NAME, find_folder
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.model_card import ModelCard

@@ -11,7 +11,8 @@ import json
 import sys
 from typing import Any
 
-from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
+from hyperformer.adapters.build import build_model
 from hyperformer.data.label_checks import check_labels
 from hyperformer.data.splits import load_split
 from hyperformer.data.tasks import get_task, load_user_tasks

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from hyperformer.adapters.build import load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
 from hyperformer.adapters.trained_model import TrainedModel, load_trained
 from hyperformer.commands.inputs import PREDICTION, Input, Item
 from hyperformer.data.collate import pad

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from trained_models import batch, make_adapter, make_base, settings
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config
 
+from hyperformer.adapters.bases.pretrained import load_tokenizer
 from hyperformer.adapters.bases.published import published_t5
-from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.parameters import count_config
 from hyperformer.adapters.save import load_adapter

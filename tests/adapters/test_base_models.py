@@ -14,7 +14,8 @@ from base_families import edit
 from trained_models import TASKS, batch, make_adapter, make_base, settings
 from transformers import T5ForConditionalGeneration, T5Tokenizer
 
-from hyperformer.adapters.build import build_model, load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
+from hyperformer.adapters.build import build_model
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.parameters import count_config
 from hyperformer.adapters.save import load_adapter

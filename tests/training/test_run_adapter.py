@@ -15,7 +15,7 @@ from places import ROOT
 from trained_models import make_base
 
 from hyperformer.adapter_folder import CONFIG_NAME
-from hyperformer.adapters.build import load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
 from hyperformer.adapters.record import read_record
 from hyperformer.adapters.trained_model import load_trained
 from hyperformer.commands.evaluate import run_evaluate

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 from training.forked_runs import ForkedRuns
 
-from hyperformer.adapters.build import load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
 from hyperformer.adapters.save import load_adapter
 from hyperformer.data.tasks import get_task
 from hyperformer.run_files.run_folder import RunFolder

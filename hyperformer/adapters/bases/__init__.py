@@ -1,1 +1,1 @@
-"""The base models: which families of T5 there are, and the published sizes."""
+"""The base models: which families of T5 there are, loading one, and the published sizes."""

@@ -16,7 +16,7 @@ import torch
 from peft import PeftConfig, PeftModelForSeq2SeqLM, PeftType, get_peft_model_state_dict
 
 from hyperformer.adapter_folder import EARLIER_CONFIG, EARLIER_WEIGHTS
-from hyperformer.adapters.build import load_base, load_t5_config
+from hyperformer.adapters.bases.pretrained import load_base, load_t5_config
 from hyperformer.adapters.hub import PEFT_TASK_NAME
 from hyperformer.adapters.model import HyperformerT5
 from hyperformer.adapters.peft_bridge.attach import HANDLE, hold

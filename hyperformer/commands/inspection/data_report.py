@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperformer.adapters.build import load_tokenizer
+from hyperformer.adapters.bases.pretrained import load_tokenizer
 from hyperformer.data.cache.key import OF_SAMPLING
 from hyperformer.data.dataset import CHUNK, truncate
 from hyperformer.data.examples import Examples
