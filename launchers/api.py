@@ -135,7 +135,7 @@ class Sweep:
     def _start(self, rule: StartRule, options: StartOptions, yes: bool) -> SubmitResult:
         result = self.start(rule, options, QuietCallbacks(yes))
         if self.plan.profile.is_local and self.plan.renew_report and result.started:
-            with suppress(HyperformerError, OSError):  # a page is no reason to fail
+            with suppress(HyperformerError, OSError):  # a page that is out of date is no reason to fail
                 page_redraw.request(self.ledger.paths)
                 self.renew_page("submit")
         return result

@@ -89,7 +89,7 @@ def answer_settings(flat: Mapping[str, Any], *, tf32: bool) -> dict[str, Any]:
 
 
 def _answer_settings_of_run(run: Path) -> dict[str, Any] | None:
-    """The same of a run's folder, by its config.json and result.json; None: it is no folder of a run that is done."""
+    """The same of a run's folder, by its config.json and result.json; None: it is not that of a run that is done."""
     if not all((run / name).exists() for name in ("config.json", "result.json")):
         return None
     config, result = (read_object(run / name, CheckpointError) for name in ("config.json", "result.json"))

@@ -53,7 +53,7 @@ def read_float(text: str) -> float:
 
 READERS: dict[str, Callable[[str], Any]] = {"text": str, "int": read_int, "float": read_float}
 INVALID = -1
-"""What an answer is read as that is no number where there must be one."""
+"""What an answer is read as that is not a number where there must be one."""
 
 
 def can_be_right(kind: str, text: str) -> bool:
@@ -166,7 +166,7 @@ def rouge(predictions: Answers, targets: Answers) -> dict[str, float]:
 class _Words:
     """The words of a text, for ROUGE. Of ASCII text they are those of rouge_score's own tokenizer.
 
-    That one knows ASCII letters only: ROUGE of Hindi or Chinese is 0, and "é" is no letter.
+    That one knows ASCII letters only: ROUGE of Hindi or Chinese is 0, and "é" is not a letter.
     In scripts that put no blanks between words each character is a word.
     """
 

@@ -52,7 +52,7 @@ def beat(what: str, patience: float = 1.0) -> None:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """In this block the process waits for another one, which has a watchdog of its own: that is no hang."""
+    """In this block the process waits for another one, which has a watchdog of its own: that is not a hang."""
     before = _pulse.what, _pulse.patience
     beat(f"waiting for {what}", math.inf)
     try:

@@ -112,7 +112,7 @@ def settings() -> dict[str, Setting]:
     for section, owner in [("", RunConfig), *sections().items()]:
         hints = typing.get_type_hints(owner)
         for item in dataclasses.fields(owner):
-            if item.metadata:  # a section is no setting, nor is what identifies a run
+            if item.metadata:  # a section is not a setting, nor is what identifies a run
                 table[item.name] = Setting(
                     item.name, section, hints[item.name], item.default, **item.metadata
                 )
@@ -189,7 +189,7 @@ def coerce(key: str, value: Any, where: str) -> Any:
     """`value` as the setting `key` has it: of its type, within its bounds, a path in its one spelling.
 
     Raises:
-        ConfigError: it is no value of the setting, or there is no such setting.
+        ConfigError: it is not a value of the setting, or there is no such setting.
     """
     known = settings()
     if key not in known:

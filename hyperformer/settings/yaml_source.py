@@ -167,7 +167,7 @@ def read_key_value(key: str, text: str, where: str) -> YamlNode:
         where: the argument, for errors.
 
     Raises:
-        ConfigError: the text is no value.
+        ConfigError: the text is not a value.
     """
     root = _parse(f"{key}: {text}", _Source(where, lines=False))
     if not isinstance(root.value, dict) or list(root.value) != [key]:

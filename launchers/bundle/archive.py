@@ -109,7 +109,7 @@ def unpack(path: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
         The manifest, and a line for each file that is missing, added or not as it was packed.
 
     Raises:
-        FileError: it is no bundle, is cut, or is not safe to unpack.
+        FileError: it is not a bundle, is cut, or is not safe to unpack.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -186,7 +186,7 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> 
 
 
 def _check_packed_again(name: str, path: Path) -> None:
-    """See that a compressed file is no archive bomb; what else is wrong with it, its reader says."""
+    """See that a compressed file is not an archive bomb; what else is wrong with it, its reader says."""
     allowed, found = _allowed(path.stat().st_size), 0
     unpacker = zlib.decompressobj(wbits=31)
     try:

@@ -68,7 +68,7 @@ def verify_bundle(path: Path, folder: Path) -> Verified:
     """Unpack a bundle into an empty folder, and verify it.
 
     Raises:
-        FileError: it is no bundle, is cut, or is not safe to unpack.
+        FileError: it is not a bundle, is cut, or is not safe to unpack.
     """
     manifest, faults = unpack(path, folder)
     found = Verified(file_digest(path), str(manifest.get("sweep")), str(manifest.get("hyperformer")))

@@ -62,7 +62,7 @@ def notes(work: Path) -> Iterator[str]:
 
 
 def _gpu_faults() -> Iterator[str]:
-    """See that the GPUs answer. Without any this is a container for the CPU, which is no fault."""
+    """See that the GPUs answer. Without any this is a container for the CPU, which is not a fault."""
     if not shutil.which("nvidia-smi"):
         print("no GPU was given to the container (docker run --gpus all gives it those of the machine)")
         return

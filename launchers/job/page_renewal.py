@@ -47,7 +47,7 @@ class PageRenewal:
         command = [sys.executable, "-m", "launchers.renew", str(self._folder)]
         variables = {"PYTHONPATH": code_snapshot.python_path(), "PYTHONSAFEPATH": "1"}
         quiet = subprocess.DEVNULL  # what it says would disturb the progress
-        with suppress(OSError):  # no more processes: a page is no reason to end the queue
+        with suppress(OSError):  # no more processes: a page that is out of date is no reason to end the queue
             self._process = subprocess.Popen(
                 command, env={**os.environ, **variables}, stdin=quiet, stdout=quiet, stderr=quiet,
                 start_new_session=True,  # a Ctrl-C is for the queue

@@ -18,7 +18,7 @@ def select_runs(plan: Plan, words: Sequence[str]) -> list[Run]:
     """The runs whose name matches any of the names and globs and that have all of the values, in plan order.
 
     Raises:
-        HyperformerError: a word matches no run, or no run matches all; or a word is no text.
+        HyperformerError: a word matches no run, or no run matches all; or a word is not text.
     """
     for word in words:
         if not isinstance(word, str):

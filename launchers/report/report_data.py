@@ -107,7 +107,7 @@ class Row:
         cells: every column of the table has one.
         validation: the number that settings are chosen by (`Table.validation_name`).
         unfinished: (run name, state, reason) of each run that has no result.
-        gaps: what is missing from results, or is no number, a line each.
+        gaps: what is missing from results, or is not a number, a line each.
     """
 
     variant: str

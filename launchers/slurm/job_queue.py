@@ -180,7 +180,7 @@ def read_ids(text: str) -> JobIds:
     """Parse a job id as SLURM writes it, compressed or cut short.
 
     Raises:
-        NoAnswer: it is no job id that we know.
+        NoAnswer: it is not a job id that we know.
     """
     match = re.fullmatch(r"(\d+)(?:_(.+))?", text, re.ASCII)
     if match is None:
@@ -206,7 +206,7 @@ def _indices(part: str) -> range | None:
 
 
 def cancel(keys: Iterable[str]) -> dict[str, str]:
-    """Cancel jobs; returns what SLURM refuses to cancel, and why. Jobs that have ended are no refusal.
+    """Cancel jobs; returns what SLURM refuses to cancel, and why. Jobs that have ended are not refusals.
 
     Raises:
         ClusterError: SLURM does not answer.

@@ -34,7 +34,7 @@ def judge(name: str, statuses: Sequence[RunStatus], may_diverge: bool = False) -
     """What the runs of the stage, or sweep, `name` mean for what comes after it.
 
     Args:
-        may_diverge: whether a run whose loss was no number counts as ended well: a choice leaves its setting out.
+        may_diverge: whether a run whose loss was not a number counts as ended well: a choice leaves its setting out.
     """
     going = [entry for entry in statuses if entry.is_active]
     if going:

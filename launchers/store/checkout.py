@@ -151,7 +151,7 @@ def _package_files(code: Path) -> Iterator[str]:
 
 
 class _Git:
-    """A git command, begun; silent where `code` is no checkout of its own, or git is not here."""
+    """A git command, begun; silent where `code` is not a checkout of its own, or git is not here."""
 
     def __init__(self, code: Path, *words: str) -> None:
         self.fault = ""

@@ -31,7 +31,7 @@ class DamagedRecord(LedgerError):
 
 
 def is_a(*types: type) -> Callable[[Any], bool]:
-    """A check of a value's type; true and false are no numbers."""
+    """A check of a value's type; true and false are not numbers."""
     return lambda value: isinstance(value, types) and not isinstance(value, bool)
 
 
@@ -142,7 +142,7 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     """A JSON object of the ledger, or None if the file is not there.
 
     Raises:
-        DamagedRecord: it is no record of its name any more.
+        DamagedRecord: it is not a record of its name any more.
         LedgerError: it cannot be read, or is of a newer schema.
     """
     try:

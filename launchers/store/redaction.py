@@ -61,7 +61,7 @@ def hide(text: str) -> str:
 
 
 def hider() -> Callable[[bytes], bytes]:
-    """:func:`hide` for the content of many files, with the variables of now. One that is no text loses known values."""
+    """:func:`hide` for the content of many files, with the variables of now. What is not text loses known values."""
     values = _values(os.environ)
 
     def hide_all(data: bytes) -> bytes:

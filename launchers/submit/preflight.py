@@ -87,7 +87,7 @@ def refuse_unless_ignored(findings: Iterable[Finding], ignored: Collection[str] 
 
 
 def check_runs_dir(runs_dir: Path) -> None:
-    """See that a sweep's folder can be made below `runs_dir`, which is no file. Raises PreflightError."""
+    """See that a sweep's folder can be made below `runs_dir`, which is not a file. Raises PreflightError."""
     there = runs_dir.absolute()
     while not there.exists():
         there = there.parent

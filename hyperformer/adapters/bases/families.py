@@ -59,7 +59,7 @@ def t5_values(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         name: of the base model, for messages.
 
     Raises:
-        CheckpointError: it is no base model that adapters are made for; says which would be.
+        CheckpointError: it is not a base model that adapters are made for; says which would be.
     """
     kind = values.get("model_type")
     if trained_files(Path(name)) is not None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hyperformer.adapters.t5.task_ids import one_of, task_numbers
 
 HANDLE = "_peft"
-"""The attribute of a model that has its PeftModel. It is no submodule: that would be a circle."""
+"""The attribute of a model that has its PeftModel. It is not a submodule: that would be a circle."""
 
 Kwargs = dict[str, Any]
 

@@ -72,7 +72,7 @@ def column_rows(
         read: the mappings, and the same again when called again.
 
     Returns:
-        None: one is no mapping, or they have so many different keys that columns take more memory.
+        None: one is not a mapping, or they have so many different keys that columns take more memory.
     """
     columns: dict[str, list[Any]] = {}
     count, rows = 0, read()
@@ -107,7 +107,7 @@ def texts(rows: Rows, field: str, *, missing: str | None = None) -> Sequence[str
         missing: replaces a value that is not there; None: that is an error.
 
     Raises:
-        DataError: a value is missing, or is no text or number; the message names its place.
+        DataError: a value is missing, or is neither text nor a number; the message names its place.
     """
     values = _values(rows, field)
     types = set(map(type, values))

@@ -30,7 +30,7 @@ def generate_labels(
         generate: the model's, with the rows and all else that it needs.
 
     Raises:
-        HyperformerError: the model's scores are no numbers.
+        HyperformerError: the model's scores are not finite numbers.
     """
     labels = possible_answers(task)
     rows = pad([np.asarray(ids) for ids in tokenizer(labels)["input_ids"]], tokenizer.pad_token_id)
@@ -68,7 +68,7 @@ class LabelPrefixes(LogitsProcessor):
         written = input_ids[:, 1:]
         fits, tokens = self.fits(written), self.labels[:, written.shape[1]]
         allowed = scores[:, tokens].masked_fill(~fits, -torch.inf)
-        # With more beams than labels, some beams are no label's.
+        # With more beams than labels, some beams belong to no label.
         self.has_numbers &= (allowed.amax(dim=1).isfinite() | ~fits.any(dim=1)).all()
         return torch.full_like(scores, -torch.inf).scatter_reduce(
             1, tokens.expand(fits.shape), allowed, "amax"

@@ -35,7 +35,7 @@ def check_decode(tasks: Iterable[Task], decode: str) -> None:
 
 
 def non_finite_score(task: Task) -> HyperformerError:
-    """The error of an answer that is chosen by scores which are no numbers."""
+    """The error of an answer that is chosen by scores that are not finite."""
     return HyperformerError(
         f"task {task.name!r}: a label's score is not a number; the model's weights are damaged, "
         "or too large for this precision (try fp32 or bf16)"

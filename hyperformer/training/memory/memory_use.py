@@ -18,7 +18,7 @@ from hyperformer.training.deepspeed_config.batch import Batch
 # Adam's two moments of a trained parameter; the float32 copy of one that is in half precision.
 _MOMENTS = 8
 _MASTER = 4
-# What saves less than this share of the memory is no advice.
+# What saves less than this share of the memory is not advice.
 _WORTH = 0.02
 
 

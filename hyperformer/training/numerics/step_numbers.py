@@ -1,4 +1,4 @@
-"""The loss and the gradient of the steps: summed, logged, and refused where they are no finite numbers.
+"""The loss and the gradient of the steps: summed, logged, and refused where they are not finite numbers.
 
 No step waits for the device here. Sums and flags stay on it, and are read where the run waits anyway: at a log
 line, before a validation, and before a save. (DeepSpeed's ZeRO optimizers wait once per step, for the norm of
@@ -154,7 +154,7 @@ class StepNumbers:
             Diverged: it, or a gradient since, is not a finite number.
         """
         state = self.state
-        # First the gradient: it names the step, and the losses after it are no numbers either.
+        # First the gradient: it names the step, and the losses after it are not numbers either.
         bad = 0 if self._looks_itself else int(self.context.maximum(self._not_finite))
         if bad:
             self._diverged(f"the gradient of step {bad} is not a finite number")

@@ -165,7 +165,7 @@ def unused_settings(values: Values) -> frozenset[str]:
     adapter = values.get("adapter", _DEFAULT_ADAPTER)
     return _unused(
         adapter if isinstance(adapter, str) else "", is_single
-    )  # what is no name is refused elsewhere
+    )  # what is not a name is refused elsewhere
 
 
 @functools.cache

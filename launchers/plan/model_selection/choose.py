@@ -29,7 +29,7 @@ class Validation:
     Attributes:
         metrics: task -> metric -> percent; None: there is no result.
         state: the run's, in words.
-        diverged: there is no result because the loss was no number: another attempt would not help.
+        diverged: there is no result because the loss was not a number: another attempt would not help.
         left: there is no result because a race left its setting for better ones.
     """
 

@@ -13,7 +13,7 @@ def read_columns(node: YamlNode | None) -> tuple[YamlNode, ...]:
     """The entries: a task, or a task and a metric as the table names them ('mrpc acc').
 
     Raises:
-        ConfigError: one is no text, or is named twice.
+        ConfigError: one is not text, or is named twice.
     """
     entries = tuple(node.sequence()) if node is not None else ()
     for number, entry in enumerate(entries):
@@ -27,7 +27,7 @@ def read_columns(node: YamlNode | None) -> tuple[YamlNode, ...]:
 def check_columns(
     entries: Sequence[YamlNode], tasks: Sequence[str], metrics: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...]:
-    """The entries as text. Known tasks that the sweep does not have are no error: a file below may have them.
+    """The entries as text. Known tasks that the sweep does not have are not an error: a file below may have them.
 
     Args:
         tasks: of the sweep's runs.

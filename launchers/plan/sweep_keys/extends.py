@@ -76,7 +76,7 @@ def merge(under: YamlNode, over: YamlNode) -> YamlNode:
     """What two mappings of sweep keys mean together; the module has the rules.
 
     Raises:
-        ConfigError: one of them is no mapping.
+        ConfigError: one of them is not a mapping.
     """
     above = over.mapping()
     below = {key: node for key, node in under.mapping().items() if key not in _NOT_TAKEN_OVER}

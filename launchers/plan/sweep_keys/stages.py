@@ -73,7 +73,7 @@ def stage_names(root: YamlNode) -> tuple[str, ...]:
     """The stages of a file in order; (): it is an ordinary sweep.
 
     Raises:
-        ConfigError: a name is no name.
+        ConfigError: a stage's name cannot be one.
     """
     node = root.value.get("stages") if isinstance(root.value, dict) else None
     if node is None:

@@ -19,7 +19,7 @@ _SPECIAL = {
     '"': r"\textquotedbl{}",
     "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}",
-    "-": r"{-}",  # two of them are no dash
+    "-": r"{-}",  # two of them are not a dash
     "–": r"--",
     "—": r"---",
     "±": r"\ensuremath{\pm}",
