@@ -52,11 +52,11 @@ SEEDS = [1, 2]
 def record(config: str, task: str, settings: dict[str, Any], seed: int) -> list[float]:
     """The validation average of one training at each evaluation, percent."""
     from hyperformer.run import run
-    from hyperformer.settings.build import layered, make_config
+    from hyperformer.settings.build import make_config, overlay
     from hyperformer.settings.config_files import CONFIGS, read_config_file
 
     with tempfile.TemporaryDirectory() as folder:
-        values = layered(read_config_file(CONFIGS.find(config)), BASE | settings)
+        values = overlay(read_config_file(CONFIGS.find(config)), BASE | settings)
         run(make_config({**values, "tasks": [task], "seed": seed, "output_dir": folder}))
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return [round(line["average"], 4) for line in lines if line["split"] == "validation"]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from hyperformer import __version__, finetune_t5_trainer
 from hyperformer.commands.inspection.parser import add_inspection_commands
 from hyperformer.commands.parser import add_model_commands
-from hyperformer.errors import HyperformerError, in_words
+from hyperformer.errors import HyperformerError, describe_os_error
 from hyperformer.settings.config_files import load_config
 
 EXIT_PIPE_CLOSED = 128 + 13
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {in_words(error)}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT
 
 

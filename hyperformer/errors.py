@@ -99,7 +99,7 @@ _REMEDIES = {
 }
 
 
-def in_words(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """An error of the operating system for the user: where, why, and what to do."""
     where = f"{error.filename}: " if error.filename else "a file, or what is printed: "
     remedy = _REMEDIES.get(error.errno or 0)

@@ -28,7 +28,7 @@ from hyperformer.errors import (
     HyperformerError,
     Interrupted,
     RunInUse,
-    in_words,
+    describe_os_error,
 )
 from hyperformer.run_files.run_folder import RunFolder
 from hyperformer.settings.build import flatten, make_config
@@ -36,7 +36,7 @@ from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.config_files import ConfigWarning, load_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.values import describe_type, settings
-from hyperformer.terminal import outlive_reader, prepare_streams
+from hyperformer.terminal import ignore_broken_pipe, prepare_streams
 from hyperformer.training.ranks.task_processes import one_per_task, run_one_after_the_other
 
 EXIT_BAD_INPUT = 2
@@ -100,7 +100,7 @@ def _run(config: RunConfig, local_rank: int | None = None) -> int:
 
 def _exit_code(start: Callable[[], int]) -> int:
     """What `start` returns, or the code of its error. Errors that the user can correct come without a traceback."""
-    outlive_reader()  # else `| head` ends a training
+    ignore_broken_pipe()  # else `| head` ends a training
     warnings.showwarning = show_warning  # type: ignore[assignment]
     try:
         return start()
@@ -116,7 +116,7 @@ def _exit_code(start: Callable[[], int]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {in_words(error)}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 

@@ -30,7 +30,7 @@ from hyperformer.files import apply_umask, atomic_write, read_json, write_json
 from hyperformer.pretraining.options import make_parser
 from hyperformer.pretraining.span_corruption import batches
 from hyperformer.pretraining.text import text_rows, toy_rows
-from hyperformer.terminal import outlive_reader, prepare_streams, quiet_interrupts
+from hyperformer.terminal import ignore_broken_pipe, prepare_streams, quiet_interrupts
 
 SETTINGS_FILE = "pretraining.json"
 # Of a pre-training that has not ended: weights, optimizer and step.
@@ -210,7 +210,7 @@ def main() -> int:
     """Read the command line and pre-train; returns the exit code."""
     prepare_streams()
     quiet_interrupts()
-    outlive_reader()
+    ignore_broken_pipe()
     try:
         pretrain(make_parser(__doc__).parse_args())
     except HyperformerError as error:

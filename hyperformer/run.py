@@ -26,7 +26,7 @@ from hyperformer.files import write_json
 from hyperformer.hub_access import hub_revision
 from hyperformer.run_files.pause import check_pause
 from hyperformer.run_files.recovery import read_recovery
-from hyperformer.run_files.run_folder import RunFolder, as_begun
+from hyperformer.run_files.run_folder import RunFolder, with_recorded_numerics
 from hyperformer.run_files.watchdog import PATIENT, beat, watch
 from hyperformer.settings.build import flatten
 from hyperformer.settings.extras import check_installed
@@ -117,7 +117,9 @@ def run(
     with joined(local_rank, config.training) as context, explain_hangs(folder, context.rank):
         context.check_same({"settings": flatten(config), "task definitions": repr(tasks)})
         record = context.on_main(lambda: folder.read_record() if folder.has_begun else None)
-        identified = context.on_main(lambda: as_begun(identify(config, record, context.size), record))
+        identified = context.on_main(
+            lambda: with_recorded_numerics(identify(config, record, context.size), record)
+        )
         pause_at = context.broadcast_from_main(pause_at)
         return _run_once(_Job(identified, tasks, folder, context, pause_at), deadline)
 

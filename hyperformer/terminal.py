@@ -68,7 +68,7 @@ class _Patient(io.FileIO):
             return len(data)
 
 
-def outlive_reader() -> None:
+def ignore_broken_pipe() -> None:
     """Continue when the reader of standard output or error (`head`, a pager) has gone.
 
     A command with work to do calls it: else that work ends in its middle, at the next line that is printed.

@@ -8,7 +8,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a script: this folder's parent is where the packages are
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hyperformer.terminal import outlive_reader, prepare_streams, printable, quiet_interrupts
+from hyperformer.terminal import ignore_broken_pipe, prepare_streams, printable, quiet_interrupts
 
 quiet_interrupts()
 
@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from hyperformer.errors import HyperformerError, in_words
+from hyperformer.errors import HyperformerError, describe_os_error
 from hyperformer.settings.config_files import ConfigWarning
 from launchers.cli import bundle_commands, stage_commands
 from launchers.cli import inspect_commands as inspect
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     words = parse(list(sys.argv[1:] if argv is None else argv))
     if not (getattr(words, "watch", False) or getattr(words, "follow", False)):
-        outlive_reader()
+        ignore_broken_pipe()
     with warnings.catch_warnings(), collect_rarely():
         warnings.simplefilter("once", ConfigWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_no_more()
             return DONE
         except OSError as error:
-            print(f"error: {in_words(error)}", file=sys.stderr)
+            print(f"error: {describe_os_error(error)}", file=sys.stderr)
             _print_no_more()
             return BAD_INPUT
 

@@ -62,7 +62,7 @@ def test_a_file_never_gets_the_number_of_standard_output(tmp_path: Path) -> None
 def test_work_outlives_the_reader_of_its_output() -> None:
     """As in `| head -1`; its exit code is its own."""
     code = (
-        "import sys; from hyperformer.terminal import outlive_reader as o, prepare_streams as p; p(); o(); "
+        "import sys; from hyperformer.terminal import ignore_broken_pipe as o, prepare_streams as p; p(); o(); "
         "print('first', flush=True); sys.stdin.readline(); [print('more' * 9) for _ in range(3000)]; "
         "print('the end', file=sys.stderr); sys.exit(7)"
     )

@@ -182,14 +182,14 @@ class RunFolder:
         return result
 
 
-def as_begun(config: RunConfig, record: Mapping[str, Any] | None) -> RunConfig:
-    """The config of a run that resumes, or is made longer, with the arithmetic that it began with.
+def with_recorded_numerics(config: RunConfig, record: Mapping[str, Any] | None) -> RunConfig:
+    """The config of a run that resumes, or is made longer, with the numerics (TF32) that it began with.
 
     Args:
         record: what config.json in the run's folder holds; None: the run begins.
 
     Raises:
-        CheckpointError: an earlier version began it, with an arithmetic that there is no longer.
+        CheckpointError: an earlier version began it, with numerics that no longer exist.
     """
     if record is None:
         return config

@@ -42,12 +42,14 @@ def with_local_names(
     return found
 
 
-def of_tasks(values: Mapping[str, str | None] | None, tasks: Iterable[str]) -> dict[str, str | None] | None:
+def init_tasks_of(
+    values: Mapping[str, str | None] | None, tasks: Iterable[str]
+) -> dict[str, str | None] | None:
     """The entries of `init_tasks` for these tasks: what a run of some of the tasks that a map is for takes of it."""
     return {task: (values or {})[task] for task in tasks if task in (values or {})} or None
 
 
-def layered(values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """`values` with `layer` on top. Of two settings that say the same, the upper layer's holds.
 
     Raises:
@@ -121,7 +123,7 @@ class SimilarConfigs:
         config = RunConfig(**self._grouped[""], **self._sections, contents=contents, known_as=known_as)
         # No check reads the seed (a test holds that), and runs of a sweep mostly differ in it.
         if not before or {*gone, *changed} != {"seed"}:
-            check(config, kept_flat(config), where)
+            check(config, cached_flat(config), where)
         self._values = dict(values)
         return config
 
@@ -142,10 +144,10 @@ def _shared_section(name: str, items: tuple[tuple[str, Any], ...]) -> Any:
 
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The inverse of :func:`make_config`: flat name -> plain JSON value."""
-    return dict(kept_flat(config))
+    return dict(cached_flat(config))
 
 
-def kept_flat(config: RunConfig) -> dict[str, Any]:
+def cached_flat(config: RunConfig) -> dict[str, Any]:
     """As :func:`flatten`, kept with the config: a plan asks several times for each run. Not to be changed."""
     own = vars(config)
     flat = own.get("_flat")

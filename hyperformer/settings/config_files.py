@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperformer.errors import ConfigError, nearest
 from hyperformer.settings import authors_format
-from hyperformer.settings.build import layered, make_config, with_local_names
+from hyperformer.settings.build import make_config, overlay, with_local_names
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.shipped import ShippedFiles
 from hyperformer.settings.values import settings
@@ -86,7 +86,7 @@ def load_config(name: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config file `name` (path, or name of a shipped one) with ``key=value`` overrides on top."""
     path = CONFIGS.find(name)
     values = read_config_file(path)
-    merged = with_local_names(layered(values, dict(parse_override(text) for text in overrides)))
+    merged = with_local_names(overlay(values, dict(parse_override(text) for text in overrides)))
     try:
         return make_config(merged, where=str(path))
     except ConfigError:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hyperformer.settings.build import kept_flat
+from hyperformer.settings.build import cached_flat
 from hyperformer.settings.precision import precision_in_signature
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.values import settings
@@ -19,14 +19,19 @@ from hyperformer.settings.values import settings
 def with_contents(config: RunConfig, contents: Mapping[str, str]) -> RunConfig:
     """The same settings with other contents of the files that they name."""
     changed = dataclasses.replace(config, contents=contents)
-    vars(changed).update(_flat=kept_flat(config), _told=_told(config), _settings_hash=settings_hash(config))
+    vars(changed).update(
+        _flat=cached_flat(config), _hashed=_hashed(config), _settings_hash=settings_hash(config)
+    )
     return changed
 
 
 def with_seed(config: RunConfig, seed: int) -> RunConfig:
     """The same settings with another seed, which must be one. What does not depend on the seed is shared."""
     own = vars(config)
-    kept = {"_flat": {**kept_flat(config), "seed": seed}, "_around_seed": own.setdefault("_around_seed", {})}
+    kept = {
+        "_flat": {**cached_flat(config), "seed": seed},
+        "_around_seed": own.setdefault("_around_seed", {}),
+    }
     changed = object.__new__(RunConfig)
     vars(changed).update({key: own[key] for key in _FIELDS}, seed=seed, **kept)
     return changed
@@ -38,7 +43,7 @@ _FIELDS = [item.name for item in dataclasses.fields(RunConfig)]
 @functools.cache
 def _counted_defaults() -> dict[str, Any]:
     """The defaults of the settings that a signature holds as they are."""
-    table, defaults = settings(), kept_flat(RunConfig())
+    table, defaults = settings(), cached_flat(RunConfig())
     return {key: defaults[key] for key in table if table[key].result and key != "zero_stage"}
 
 
@@ -51,20 +56,22 @@ def signature(config: RunConfig) -> str:
     """
     if config.known_as is not None:
         return config.known_as
-    return _kept_hash(config, "_signature", _told_with_contents) if config.contents else settings_hash(config)
+    return (
+        _kept_hash(config, "_signature", _hashed_with_contents) if config.contents else settings_hash(config)
+    )
 
 
-def _told_with_contents(config: RunConfig) -> dict[str, Any]:
+def _hashed_with_contents(config: RunConfig) -> dict[str, Any]:
     contents = config.contents or {}
     known = {key.partition("/")[0] for key in contents}
-    told = {key: value for key, value in _told(config).items() if key not in known}
+    counted = {key: value for key, value in _hashed(config).items() if key not in known}
     held = {key: value for key, value in contents.items() if value}
-    return {**told, "contents": held} if held else told
+    return {**counted, "contents": held} if held else counted
 
 
-def unread(config: RunConfig) -> list[str]:
+def unread_settings(config: RunConfig) -> list[str]:
     """Settings that name a file or folder which the run reads, and whose content is not known."""
-    flat, known = kept_flat(config), {key.partition("/")[0] for key in config.contents or {}}
+    flat, known = cached_flat(config), {key.partition("/")[0] for key in config.contents or {}}
     return [key for key in _read_paths() if str(flat[key]).startswith("/") and key not in known]
 
 
@@ -82,26 +89,26 @@ def describe_content(key: str, flat: Mapping[str, Any]) -> str:
 
 def settings_hash(config: RunConfig) -> str:
     """Hash of the settings that can change a result and are no defaults; paths as they are."""
-    return _kept_hash(config, "_settings_hash", _told)
+    return _kept_hash(config, "_settings_hash", _hashed)
 
 
 def hash_as_spelled(config: RunConfig, spelled: Mapping[str, Any]) -> str:
     """:func:`settings_hash` with some settings as somebody wrote them; runs that differ in the seed have the same."""
     if not spelled:
         return settings_hash(config)
-    return _kept_hash(config, "_spelled_hash", lambda one: _counted({**kept_flat(one), **spelled}))
+    return _kept_hash(config, "_spelled_hash", lambda one: _counted({**cached_flat(one), **spelled}))
 
 
-def _kept_hash(config: RunConfig, name: str, told: Callable[[RunConfig], Mapping[str, Any]]) -> str:
-    """The hash of what is told of a config, kept with it; JSON is written once for all of :func:`with_seed`."""
+def _kept_hash(config: RunConfig, name: str, hashed: Callable[[RunConfig], Mapping[str, Any]]) -> str:
+    """The hash of what `hashed` returns for a config, kept with it; JSON is written once for all of :func:`with_seed`."""
     own = vars(config)
     if name not in own:
         around = own.get("_around_seed")
-        if around is None or config.seed == _counted_defaults()["seed"]:  # which would not be told
-            text = _JSON(told(config))
+        if around is None or config.seed == _counted_defaults()["seed"]:  # which would not be hashed
+            text = _JSON(hashed(config))
         else:
             if name not in around:
-                before, _, after = _JSON({**told(config), "seed": _SEED}).partition(f'"{_SEED}"')
+                before, _, after = _JSON({**hashed(config), "seed": _SEED}).partition(f'"{_SEED}"')
                 around[name] = before, after
             text = str(config.seed).join(around[name])
         own[name] = hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -111,25 +118,25 @@ def _kept_hash(config: RunConfig, name: str, told: Callable[[RunConfig], Mapping
 _SEED = uuid.uuid4().hex  # no value of a setting is this text
 
 
-def _told(config: RunConfig) -> dict[str, Any]:
+def _hashed(config: RunConfig) -> dict[str, Any]:
     """What a signature holds of the config's own settings, kept with it. Not to be changed."""
     own = vars(config)
-    if "_told" not in own:
-        own["_told"] = _counted(kept_flat(config))
-    return own["_told"]
+    if "_hashed" not in own:
+        own["_hashed"] = _counted(cached_flat(config))
+    return own["_hashed"]
 
 
 def _counted(flat: Mapping[str, Any]) -> dict[str, Any]:
     """What a signature holds of settings."""
-    told = {
+    counted = {
         key: value
         for key, default in _counted_defaults().items()
         if (value := flat.get(key, default)) is not default and value != default
     }
-    if told.get("mixing") == "proportional":  # another name for it
-        told = {**told, "temperature": 1.0}
-        del told["mixing"]
-    return told | precision_in_signature(flat)
+    if counted.get("mixing") == "proportional":  # another name for it
+        counted = {**counted, "temperature": 1.0}
+        del counted["mixing"]
+    return counted | precision_in_signature(flat)
 
 
 _JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

@@ -164,7 +164,7 @@ def _write_failure(attempt: Attempt | None, context: RankContext, error: BaseExc
         return
     if attempt.start != this_start(context.job_id):  # rank 0 has not begun this one yet: its log must tell
         return
-    behind = causes(error)
+    behind = error_chain(error)
     numbers = (each.errno for each in (error, *behind) if isinstance(each, OSError))
     outcome = Outcome(
         "failed",
@@ -180,7 +180,7 @@ def _write_failure(attempt: Attempt | None, context: RankContext, error: BaseExc
         attempt.write_outcome(outcome)
 
 
-def causes(error: BaseException) -> list[BaseException]:
+def error_chain(error: BaseException) -> list[BaseException]:
     """The errors behind an error, nearest first."""
     found: list[BaseException] = []
     cause = error.__cause__ or error.__context__

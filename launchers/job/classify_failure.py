@@ -104,7 +104,7 @@ class Evidence:
 
     @property
     def ended_by_slurm(self) -> Kind | None:
-        return slurm_said(self.job_log) or self.ending
+        return slurm_end_reason(self.job_log) or self.ending
 
     @property
     def signal(self) -> int | None:
@@ -184,7 +184,7 @@ def classify(evidence: Evidence) -> Failure | None:
     return Failure(kind, message, _fingerprint(kind, message, ()))
 
 
-def slurm_said(job_log: str) -> Kind | None:
+def slurm_end_reason(job_log: str) -> Kind | None:
     """Why SLURM ended the job, by its own lines in the log; None if it did not.
 
     A line on the step alone is no end of the job: a preemption with a grace time begins

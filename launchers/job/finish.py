@@ -21,7 +21,7 @@ from hyperformer.errors import EvaluationOutOfMemory, HyperformerError
 from hyperformer.run_files.checkpoint_folder import CheckpointFolder
 from hyperformer.run_files.recovery import halve_evaluation, split_micro_batch, step_back
 from hyperformer.run_files.run_folder import RunFolder
-from launchers.job.classify_failure import Evidence, classify, slurm_said
+from launchers.job.classify_failure import Evidence, classify, slurm_end_reason
 from launchers.plan.failure_kinds import KINDS, Failure, Kind
 from launchers.plan.retry_policy import NextStep, RetryPolicy, next_step
 from launchers.slurm import this_job
@@ -84,7 +84,7 @@ class EndedAttempt:
         job_log, ending = "", None
         if self.job_log:
             job_log, ending = tail(self.job_log, job_log_from()), this_job.ending()
-            if ending and not slurm_said(job_log):
+            if ending and not slurm_end_reason(job_log):
                 time.sleep(_LINE_S)
                 job_log = tail(self.job_log, job_log_from())
         return Evidence(

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import flatten, kept_flat
+from hyperformer.settings.build import cached_flat, flatten
 from hyperformer.settings.schema import RunConfig
-from hyperformer.settings.signature import settings_hash, signature, unread, with_seed  # fmt: skip
+from hyperformer.settings.signature import settings_hash, signature, unread_settings, with_seed  # fmt: skip
 from hyperformer.settings.values import coerce, settings
 from hyperformer.settings.yaml_source import YamlNode
 from launchers.plan.cluster_profile import ClusterProfile
@@ -189,7 +189,7 @@ def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) 
         setting, seeds = one.candidate.setting, texts[one.variant].get("seed")
         if setting not in shared:
             label = [one.variant] if with_label[one.config.variant] > 1 else []
-            is_read = not (unread(one.config) or one.missing)
+            is_read = not (unread_settings(one.config) or one.missing)
             shared[setting] = _differs(one, texts[one.variant], label), is_read
         differs, is_read = shared[setting]
         if seeds:
@@ -213,7 +213,7 @@ def _named(planned: list[PlannedRun], file: SweepFile, profile: ClusterProfile) 
 
 def _differs(one: PlannedRun, texts: Mapping[str, Mapping[str, str]], label: Sequence[str]) -> _Differs:
     """In which settings a run differs from others of its variant, the seed apart. `label`: of one of two configs."""
-    flat, skip = kept_flat(one.config), {"seed", *_not_named(one)}
+    flat, skip = cached_flat(one.config), {"seed", *_not_named(one)}
     differs = [(key, found[repr(flat[key])]) for key, found in texts.items() if key not in skip]
     return (*(("config", text) for text in label), *differs)
 
@@ -223,7 +223,7 @@ def _texts(planned: list[PlannedRun]) -> dict[str, dict[str, dict[str, str]]]:
     found: dict[str, dict[str, dict[str, tuple[Any, Any]]]] = {}
     seen: set[int] = set()
     for one in planned:
-        flat, values = kept_flat(one.config), found.setdefault(one.variant, {})
+        flat, values = cached_flat(one.config), found.setdefault(one.variant, {})
         is_first = one.candidate.setting not in seen
         seen.add(one.candidate.setting)
         skip = _not_named(one) if is_first else ()

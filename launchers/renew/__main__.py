@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from hyperformer.errors import HyperformerError, in_words
+from hyperformer.errors import HyperformerError, describe_os_error
 from hyperformer.terminal import prepare_streams
 from launchers.report import page_redraw
 from launchers.slurm.this_job import own_id
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
 
             renew(paths, by)
     except Exception as error:
-        told = in_words(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        told = describe_os_error(error) if isinstance(error, OSError) else str(error) or type(error).__name__
         print(f"{paths.report}: the page was not renewed ({told}); `report` writes it", flush=True)
 
 

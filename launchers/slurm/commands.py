@@ -107,11 +107,11 @@ def rows(text: str, width: int) -> Iterator[list[str]]:
             is_table = True
             yield row
         elif len(row) > 1 or row[0][0].isdecimal():
-            raise not_understood(line)
+            raise unexpected_answer(line)
         elif not re.match(r"\w+: ", line):  # 'CLUSTER: hpc2', 'squeue: warning: ...'
             others.append(line)
     if others and not is_table:
-        raise not_understood(others[0])
+        raise unexpected_answer(others[0])
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> ClusterError:
@@ -127,18 +127,18 @@ def failure(done: subprocess.CompletedProcess[str]) -> ClusterError:
     return ClusterError(f"{done.args[0]}: {words}")
 
 
-def not_understood(text: str) -> NoAnswer:
-    """The error of an answer that says something, and nobody knows what."""
+def unexpected_answer(text: str) -> NoAnswer:
+    """The error for an answer of SLURM that cannot be parsed."""
     return NoAnswer(f"SLURM's answer is not understood: {clip(text, 160)!r}")
 
 
 @contextmanager
-def understood() -> Iterator[None]:
-    """What is read meanwhile is an answer of SLURM; raises NoAnswer if it is not what it should be."""
+def parsing_answer() -> Iterator[None]:
+    """In this block an answer of SLURM is parsed; raises NoAnswer if that is not possible."""
     try:
         yield
     except (LookupError, ValueError, OverflowError) as error:
-        raise not_understood(f"{type(error).__name__}: {error}") from error
+        raise unexpected_answer(f"{type(error).__name__}: {error}") from error
 
 
 def _configuration() -> str:

@@ -9,7 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from launchers.plan.durations import read_duration
-from launchers.slurm.commands import ClusterError, NoAnswer, call, check_output, failure, not_understood, rows
+from launchers.slurm.commands import (
+    ClusterError,
+    NoAnswer,
+    call,
+    check_output,
+    failure,
+    rows,
+    unexpected_answer,
+)
 from launchers.slurm.states import ENDED, read_state
 
 
@@ -184,7 +192,7 @@ def read_ids(text: str) -> JobIds:
     """
     match = re.fullmatch(r"(\d+)(?:_(.+))?", text, re.ASCII)
     if match is None:
-        raise not_understood(text)
+        raise unexpected_answer(text)
     base, rest = match.groups()
     if rest is None:
         return JobIds(base)
@@ -192,7 +200,7 @@ def read_ids(text: str) -> JobIds:
     parts = rest.strip("[]").partition("%")[0].split(",")
     ranges = [found for part in parts if (found := _indices(part)) is not None]
     if len(ranges) < len(parts) and not cut:
-        raise not_understood(text)
+        raise unexpected_answer(text)
     return JobIds(base, tuple(ranges), cut)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from launchers.plan.durations import read_duration
 from launchers.slurm.accounting import Accounting, read_accounting
-from launchers.slurm.commands import ClusterError, check_output, understood
+from launchers.slurm.commands import ClusterError, check_output, parsing_answer
 
 
 @dataclass
@@ -92,7 +92,7 @@ def read_site(cluster: str | None = None) -> Site:
             lambda kind: check_output("scontrol", "--all", "--oneliner", "show", kind, cluster=cluster), kinds
         )
         settings, about_partitions, about_nodes, about_reservations = answers
-    with understood():
+    with parsing_answer():
         config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", settings, re.M))
         partitions = {
             each.name: each for each in map(_partition, _records(about_partitions, "PartitionName"))
@@ -105,7 +105,7 @@ def read_site(cluster: str | None = None) -> Site:
         reservations = {each.name: each for each in found}
     site = Site(partitions, reservations, _number(config.get("MaxArraySize")) or 1001)
     if config.get("AccountingStorageType", "none").endswith("slurmdbd"):
-        with suppress(ClusterError), understood():  # what it allows stays unknown
+        with suppress(ClusterError), parsing_answer():  # what it allows stays unknown
             _add_accounting(site, config, cluster)
     return site
 

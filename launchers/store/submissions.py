@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperformer.files import atomic_write
-from hyperformer.settings.build import flatten, kept_flat, make_config
+from hyperformer.settings.build import cached_flat, flatten, make_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.signature import signature
 from launchers.plan.plan import Run
@@ -148,7 +148,7 @@ _ENTRY_NEEDED = ("signature", "name", "folder", "attempt", "settings")
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
     """The flat settings that differ from the defaults."""
-    flat = kept_flat(config)
+    flat = cached_flat(config)
     return {
         key: flat[key]
         for key, default in _DEFAULTS.items()

@@ -9,7 +9,7 @@ import pytest
 
 from hyperformer.errors import CheckpointError, ConfigError
 from hyperformer.files import write_json
-from hyperformer.run_files.run_folder import RunFolder, as_begun
+from hyperformer.run_files.run_folder import RunFolder, with_recorded_numerics
 from hyperformer.settings.build import flatten, make_config, replace
 from hyperformer.settings.precision import check_precision, zero_stage
 from hyperformer.settings.signature import signature
@@ -95,21 +95,23 @@ def test_a_run_of_an_earlier_version_resumes_without_tf32(tmp_path: Path) -> Non
     config = make_config({**constant, "output_dir": str(tmp_path)}, contents={})
     for wanted in (config, config, replace(config, max_steps=9), replace(config, max_steps=9)):
         wanted = make_config(flatten(wanted), contents={})
-        started = as_begun(wanted, folder.read_record())
+        started = with_recorded_numerics(wanted, folder.read_record())
         assert not started.training.tf32 and signature(started) == signature(wanted)
         folder.claim(started)
-    other = as_begun(replace(config, seed=1), folder.read_record())
+    other = with_recorded_numerics(replace(config, seed=1), folder.read_record())
     assert other.training.tf32
     with pytest.raises(CheckpointError, match="other settings"):
         folder.claim(other)
-    assert as_begun(config, None).training.tf32
+    assert with_recorded_numerics(config, None).training.tf32
 
 
 def test_a_run_without_tf32_is_no_run_with_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (tmp_path / "checkpoints/step-1").mkdir(parents=True)
     folder.claim(make_config({"tf32": False, "output_dir": str(tmp_path)}, contents={}))
-    with_it = as_begun(make_config({"output_dir": str(tmp_path)}, contents={}), folder.read_record())
+    with_it = with_recorded_numerics(
+        make_config({"output_dir": str(tmp_path)}, contents={}), folder.read_record()
+    )
     with pytest.raises(CheckpointError, match=r"tf32 \(False there, True now\)"):
         folder.claim(with_it)
 
@@ -120,4 +122,4 @@ def test_a_run_that_summed_in_bf16_does_not_resume_in_float32(tmp_path: Path, st
     config = make_config({"precision": "bf16", "zero_stage": stage, "output_dir": str(tmp_path)}, contents={})
     told = "summed gradients in bf16" if stage else r"zero_stage \(0 there, None now\)"
     with pytest.raises(CheckpointError, match=told):
-        RunFolder(tmp_path).claim(as_begun(config, record))
+        RunFolder(tmp_path).claim(with_recorded_numerics(config, record))

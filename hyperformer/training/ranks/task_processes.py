@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hyperformer.settings.build import of_tasks, replace
+from hyperformer.settings.build import init_tasks_of, replace
 from hyperformer.settings.schema import RunConfig
 from hyperformer.signal_handlers import signals_handled
 from hyperformer.training.ranks.launch_variables import rank_variables
@@ -44,7 +44,7 @@ def one_per_task(config: RunConfig) -> list[RunConfig]:
             config,
             tasks=[task],
             **_OF_SEVERAL_TASKS,
-            init_tasks=of_tasks(config.model.init_tasks, [task]),
+            init_tasks=init_tasks_of(config.model.init_tasks, [task]),
             output_dir=str(Path(config.output_dir) / task),
         )
         for task in config.data.tasks

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hyperformer.errors import clip
-from hyperformer.settings.build import kept_flat
+from hyperformer.settings.build import cached_flat
 from hyperformer.settings.schema import RunConfig
 from hyperformer.terminal import as_written
 from launchers.cli.display.layout import WIDTH, Cell, print_table, screen_table
@@ -125,8 +125,8 @@ def print_statuses(out: Console, title: str, statuses: Sequence[RunStatus]) -> N
 
 def print_shared(out: Console, plan: Plan) -> None:
     """The settings that all runs share and that are not the defaults, in a line."""
-    flats = [kept_flat(run.config) for run in plan.runs]
-    defaults = kept_flat(RunConfig())
+    flats = [cached_flat(run.config) for run in plan.runs]
+    defaults = cached_flat(RunConfig())
     shared = {
         key: value for key, value in flats[0].items()
         if key != "output_dir" and value != defaults[key] and all(flat[key] == value for flat in flats)

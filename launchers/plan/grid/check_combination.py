@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hyperformer.errors import ConfigError, DataError
-from hyperformer.settings.build import SimilarConfigs, kept_flat, local_name, with_local_names
+from hyperformer.settings.build import SimilarConfigs, cached_flat, local_name, with_local_names
 from hyperformer.settings.schema import OUTPUT, RunConfig
 from hyperformer.settings.signature import hash_as_spelled, with_contents, with_seed
 from hyperformer.settings.values import coerce, settings
@@ -121,7 +121,7 @@ def _fail(candidate: Candidate, key: str, error: Exception) -> NoReturn:
 def _as_spelled(config: RunConfig, values: Values) -> Values:
     """The settings that versions before hashed in another spelling than the config's."""
     spelled: Values = {}
-    flat = kept_flat(config)
+    flat = cached_flat(config)
     for entry in _SPELLED:
         value = values.get(entry.name)
         own = flat[entry.name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperformer.errors import ConfigError
-from hyperformer.settings.build import layered, of_tasks
+from hyperformer.settings.build import init_tasks_of, overlay
 from hyperformer.settings.config_files import read_config_file
 from hyperformer.settings.values import settings
 from hyperformer.settings.yaml_source import YamlNode
@@ -59,7 +59,7 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
     values.setdefault("variant", variant.name)
     locations: Locations = {}
     if file.config is not None:
-        values = layered(values, _shared_config(file.config))
+        values = overlay(values, _shared_config(file.config))
     overrides = file.overrides.get(variant.name, {})
     fixed = {key: node for key, node in overrides.items() if not is_axis(key, node)}
     for layer in (file.base, {"tasks": file.tasks} if file.tasks else {}, fixed):
@@ -92,7 +92,7 @@ def candidates(file: SweepFile, variant: Variant) -> Iterator[Candidate]:
 def _on_top(values: Values, layer: Locations) -> Values:
     """`values` with what the sweep file says in one place on top."""
     try:
-        return layered(values, {key: settings()[key].value_of(node) for key, node in layer.items()})
+        return overlay(values, {key: settings()[key].value_of(node) for key, node in layer.items()})
     except ConfigError as error:
         layer[str(error).split(" ", 1)[0]].fail(str(error))
 
@@ -150,4 +150,4 @@ def _own_starts(values: Values) -> Values:
     starts, tasks = values.get("init_tasks"), values["tasks"]
     if not isinstance(starts, dict) or not isinstance(tasks, list):
         return values
-    return values | {"init_tasks": of_tasks(starts, tasks)}
+    return values | {"init_tasks": init_tasks_of(starts, tasks)}
