@@ -93,9 +93,9 @@ def _saved_state(args: argparse.Namespace) -> dict[str, Any] | None:
         raise ConfigError(f"--output {folder}: holds {found[0]}, which is not ours; name a new folder")
     changed = [name for name, value in _settings(args).items() if settings.get(name) != value]
     if changed:
-        told = ", ".join(f"{name} was {settings.get(name)!r}" for name in changed)
+        text = ", ".join(f"{name} was {settings.get(name)!r}" for name in changed)
         raise ConfigError(
-            f"--output {folder}: holds a pre-training with other settings ({told}); name a new folder"
+            f"--output {folder}: holds a pre-training with other settings ({text}); name a new folder"
         )
     if (folder / STATE_FILE).exists():
         return torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)

@@ -18,8 +18,8 @@ def _readable(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wrong = error.object[error.start : error.end]
-    told = (_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in wrong)
-    return "".join(told), error.end
+    letters = (_PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in wrong)
+    return "".join(letters), error.end
 
 
 codecs.register_error(_HANDLER, _readable)

@@ -141,7 +141,7 @@ class HyperformerT5(T5ForConditionalGeneration):
     def _task_numbers(
         self, task: TaskIds | None, task_ids: TaskIds | None, batch: Tensor | None
     ) -> int | Tensor | None:
-        """:func:`task_numbers`; None for a model that needs no task and was told none, or has no list of tasks."""
+        """:func:`task_numbers`; None for a model that needs no task and got none, or has no list of tasks."""
         tasks, given = self.config.tasks or (), one_of(task, task_ids)
         if not self.knows_task and (given is None or not tasks):
             return None
@@ -156,7 +156,7 @@ class HyperformerT5(T5ForConditionalGeneration):
         The adapters' weights are generated once, not at every token.
 
         Raises:
-            ConfigError: the task is wrong, or `assistant_model` cannot be told the task.
+            ConfigError: the task is wrong, or `assistant_model` does not take a task.
         """
         sources = ("inputs", "input_ids", "inputs_embeds", "encoder_outputs")
         batch = batch_tensor(*args[:1], *(kwargs.get(name) for name in sources))
@@ -175,7 +175,7 @@ class HyperformerT5(T5ForConditionalGeneration):
         return super().generate(*args, **kwargs)
 
     def _check_assistant(self, assistant: Any) -> None:
-        """See that the assistant of assisted decoding can be told the task; raises ConfigError if it cannot."""
+        """See that the assistant of assisted decoding takes the task; raises ConfigError if it does not."""
         if not isinstance(assistant, HyperformerT5):
             if self.knows_task:
                 raise ConfigError(

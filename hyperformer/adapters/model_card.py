@@ -107,7 +107,7 @@ class ModelCard:
 
 
 def _on_hub(base: str) -> bool:
-    """Whether `base` names a repository on the hub, as far as can be told without asking it."""
+    """Whether `base` names a repository on the hub, as far as is known without asking it."""
     if published_t5(base) is not None:
         return True
     return base.count("/") == 1 and not base.startswith((".", "~", "/")) and not Path(base).exists()

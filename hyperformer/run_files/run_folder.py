@@ -241,7 +241,7 @@ def _is_longer(config: RunConfig, record: dict[str, Any], changes: dict[str, str
 
 
 def _other_settings(path: Path, config: RunConfig, changes: dict[str, str]) -> str:
-    told = ", ".join(f"{key} ({how})" for key, how in changes.items())
+    text = ", ".join(f"{key} ({how})" for key, how in changes.items())
     longer = ""
     if "max_steps" in changes and not can_be_longer(config):
         longer = (
@@ -249,6 +249,6 @@ def _other_settings(path: Path, config: RunConfig, changes: dict[str, str]) -> s
             f"only under {' or '.join(CONSTANT_SCHEDULES)} can a run be made longer."
         )
     return (
-        f"{path} holds a run with other settings: {told}.{longer} "
+        f"{path} holds a run with other settings: {text}.{longer} "
         "Choose another output_dir, or move that folder away"
     )

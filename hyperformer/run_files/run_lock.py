@@ -184,7 +184,9 @@ def _beat(path: Path, mine: str, ended: threading.Event) -> None:
                 os.utime(path)
             elif text:
                 print(
-                    f"{_told(path)}. It took the run over; this process ends", file=sys.__stderr__, flush=True
+                    f"{_owner(path)}. It took the run over; this process ends",
+                    file=sys.__stderr__,
+                    flush=True,
                 )
                 os._exit(TAKEN_OVER_EXIT)
 
@@ -247,7 +249,7 @@ def _parse(text: str) -> dict[str, Any]:
     return {"host": None, "pid": None, "user": None, "since": None, "job_id": None, "boot": None, **known}
 
 
-def _told(path: Path) -> str:
+def _owner(path: Path) -> str:
     record = _parse(_read(path) or "")
     job = f", job {record['job_id']}" if record["job_id"] else ""
     since = ""
@@ -260,9 +262,9 @@ def _told(path: Path) -> str:
 
 
 def _in_use(path: Path) -> RunInUse:
-    told = (
-        f"{_told(path)}. Nothing was changed. Wait until it ends, or end it, and give the same command again"
+    text = (
+        f"{_owner(path)}. Nothing was changed. Wait until it ends, or end it, and give the same command again"
     )
     if _parse(_read(path) or "")["boot"] == _boot():
-        return RunInUse(told)
-    return RunInUse(f"{told}. If you know that process to be gone, remove {path}")
+        return RunInUse(text)
+    return RunInUse(f"{text}. If you know that process to be gone, remove {path}")

@@ -38,9 +38,9 @@ def check_extra(extra: str, needed: str) -> None:
     except PackageNotFoundError:
         found = None
     if found is None or found not in SpecifierSet(VERSIONS[extra], prereleases=True):
-        told = "which is not installed here" if found is None else f"and version {found} is installed here"
+        text = "which is not installed here" if found is None else f"and version {found} is installed here"
         raise ConfigError(
-            f"{needed} {VERSIONS[extra]}, {told}. Install it: pip install 'hyperformer[{extra}]' "
+            f"{needed} {VERSIONS[extra]}, {text}. Install it: pip install 'hyperformer[{extra}]' "
             f"(in a clone: pip install -e '.[{extra}]')"
         )
 

@@ -198,8 +198,8 @@ def coerce(key: str, value: Any, where: str) -> Any:
     try:
         coerced = _coerce(value, entry.type)
     except (ValueError, OverflowError):
-        told = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
-        raise ConfigError(f"{where}: {key} is {told}, but must be {describe_type(entry.type)}") from None
+        text = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
+        raise ConfigError(f"{where}: {key} is {text}, but must be {describe_type(entry.type)}") from None
     numbers = coerced.values() if isinstance(coerced, Mapping) else [coerced]
     if entry.bounds and coerced is not None and not all(map(entry.bounds.hold, numbers)):
         raise ConfigError(f"{where}: {key} is {coerced!r}, but {entry.bounds.words}")

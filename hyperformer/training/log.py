@@ -163,8 +163,8 @@ class RunLog:
     def one_class(self, step: int, found: Mapping[str, str]) -> None:
         """Tasks whose validation rows were all answered with one class; the run continues, and its result says so."""
         for task, answer in found.items() if self.main else ():
-            told = f"every validation row of {task} is answered with one class, {answer!r}"
-            say(f"step {step}/{self.max_steps}  {told}: the model does not tell its classes apart")
+            text = f"every validation row of {task} is answered with one class, {answer!r}"
+            say(f"step {step}/{self.max_steps}  {text}: the model does not tell its classes apart")
 
     def last_step(self, step: int, stopped_early: str | None) -> None:
         """No step follows this one; `stopped_early`: why, if there could be more."""

@@ -67,14 +67,14 @@ def status(one: StudyTarget, watched: bool, as_json: bool) -> int:
 
 
 def heading(study: Study, stage: str) -> str:
-    told = gate_text(study, stage)
-    return f"\nstage {stage or study.stages.name}{f' {told}' if told else ''}"
+    text = gate_text(study, stage)
+    return f"\nstage {stage or study.stages.name}{f' {text}' if text else ''}"
 
 
 def print_gate(study: Study, stage: str) -> None:
-    told = gate_text(study, stage)
-    if told:
-        print(f"\n{stage or study.stages.name} {told}")
+    text = gate_text(study, stage)
+    if text:
+        print(f"\n{stage or study.stages.name} {text}")
 
 
 def _worst(study: Study, views: Sequence[View]) -> int:
@@ -98,11 +98,11 @@ def _watch(study: Study) -> None:
     with Progress(console(), study.stages.name) as progress, suppress(KeyboardInterrupt):
         while True:
             views = [study.open(stage).view() for stage in study.names]
-            told = gate_texts(study)
-            lines = [f"stage {stage} {text}" for stage, text in told.items() if text]
+            texts = gate_texts(study)
+            lines = [f"stage {stage} {text}" for stage, text in texts.items() if text]
             statuses = [entry for view in views for entry in view.statuses]
             progress.update(statuses, "; ".join([*lines, *(note for view in views for note in view.notes)]))
-            is_active = any(map(starts_by_itself, told.values())) or any(view.is_active for view in views)
+            is_active = any(map(starts_by_itself, texts.values())) or any(view.is_active for view in views)
             if not watch.goes_on(is_active, statuses):
                 return
             time.sleep(watch.pause_s)

@@ -51,8 +51,8 @@ def retry(target: Target, rule: StartRule, command: StartCommand) -> int:
     sweep = target.open()
     choice, view = sweep.choose(rule)
     for entry in choice.unfixed:
-        told = f"{entry.detail}; the same code and settings would end so again"
-        print(f"left: {entry.name} ({entry.kind}): {told} (`submit` starts it all the same)")
+        text = f"{entry.detail}; the same code and settings would end so again"
+        print(f"left: {entry.name} ({entry.kind}): {text} (`submit` starts it all the same)")
     chosen = {run.signature for run in choice.start}
     for entry in view.statuses:
         if entry.signature in chosen:
@@ -130,8 +130,8 @@ def clean(
     kept, view = sweep.to_clean(*names)
     print_notes(view.notes)
     for one in kept:
-        told = f"checkpoints of {one.run.name}, {file_size(one.size)}"
-        print(f"{'would remove' if is_dry_run else 'remove'} {told}")
+        text = f"checkpoints of {one.run.name}, {file_size(one.size)}"
+        print(f"{'would remove' if is_dry_run else 'remove'} {text}")
     if not kept:
         print("nothing to remove: none of these runs is done and has checkpoints")
     else:
@@ -189,8 +189,8 @@ def show_dry_run(sweep: Sweep, start: StartPlan) -> None:
     arrays = start.slurm.arrays if start.slurm else []
     for number, array in enumerate(arrays, 1):
         options = " ".join(array.options())
-        told = f", with {options}" if options else ""
-        print(f"--- sbatch file {number} of {len(arrays)}{told}\n{array.text}", end="")
+        text = f", with {options}" if options else ""
+        print(f"--- sbatch file {number} of {len(arrays)}{text}\n{array.text}", end="")
     if arrays:
         print("---")
     print_notes(start.notes)

@@ -115,7 +115,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Error:
-    """An error that the run told itself; `names`: its class, and those of the errors behind it, nearest first."""
+    """An error that the run reported itself; `names`: its class, and those of the errors behind it, nearest first."""
 
     names: tuple[str, ...]
     message: str
@@ -130,7 +130,7 @@ class _Error:
 
 _GENERAL = ("RuntimeError", "OSError")
 _ErrorRule = tuple[Kind, Callable[[_Error], object]]
-# Of an error that the run told: the first rule that applies. The rules after the class are for errors of general
+# Of an error that the run reported: the first rule that applies. The rules after the class are for errors of general
 # classes, which only their message tells apart.
 _BEFORE_CLASS: tuple[_ErrorRule, ...] = (
     ("disk_full", lambda error: error.errno in FULL),
@@ -146,7 +146,7 @@ _AFTER_CLASS: tuple[_ErrorRule, ...] = (
     ("bug", lambda error: True),
 )
 
-# Of an end that the run did not tell: the first rule that applies.
+# Of an end that the run did not report: the first rule that applies.
 _UNREPORTED: tuple[tuple[Kind, Callable[[Evidence], object]], ...] = (
     ("in_use", lambda end: end.exit_code == TAKEN_OVER_EXIT),
     (
@@ -205,7 +205,7 @@ def _asked_to_stop(outcome: Outcome) -> Kind:
 
 
 def _reported_failure(outcome: Outcome) -> Failure:
-    """The kind of a failure that the run told itself."""
+    """The kind of a failure that the run reported itself."""
     name = outcome.error_type or ""
     frames = list(_FRAME.finditer("\n".join(outcome.traceback_tail)))
     files = tuple(match["file"] for match in frames)

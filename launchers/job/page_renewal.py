@@ -17,7 +17,7 @@ _INTERVAL_S = 60.0
 class PageRenewal:
     """Draws the page a minute after the last drawing, if a run has ended since; the first one counts from now.
 
-    Whoever started the queue draws when its last run has ended.
+    The process that started the queue draws when its last run has ended.
 
     Args:
         folder: of the sweep.

@@ -3,8 +3,8 @@
     python -m launchers.job.preload SOCKET PADDING
 
 Importing takes most of a run's start. :mod:`launchers.job.run_process` starts this process, asks it for runs by the
-socket, and becomes their parent: the process in between ends at once. So they outlive this process, and whoever asked
-learns how they end. It ends when the other end of the socket is closed.
+socket, and becomes their parent: the process in between ends at once. So they outlive this process, and the process
+that asked learns how they end. This process ends when the other end of the socket is closed.
 
 **What must not be here.** No thread and no CUDA: a forked child has neither the threads of its parent nor a use of
 the parent's CUDA. No random number drawn: a run sets its own seeds. No variable of one run alone, but for
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _import() -> None:
-    """Import what a run imports. Where runs have GPUs, DeepSpeed would look for them: it is told, and sees none."""
+    """Import what a run imports. DeepSpeed would look for GPUs: it is set to cuda, and sees none."""
     before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "DS_ACCELERATOR")}
     if before["CUDA_VISIBLE_DEVICES"]:
         os.environ |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": before["DS_ACCELERATOR"] or "cuda"}
@@ -89,7 +89,7 @@ def _check_forks() -> None:
 
 
 def _serve(asked: socket.socket) -> Request | None:
-    """Fork runs. Returns in each of them, with its request, and None when nobody will ask any more."""
+    """Fork runs. Returns in each of them, with its request, and None when the other end of the socket is closed."""
     while True:
         message, descriptors, *_ = socket.recv_fds(asked, _MOST_BYTES, 3)
         if not message:
@@ -124,7 +124,7 @@ def _fork_orphan() -> int:
 
 
 def _take_place(request: Request, out: int, errors: int, go: int) -> None:
-    """Be the process that the request asks for, once whoever asked knows of it."""
+    """Become the process that the request asks for, once the process that asked knows its id."""
     if request.own_session:
         os.setsid()
     _set_title(command(request.arguments))
@@ -158,7 +158,7 @@ def command(arguments: list[str]) -> list[str]:
 
 
 def _set_title(words: list[str]) -> None:
-    """Have ps, and whoever reads /proc, see this command: it replaces this process's own, PADDING included."""
+    """Show this command in ps and /proc: it replaces this process's own, PADDING included."""
     fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, see proc(5)
     text = b"".join(os.fsencode(word) + b"\0" for word in words)

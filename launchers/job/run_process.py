@@ -167,8 +167,8 @@ class _Preloaded:
         answer = self._socket.recv(64)
         if not answer:
             code = self._process.wait()
-            told = last_log_line(os.pread(self._log, 1 << 20, 0).decode(errors="replace"))
-            raise ConnectionError(f"it ended with exit code {code}{told and f', {told}'}")
+            text = last_log_line(os.pread(self._log, 1 << 20, 0).decode(errors="replace"))
+            raise ConnectionError(f"it ended with exit code {code}{text and f', {text}'}")
         return answer
 
     def close(self) -> None:

@@ -40,8 +40,8 @@ def main(folder: Path) -> None:
 
             renew(paths, by)
     except Exception as error:
-        told = describe_os_error(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-        print(f"{paths.report}: the page was not renewed ({told}); `report` writes it", flush=True)
+        text = describe_os_error(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        print(f"{paths.report}: the page was not renewed ({text}); `report` writes it", flush=True)
 
 
 def _too_long(signum: int, frame: FrameType | None) -> NoReturn:

@@ -25,7 +25,7 @@ class Association:
 
     @property
     def qos_if_unsaid(self) -> str | None:
-        """The QOS of a job that names none; None where that cannot be told."""
+        """The QOS of a job that names none; None where that is not known."""
         if self.default_qos:
             return self.default_qos
         return next(iter(self.qos)) if len(self.qos) == 1 else "normal" if "normal" in self.qos else None

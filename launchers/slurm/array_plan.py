@@ -96,7 +96,7 @@ class ArrayPlan:
         return submitit_executor.submit(self.folder.submitit, self.text, options, self.secrets)
 
     def options(self, previous: str | None = "JOB_OF_THE_ARRAY_BEFORE") -> list[str]:
-        """What sbatch is told besides the text.
+        """The options of sbatch beside the text.
 
         The id of the job before is not known when the text is made, and a job that submits the text again is on
         its cluster already.

@@ -81,12 +81,12 @@ def _query(wanted: set[str], cluster: str | None) -> dict[str, SlurmJob]:
     if not unclear:
         return found
     try:
-        told = _collect(_sacct(_arrays(unclear), cluster), unclear)
+        recorded = _collect(_sacct(_arrays(unclear), cluster), unclear)
     except NoAnswer as error:  # what squeue said holds, and the others are asked for later
         return found | {job_id: SlurmJob("UNKNOWN", f"sacct cannot tell now: {error}") for job_id in gone}
     except _NoAccounting:  # nobody remembers what squeue has forgotten
         return found
-    for job_id, job in told.items():
+    for job_id, job in recorded.items():
         if job_id not in found and job.state not in ENDED:
             # The queue does not have it. Either it has just ended, or slurmctld lost it.
             found[job_id] = replace(job, state="UNKNOWN", reason=f"accounting still says {job.state}")
@@ -117,9 +117,9 @@ def ids_by_name(names: Sequence[str], since: float, cluster: str | None = None) 
     Raises:
         ClusterError: SLURM does not answer.
     """
-    told = check_output("squeue", "--noheader", "--states=all", f"--name={','.join(names)}",
+    text = check_output("squeue", "--noheader", "--states=all", f"--name={','.join(names)}",
                "--format=%i|%j|%T|%N", cluster=cluster)  # fmt: skip
-    found = _accepted(told)
+    found = _accepted(text)
     gone = [name for name in names if name not in found]
     if gone:
         a_day_before = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(min(since, time.time()) - 86_400))
@@ -145,18 +145,18 @@ def _accepted(table: str) -> dict[str, str]:
     }
 
 
-def _collect(told: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
+def _collect(rows: Iterable[tuple[str, SlurmJob]], wanted: set[str]) -> dict[str, SlurmJob]:
     """Rows by the ids that they are about; of several rows of a job the last one counts."""
     found: dict[str, SlurmJob] = {}
     cut: list[tuple[JobIds, SlurmJob]] = []
-    for text, job in told:
+    for text, job in rows:
         ids = read_ids(text)
         for job_id in ids.expand():
             if job_id in wanted:
                 found[job_id] = job
         if ids.cut:
             cut.append((ids, job))
-    for ids, job in cut:  # '23_[5-9,12,...': what is left of the array and told nowhere else
+    for ids, job in cut:  # '23_[5-9,12,...': what is left of the array and listed nowhere else
         for job_id in wanted - set(found):
             base, _, index = job_id.partition("_")
             if base == ids.base and index.isdigit() and int(index) > ids.last:
@@ -222,10 +222,10 @@ def cancel(keys: Iterable[str]) -> dict[str, str]:
     refused: dict[str, str] = {}
     for cluster, job_ids in _by_cluster(keys).items():
         done = call("scancel", *sorted(job_ids), cluster=cluster)
-        told = dict(re.findall(r"job id (\S+): (.*)", done.stderr))
-        if done.returncode and not told.keys() & job_ids:
+        refusals = dict(re.findall(r"job id (\S+): (.*)", done.stderr))
+        if done.returncode and not refusals.keys() & job_ids:
             raise failure(done)
-        refused |= {job_key(job_id, cluster): f"SLURM refuses: {why}" for job_id, why in told.items()}
+        refused |= {job_key(job_id, cluster): f"SLURM refuses: {why}" for job_id, why in refusals.items()}
     return refused
 
 

@@ -41,7 +41,7 @@ def resubmit(task: JobTask, script: Path, exclude: Sequence[str] = ()) -> None:
     """Submit this job's own batch script again, to start when this job has ended.
 
     Raises:
-        ClusterError: SLURM does not take it, or the sweep could not be told of the new job.
+        ClusterError: SLURM does not take it, or the new job could not be recorded in the sweep.
     """
     # The time of `begin:` is past; `now+1hour` would count from now again.
     options = [f"--dependency=afterany:{own_id()}", "--begin=now"]

@@ -49,8 +49,8 @@ def _parts(study: Study, folder: Path) -> Iterator[StagePart]:
 
 
 def _part(stage: str, sweep: Sweep, view: View, folder: Path) -> StagePart:
-    told = ", ".join(f"{number} {state}" for state, number in counts(view.statuses).items())
-    summary = f"{len(view.runs)} runs: {told}."
+    text = ", ".join(f"{number} {state}" for state, number in counts(view.statuses).items())
+    summary = f"{len(view.runs)} runs: {text}."
     if not view.has_begun:
         return StagePart(stage, "", summary)
     data, page = sweep.report_data(view), sweep.ledger.paths.report / PAGE

@@ -47,12 +47,12 @@ def judge(name: str, statuses: Sequence[RunStatus], may_diverge: bool = False) -
     ]  # fmt: skip
     if not bad:
         return READY
-    told = "; ".join(_told(entry) for entry in bad[:_SHOWN])
+    text = "; ".join(_describe(entry) for entry in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return Verdict("blocked", f"{_count(bad)} of {name} {_have(bad)} no result: {told}{more}")
+    return Verdict("blocked", f"{_count(bad)} of {name} {_have(bad)} no result: {text}{more}")
 
 
-def _told(entry: RunStatus) -> str:
+def _describe(entry: RunStatus) -> str:
     detail = f": {clip(entry.detail, 120)}" if entry.detail else ""
     return f"{entry.name} ({entry.state}{detail})"
 

@@ -64,9 +64,9 @@ def _row(name: str, ours: Rows, theirs: Rows, init_tasks: Mapping[str, str | Non
     wanted = {task: init_tasks.get(task, name) for task in members}
     found = {task: _find(task, source, theirs) for task, source in wanted.items()}
     if len(set(found.values())) > 1:
-        told = ", ".join(f"{task} from {source}" for task, source in wanted.items())
+        text = ", ".join(f"{task} from {source}" for task, source in wanted.items())
         raise ConfigError(
-            f"init_tasks: these tasks share {name!r}, and would start from different ones: {told}"
+            f"init_tasks: these tasks share {name!r}, and would start from different ones: {text}"
         )
     return next(iter(found.values()))
 

@@ -72,9 +72,9 @@ def print_data(configs: Iterable[RunConfig], rows: int) -> list[str]:
                 print(f"  a run would stop here: {error}")
         if len(sizes) == len(config.data.tasks) > 1:
             shares = Mixing.of(config.data).distribution(sizes)
-            told = ", ".join(f"{task} {share:.1%}" for task, share in zip(sizes, shares, strict=True))
+            text = ", ".join(f"{task} {share:.1%}" for task, share in zip(sizes, shares, strict=True))
             drawn = "rows" if config.data.batching == "mixed" else "batches"
-            print(f"mixing={config.data.mixing}: {drawn} are drawn of {told}")
+            print(f"mixing={config.data.mixing}: {drawn} are drawn of {text}")
     return faults
 
 
@@ -139,9 +139,9 @@ def _answers(task: Task, examples: Examples) -> str:
     known = task.labels if task.labels and not task.rounded else ()
     found = [(label, counts[label]) for label in known] or counts.most_common()
     shown = found[:_MOST_ANSWERS]
-    told = [f"{_clipped(text, 60)} {count:,} ({count / len(examples):.1%})" for text, count in shown]
+    listed = [f"{_clipped(text, 60)} {count:,} ({count / len(examples):.1%})" for text, count in shown]
     left = len(found) - len(shown)
-    return ", ".join(told) + (f", and {left:,} more" if left else "")
+    return ", ".join(listed) + (f", and {left:,} more" if left else "")
 
 
 def _row_lines(

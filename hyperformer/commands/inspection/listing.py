@@ -71,6 +71,6 @@ def _metrics() -> Iterator[tuple[str, ...]]:
     yield "metric", "columns", "labels", "answers", "what it is"
     needs = {"any": "any", "some": "some", "two": "two", "binary": "0 and 1"}
     for name, metric in METRICS.items():
-        told = (metric.compute.__doc__ or "").strip().splitlines()[0]
+        text = (metric.compute.__doc__ or "").strip().splitlines()[0]
         answers = ", ".join(metric.answers) + (f"; needs {metric.needs}" if metric.needs else "")
-        yield name, ", ".join(metric.columns), needs[metric.labels], answers, told
+        yield name, ", ".join(metric.columns), needs[metric.labels], answers, text

@@ -101,9 +101,9 @@ class _Reading:
         if value == AUTO and rule.auto:
             return
         if not rule.values.hold(value):
-            told = f"{path} is {_shown(value)}, but must be {rule.values.words}"
+            text = f"{path} is {_shown(value)}, but must be {rule.values.words}"
             why = f": {rule.why}" if isinstance(rule, Checked) and rule.why else ""
-            self.problems.append(told + why)
+            self.problems.append(text + why)
         elif isinstance(rule, Passed):
             self._pass(path, rule, value)
         elif path == "train_batch_size" and self.global_batch_size not in (None, value):
@@ -115,18 +115,18 @@ class _Reading:
     def _compare(self, path: str, rule: FromSetting, value: Any) -> None:
         if value == AUTO:
             return
-        ours, told = rule.value(self.training), f"{path} is {_shown(value)}, but"
+        ours, text = rule.value(self.training), f"{path} is {_shown(value)}, but"
         if ours is None:
             why = "how long the run is will be known when its rows are read"
-            self.problems.append(f'{told} {why}; write "auto" there')
+            self.problems.append(f'{text} {why}; write "auto" there')
         elif _kind(value) != _kind(ours):
-            self.problems.append(f'{told} must be {_kind(ours)}, or "auto"')
+            self.problems.append(f'{text} must be {_kind(ours)}, or "auto"')
         elif value != ours:
             values = vars(self.training)
             held = " and ".join(
                 f"{name} is {ours if values[name] is None else values[name]}" for name in rule.settings
             )
-            self.problems.append(f'{told} the setting {held}; write {_remedy(rule, value)}, or "auto" there')
+            self.problems.append(f'{text} the setting {held}; write {_remedy(rule, value)}, or "auto" there')
 
     def _pass(self, path: str, rule: Passed, value: Any) -> None:
         section = path.partition(".")[0]
@@ -174,13 +174,13 @@ def _together(training: TrainingConfig, passed: Mapping[str, Any]) -> Iterator[s
     stage = zero_stage(training)
     for name, least in (("offload_optimizer", 1), ("offload_param", 3)):
         if passed.get(f"zero_optimization.{name}.device") == "cpu" and stage < least:
-            told = f"zero_optimization.{name} needs ZeRO, and the setting zero_stage is {stage}"
-            yield f"{told}; write zero_stage={'3' if least == 3 else '1, 2 or 3'}, or remove the section"
+            text = f"zero_optimization.{name} needs ZeRO, and the setting zero_stage is {stage}"
+            yield f"{text}; write zero_stage={'3' if least == 3 else '1, 2 or 3'}, or remove the section"
     dtype = passed.get("data_types.grad_accum_dtype", training.precision)
     if dtype != training.precision and (stage == 0 or dtype != "fp32"):
-        told = f"precision is {training.precision} and zero_stage {stage}"
+        text = f"precision is {training.precision} and zero_stage {stage}"
         fit = f"{training.precision}, or fp32 with zero_stage=1, 2 or 3"
-        yield f"data_types.grad_accum_dtype is {dtype}, but the setting {told}; write {fit}"
+        yield f"data_types.grad_accum_dtype is {dtype}, but the setting {text}; write {fit}"
 
 
 def _schedule(training: TrainingConfig, passed: Mapping[str, Any]) -> Iterator[str]:
@@ -193,13 +193,13 @@ def _schedule(training: TrainingConfig, passed: Mapping[str, Any]) -> Iterator[s
         return
     ours, known = SCHEDULERS[kind]
     if training.lr_scheduler != ours:
-        told = f"scheduler.type is {kind}, but the setting lr_scheduler is {training.lr_scheduler}"
-        yield f"{told}; write lr_scheduler={ours}, or remove the section"
+        text = f"scheduler.type is {kind}, but the setting lr_scheduler is {training.lr_scheduler}"
+        yield f"{text}; write lr_scheduler={ours}, or remove the section"
     if training.generator_learning_rate is not None:
         yield "scheduler: DeepSpeed's schedules have one learning rate for all; remove it, or generator_learning_rate"
     for path in given:
         if path.rpartition(".")[2] not in known:
             yield f"{path}: {kind} has no such parameter; it has {', '.join(known)}"
     if training.warmup_ratio is None and training.warmup_steps < 2:
-        told = f"the setting warmup_steps is {training.warmup_steps}, but DeepSpeed warms up for 2 at least"
-        yield f"scheduler: {told}; write warmup_steps=2 or more, or remove the section"
+        text = f"the setting warmup_steps is {training.warmup_steps}, but DeepSpeed warms up for 2 at least"
+        yield f"scheduler: {text}; write warmup_steps=2 or more, or remove the section"

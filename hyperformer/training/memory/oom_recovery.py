@@ -36,10 +36,10 @@ def explain_out_of_memory(trainer: Trainer, folder: RunFolder, recovery: Recover
         if not in_evaluation and not is_out_of_memory(error):
             raise
         # The weights, too, count in an evaluation; what it takes beside them is no activation of training.
-        told = "" if in_evaluation else f". {_explained(trainer)}"
+        text = "" if in_evaluation else f". {_explained(trainer)}"
         kind = EvaluationOutOfMemory if in_evaluation else OutOfMemory
         words = str(error).partition(_TORCHS_ADVICE)[0].rstrip(". ") or type(error).__name__
-        raise kind(f"{words}; {_next_start(trainer, folder, recovery, in_evaluation)}{told}") from error
+        raise kind(f"{words}; {_next_start(trainer, folder, recovery, in_evaluation)}{text}") from error
 
 
 def _next_start(trainer: Trainer, folder: RunFolder, recovery: Recovery, in_evaluation: bool) -> str:

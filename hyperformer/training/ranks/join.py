@@ -32,7 +32,7 @@ def join(local_rank: int | None = None, config: TrainingConfig | None = None) ->
 
     Raises:
         HyperformerError: GPUs were given, and torch sees none; the ranks cannot connect.
-        ConfigError: it cannot be told which rank this is, or there is no GPU for it.
+        ConfigError: it is not known which rank this is, or there is no GPU for it.
     """
     import deepspeed
 
@@ -106,9 +106,9 @@ def _check_has_gpu(local: int) -> None:
     count = torch.cuda.device_count()
     if local >= count:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        told = f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
+        text = f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
         raise ConfigError(
-            f"local rank {local} has no GPU: {socket.gethostname()} shows {count} to it{told}. Start one rank per GPU, "
+            f"local rank {local} has no GPU: {socket.gethostname()} shows {count} to it{text}. Start one rank per GPU, "
             "or ask for more GPUs"
         )
 

@@ -62,7 +62,7 @@ def run_one_after_the_other(commands: Sequence[Sequence[str]], local_rank: int |
         0, or the exit code of the command that failed: 128 + the signal that ended it.
 
     Raises:
-        ConfigError: it cannot be told which rank this is.
+        ConfigError: it is not known which rank this is.
     """
     variables = rank_variables(os.environ, local_rank)
     children = _Children()

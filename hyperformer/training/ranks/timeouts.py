@@ -72,10 +72,10 @@ def explain_hangs(folder: RunFolder, rank: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo, or one of torch.distributed's own, which are RuntimeErrors too
-        told = _hang_behind(str(error), folder, rank)
-        if told is None:
+        text = _hang_behind(str(error), folder, rank)
+        if text is None:
             raise
-        raise Hang(told) from error
+        raise Hang(text) from error
 
 
 def _hang_behind(message: str, folder: RunFolder, rank: int) -> str | None:
@@ -85,7 +85,7 @@ def _hang_behind(message: str, folder: RunFolder, rank: int) -> str | None:
             "slow, raise start_timeout_minutes (before the first step is done) or step_timeout_minutes"
         )
     if _LOST.search(message):
-        with suppress(Exception):  # state.json may be damaged; then the error itself is told
+        with suppress(Exception):  # state.json may be damaged; then the error itself is raised
             state = folder.read_state()
             if state and state.phase == "failed" and (state.error or "").startswith("Hang: "):
                 return (state.error or "").removeprefix("Hang: ")

@@ -72,7 +72,7 @@ def status_table(statuses: Sequence[RunStatus], width: int = WIDTH) -> Text:
 
 
 def group_by_text(explained: Iterable[tuple[RunStatus, str]]) -> list[tuple[list[RunStatus], str]]:
-    """Runs of which the same is to be told, and that; failures first.
+    """Runs that share a text, and that text; failures first.
 
     What differs by the run's own name or folder alone is the same.
     """
