@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -163,6 +164,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if twice:
         raise ValueError(f"it has {', '.join(twice)} more than once")
     return dict(pairs)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content, as hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def git_environment() -> dict[str, str]:

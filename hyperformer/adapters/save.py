@@ -8,7 +8,6 @@ the run had tasks of the user's own.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from hyperformer.adapters.record import (
 )
 from hyperformer.adapters.t5.config import HyperformerConfig, hyperformer_config
 from hyperformer.errors import CheckpointError, nearest
-from hyperformer.files import apply_umask, atomic_write, flush, write_json
+from hyperformer.files import apply_umask, atomic_write, file_digest, flush, write_json
 from hyperformer.settings.build import flatten
 from hyperformer.settings.schema import RunConfig
 
@@ -124,7 +123,7 @@ def write_adapter(
     )
     with atomic_write(folder / CARD_NAME) as stream:
         stream.write(card.text())
-    record = dataclasses.replace(record, weights_sha256=_hash(folder / WEIGHTS_NAME))
+    record = dataclasses.replace(record, weights_sha256=file_digest(folder / WEIGHTS_NAME))
     write_json(folder / CONFIG_NAME, dataclasses.asdict(record))
 
 
@@ -194,13 +193,8 @@ def check_hash(record: AdapterRecord, files: AdapterFiles) -> None:
     Raises:
         CheckpointError: they are not.
     """
-    if _hash(files.weights) != record.weights_sha256:
+    if file_digest(files.weights) != record.weights_sha256:
         raise CheckpointError(
             f"{files.weights} is not the file that {files.config.name} was written for (its hash differs): "
             "copy both again"
         )
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

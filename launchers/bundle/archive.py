@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hyperformer.errors import FileError, HyperformerError
-from hyperformer.files import atomic_write, read_object
+from hyperformer.files import atomic_write, file_digest, read_object
 
 MANIFEST = "manifest.json"
 SUFFIX = ".zip"
@@ -79,12 +79,6 @@ def _describe(content: Content) -> dict[str, Any]:
     if isinstance(content, bytes):
         return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     return {"sha256": file_digest(content), "bytes": content.stat().st_size}
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: Content) -> str:

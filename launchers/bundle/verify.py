@@ -17,8 +17,9 @@ from pathlib import Path
 
 from hyperformer.answers.verify import Key, verify_run
 from hyperformer.errors import HyperformerError
+from hyperformer.files import file_digest
 from hyperformer.run_files.run_folder import RunFolder
-from launchers.bundle.archive import file_digest, unpack
+from launchers.bundle.archive import unpack
 from launchers.bundle.planned_runs import PlannedRuns, read_runs
 from launchers.bundle.report_check import count_numbers, report_faults
 from launchers.report.make_report import make_report
