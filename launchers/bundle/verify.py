@@ -29,7 +29,7 @@ from launchers.store.sweep_folder import SweepFolder
 
 _Scored = dict[str, Mapping[Key, float]]
 """What the answers of each run give, by signature."""
-# What a file that somebody has changed can raise where it is read: no error of ours to hide behind.
+# What a changed file can raise where it is read; our own errors are not among these.
 _OF_CHANGED_FILES = (
     TypeError,
     ValueError,

@@ -1,6 +1,6 @@
 """Which kind of failure an attempt's end is. Pure: reads nothing but what it is given.
 
-The witnesses of an end, the best first: what the run itself wrote (its outcome),
+The evidence of an end, the most reliable first: what the run itself wrote (its outcome),
 what SLURM's daemons wrote into its log, the exit code of srun, the tail of its log.
 """
 
@@ -159,7 +159,7 @@ _UNREPORTED: tuple[tuple[Kind, Callable[[Evidence], object]], ...] = (
     ("gpu_failure", lambda end: _GPU.search(end.log)),
     ("hang", lambda end: _WAITED.search(end.log)),
     ("collective", lambda end: _NCCL.search(end.log)),
-    # It was asked to stop before it could listen: as when SLURM preempts a job in its first second.
+    # It was asked to stop before it handled signals: as when SLURM preempts a job in its first second.
     ("preempted", lambda end: not end.has_started and end.signal in (signal.SIGTERM, signal.SIGUSR2)),
     ("set_up", lambda end: not end.has_started),
     ("killed", lambda end: True),
@@ -188,7 +188,7 @@ def slurm_end_reason(job_log: str) -> Kind | None:
     """Why SLURM ended the job, by its own lines in the log; None if it did not.
 
     A line on the step alone is no end of the job: a preemption with a grace time begins
-    with one, and whoever sends a signal to the step leaves the same line.
+    with one, and any signal sent to the step leaves the same line.
     """
     found: Kind | None = None
     for match in _SAID.finditer(job_log):
@@ -200,7 +200,7 @@ def slurm_end_reason(job_log: str) -> Kind | None:
 
 
 def _asked_to_stop(outcome: Outcome) -> Kind:
-    """Nobody cancelled the job, so the signal came ahead of a time limit, or of a preemption."""
+    """The job was not cancelled, so the signal came ahead of a time limit, or of a preemption."""
     return "time_limit" if outcome.signal == signal.SIGUSR2 else "preempted"
 
 
@@ -222,7 +222,7 @@ def _kind_of(error: _Error) -> Kind:
 
 
 def _beyond_a_lost_rank(failure: Failure, evidence: Evidence) -> Failure:
-    """A rank that dies tells nothing; the others complain of the connection."""
+    """The failure of the rank that died, which reports nothing itself; the others report the lost connection."""
     if failure.kind != "collective":
         return failure
     if evidence.run_error.startswith("Hang:"):

@@ -78,7 +78,7 @@ def make_table(
     """The table of one split.
 
     Args:
-        number: what settings are chosen by; it stands beside each row.
+        number: what settings are chosen by; it is shown beside each row.
         first: the first columns: tasks, or tasks with a metric.
     """
     entries = [entry for group in groups for entry in group.entries]
@@ -96,7 +96,7 @@ def make_table(
 
 
 def _place(column: Column, first: Sequence[str]) -> int:
-    """Where a column stands; that of a metric takes precedence over that of its task."""
+    """The place of a column; that of a metric takes precedence over that of its task."""
     task, metric = column
     for name in (f"{task} {SHORT_METRICS.get(metric, metric)}", task):
         if name in first:

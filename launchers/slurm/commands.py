@@ -87,7 +87,7 @@ def check_output(*command: str, patience_s: float = 0.0, cluster: str | None = N
         ClusterError: the command fails, with SLURM's words.
     """
     done = call(*command, patience_s=patience_s, cluster=cluster)
-    # A command that prints nothing, and says that it reached nobody, has not found nothing.
+    # A command that prints nothing, and says that it reached no server, has not found an empty list.
     if done.returncode or (not done.stdout.strip() and _AWAY.search(done.stderr)):
         raise failure(done)
     return done.stdout
@@ -97,7 +97,7 @@ def rows(text: str, width: int) -> Iterator[list[str]]:
     """The rows of a table; what a command or a site tells between them is left out.
 
     Raises:
-        NoAnswer: a line may be a row, and is none that we know: of its job nobody can say that SLURM has forgotten it.
+        NoAnswer: a line may be a row, but not one that we know: so SLURM may not have forgotten its job.
     """
     others = []
     is_table = False
@@ -149,7 +149,7 @@ def _configuration() -> str:
 
 
 def slurm_words(text: str) -> str:
-    """What SLURM says, in a line: its own reason and what the site adds, for nobody can tell them apart.
+    """What SLURM says, in a line: its own reason and what the site adds, as these cannot be told apart.
 
     >>> slurm_words("sbatch: error: Note: maintenance on Monday\\nallocation failure: Invalid account\\n")
     'Note: maintenance on Monday; allocation failure: Invalid account'

@@ -84,7 +84,7 @@ def _query(wanted: set[str], cluster: str | None) -> dict[str, SlurmJob]:
         recorded = _collect(_sacct(_arrays(unclear), cluster), unclear)
     except NoAnswer as error:  # what squeue said holds, and the others are asked for later
         return found | {job_id: SlurmJob("UNKNOWN", f"sacct cannot tell now: {error}") for job_id in gone}
-    except _NoAccounting:  # nobody remembers what squeue has forgotten
+    except _NoAccounting:  # nothing remembers what squeue has forgotten
         return found
     for job_id, job in recorded.items():
         if job_id not in found and job.state not in ENDED:

@@ -42,7 +42,7 @@ class Outcome:
         signal: the one that asked the run to stop.
         exit_code: of the process, where that is all there is to tell.
         kind: of the failure (:mod:`launchers.plan.failure_kinds`).
-        then: what follows: ``end``, ``again`` or ``requeue``; None: nobody has decided it yet.
+        then: what follows: ``end``, ``again`` or ``requeue``; None: not decided yet.
         why: the reason for `then`.
         ended: seconds since the epoch.
     """
@@ -198,7 +198,7 @@ def next_attempt(run_folder: Path, first: int = 1) -> Attempt:
 
 
 def rename_damaged(path: Path) -> Path | None:
-    """Rename a damaged file, so that it is in nobody's way and nothing is lost; returns its new path."""
+    """Rename a damaged file, so that it is out of the way and nothing is lost; returns its new path."""
     for number in itertools.count(1):
         renamed = path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")
         if not renamed.exists():

@@ -111,7 +111,7 @@ def read(code: Path, folder: Path) -> Snapshot:
 
 
 class _PreviousCopy:
-    """The newest copy below a folder: its files can be linked to, as long as nobody has touched them."""
+    """The newest copy below a folder: its files can be linked to, as long as they are unchanged."""
 
     def __init__(self, folder: Path) -> None:
         lists = sorted(folder.glob(f"*/.snapshot/{_FILES}"), key=lambda path: path.stat().st_mtime)

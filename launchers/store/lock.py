@@ -69,14 +69,14 @@ def is_mine(folder: Path) -> bool:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether nobody holds the sweep's lock; a process that is gone does not."""
+    """Whether no process holds the sweep's lock; one that is gone does not."""
     text = _read(SweepFolder(folder).lock)
     record = _parse(text)
     return text is None or (record is not None and is_alive(record) is False)
 
 
 def _create(path: Path, text: str) -> bool:
-    # Written beside and linked: nobody ever reads an empty lock, and link() is atomic over NFS too.
+    # Written beside and linked: no process ever reads an empty lock, and link() is atomic over NFS too.
     beside = path.with_name(f".lock.{os.getpid()}.{time.time_ns()}.tmp")
     try:
         beside.write_text(text, encoding="utf-8")

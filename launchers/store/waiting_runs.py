@@ -1,6 +1,6 @@
 """The runs that a launcher on some machine is to start: ``queue.json``, for as long as it lives.
 
-So everybody else can tell a run that waits from one that nobody is going to start.
+So other processes can tell a run that waits from one that nothing is going to start.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _group(column: Column) -> Column | str:
-    """What shares a column of the paper: the metrics of one task; an average stands alone."""
+    """What shares a column of the paper: the metrics of one task; an average has its own column."""
     return column if column in AVERAGES else column[0]
 
 

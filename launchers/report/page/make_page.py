@@ -114,7 +114,7 @@ def _asset(name: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in; a number that is not finite is null."""
+    """JSON that cannot end the script element it is in; a number that is not finite is null."""
     return json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

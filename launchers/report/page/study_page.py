@@ -20,7 +20,7 @@ class StagePart:
 
     Attributes:
         told: why it has not started; '' if it has.
-        summary: how its runs stand, in words.
+        summary: the states of its runs, in words.
         sources: which runs its runs start from, a line each.
         data: None before any of its runs has started.
         figures: None: they cannot be drawn here.

@@ -119,7 +119,7 @@ def holm(ps: Sequence[float], comparisons: int) -> list[float]:
     """Holm's corrected p-values, in the order of `ps`.
 
     Args:
-        comparisons: how many there are, tested or not. Who looks for the best of k rows compares all pairs, so all
+        comparisons: how many there are, tested or not. Looking for the best of k rows compares all pairs, so all
             k (k - 1) / 2 count, though only those with the best are tested.
     """
     corrected, least = [0.0] * len(ps), 0.0
