@@ -100,7 +100,7 @@ def hash_as_spelled(config: RunConfig, spelled: Mapping[str, Any]) -> str:
 
 
 def _kept_hash(config: RunConfig, name: str, hashed: Callable[[RunConfig], Mapping[str, Any]]) -> str:
-    """The hash of what `hashed` returns for a config, kept with it; JSON is written once for all of :func:`with_seed`."""
+    """The hash of `hashed(config)`, kept with the config; JSON is written once for all of :func:`with_seed`."""
     own = vars(config)
     if name not in own:
         around = own.get("_around_seed")
