@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from launchers.report.report_data import AVERAGES, Cell, Column, ReportData, Row, Table
-from launchers.report.results import RunResult, mixed_inputs, unknown_inputs
+from launchers.report.results import RunResult, mixed_inputs, mixed_versions, unknown_inputs
 from launchers.report.statistics.row_tests import with_tests
 from launchers.report.statistics.seed_tests import comparisons, with_intervals
 from launchers.report.tables import with_best
@@ -24,9 +24,11 @@ def compare_reports(reports: Sequence[ReportData]) -> ReportData:
     reports = [_named(report) for report in reports]
     shown = list(dict.fromkeys(table.split for report in reports for table in report.tables))
     tables = [_table([report for report in reports if _of(report, split)], split) for split in shown]
+    runs = tuple(entry for report in reports for entry in report.runs)
+    notes = (f"{report.name}: {note}" for report in reports for note in report.notes)
     return ReportData(
         name=" + ".join(report.name for report in reports),
-        runs=tuple(entry for report in reports for entry in report.runs),
+        runs=runs,
         tables=tuple(tables),
         choices=tuple(
             replace(choice, variant=f"{report.name}: {choice.variant}")
@@ -34,7 +36,7 @@ def compare_reports(reports: Sequence[ReportData]) -> ReportData:
             for choice in report.choices
         ),
         comparisons=tuple(comparisons(tables[0])),
-        notes=tuple(f"{report.name}: {note}" for report in reports for note in report.notes),
+        notes=(*notes, *mixed_versions(runs)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from launchers.plan.model_selection.choose import choose
 from launchers.plan.model_selection.rule import Number, SelectionRule
 from launchers.report.report_data import ReportData
-from launchers.report.results import RunResult, early_stops, one_class_runs
+from launchers.report.results import RunResult, early_stops, mixed_versions, one_class_runs
 from launchers.report.statistics.row_tests import with_tests
 from launchers.report.statistics.seed_tests import comparisons, with_intervals
 from launchers.report.tables import all_groups, chosen_groups, make_table, splits
@@ -37,5 +37,5 @@ def make_report(
         appendix=tuple(make_table(every, split, number, columns, True) for split in shown) if rule else (),
         choices=tuple(choices),
         comparisons=tuple(comparisons(tables[0])),
-        notes=(*early_stops(entries), *one_class_runs(entries)),
+        notes=(*early_stops(entries), *one_class_runs(entries), *mixed_versions(entries)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,6 +95,26 @@ def one_class_runs(entries: Sequence[RunResult]) -> Iterator[str]:
         ]
         if told:
             yield f"{entry.run.name}: every validation row of a task is answered with one class: {'; '.join(told)}."
+
+
+def mixed_versions(entries: Sequence[RunResult]) -> Iterator[str]:
+    """The versions of code and libraries that runs do not share, a line for each package."""
+    found: dict[str, Counter[str]] = {}
+    for result in (entry.result for entry in entries if entry.result is not None):
+        versions = {
+            "HyperFormer (git commit)": (result.get("git_commit") or "")[:10],
+            **(result.get("versions") or {}),
+        }
+        for name, version in versions.items():
+            if version and name != "datasets":  # it reads rows, and these are compared
+                found.setdefault(name, Counter())[str(version)] += 1
+    for name, runs in found.items():
+        if len(runs) > 1:
+            told = [
+                f"{version} ({count} run{'s' if count > 1 else ''})" for version, count in runs.most_common(6)
+            ]
+            more = f" and {len(runs) - 6} more" if len(runs) > 6 else ""
+            yield f"The runs were made with different versions of {name}: {', '.join(told)}{more}."
 
 
 def mixed_inputs(entries: Sequence[RunResult]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from launchers.cli.display import tables
 from launchers.cli.display.layout import console
 from launchers.plan.plan import Plan, Run
 from launchers.report import csv_files
+from launchers.report.compare import compare_reports
 from launchers.report.csv_files import result_records
 from launchers.report.files import write_report
 from launchers.report.latex.table import table_file
@@ -373,6 +374,22 @@ def test_a_done_run_whose_result_cannot_be_read(plan_of: Callable[[str], Plan], 
     (row,) = table.rows
     assert (row.done, row.planned) == (1, 2)
     assert any(f"unknown: finetune-seed2 ({result} cannot be" in note for note in footnotes(table))
+
+
+def test_runs_of_different_versions_are_told(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
+    plan = plan_of("{variants: [finetune], tasks: [rte], grid: {seed: [1, 2, 3]}}")
+    ledger = Ledger(plan, tmp_path / "runs")
+    for run, torch in zip(plan.runs, ("2.9", "2.9", "2.13+cpu"), strict=True):
+        versions = {"torch": torch, "transformers": "5.1", "datasets": run.config.seed}
+        give_result(ledger, run, {"rte": {"acc": 50.0}}, versions=versions, git_commit=f"{torch:0<40}")
+    report = make_report("s", entries_of(ledger))
+    assert report.notes == (
+        "The runs were made with different versions of HyperFormer (git commit): 2.90000000 (2 runs), "
+        "2.13+cpu00 (1 run).",
+        "The runs were made with different versions of torch: 2.9 (2 runs), 2.13+cpu (1 run).",
+    )
+    both = compare_reports([report, replace(report, name="t", notes=())])
+    assert both.notes[-1].endswith("of torch: 2.9 (4 runs), 2.13+cpu (2 runs).")
 
 
 def test_runs_that_stopped_early_are_named(plan_of: Callable[[str], Plan], tmp_path: Path) -> None:
