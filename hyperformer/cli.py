@@ -53,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_inspection_commands(commands)
     add_model_commands(commands)
 
-    arguments, rest = parser.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser.print_help(sys.stderr)
+        return finetune_t5_trainer.EXIT_BAD_INPUT
+    arguments, rest = parser.parse_known_args(words)
     # argparse takes key=value in one place only, before or after the options.
     if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

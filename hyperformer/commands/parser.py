@@ -40,7 +40,7 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict", help="answer texts or rows, from a file or a pipe, as JSON lines"
     )
-    _add_request(predict, task_needed=False)
+    _add_request(predict)
     predict.add_argument(
         "--output", default="-", metavar="FILE", help="JSON lines; '-' (default): standard output"
     )
@@ -76,14 +76,15 @@ def _add_rescore(commands: Any) -> None:
     rescore.set_defaults(command=_rescore)
 
 
-def _add_request(command: argparse.ArgumentParser, *, task_needed: bool = True) -> None:
+def _add_request(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", help=_TRAINED)
     command.add_argument(
-        "--task", required=task_needed, help="the task of the rows; it gives template and labels"
+        "--task",
+        help="the task of the rows; it gives template and labels (default: the model's, if it has one only)",
     )
     command.add_argument(
-        "--input", default="-", metavar="FILE", help="rows with the task's columns (.jsonl, .json, .csv, .tsv, "
-        ".parquet), which get its template and prefix; lines of other files are sources as they are; '-' (default): "
+        "--input", default="-", metavar="FILE", help="rows with the columns of the task's template (.jsonl, .json, "
+        ".csv, .tsv, .parquet), which get that and its prefix; lines of other files are sources as they are; '-' (default): "
         "standard input",
     )  # fmt: skip
     command.add_argument(
@@ -163,8 +164,8 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.glue_submission is not None:
         return _glue_submission(arguments)
-    if arguments.task is None or arguments.data_dir is not None:
-        raise ConfigError("predict needs --task; --data-dir is for --glue-submission, which needs none")
+    if arguments.data_dir is not None:
+        raise ConfigError("--data-dir is for --glue-submission; the rows to answer are --input")
     run_predict(_request(arguments), arguments.output)
     return 0
 

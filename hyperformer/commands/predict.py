@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -46,7 +46,7 @@ class Request:
     """
 
     model: str
-    task: str
+    task: str | None
     input: Input
     base: str | None = None
     decode: str | None = None
@@ -65,12 +65,24 @@ def check_batch_size(size: int) -> None:
         raise ConfigError(f"--batch-size is {size}; write a whole number above 0")
 
 
+def _choose_task(task: str | None, known: Sequence[str]) -> str:
+    """The task that is meant: the named one, or the only one of the model; raises ConfigError."""
+    if task is None and len(known) != 1:
+        raise ConfigError(
+            f"name the task of the rows by --task: {', '.join(known) or 'the model does not say which'}"
+        )
+    task = known[0] if task is None else task
+    if known and task not in known:
+        raise ConfigError(f"task {task!r} is not one of this model's{nearest(task, known)}")
+    return task
+
+
 class Predictor:
     """A trained model with the tokenizer and the task that it answers for.
 
     Args:
         trained: from :func:`load_trained`.
-        task: name of the task.
+        task: name of the task; None: the model's only one.
         decode: 'generate'; 'constrained', to the task's labels; or 'rank' among them; None: as the evaluations of the
             model's run did, or 'generate' where that is not known.
 
@@ -79,10 +91,9 @@ class Predictor:
         CheckpointError: the tokenizer cannot be loaded.
     """
 
-    def __init__(self, trained: TrainedModel, task: str, *, decode: str | None = None) -> None:
+    def __init__(self, trained: TrainedModel, task: str | None = None, *, decode: str | None = None) -> None:
         config = trained.model.config
-        if config.tasks and task not in config.tasks:
-            raise ConfigError(f"task {task!r} is not one of this model's{nearest(task, config.tasks)}")
+        task = _choose_task(task, config.tasks or [])
         self.task = get_task(task, load_user_tasks(trained.task_file) if trained.task_file else None)
         self.decode = decode or (config.answer_settings or {}).get("decode") or "generate"
         check_decode([self.task], self.decode)

@@ -31,7 +31,8 @@ class ShippedFiles:
 
     def names(self) -> dict[str, Path]:
         """Every file that ships, by name."""
-        return {path.stem: path for folder in self.folders for path in sorted(folder.glob(f"*{self.suffix}"))}
+        found = {path.stem: path for folder in self.folders for path in folder.glob(f"*{self.suffix}")}
+        return dict(sorted(found.items()))
 
     def find(self, name: str | Path, beside: Path | None = None) -> Path:
         """The file that `name` means: a path from the working directory, one from `beside`, or one that ships.

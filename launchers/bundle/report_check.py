@@ -15,7 +15,7 @@ from typing import Any
 
 from hyperformer.errors import clip
 from launchers.report.csv_files import result_lines, run_lines
-from launchers.report.latex.table import table_file
+from launchers.report.latex.table import LATEX, table_file
 from launchers.report.markdown import markdown
 from launchers.report.report_data import ReportData
 
@@ -57,7 +57,7 @@ def count_numbers(data: ReportData) -> int:
 
 def _texts(data: ReportData) -> dict[str, list[str]]:
     """The files of text."""
-    found = {"report.md": markdown(data), "table.tex": table_file(data.tables[0])}
+    found = {"report.md": markdown(data), LATEX: table_file(data.tables[0])}
     return {name: text.splitlines() for name, text in found.items()}
 
 

@@ -14,6 +14,7 @@ from launchers.cli.display import tables
 from launchers.cli.display.layout import console, print_table
 from launchers.cli.suggested_command import SuggestedCommand
 from launchers.report.files import PAGE, PDF
+from launchers.report.latex.table import LATEX
 from launchers.report.report_data import ReportData
 from launchers.report.text import choice_text, footnotes
 from launchers.status.run_status import BAD, RunStatus
@@ -109,6 +110,7 @@ def show_report(sweep: Sweep, view: View, with_pdf: bool = False) -> None:
 def print_paths(page: Path, with_pdf: bool) -> None:
     """Where a report is."""
     print(f"\nreport: {short_path(page)}")
+    print(f"for a paper: {short_path(page.with_name(LATEX))}")
     if with_pdf:
         print(f"pdf: {short_path(page.with_name(PDF))}")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from hyperformer import __version__
 from hyperformer.commands.inspection.parser import SHOWS, add_rows
 from launchers.plan.sweep_file import SWEEPS
 from launchers.submit.preflight import NAMES
@@ -28,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Plan, run and report a sweep of HyperFormer runs. Without a command: submit.",
         epilog="exit codes: 0 success, 1 some run failed, 2 bad input, 130 interrupted",
     )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = _options()
     shipped = ", ".join(SWEEPS.names())
@@ -200,8 +202,11 @@ def _path(text: str) -> Path:
 def parse(words: list[str]) -> argparse.Namespace:
     """The arguments; names may come before and after options (argparse takes them in one place only)."""
     parser = _parser()
-    first = words[0] if words else ""
-    if words and first not in (*COMMANDS, "-h", "--help"):
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    first = words[0]
+    if first not in (*COMMANDS, "-h", "--help", "--version"):
         words = ["submit", *words]
     arguments, rest = parser.parse_known_args(words)
     meant = get_close_matches(first, COMMANDS, 1)

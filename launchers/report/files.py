@@ -14,7 +14,7 @@ from launchers.report.figures.class_counts import confusions
 from launchers.report.figures.embeddings import embedding_maps
 from launchers.report.figures.render import can_draw, write_pdfs
 from launchers.report.latex.document import Picture, write_pdf
-from launchers.report.latex.table import table_file
+from launchers.report.latex.table import LATEX, table_file
 from launchers.report.markdown import markdown
 from launchers.report.page.make_page import page
 from launchers.report.report_data import ReportData
@@ -61,7 +61,7 @@ def write_report(folder: Path, data: ReportData, with_pdf: bool = False) -> Path
     pdfs = write_pdfs(folder / FIGURES, drawn or ())
     with atomic_write(folder / "report.md") as stream:
         stream.write(markdown(data))
-    with atomic_write(folder / "table.tex") as stream:
+    with atomic_write(folder / LATEX) as stream:
         stream.write(table_file(data.tables[0]))
     _write_csv(folder / "results.csv", result_lines(data.tables))
     _write_csv(folder / "runs.csv", run_lines(data))

@@ -214,6 +214,16 @@ class TestTokensOfTheBase:
         assert len(load_tokenizer(config.model)) == size + 2
         assert Predictor(load_trained(base), "mrpc").answers(["<new> text"])
 
+    def test_a_folder_without_a_tokenizer(self, tmp_path: Path) -> None:
+        """transformers would read each word of it as unknown."""
+        base = make_base(tmp_path / "t5")
+        for path in Path(base).glob("tokenizer*"):
+            path.unlink()
+        with pytest.raises(
+            CheckpointError, match="knows no text.*tokenizer.json or spiece.model.*tokenizer_name"
+        ):
+            load_tokenizer(settings(base, "none").model)
+
     def test_a_tokenizer_of_another_kind_of_model(self, tmp_path: Path) -> None:
         base = make_base(tmp_path / "t5")
         tokenizer = T5Tokenizer.from_pretrained(base)

@@ -112,7 +112,7 @@ def test_bad_arguments(
 
 def test_predict_still_needs_a_task(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(model)]) == 2
-    assert "predict needs --task" in capsys.readouterr().err
+    assert "by --task: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,8 @@ def test_own_tasks(folder: Path, tmp_path: Path) -> None:
     own.unlink()
     rows = write_rows(tmp_path / "rows.jsonl", [{"text": "good"}])
     out = tmp_path / "out"
-    assert predict(tmp_path / "adapter", "reviews", "--input", rows, "--output", out, "--decode", "rank") == 0
+    words = ("--input", rows, "--output", out, "--decode", "rank")  # no --task: the adapter has this one only
+    assert main(["predict", str(tmp_path / "adapter"), *map(str, words)]) == 0
     assert lines_of(out)[0]["prediction"] in ("1", "2")
 
 

@@ -37,7 +37,11 @@ def test_from_sweep_to_table_and_again(command_line: CommandLine, write_sweep: W
     code, out = command_line.run("s.yaml", "--cluster", "local")
     assert code == 0, out
     assert "4 of 4 runs to start" in out
-    assert "51.5 ±0.7" in out and "report: runs/s/report/index.html" in out
+    assert (
+        "51.5 ±0.7" in out
+        and "report: runs/s/report/index.html\nfor a paper: runs/s/report/table.tex\n" in out
+    )
+    assert (command_line.folder / "runs/s/report/table.tex").is_file()
     assert max(map(len, out.splitlines())) <= 100 or "Traceback" not in out
     report = (command_line.folder / "runs/s/report/report.md").read_text()
     assert "| hyperformer++ | 51.5 ±0.7 | 52.5 ±0.7 | 52.0 ±0.7 | 52.0 ±0.7 |" in report

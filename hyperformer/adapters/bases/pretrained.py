@@ -67,6 +67,7 @@ def load_tokenizer(config: ModelConfig, t5: T5Config | None = None) -> Any:
             f"the tokenizer of {name!r} is not one for T5: it has no token for padding or for the end of a "
             "text. Name a T5's by tokenizer_name"
         )
+    _check_vocabulary(tokenizer, name)
     _check_special_tokens(tokenizer, t5, name)
     if len(tokenizer) > t5.vocab_size:
         raise CheckpointError(
@@ -75,6 +76,21 @@ def load_tokenizer(config: ModelConfig, t5: T5Config | None = None) -> Any:
             "resize_token_embeddings, save it"
         )
     return tokenizer
+
+
+def _check_vocabulary(tokenizer: Any, name: str) -> None:
+    """See that it knows texts: of a folder without its files transformers makes one that reads all words as unknown.
+
+    Raises:
+        CheckpointError: it has special tokens only, and that of a blank.
+    """
+    if len(tokenizer) - len(tokenizer.get_added_vocab()) > 1:
+        return
+    files = " or ".join(sorted(tokenizer.vocab_files_names.values(), reverse=True))
+    raise CheckpointError(
+        f"the tokenizer of {name!r} knows no text: its vocabulary is not there ({files}). Copy the files of the T5's "
+        "tokenizer there, or name a tokenizer by tokenizer_name"
+    )
 
 
 def _check_special_tokens(tokenizer: Any, t5: T5Config, name: str) -> None:

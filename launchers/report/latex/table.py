@@ -17,6 +17,8 @@ from launchers.report.text import (
     table_title,
 )
 
+LATEX = "table.tex"
+
 
 def table_file(table: Table) -> str:
     """table.tex: the table, below comments that say what a caption must say."""

@@ -176,3 +176,11 @@ def test_words_that_are_refused(words: str, told: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="2"):
         parse(words.split(" "))
     assert told in capsys.readouterr().err
+
+
+def test_no_words_show_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse([])
+    assert "\n    submit " in capsys.readouterr().err
+    assert cli.main([]) == 2
+    assert "\n    train " in capsys.readouterr().err
