@@ -84,8 +84,8 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--input", default="-", metavar="FILE", help="rows with the columns of the task's template (.jsonl, .json, "
-        ".csv, .tsv, .parquet), which get that and its prefix; lines of other files are sources as they are; '-' (default): "
-        "standard input",
+        ".csv, .tsv, .parquet), which get that and its prefix; lines of other files are sources as they are; '-' "
+        "(default): standard input",
     )  # fmt: skip
     command.add_argument(
         "--input-format", choices=("auto", "text", *FORMATS), default="auto",
