@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hyperformer.disk_space import FULL
 from hyperformer.errors import FileError, HyperformerError
 from hyperformer.files import atomic_write, file_digest, read_object
 
@@ -173,6 +174,12 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> 
     try:
         with archive.open(entry) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy, _BLOCK)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise FileError(
+            f"{folder}: {error.strerror}; set TMPDIR to a folder with room for the bundle"
+        ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         yield f"{entry.filename}: cannot be unpacked: {error}"
     if entry.filename.endswith(".gz"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -328,6 +329,17 @@ def test_nothing_started_and_unfinished(
     one_is_done = sweep.view()
     (tmp_path / "away").rename(second)  # it ends while the sweep is packed
     assert not verified(sweep.bundle(tmp_path / "late.zip", view=one_is_done).path, tmp_path).faults
+
+
+def test_no_room_to_unpack(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", write)
+    with pytest.raises(
+        FileError, match=f"{tmp_path}.*: No space left on device; set TMPDIR to a folder with room"
+    ):
+        verified(bundle, tmp_path)
 
 
 def test_a_file_that_changes_while_it_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
