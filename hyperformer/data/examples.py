@@ -134,7 +134,7 @@ def _check_columns(task: Task, rows: Rows, wanted: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"Task {task.name!r}: {rows.where}: no column {', '.join(map(repr, missing))}; the task reads "
-            f"{', '.join(task.columns)}, and there are: {', '.join(map(repr, rows.names)) or 'none'}"
+            f"{', '.join(wanted)}, and there are: {', '.join(map(repr, rows.names)) or 'none'}"
         )
 
 

@@ -230,7 +230,7 @@ def test_own_tasks(folder: Path, tmp_path: Path) -> None:
         (b"[1]", "wanted is one JSON object"),
         (
             b'{"sentence1": "a"}',
-            "no column 'sentence2'.*reads sentence1, sentence2, label, and there are: 'sentence1'",
+            "no column 'sentence2'.*reads sentence1, sentence2, and there are: 'sentence1'",
         ),
         (b'{"sentence1": "a", "sentence2": null}', "column 'sentence2' has no value"),
         (b'{"sentence1": "a", "sentence2": NaN}', "NaN is not a JSON value"),
