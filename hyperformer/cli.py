@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from hyperformer.terminal import prepare_streams, quiet_interrupts
+from hyperformer.terminal import prepare_streams, print_no_more, quiet_interrupts
 
 quiet_interrupts()
 
 import argparse
-import os
 import warnings
 from collections.abc import Sequence
 
 from hyperformer import __version__, finetune_t5_trainer
 from hyperformer.commands.inspection.parser import add_inspection_commands
 from hyperformer.commands.parser import add_model_commands
+from hyperformer.disk_space import FULL
 from hyperformer.errors import HyperformerError, describe_os_error
 from hyperformer.settings.config_files import load_config
 
@@ -69,15 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of our output has left ("| head"); Python would flush it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_no_more()  # the reader of our output has left ("| head")
         return EXIT_PIPE_CLOSED
     except HyperformerError as error:
         print(f"error: {error}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL:
             raise
+        print_no_more()
         print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return finetune_t5_trainer.EXIT_BAD_INPUT
 

@@ -84,6 +84,14 @@ def ignore_broken_pipe() -> None:
         setattr(sys, name, io.TextIOWrapper(buffer, *options))
 
 
+def print_no_more() -> None:
+    """After standard output has failed: Python would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def printable(text: str) -> str:
     """`text` with what does something to a terminal written as its code; line ends stay.
 

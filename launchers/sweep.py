@@ -8,13 +8,18 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a script: this folder's parent is where the packages are
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hyperformer.terminal import ignore_broken_pipe, prepare_streams, printable, quiet_interrupts
+from hyperformer.terminal import (
+    ignore_broken_pipe,
+    prepare_streams,
+    print_no_more,
+    printable,
+    quiet_interrupts,
+)
 
 quiet_interrupts()
 
 import argparse
 import gc
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,14 +99,6 @@ def _warn(message: Warning | str, category: type[Warning], *place: object) -> No
     print_notes([str(message)])
 
 
-def _print_no_more() -> None:
-    """Python would flush again at its end, and complain."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @contextmanager
 def collect_rarely() -> Iterator[None]:
     """Have Python look for cyclic garbage rarely: thousands of runs are many objects and no garbage.
@@ -135,11 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:  # who watches has seen enough
-            _print_no_more()
+            print_no_more()
             return DONE
         except OSError as error:
             print(f"error: {describe_os_error(error)}", file=sys.stderr)
-            _print_no_more()
+            print_no_more()
             return BAD_INPUT
 
 

@@ -49,6 +49,13 @@ def test_streams_that_are_closed(words: list[str], code: int, closed: str) -> No
     assert code == 0 or "2>" in closed or done.stderr.startswith("error: ")
 
 
+def test_output_to_a_full_disk() -> None:
+    done = start(["-m", "hyperformer.cli", "params", "adapters"], "> /dev/full")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "No space left on device; make room" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_file_never_gets_the_number_of_standard_output(tmp_path: Path) -> None:
     path = tmp_path / "file"
     code = (
