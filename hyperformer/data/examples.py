@@ -8,8 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from string import Formatter
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from hyperformer.data.metrics import METRICS, can_be_right
 from hyperformer.data.question_metrics import Reference
@@ -17,6 +16,9 @@ from hyperformer.data.readers.rows import Rows, lists, texts
 from hyperformer.data.tasks.recipes import RECIPES, apply
 from hyperformer.data.tasks.task import Alias, Task, fields_of
 from hyperformer.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _UNLABELLED = ("", "-1", "-1.0")
 """What is in the target column of a row without label, unless it is a label."""
@@ -192,6 +194,8 @@ def _answer(task: Task, text: str, keep_unlabelled: bool) -> str | None:
     """What the model has to write for this value of the target column; ValueError says what is wrong with it."""
     labels = task.labels or ()
     if task.rounded:
+        import numpy as np  # too slow for the commands that only plan
+
         try:
             score = np.float32(text)  # as the hub stores scores, whatever file they come from
         except ValueError:

@@ -20,8 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from hyperformer.data.examples import Examples, make_examples
 from hyperformer.data.readers.rows import Rows
@@ -29,6 +28,9 @@ from hyperformer.data.sources import Source, find_source
 from hyperformer.data.tasks.task import SPLITS, Task
 from hyperformer.errors import ConfigError, DataError, nearest
 from hyperformer.settings.schema import DataConfig, RunConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SEED = 42
 HELD_OUT = 1_000
@@ -108,6 +110,8 @@ def split_indices(task: Task, split: str, n: int, rule: SplitRule, groups: Seque
     Returns:
         int64, shape (rows,).
     """
+    import numpy as np  # too slow for the commands that only plan
+
     rows, ends = _in_order(groups) if groups else (permutation(n), np.arange(n + 1))
 
     def whole(count: int) -> int:
@@ -141,6 +145,8 @@ def _rounded(n: int, *percent: str) -> int:
 
 def _in_order(groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Rows, question by question in the authors' order; and after how many of them each question ends, from 0."""
+    import numpy as np
+
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-from packaging.specifiers import SpecifierSet
 
 from hyperformer.errors import ConfigError
 from hyperformer.settings.methods import METHODS, Fault
@@ -33,6 +30,10 @@ def check_installed(kind: str) -> None:
 
 def check_extra(extra: str, needed: str) -> None:
     """:func:`check_installed` for a package by its name; `needed` starts the message."""
+    from importlib.metadata import PackageNotFoundError, version  # too slow for those who need no extra
+
+    from packaging.specifiers import SpecifierSet
+
     try:
         found = version(extra)
     except PackageNotFoundError:

@@ -8,7 +8,6 @@ and no rounding.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import os
@@ -191,9 +190,11 @@ def _why_bound(entry: RunResult, run: RunFolder) -> str:
     then, now = _machine(RunFolder(entry.folder)), _machine(run)
     if not then:
         return "it was not recorded on what machine the run was trained"
+    from importlib.metadata import version
+
     versions = _mapping((entry.result or {}).get("versions"))
     for name in _COMPUTE & versions.keys():
-        then, now = {**then, name: versions[name]}, {**now, name: importlib.metadata.version(name)}
+        then, now = {**then, name: versions[name]}, {**now, name: version(name)}
     differs = [
         f"{key} {then.get(key)} there, {now.get(key)} here"
         for key in sorted(then.keys() | now.keys())

@@ -29,15 +29,16 @@ def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
         waiting: of :func:`launchers.store.waiting_runs.waiting_runs`.
     """
     job = ledger.newest_jobs().get(run.signature)
-    folder = ledger.folder(run)
+    folder = ledger.folder_text(run)
     lost_records = ", ".join(f"submissions/{number}.json" for number in ledger.faults)
     # Any run may be in one that cannot be read, queued or running.
     unreadable = f"{lost_records} cannot be read: see the note" if lost_records else ""
-    done = read_summary(str(folder), run.signature) if ledger.has_folder(run) else None
+    done = read_summary(folder, run.signature) if ledger.has_folder(run) else None
     if done and (job is None or job.run.attempt <= done.attempt):
         return _of_done_run(run, folder, done, job, unreadable)
-    reader = _Reader(folder) if job or ledger.has_folder(run) else None
-    known: dict[str, Any] = reader.facts(run.signature, job) if reader else {"has_folder": False}
+    # Without a folder it has not begun: one look at the sweep's folder tells that of thousands of runs.
+    reader = _Reader(ledger.folder(run)) if ledger.has_folder(run) else None
+    known: dict[str, Any] = reader.facts(run.signature, job) if reader else _not_begun(job)
     if reader and ledger.plan.race:
         known["pause_at"] = reader.pause_at()
     queued = waiting.get(run.signature, 0)
@@ -45,7 +46,7 @@ def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
     return RunFacts(
         run.name,
         run.signature,
-        str(folder),
+        folder,
         run.config.variant,
         **known,
         is_waiting=bool(starts_again) or queued > known.get("attempt", 0),
@@ -55,7 +56,13 @@ def read_run(ledger: Ledger, run: Run, waiting: Mapping[str, int]) -> RunFacts:
     )
 
 
-def _of_done_run(run: Run, folder: Path, done: DoneRun, job: QueuedJob | None, unreadable: str) -> RunFacts:
+def _not_begun(job: QueuedJob | None) -> dict[str, Any]:
+    """Facts of a run without a folder: it waits in SLURM's queue, if it has a job."""
+    known: dict[str, Any] = {"has_folder": False}
+    return known | {"attempt": job.run.attempt, **job_of({}, _of_submission(job, {}))} if job else known
+
+
+def _of_done_run(run: Run, folder: str, done: DoneRun, job: QueuedJob | None, unreadable: str) -> RunFacts:
     """The facts of a run whose summary counts."""
     where = done.job
     if job and not done.is_recorded:
@@ -63,7 +70,7 @@ def _of_done_run(run: Run, folder: Path, done: DoneRun, job: QueuedJob | None, u
     return RunFacts(
         run.name,
         run.signature,
-        str(folder),
+        folder,
         run.config.variant,
         is_done=True,
         attempt=done.attempt,
@@ -114,12 +121,6 @@ class _Reader:
             "has_folder": self.exists,
             "is_cancelled": self._has(cancelled_note(self.folder)),
         }
-        if job and not self.exists:  # it waits in SLURM's queue: there is nothing to read
-            return found | {
-                "attempt": job.run.attempt,
-                "outcome": None,
-                **job_of({}, _of_submission(job, {})),
-            }
         attempt = self._newest_attempt(job)
         outcome = self._outcome(attempt)
         if attempt and outcome and outcome.kind == "in_use" and attempt.number > 1:

@@ -45,7 +45,8 @@ def read_statuses(
         name = job.submission.job_name if job else ""
         status = status_of(_with_slurm(each, answer, name))
         if _may_have_changed(each, status):
-            # It may have ended while SLURM was asked.
+            # It may have begun or ended while SLURM was asked.
+            ledger.look_for_folder(run)
             status = status_of(_with_slurm(read_run(ledger, run, waiting), answer, name))
         found.append(status)
     return found, [*notes, *answer.notes, *notes_on_files(ledger, found)]

@@ -94,6 +94,16 @@ class Ledger:
             found = self._planned[run.signature] = self.paths.run(f"{run.name}-{run.signature}")
         return found
 
+    def folder_text(self, run: Run) -> str:
+        """:meth:`folder` as a text: to make thousands of paths takes longer than to list the sweep's folder."""
+        return str(self.folders.get(run.signature) or f"{self.path}/{run.name}-{run.signature}")
+
+    def look_for_folder(self, run: Run) -> None:
+        """See whether the run has a folder by now."""
+        folder = self.folder(run)
+        if folder.is_dir():
+            self.folders[run.signature] = folder
+
     def has_folder(self, run: Run) -> bool:
         """Whether the run had a folder when the ledger last looked: one that never began has none."""
         return run.signature in self.folders

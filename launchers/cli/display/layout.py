@@ -46,8 +46,8 @@ def screen_table(
     Args:
         numbers: titles of the columns that are aligned on the right.
     """
-    columns = {title: [_shown(row[at]) for row in rows] for at, title in enumerate(titles)}
-    styles = {title: [_style(row[at]) for row in rows] for at, title in enumerate(titles)}
+    columns = {title: _shown([row[at] for row in rows]) for at, title in enumerate(titles)}
+    styles = {title: _styles([row[at] for row in rows]) for at, title in enumerate(titles)}
     for title in optional:
         if _width(columns) > width:
             columns.pop(title, None)
@@ -83,13 +83,21 @@ def _spans(lines: Sequence[str], styles: Sequence[str | None], left: int, size: 
         at += len(line) + 1
 
 
-def _shown(cell: Cell) -> str:
-    text = as_written(str(cell))
-    return text if text.isprintable() else strip_control_codes(text)
+def _shown(cells: Sequence[Cell]) -> list[str]:
+    """The cells of a column as the screen shows them. Most columns hold nothing odd: one look at all of it tells."""
+    texts = list(map(str, cells))
+    whole = "".join(texts)
+    if whole.isascii() and whole.isprintable():
+        return texts
+    written = map(as_written, texts)
+    return [text if text.isprintable() else strip_control_codes(text) for text in written]
 
 
-def _style(cell: Cell) -> str | None:
-    return str(cell.style) if isinstance(cell, Text) and cell.style else None
+def _styles(cells: Sequence[Cell]) -> list[str | None]:
+    """The style of each cell; [] for a column without any."""
+    if Text not in set(map(type, cells)):
+        return []
+    return [str(cell.style) if isinstance(cell, Text) and cell.style else None for cell in cells]
 
 
 def _width(columns: Mapping[str, Sequence[str]]) -> int:

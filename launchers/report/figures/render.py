@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from hyperformer.files import atomic_write, user_cache
@@ -46,6 +45,8 @@ def javascript() -> str:
 
     Made once per version (2 s) and kept in the user's cache, where that can be written.
     """
+    from importlib.metadata import version
+
     import vl_convert
 
     kept = _CACHE / f"vega-{version('vl-convert-python')}.js"
