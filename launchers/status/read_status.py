@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from hyperformer.run_files.run_folder import RunFolder
@@ -74,4 +73,6 @@ def _with_slurm(facts: RunFacts, answer: Answer, name: str) -> RunFacts:
     silent_s = None
     if job is not None and job.state in states.RUNNING and facts.outcome is None:
         silent_s = seconds_silent(RunFolder(Path(facts.folder)).heartbeat)
-    return replace(facts, slurm=job, slurm_was_asked=key in answer.asked, silent_s=silent_s)
+    known = object.__new__(RunFacts)  # a sixth of `replace`, which thousands of queued runs would pay
+    vars(known).update(vars(facts), slurm=job, slurm_was_asked=key in answer.asked, silent_s=silent_s)
+    return known
