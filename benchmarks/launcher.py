@@ -29,7 +29,7 @@ from slurm_cluster import SlurmCluster, why_not  # noqa: E402
 
 from hyperformer.run_files.run_folder import RunFolder  # noqa: E402
 from launchers.api import Sweep  # noqa: E402
-from launchers.cli import tables  # noqa: E402
+from launchers.cli.display import tables  # noqa: E402
 from launchers.cli.display.layout import console  # noqa: E402
 from launchers.plan.cluster_profile import NO_PROFILE  # noqa: E402
 from launchers.plan.load_plan import load_plan  # noqa: E402

@@ -136,8 +136,10 @@ def test_no_module_shadows_another() -> None:
 
 
 def test_commands_that_read_files_import_no_torch() -> None:
-    heavy = {"torch", "transformers", "deepspeed", "submitit"}
-    starts = "sys, hyperformer.cli, hyperformer.run_files.recovery, launchers.sweep"
+    heavy = {"torch", "transformers", "deepspeed", "submitit", "numpy", "importlib.metadata"}
+    starts = (
+        "sys, hyperformer.cli, hyperformer.run_files.recovery, launchers.sweep, hyperformer.data.contents"
+    )
     code = f"import {starts}; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"

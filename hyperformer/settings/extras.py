@@ -28,9 +28,16 @@ def check_installed(kind: str) -> None:
         check_extra(extra, f"adapter is {kind}: it needs the package {extra}")
 
 
+def version(package: str) -> str:
+    """The version that is installed."""
+    import importlib.metadata  # too slow for those who need no extra
+
+    return importlib.metadata.version(package)
+
+
 def check_extra(extra: str, needed: str) -> None:
     """:func:`check_installed` for a package by its name; `needed` starts the message."""
-    from importlib.metadata import PackageNotFoundError, version  # too slow for those who need no extra
+    from importlib.metadata import PackageNotFoundError
 
     from packaging.specifiers import SpecifierSet
 
