@@ -49,6 +49,12 @@ def test_streams_that_are_closed(words: list[str], code: int, closed: str) -> No
     assert code == 0 or "2>" in closed or done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize("words", [["hyperformer.cli", "params"], ["launchers.sweep", "plan"]])
+def test_an_error_does_nothing_to_the_terminal(words: list[str]) -> None:
+    done = start(["-m", *words, "a\x1b[31mb"])
+    assert done.returncode == 2 and done.stderr.startswith(r"error: a\x1b[31mb: no such ")
+
+
 def test_output_to_a_full_disk() -> None:
     done = start(["-m", "hyperformer.cli", "params", "adapters"], "> /dev/full")
     assert done.returncode == 2
