@@ -41,13 +41,16 @@ class ShippedFiles:
             ConfigError: there is none.
         """
         path = Path(os.path.expanduser(name))
-        for place in (path, *([beside / path] if beside else [])):
+        places = (path, *([beside / path] if beside else []))
+        for place in places:
             if os.path.isfile(place):
                 return place
         shipped = self.names()
         stem = path.name.removesuffix(self.suffix)
         if path.parent in map(Path, (".", *self.prefixes)) and stem in shipped:
             return shipped[stem]
-        raise ConfigError(
-            f"{name}: no such {self.what}{nearest(path.stem, [*self.others, *shipped])}{self.advice}"
-        )
+        if any(os.path.isfile(f"{place}{self.suffix}") for place in places):
+            hint = f"; there is a file of that name: write {name}{self.suffix}"
+        else:
+            hint = nearest(path.stem, [*self.others, *shipped])
+        raise ConfigError(f"{name}: no such {self.what}{hint}{self.advice}")

@@ -46,7 +46,15 @@ def test_found(files: ShippedFiles, tmp_path: Path, name: str, found: str) -> No
     assert files.find(name, beside=tmp_path / "sweep").resolve() == tmp_path / found
 
 
-@pytest.mark.parametrize("name", ["c", "other/a", "/a.yaml", "", "~nobody/a", "a\0", "x" * 5000, "loca"])
+@pytest.mark.parametrize("name", ["c", "d"])
+def test_the_suffix_is_missing(files: ShippedFiles, tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"no such thing; there is a file of that name: write {name}\.yaml"
+    ):
+        files.find(name, beside=tmp_path / "sweep")
+
+
+@pytest.mark.parametrize("name", ["other/a", "/a.yaml", "", "~nobody/a", "a\0", "x" * 5000, "loca"])
 def test_not_found(files: ShippedFiles, name: str) -> None:
     with pytest.raises(
         ConfigError, match=r"no such thing(; there are: a, b, local|; did you mean .*) \(make one\)"
