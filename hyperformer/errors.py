@@ -106,6 +106,16 @@ def describe_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}" + (f"; {remedy}" if remedy else "")
 
 
+def describe_decode_error(error: UnicodeDecodeError) -> str:
+    """Bytes of a whole file that are no text, for the user: line, byte, and what to do."""
+    line = error.object.count(b"\n", 0, error.start) + 1
+    encoding = error.encoding.upper().removesuffix("-SIG")
+    return (
+        f"line {line}: not {encoding} text ({error.reason}, byte 0x{error.object[error.start]:02x}); save the file as "
+        "UTF-8, for example: iconv -f LATIN1 -t UTF-8"
+    )
+
+
 class FileError(HyperformerError, ValueError):
     """A file that we wrote is damaged."""
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from hyperformer.errors import ConfigError, nearest
+from hyperformer.errors import ConfigError, describe_decode_error, nearest
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _PREFIX = "tag:yaml.org,2002:"
@@ -155,8 +155,10 @@ def read_yaml(path: Path, *, expand: bool = True) -> tuple[str, YamlNode]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}, {describe_decode_error(error)}") from error
     return text, _parse(text, _Source(str(path), expand))
 
 

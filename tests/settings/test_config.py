@@ -20,6 +20,7 @@ from hyperformer.settings.config_files import CONFIGS, SHIPPED, ConfigWarning, l
 from hyperformer.settings.schema import VARIANTS, RunConfig
 from hyperformer.settings.signature import signature
 from hyperformer.settings.values import coerce, settings
+from hyperformer.settings.yaml_source import read_yaml
 
 GLUE = ("rte", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "cola")
 
@@ -159,6 +160,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_config_file(write(tmp_path, '{"seed": 1,\n "tasks" [}'))
     with pytest.raises(ConfigError, match="one JSON object"):
         read_config_file(write(tmp_path, "[1]"))
+    latin = write(tmp_path, "")
+    latin.write_bytes(b'{"tasks":\n ["caf\xe9"]}')  # YAML, too
+    for read in (read_config_file, read_yaml):
+        with pytest.raises(ConfigError, match=r"config\.json, line 2: not UTF-8 text .* iconv"):
+            read(latin)
     with pytest.raises(ConfigError, match=r"did you mean 'hyperformer\+\+'"):
         CONFIGS.find("hyperformer+")
     with pytest.raises(ConfigError, match="unknown setting 'sed'; did you mean 'seed'"):
