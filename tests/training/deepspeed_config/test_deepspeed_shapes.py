@@ -87,7 +87,7 @@ def found() -> dict[str, Any]:
     # DeepSpeed replaces torch's `linear` for stage 3, and leaves it replaced for the engines that follow.
     orders = dict(sorted(orders.items(), key=lambda order: order[1].get("zero_stage", 0)))
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("deepspeed_shapes.py"))],
+        [sys.executable, str(Path(__file__).parents[1] / "deepspeed_shapes.py")],
         input=json.dumps({"runs": orders, "private": sorted(PRIVATE)}),
         capture_output=True,
         text=True,
