@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hyperformer.terminal import prepare_streams, print_no_more, printable, quiet_interrupts
+from hyperformer.terminal import prepare_streams, print_error, print_no_more, quiet_interrupts
 
 quiet_interrupts()
 
@@ -72,13 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_no_more()  # the reader of our output has left ("| head")
         return EXIT_PIPE_CLOSED
     except HyperformerError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print_error(error)
         return finetune_t5_trainer.EXIT_BAD_INPUT
     except OSError as error:
         if error.filename is None and error.errno not in FULL:
             raise
         print_no_more()
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return finetune_t5_trainer.EXIT_BAD_INPUT
 
 

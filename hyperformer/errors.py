@@ -107,13 +107,17 @@ def describe_os_error(error: OSError) -> str:
 
 
 def describe_decode_error(error: UnicodeDecodeError) -> str:
-    """Bytes of a whole file that are no text, for the user: line, byte, and what to do."""
-    line = error.object.count(b"\n", 0, error.start) + 1
+    """Bytes that are no text, for the user: which byte, and what to do."""
     encoding = error.encoding.upper().removesuffix("-SIG")
     return (
-        f"line {line}: not {encoding} text ({error.reason}, byte 0x{error.object[error.start]:02x}); save the file as "
+        f"not {encoding} text ({error.reason}, byte 0x{error.object[error.start]:02x}); save the file as "
         "UTF-8, for example: iconv -f LATIN1 -t UTF-8"
     )
+
+
+def line_of(error: UnicodeDecodeError) -> int:
+    """The line, from 1, of a whole file that is no text."""
+    return error.object.count(b"\n", 0, error.start) + 1
 
 
 class FileError(HyperformerError, ValueError):

@@ -36,7 +36,7 @@ from hyperformer.settings.checks import check_schedule
 from hyperformer.settings.config_files import ConfigWarning, load_config
 from hyperformer.settings.schema import RunConfig
 from hyperformer.settings.values import describe_type, settings
-from hyperformer.terminal import ignore_broken_pipe, prepare_streams, printable
+from hyperformer.terminal import ignore_broken_pipe, prepare_streams, print_error
 from hyperformer.training.ranks.task_processes import one_per_task, run_one_after_the_other
 
 EXIT_BAD_INPUT = 2
@@ -111,12 +111,12 @@ def _exit_code(start: Callable[[], int]) -> int:
         print(error, file=sys.stderr)
         return 128 + error.signal
     except HyperformerError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print_error(error)
         return _EXIT_CODES.get(type(error), EXIT_BAD_INPUT)
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print_error(describe_os_error(error))
         return EXIT_BAD_INPUT
 
 

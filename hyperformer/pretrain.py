@@ -30,7 +30,7 @@ from hyperformer.files import apply_umask, atomic_write, read_json, write_json
 from hyperformer.pretraining.options import make_parser
 from hyperformer.pretraining.span_corruption import batches
 from hyperformer.pretraining.text import text_rows, toy_rows
-from hyperformer.terminal import ignore_broken_pipe, prepare_streams, quiet_interrupts
+from hyperformer.terminal import ignore_broken_pipe, prepare_streams, print_error, quiet_interrupts
 
 SETTINGS_FILE = "pretraining.json"
 # Of a pre-training that has not ended: weights, optimizer and step.
@@ -214,7 +214,7 @@ def main() -> int:
     try:
         pretrain(make_parser(__doc__).parse_args())
     except HyperformerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     return 0
 

@@ -101,6 +101,11 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
 
 
+def print_error(text: object) -> None:
+    """Tell of an error on standard error. It may quote names and values that do something to a terminal."""
+    print(f"error: {printable(str(text))}", file=sys.stderr)
+
+
 def as_written(text: str) -> str:
     """`text` as standard output shows it, so that its length is its width."""
     if text.isascii():

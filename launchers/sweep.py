@@ -11,8 +11,8 @@ if __package__ in (None, ""):  # started as a script: this folder's parent is wh
 from hyperformer.terminal import (
     ignore_broken_pipe,
     prepare_streams,
+    print_error,
     print_no_more,
-    printable,
     quiet_interrupts,
 )
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
         except HyperformerError as error:
-            print(f"error: {printable(redaction.hide(str(error)))}", file=sys.stderr)
+            print_error(redaction.hide(str(error)))
             return BAD_INPUT
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_no_more()
             return DONE
         except OSError as error:
-            print(f"error: {describe_os_error(error)}", file=sys.stderr)
+            print_error(describe_os_error(error))
             print_no_more()
             return BAD_INPUT
 

@@ -49,10 +49,18 @@ def test_streams_that_are_closed(words: list[str], code: int, closed: str) -> No
     assert code == 0 or "2>" in closed or done.stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize("words", [["hyperformer.cli", "params"], ["launchers.sweep", "plan"]])
-def test_an_error_does_nothing_to_the_terminal(words: list[str]) -> None:
-    done = start(["-m", *words, "a\x1b[31mb"])
-    assert done.returncode == 2 and done.stderr.startswith(r"error: a\x1b[31mb: no such ")
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["hyperformer.cli", "params"], r"a\x1b[31mb: no such "),
+        (["launchers.sweep", "plan"], r"a\x1b[31mb: no such "),
+        (["hyperformer.pretrain", "--output", "OUT", "--text"], r"--text a\x1b[31mb: cannot be read"),
+    ],
+)
+def test_an_error_does_nothing_to_the_terminal(words: list[str], error: str, tmp_path: Path) -> None:
+    done = start(["-m", *(word.replace("OUT", str(tmp_path / "out")) for word in words), "a\x1b[31mb"])
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {error}")
+    assert "\x1b" not in done.stderr
 
 
 def test_output_to_a_full_disk() -> None:

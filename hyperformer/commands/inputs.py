@@ -16,7 +16,7 @@ from hyperformer.data.readers.files import FORMATS, TEXT_FORMATS, decode, format
 from hyperformer.data.readers.json_rows import parse_record
 from hyperformer.data.readers.rows import Rows, record_rows
 from hyperformer.data.tasks import Task
-from hyperformer.errors import DataError
+from hyperformer.errors import DataError, describe_decode_error
 
 PREDICTION = "prediction"
 """The column of the output that holds the answer."""
@@ -145,7 +145,7 @@ def _decode_line(line: bytes, place: str) -> str:
     try:
         text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8: {error}") from error
+        raise DataError(f"{place}: {describe_decode_error(error)}") from error
     if "\0" in text:
         raise DataError(f"{place}: holds a NUL character; is it text, and UTF-8?")
     return text

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hyperformer.errors import DataError
+from hyperformer.errors import DataError, describe_decode_error
 from hyperformer.pretraining.span_corruption import Row, pack, passage_rows
 
 
@@ -19,8 +19,10 @@ def read_lines(path: Path) -> list[str]:
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             found = [line.strip() for line in lines if line.strip()]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"--text {path}: cannot be read as UTF-8 text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"--text {path}: {describe_decode_error(error)}") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"--text {path}: cannot be read: {error}") from error
     if not found:
         raise DataError(f"--text {path}: has no text; give a file with one paragraph per line")
     return found

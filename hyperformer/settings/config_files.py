@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperformer.errors import ConfigError, describe_decode_error, nearest
+from hyperformer.errors import ConfigError, describe_decode_error, line_of, nearest
 from hyperformer.settings import authors_format
 from hyperformer.settings.build import make_config, overlay, with_local_names
 from hyperformer.settings.schema import RunConfig
@@ -50,7 +50,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}, {describe_decode_error(error)}") from error
+        raise ConfigError(f"{path}, line {line_of(error)}: {describe_decode_error(error)}") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # a number without end, brackets without end

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from hyperformer.errors import ConfigError, describe_decode_error, nearest
+from hyperformer.errors import ConfigError, describe_decode_error, line_of, nearest
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _PREFIX = "tag:yaml.org,2002:"
@@ -158,7 +158,7 @@ def read_yaml(path: Path, *, expand: bool = True) -> tuple[str, YamlNode]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}, {describe_decode_error(error)}") from error
+        raise ConfigError(f"{path}, line {line_of(error)}: {describe_decode_error(error)}") from error
     return text, _parse(text, _Source(str(path), expand))
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from hyperformer.errors import ConfigError, HyperformerError, nearest
 from hyperformer.run_files.run_folder import RunFolder
+from hyperformer.settings.extras import version
 from hyperformer.settings.values import settings
 from launchers.bundle.planned_runs import PlannedRuns
 from launchers.report.results import RunResult
@@ -190,8 +191,6 @@ def _why_bound(entry: RunResult, run: RunFolder) -> str:
     then, now = _machine(RunFolder(entry.folder)), _machine(run)
     if not then:
         return "it was not recorded on what machine the run was trained"
-    from importlib.metadata import version
-
     versions = _mapping((entry.result or {}).get("versions"))
     for name in _COMPUTE & versions.keys():
         then, now = {**then, name: versions[name]}, {**now, name: version(name)}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hyperformer import __version__
+from hyperformer.terminal import print_error
 from launchers.submit.local_queue import gpus
 
 _LIBRARIES = ("torch", "transformers", "datasets", "deepspeed")
@@ -40,7 +41,7 @@ def check(work: Path, cache: Path, quick: bool) -> int:
     for note in notes(work):
         print(f"note: {note}")
     for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+        print_error(fault)
     return 1 if faults else 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperformer.errors import HyperformerError
-from hyperformer.terminal import prepare_streams
+from hyperformer.terminal import prepare_streams, print_error
 from launchers.api import QuietCallbacks
 from launchers.slurm.commands import ClusterError
 from launchers.stages.advance import advance_from_gate
@@ -33,7 +33,7 @@ def main(path: str, token: str) -> int:
     try:
         print(_start_next(gate))
     except HyperformerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         now = record.read(Path(path))
         if now is not None and now.token == token:  # nobody else has decided meanwhile
             record.write(Path(path), replace(gate, state="blocked", why=str(error)))

@@ -235,7 +235,7 @@ def test_own_tasks(folder: Path, tmp_path: Path) -> None:
         (b'{"sentence1": "a", "sentence2": null}', "column 'sentence2' has no value"),
         (b'{"sentence1": "a", "sentence2": NaN}', "NaN is not a JSON value"),
         (b'{"sentence1": "a", "sentence2": "b", "prediction": "1"}', "column 'prediction'"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfe", "not UTF-8 text .*iconv"),
         (b"a\0b", "NUL"),
     ],
 )

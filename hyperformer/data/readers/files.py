@@ -11,7 +11,7 @@ from pathlib import Path
 from hyperformer.data.readers.delimited import parse_delimited
 from hyperformer.data.readers.json_rows import parse_json, parse_json_lines
 from hyperformer.data.readers.rows import Rows, table_rows
-from hyperformer.errors import DataError, describe_decode_error
+from hyperformer.errors import DataError, describe_decode_error, line_of
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -76,7 +76,7 @@ def decode(content: bytes, where: str) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}, {describe_decode_error(error)}") from error
+        raise DataError(f"{where}, line {line_of(error)}: {describe_decode_error(error)}") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{where}, line {line}: holds a NUL character; is it a text file, saved as UTF-8?")

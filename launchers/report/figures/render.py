@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hyperformer.files import atomic_write, user_cache
+from hyperformer.settings.extras import version
 from launchers.report.figures.charts import Figure
 
 INSTALL = "figures need altair and vl-convert: pip install 'hyperformer[report]'"
@@ -45,8 +46,6 @@ def javascript() -> str:
 
     Made once per version (2 s) and kept in the user's cache, where that can be written.
     """
-    from importlib.metadata import version
-
     import vl_convert
 
     kept = _CACHE / f"vega-{version('vl-convert-python')}.js"
